@@ -1,0 +1,205 @@
+/**
+ * Every error that httpsd makes: one class per room, each with a stable `code` that programs can
+ * match and a message that says what was wrong and what to do.
+ *
+ * @module
+ */
+
+/** Codes of {@linkcode ConfigError}: an option that cannot be used. */
+export type ConfigErrorCode =
+  /** An option has the wrong type or lies outside its range. */
+  | "INVALID_CONFIG"
+  /** A certificate or key is missing, unreadable, malformed or does not fit its partner. */
+  | "INVALID_CERTIFICATE"
+  /** The running runtime cannot do what the option asks (original: `ESP_ERR_NOT_SUPPORTED`). */
+  | "NOT_SUPPORTED";
+
+/** Codes of {@linkcode StateError}: a call at the wrong time. */
+export type StateErrorCode =
+  /** The server runs already. */
+  | "ALREADY_STARTED"
+  /** The server does not run, or was stopped while it started. */
+  | "NOT_STARTED"
+  /** The response was sent already. */
+  | "ALREADY_SENT"
+  /** The request was used after its exchange had ended (original: `ESP_ERR_HTTPD_INVALID_REQ`). */
+  | "REQUEST_ENDED"
+  /** The body was read already, or is being read elsewhere. */
+  | "BODY_USED"
+  /** A route with this template and method exists (original: `ESP_ERR_HTTPD_HANDLER_EXISTS`). */
+  | "HANDLER_EXISTS"
+  /** The route table is full (original: `ESP_ERR_HTTPD_HANDLERS_FULL`). */
+  | "HANDLERS_FULL"
+  /** No such route (original: `ESP_ERR_NOT_FOUND`). */
+  | "NOT_FOUND";
+
+/** Codes of {@linkcode ListenError}: the address could not be opened. */
+export type ListenErrorCode =
+  /** Another process listens on this address and port. */
+  | "ADDRESS_IN_USE"
+  /** The address is not one of this machine's. */
+  | "ADDRESS_NOT_AVAILABLE"
+  /** The system or the runtime's sandbox refused. */
+  | "PERMISSION_DENIED"
+  /** Anything else; see `cause`. */
+  | "LISTEN_FAILED";
+
+/** Codes of {@linkcode TlsError}: what went wrong on one TLS connection. */
+export type TlsErrorCode =
+  /** The handshake was not over in `handshakeTimeoutMs`. */
+  | "TLS_HANDSHAKE_TIMEOUT"
+  /** Client and server share no application protocol (RFC 7301). */
+  | "TLS_NO_ALPN"
+  /** The client showed no certificate where one is required. */
+  | "TLS_CLIENT_CERT_REQUIRED"
+  /** The client's certificate was refused. */
+  | "TLS_CLIENT_CERT_INVALID"
+  /** The first bytes are not a TLS handshake. */
+  | "TLS_NOT_TLS"
+  /** Client and server share no TLS version. */
+  | "TLS_VERSION"
+  /** Client and server share no cipher suite, group or signature algorithm. */
+  | "TLS_NO_SHARED_PARAMETERS"
+  /** The ClientHello is malformed or larger than 64 KiB. */
+  | "TLS_BAD_CLIENT_HELLO"
+  /** No certificate for this name, or the selection hook refused or failed. */
+  | "TLS_SELECTION_FAILED"
+  /** The client sent a fatal alert. */
+  | "TLS_PEER_ALERT"
+  /** The client closed or reset before the handshake was over. */
+  | "TLS_PEER_CLOSED"
+  /** Anything else; see `cause`. */
+  | "TLS_ERROR";
+
+/** Codes of {@linkcode ConnectionError}: what ended a connection early. */
+export type ConnectionErrorCode =
+  /** The peer reset the connection or is gone. */
+  | "CONNECTION_RESET"
+  /** The peer closed in the middle of a message. */
+  | "CONNECTION_CLOSED"
+  /** The peer did not read or write within a deadline. */
+  | "CONNECTION_TIMEOUT"
+  /** The server closed: `close()`, `stop()`, or a cap. */
+  | "CONNECTION_ABORTED"
+  /** PROXY header missing, malformed, or from an address that may not send one. */
+  | "PROXY_HEADER"
+  /** Anything else; see `cause`. */
+  | "CONNECTION_FAILED";
+
+/** Codes of {@linkcode HttpError}: a request that is refused, or a response that cannot be sent. */
+export type HttpErrorCode =
+  /** The request breaks the message syntax (RFC 9112). */
+  | "BAD_REQUEST"
+  /** The request's framing is ambiguous or malformed: a smuggling attempt (RFC 9112 section 6). */
+  | "BAD_FRAMING"
+  /** The target is longer than `maxUriLen`. */
+  | "URI_TOO_LONG"
+  /** The head or the trailers are longer than their caps, or have too many fields. */
+  | "HEADERS_TOO_LARGE"
+  /** The body is longer than `maxBodyBytes`. */
+  | "BODY_TOO_LARGE"
+  /** A method or transfer coding this server does not know. */
+  | "NOT_IMPLEMENTED"
+  /** Neither HTTP/1.0 nor HTTP/1.1. */
+  | "VERSION_NOT_SUPPORTED"
+  /** An expectation other than `100-continue` (RFC 9110 section 10.1.1). */
+  | "EXPECTATION_FAILED"
+  /** The request did not arrive in time. */
+  | "REQUEST_TIMEOUT"
+  /** The request is for a host this connection may not speak for (RFC 9110 section 15.5.20). */
+  | "MISDIRECTED_REQUEST"
+  /** The handler threw, rejected, or returned something that is no response. */
+  | "HANDLER_FAILED"
+  /** The handler's response breaks HTTP: bad field, bad status, wrong length. */
+  | "BAD_RESPONSE";
+
+/** Every stable error code. */
+export type ErrorCode =
+  | ConfigErrorCode
+  | StateErrorCode
+  | ListenErrorCode
+  | TlsErrorCode
+  | ConnectionErrorCode
+  | HttpErrorCode;
+
+/** The base of every error that httpsd throws, rejects with, or reports in an `error` event. */
+export class HttpsdError extends Error {
+  override readonly name: string = "HttpsdError";
+  /** What happened, stable across versions and runtimes. */
+  readonly code: ErrorCode;
+
+  /** Makes an error with a stable `code`; `options.cause` keeps what the runtime said. */
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** An option that cannot be used; thrown by the constructor and by `start()`. */
+export class ConfigError extends HttpsdError {
+  override readonly name = "ConfigError";
+  declare readonly code: ConfigErrorCode;
+
+  /** Makes a configuration error. */
+  constructor(code: ConfigErrorCode, message: string, options?: ErrorOptions) {
+    super(code, message, options);
+  }
+}
+
+/** A call at the wrong time (original: `ESP_ERR_INVALID_STATE` and its kin). */
+export class StateError extends HttpsdError {
+  override readonly name = "StateError";
+  declare readonly code: StateErrorCode;
+
+  /** Makes a state error. */
+  constructor(code: StateErrorCode, message: string, options?: ErrorOptions) {
+    super(code, message, options);
+  }
+}
+
+/** The listening socket could not be opened; `start()` rejects with it. */
+export class ListenError extends HttpsdError {
+  override readonly name = "ListenError";
+  declare readonly code: ListenErrorCode;
+
+  /** Makes a listen error. */
+  constructor(code: ListenErrorCode, message: string, options?: ErrorOptions) {
+    super(code, message, options);
+  }
+}
+
+/** A handshake that failed; the detail of an `error` event (original: `esp_tls_last_error_t`). */
+export class TlsError extends HttpsdError {
+  override readonly name = "TlsError";
+  declare readonly code: TlsErrorCode;
+
+  /** Makes a TLS error. */
+  constructor(code: TlsErrorCode, message: string, options?: ErrorOptions) {
+    super(code, message, options);
+  }
+}
+
+/** A connection that ended early (original: `HTTPD_SOCK_ERR_*`). */
+export class ConnectionError extends HttpsdError {
+  override readonly name = "ConnectionError";
+  declare readonly code: ConnectionErrorCode;
+
+  /** Makes a connection error. */
+  constructor(code: ConnectionErrorCode, message: string, options?: ErrorOptions) {
+    super(code, message, options);
+  }
+}
+
+/** A request that is refused with `status`, or a response that could not be sent. */
+export class HttpError extends HttpsdError {
+  override readonly name = "HttpError";
+  declare readonly code: HttpErrorCode;
+  /** The status code that the client is answered with. */
+  readonly status: number;
+
+  /** Makes an HTTP error that is answered with `status`. */
+  constructor(status: number, code: HttpErrorCode, message: string, options?: ErrorOptions) {
+    super(code, message, options);
+    this.status = status;
+  }
+}
