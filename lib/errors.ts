@@ -113,6 +113,19 @@ export type HttpErrorCode =
   /** The handler's response breaks HTTP: bad field, bad status, wrong length. */
   | "BAD_RESPONSE";
 
+/** Codes of {@linkcode WebSocketError}: why a WebSocket fails, or a frame may not be sent. */
+export type WebSocketErrorCode =
+  /** The peer's frames break the protocol (RFC 6455; close code 1002). */
+  | "WS_PROTOCOL"
+  /** Text that is not UTF-8, or compressed data that does not inflate (close code 1007). */
+  | "WS_INVALID_DATA"
+  /** A message is longer than `maxPayloadBytes` (close code 1009). */
+  | "WS_TOO_LARGE"
+  /** A message has more fragments than `maxFragments` (close code 1008). */
+  | "WS_TOO_MANY_FRAGMENTS"
+  /** The program asks for a frame that RFC 6455 forbids, or compression failed (close code 1011). */
+  | "WS_CANNOT_SEND";
+
 /** Every stable error code. */
 export type ErrorCode =
   | ConfigErrorCode
@@ -120,7 +133,8 @@ export type ErrorCode =
   | ListenErrorCode
   | TlsErrorCode
   | ConnectionErrorCode
-  | HttpErrorCode;
+  | HttpErrorCode
+  | WebSocketErrorCode;
 
 /** The base of every error that httpsd throws, rejects with, or reports in an `error` event. */
 export class HttpsdError extends Error {
@@ -201,5 +215,24 @@ export class HttpError extends HttpsdError {
   constructor(status: number, code: HttpErrorCode, message: string, options?: ErrorOptions) {
     super(code, message, options);
     this.status = status;
+  }
+}
+
+/** A WebSocket that fails, or a frame that may not be sent (original: `ESP_ERR_INVALID_STATE`). */
+export class WebSocketError extends HttpsdError {
+  override readonly name = "WebSocketError";
+  declare readonly code: WebSocketErrorCode;
+  /** The close code that tells the peer (RFC 6455 section 7.4.1). */
+  readonly closeCode: number;
+
+  /** Makes a WebSocket error that closes with `closeCode`. */
+  constructor(
+    closeCode: number,
+    code: WebSocketErrorCode,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(code, message, options);
+    this.closeCode = closeCode;
   }
 }
