@@ -1,0 +1,279 @@
+/**
+ * Field lines: the rules that heads and trailers share (RFC 9112 section 5, RFC 9110 section 5),
+ * and the values that decide where a request goes and where it ends.
+ *
+ * Everything works on bytes and offsets; a string is made only where somebody asks for one.
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import { isIPv4, isIPv6 } from "node:net";
+import { HttpError } from "../errors.ts";
+
+/** The bytes with a meaning of their own in HTTP/1.1. */
+export const Byte = {
+  /** Horizontal tab, `\t`. */
+  Tab: 0x09,
+  /** Line feed, `\n`. */
+  LF: 0x0a,
+  /** Carriage return, `\r`. */
+  CR: 0x0d,
+  /** Space. */
+  Space: 0x20,
+  /** Double quote, `"`. */
+  Quote: 0x22,
+  /** Comma, `,`. */
+  Comma: 0x2c,
+  /** Digit zero, `0`. */
+  Zero: 0x30,
+  /** Digit nine, `9`. */
+  Nine: 0x39,
+  /** Colon, `:`. */
+  Colon: 0x3a,
+  /** Semicolon, `;`. */
+  Semicolon: 0x3b,
+  /** Backslash, `\`. */
+  Backslash: 0x5c,
+} as const;
+
+/** Makes a table that holds 1 for every byte that `accepts` accepts, and 0 for the others. */
+export function byteTable(accepts: (character: string, byte: number) => boolean): Uint8Array {
+  return Uint8Array.from(
+    { length: 256 },
+    (_, byte) => accepts(String.fromCharCode(byte), byte) ? 1 : 0,
+  );
+}
+
+/** 1 for the bytes of a token: method and field names (RFC 9110 section 5.6.2). */
+export const TOKEN: Uint8Array = byteTable((character) => /[!#$%&'*+.^`|~\w-]/.test(character));
+
+/** 1 for the bytes of a field value: SP, HTAB, visible and 0x80 to 0xFF (RFC 9110 section 5.5). */
+const FIELD_VALUE = byteTable((_, byte) => byte === Byte.Tab || (byte >= 0x20 && byte !== 0x7f));
+
+/** Every byte with the ASCII letters in lower case. */
+const LOWER_CASE = Uint8Array.from(
+  { length: 256 },
+  (_, byte) => byte >= 0x41 && byte <= 0x5a ? byte + 0x20 : byte,
+);
+
+// What the scanner looks for next.
+const LINE_START = 0;
+const NAME = 1;
+const BEFORE_VALUE = 2;
+const VALUE = 3;
+const VALUE_LF = 4;
+const LAST_LF = 5;
+
+/**
+ * Scans field lines up to and with the empty line that ends them. It can stop after any byte and
+ * go on with the next: what it has found is kept as offsets, not as text.
+ *
+ * A field is four numbers: where its name starts and ends, and where its value starts and ends
+ * without the white space around it.
+ */
+export class FieldScanner {
+  /** Whether the empty line was seen; {@linkcode FieldScanner.take} begins anew. */
+  complete = false;
+  readonly #maxFields: number;
+  /** Used again for every section; `#length` of it are in use. */
+  readonly #offsets: number[] = [];
+  #length = 0;
+  #state = LINE_START;
+
+  /** Makes a scanner that refuses the field after the first `maxFields`. */
+  constructor(maxFields: number) {
+    this.#maxFields = maxFields;
+  }
+
+  /**
+   * Scans `bytes` from `from` up to `to` and returns where it stopped: behind the empty line when
+   * {@linkcode FieldScanner.complete}, else at `to`. Offsets are counted from `base`.
+   *
+   * @throws {HttpError} 400 `BAD_REQUEST` at the first byte that may not stand where it stands;
+   * 431 `HEADERS_TOO_LARGE` when one field more than allowed begins.
+   */
+  scan(bytes: Uint8Array, base: number, from: number, to: number): number {
+    const offsets = this.#offsets;
+    let length = this.#length;
+    let state = this.#state;
+    let pos = from;
+    while (pos < to && !this.complete) {
+      switch (state) {
+        case LINE_START:
+          if (bytes[pos] === Byte.CR) {
+            state = LAST_LF;
+          } else {
+            if (TOKEN[bytes[pos]!] !== 1) {
+              throw unexpected(bytes[pos]!, "at the start of a field line");
+            }
+            if (length === 4 * this.#maxFields) throw tooManyFields(this.#maxFields);
+            offsets[length] = pos - base;
+            state = NAME;
+          }
+          pos++;
+          break;
+        case NAME:
+          while (pos < to && TOKEN[bytes[pos]!] === 1) pos++;
+          if (pos === to) break;
+          if (bytes[pos] !== Byte.Colon) throw unexpected(bytes[pos]!, "in a field name");
+          offsets[length + 1] = pos - base;
+          pos++;
+          state = BEFORE_VALUE;
+          break;
+        case BEFORE_VALUE:
+          while (pos < to && isBlank(bytes[pos]!)) pos++;
+          if (pos === to) break;
+          offsets[length + 2] = pos - base;
+          state = VALUE;
+          break;
+        case VALUE:
+          while (pos < to && FIELD_VALUE[bytes[pos]!] === 1) pos++;
+          if (pos === to) break;
+          if (bytes[pos] !== Byte.CR) throw unexpected(bytes[pos]!, "in a field value");
+          offsets[length + 3] = trimEnd(bytes, base + offsets[length + 2]!, pos) - base;
+          pos++;
+          state = VALUE_LF;
+          break;
+        case VALUE_LF:
+          if (bytes[pos] !== Byte.LF) throw unexpected(bytes[pos]!, "after CR");
+          pos++;
+          length += 4;
+          state = LINE_START;
+          break;
+        case LAST_LF:
+          if (bytes[pos] !== Byte.LF) throw unexpected(bytes[pos]!, "after CR");
+          pos++;
+          this.complete = true;
+          break;
+      }
+    }
+    this.#length = length;
+    this.#state = state;
+    return pos;
+  }
+
+  /** Returns the offsets of the section that is complete, four a field, and begins anew. */
+  take(): number[] {
+    const offsets = this.#offsets.slice(0, this.#length);
+    this.#length = 0;
+    this.#state = LINE_START;
+    this.complete = false;
+    return offsets;
+  }
+}
+
+function tooManyFields(maxFields: number): HttpError {
+  return new HttpError(
+    431,
+    "HEADERS_TOO_LARGE",
+    `The request has more than ${maxFields} fields: send fewer`,
+  );
+}
+
+/** Makes the 400 for a byte that may not stand where it stands. */
+export function unexpected(
+  byte: number,
+  where: string,
+  code: "BAD_REQUEST" | "BAD_FRAMING" = "BAD_REQUEST",
+): HttpError {
+  return new HttpError(
+    400,
+    code,
+    `Unexpected byte 0x${byte.toString(16).padStart(2, "0")} ${where}`,
+  );
+}
+
+/** Whether `byte` is optional white space: SP or HTAB (RFC 9110 section 5.6.3). */
+function isBlank(byte: number): boolean {
+  return byte === Byte.Space || byte === Byte.Tab;
+}
+
+function trimEnd(bytes: Uint8Array, start: number, end: number): number {
+  while (end > start && isBlank(bytes[end - 1]!)) end--;
+  return end;
+}
+
+/** The bytes from `start` to `end` as text, one character per byte (ISO-8859-1). */
+export function latin1(bytes: Uint8Array, start: number, end: number): string {
+  return Buffer.prototype.latin1Slice.call(bytes, start, end);
+}
+
+/** Whether the bytes from `start` to `end` are `lower` in any letter case. */
+export function equalsIgnoreCase(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  lower: string,
+): boolean {
+  if (end - start !== lower.length) return false;
+  for (let i = 0; i < lower.length; i++) {
+    if (LOWER_CASE[bytes[start + i]!] !== lower.charCodeAt(i)) return false;
+  }
+  return true;
+}
+
+/** Whether the comma-separated list from `start` to `end` has `lower` as one of its members. */
+export function listHas(bytes: Uint8Array, start: number, end: number, lower: string): boolean {
+  let from = start;
+  while (from < end) {
+    while (from < end && isBlank(bytes[from]!)) from++;
+    let comma = from;
+    while (comma < end && bytes[comma] !== Byte.Comma) comma++;
+    if (equalsIgnoreCase(bytes, from, trimEnd(bytes, from, comma), lower)) return true;
+    from = comma + 1;
+  }
+  return false;
+}
+
+/** uri-host [":" port] of RFC 3986, of unreserved and sub-delims without the comma, no escapes. */
+const AUTHORITY = /^(?:[\w.~!$&'()*+;=-]+|\[[\da-f:.]+\])(?::\d{0,5})?$/i;
+
+/** A last label that is a number: URL parsers read such a host as an IPv4 address. */
+const ENDS_IN_NUMBER = /(?:^|\.)(?:\d+|0x[\da-f]*)\.?$/i;
+
+/**
+ * Whether `text` is a valid `uri-host [":" port]` (RFC 9110 section 7.2): a name, an IPv4 address
+ * or an IPv6 address in brackets, and a port up to 65535. Not valid are user information, a path,
+ * a comma, and the numbers that URL parsers turn into IPv4 addresses (`127.1`, `0x7f000001`).
+ */
+export function isAuthority(text: string): boolean {
+  if (!AUTHORITY.test(text)) return false;
+  const { host, port } = splitAuthority(text);
+  if (Number(port) > 65_535) return false;
+  if (host.startsWith("[")) return isIPv6(host.slice(1, -1));
+  return !ENDS_IN_NUMBER.test(host) || isIPv4(host);
+}
+
+/** Whether two valid authorities name the same server, `defaultPort` being the port of none. */
+export function sameAuthority(a: string, b: string, defaultPort: number): boolean {
+  const one = splitAuthority(a);
+  const other = splitAuthority(b);
+  return one.host.toLowerCase() === other.host.toLowerCase() &&
+    Number(one.port || defaultPort) === Number(other.port || defaultPort);
+}
+
+function splitAuthority(text: string): { host: string; port: string } {
+  const colon = text.indexOf(":", text.lastIndexOf("]") + 1);
+  if (colon < 0) return { host: text, port: "" };
+  return { host: text.slice(0, colon), port: text.slice(colon + 1) };
+}
+
+/**
+ * Fields that a trailer may not carry, because they frame, route, authenticate or modify the
+ * request, and so must be known before the body (RFC 9110 section 6.5.1).
+ */
+const NO_TRAILER = new Set(
+  ("transfer-encoding host connection keep-alive proxy-connection te trailer upgrade expect " +
+    "max-forwards forwarded via authorization proxy-authorization www-authenticate " +
+    "proxy-authenticate cookie set-cookie cache-control pragma range date age expires location " +
+    "retry-after vary warning").split(" "),
+);
+
+/** The families of such fields. */
+const NO_TRAILER_PREFIX = /^(?:content-|if-|x-forwarded-|sec-)/;
+
+/** Whether a trailer may carry the field `name`, in any letter case (RFC 9110 section 6.5.1). */
+export function allowedInTrailer(name: string): boolean {
+  const lower = name.toLowerCase();
+  return !NO_TRAILER.has(lower) && !NO_TRAILER_PREFIX.test(lower);
+}
