@@ -1,0 +1,467 @@
+/**
+ * WebSocket frames without I/O, the server's side (RFC 6455 section 5): bytes in, steps out, and
+ * the encoder. The parser checks everything that can be known while bytes arrive: masking, lengths,
+ * the order of fragments, UTF-8, close codes. It never holds more than one control payload.
+ *
+ * @module
+ */
+import { WebSocketError } from "../errors.ts";
+import { type CloseStatus, decodeClose } from "./close.ts";
+import { Utf8Validator } from "./utf8.ts";
+
+/** The opcodes of RFC 6455 section 11.8 (original: `httpd_ws_type_t`). */
+export const Opcode = {
+  /** The next fragment of a message. */
+  Continuation: 0x0,
+  /** A text message, or its first fragment. */
+  Text: 0x1,
+  /** A binary message, or its first fragment. */
+  Binary: 0x2,
+  /** The closing handshake. */
+  Close: 0x8,
+  /** Asks for a Pong. */
+  Ping: 0x9,
+  /** Answers a Ping, or tells that the peer lives. */
+  Pong: 0xa,
+} as const;
+
+/** One of the {@linkcode Opcode}s. */
+export type Opcode = typeof Opcode[keyof typeof Opcode];
+
+/** What {@linkcode FrameParser.next} came to. */
+export const FrameStep = {
+  /** All bytes are used up: push more. */
+  Need: 0,
+  /** A frame begins: `opcode`, `fin`, `compressed` and `payloadLength` are set. */
+  Header: 1,
+  /** A piece of its payload is in `data`; a control frame's payload is one piece. */
+  Data: 2,
+  /** The frame ends; of a Close frame `closeStatus` is set. */
+  End: 3,
+  /** The peer broke a rule: see `error`. Nothing follows. */
+  Fail: 4,
+} as const;
+
+/** One of the {@linkcode FrameStep}s. */
+export type FrameStep = typeof FrameStep[keyof typeof FrameStep];
+
+/** What the parser lets pass. */
+export interface FrameLimits {
+  /** The most payload bytes of one frame and of one message, as they travel; may be Infinity. */
+  readonly maxPayloadBytes: number;
+  /** The most frames of one message; may be Infinity. */
+  readonly maxFragments: number;
+  /** Whether permessage-deflate was negotiated, so that RSV1 may be set (RFC 7692 section 6). */
+  readonly deflate: boolean;
+}
+
+/** The longest payload of a control frame (RFC 6455 section 5.5). */
+const MAX_CONTROL_BYTES = 125;
+
+/** Where in a frame the next byte belongs. */
+const State = {
+  FirstByte: 0,
+  SecondByte: 1,
+  Length: 2,
+  MaskingKey: 3,
+  DataPayload: 4,
+  ControlPayload: 5,
+  /** After a Close frame: RFC 6455 section 5.5.1 lets no frame follow, what comes is dropped. */
+  Closed: 6,
+  Failed: 7,
+} as const;
+type State = typeof State[keyof typeof State];
+
+const NO_BYTES = new Uint8Array(0);
+
+/**
+ * Parses the frames that a client sends.
+ *
+ * Push bytes, call `next()` until it needs more. Per frame the steps are Header, any number of
+ * Data, End; frames of any length stream through. The result is the same however the bytes are cut,
+ * save where Data is cut.
+ *
+ * **Pushed bytes are modified**: payloads are unmasked in place and handed out as views, so the
+ * memory belongs to the parser until it needs more, and to whoever keeps a view.
+ */
+export class FrameParser {
+  /** The frame's opcode, from Header to End. */
+  opcode: Opcode = Opcode.Continuation;
+  /** Whether the frame ends its message. */
+  fin = false;
+  /** Whether the message is compressed: RSV1 of its first frame; false on control frames. */
+  compressed = false;
+  /** The length of the frame's payload in bytes. */
+  payloadLength = 0;
+  /** After Data: unmasked payload, a view, never empty. */
+  data: Uint8Array = NO_BYTES;
+  /** After the End of a Close frame: what it says. */
+  closeStatus: CloseStatus | undefined;
+  /** After Fail: which rule was broken; `closeCode` is what to tell the peer. */
+  error: WebSocketError | undefined;
+
+  readonly #limits: FrameLimits;
+  readonly #utf8 = new Utf8Validator();
+  readonly #key = new Uint8Array(4);
+  #input: Uint8Array = NO_BYTES;
+  #position = 0;
+  #state: State = State.FirstByte;
+
+  #lengthBytes = 0; // size of the extended length, 2 or 8
+  #headerBytes = 0; // bytes read of the extended length or of the masking key
+  #payloadBytes = 0; // bytes read of the payload
+  #control: Uint8Array = NO_BYTES; // a control payload that came in pieces
+
+  #messageOpcode: Opcode = Opcode.Continuation; // of the message under way; Continuation: none
+  #messageCompressed = false;
+  #messageBytes = 0; // announced by the headers of its data frames
+  #fragments = 0;
+
+  /** Makes a parser for one connection. */
+  constructor(limits: FrameLimits) {
+    this.#limits = limits;
+  }
+
+  /** Gives the next bytes; allowed at the start and after Need. */
+  push(bytes: Uint8Array): void {
+    this.#input = bytes;
+    this.#position = 0;
+  }
+
+  /** Goes on to the next step. */
+  next(): FrameStep {
+    switch (this.#state) {
+      case State.DataPayload:
+        return this.#readData();
+      case State.ControlPayload:
+        return this.#readControl();
+      case State.Closed:
+        return this.#need();
+      case State.Failed:
+        return FrameStep.Fail;
+      default:
+        return this.#readHeader();
+    }
+  }
+
+  /** Lets go of the pushed memory. */
+  #need(): FrameStep {
+    this.data = NO_BYTES;
+    this.#input = NO_BYTES;
+    this.#position = 0;
+    return FrameStep.Need;
+  }
+
+  #readHeader(): FrameStep {
+    while (this.#position < this.#input.length) {
+      this.#readHeaderByte(this.#input[this.#position++]!);
+      if (this.#state === State.Failed) return FrameStep.Fail;
+      if (this.#state >= State.DataPayload) return FrameStep.Header;
+    }
+    return this.#need();
+  }
+
+  #readHeaderByte(byte: number): void {
+    switch (this.#state) {
+      case State.FirstByte:
+        return this.#readFirstByte(byte);
+      case State.SecondByte:
+        return this.#readSecondByte(byte);
+      case State.Length:
+        return this.#readLengthByte(byte);
+      case State.MaskingKey:
+        this.#key[this.#headerBytes++] = byte;
+        if (this.#headerBytes === 4) this.#beginPayload();
+    }
+  }
+
+  /** FIN, RSV1 to 3, opcode; and whether such a frame may come now (sections 5.2 and 5.4). */
+  #readFirstByte(byte: number): void {
+    const opcode = byte & 0x0f;
+    const rsv1 = (byte & 0x40) !== 0;
+    this.fin = (byte & 0x80) !== 0;
+    if (!isOpcode(opcode)) return this.#failProtocol(`Opcode ${opcode} is reserved`);
+    if ((byte & 0x30) !== 0) return this.#failProtocol("RSV2 or RSV3 is set");
+
+    const control = opcode >= Opcode.Close;
+    if (rsv1 && (!this.#limits.deflate || control || opcode === Opcode.Continuation)) {
+      return this.#failProtocol("RSV1 is set where no compressed message begins");
+    }
+    if (control) {
+      if (!this.fin) return this.#failProtocol("Control frame is fragmented");
+    } else if (opcode === Opcode.Continuation) {
+      if (this.#messageOpcode === Opcode.Continuation) {
+        return this.#failProtocol("Continuation frame without a message to continue");
+      }
+    } else {
+      if (this.#messageOpcode !== Opcode.Continuation) {
+        return this.#failProtocol("A message begins inside another");
+      }
+      this.#beginMessage(opcode, rsv1);
+    }
+    this.opcode = opcode;
+    this.compressed = !control && this.#messageCompressed;
+    this.#state = State.SecondByte;
+  }
+
+  #beginMessage(opcode: Opcode, compressed: boolean): void {
+    this.#messageOpcode = opcode;
+    this.#messageCompressed = compressed;
+    this.#messageBytes = 0;
+    this.#fragments = 0;
+    this.#utf8.reset();
+  }
+
+  /** MASK and the 7-bit length. */
+  #readSecondByte(byte: number): void {
+    if ((byte & 0x80) === 0) return this.#failProtocol("Client frame is not masked");
+    const length = byte & 0x7f;
+    if (length <= 125) {
+      this.payloadLength = length;
+      return this.#endLength();
+    }
+    if (this.opcode >= Opcode.Close) {
+      return this.#failProtocol("Control frame is longer than 125 bytes");
+    }
+    this.payloadLength = 0;
+    this.#lengthBytes = length === 126 ? 2 : 8;
+    this.#headerBytes = 0;
+    this.#state = State.Length;
+  }
+
+  #readLengthByte(byte: number): void {
+    if (this.#lengthBytes === 8 && this.#headerBytes === 0 && byte >= 0x80) {
+      return this.#failProtocol("The top bit of the 64-bit length is set");
+    }
+    this.payloadLength = this.payloadLength * 0x100 + byte;
+    if (++this.#headerBytes < this.#lengthBytes) return;
+    const shortest = this.#lengthBytes === 2 ? 126 : 0x10000;
+    if (this.payloadLength < shortest) {
+      return this.#failProtocol("Payload length is not in its shortest form");
+    }
+    this.#endLength();
+  }
+
+  /** Checks the limits before a single payload byte is taken. */
+  #endLength(): void {
+    if (this.opcode < Opcode.Close) {
+      const { maxPayloadBytes, maxFragments } = this.#limits;
+      this.#messageBytes += this.payloadLength;
+      // Past 2^53 counting is no longer exact, whatever the limit.
+      if (this.#messageBytes > Math.min(maxPayloadBytes, Number.MAX_SAFE_INTEGER)) {
+        return this.#fail(
+          new WebSocketError(1009, "WS_TOO_LARGE", `Message exceeds ${maxPayloadBytes} bytes`),
+        );
+      }
+      if (++this.#fragments > maxFragments) {
+        return this.#fail(
+          new WebSocketError(
+            1008,
+            "WS_TOO_MANY_FRAGMENTS",
+            `Message exceeds ${maxFragments} fragments`,
+          ),
+        );
+      }
+    }
+    this.#headerBytes = 0;
+    this.#state = State.MaskingKey;
+  }
+
+  #beginPayload(): void {
+    this.#payloadBytes = 0;
+    this.#state = this.opcode >= Opcode.Close ? State.ControlPayload : State.DataPayload;
+  }
+
+  #readData(): FrameStep {
+    const missing = this.payloadLength - this.#payloadBytes;
+    if (missing === 0) return this.#endData();
+    const piece = this.#takePiece(missing);
+    if (piece.length === 0) return this.#need();
+    if (this.#validatesText() && !this.#utf8.push(piece)) return this.#failText();
+    this.data = piece;
+    return FrameStep.Data;
+  }
+
+  #endData(): FrameStep {
+    if (this.fin) {
+      if (this.#validatesText() && !this.#utf8.complete) return this.#failText();
+      this.#messageOpcode = Opcode.Continuation;
+    }
+    return this.#endFrame();
+  }
+
+  /** Compressed text is validated when it is inflated. */
+  #validatesText(): boolean {
+    return this.#messageOpcode === Opcode.Text && !this.#messageCompressed;
+  }
+
+  #readControl(): FrameStep {
+    const missing = this.payloadLength - this.#payloadBytes;
+    if (missing === 0) return this.#endControl();
+    const piece = this.#takePiece(missing);
+    if (piece.length === this.payloadLength) {
+      this.data = piece;
+      return FrameStep.Data;
+    }
+    if (piece.length === 0) return this.#need();
+    if (piece.length === this.#payloadBytes) this.#control = new Uint8Array(this.payloadLength);
+    this.#control.set(piece, this.#payloadBytes - piece.length);
+    if (piece.length < missing) return this.#need();
+    this.data = this.#control;
+    return FrameStep.Data;
+  }
+
+  #endControl(): FrameStep {
+    if (this.opcode !== Opcode.Close) return this.#endFrame();
+    const status = decodeClose(this.data);
+    if (status instanceof WebSocketError) {
+      this.#fail(status);
+      return FrameStep.Fail;
+    }
+    this.closeStatus = status;
+    this.#endFrame();
+    this.#state = State.Closed;
+    return FrameStep.End;
+  }
+
+  #endFrame(): FrameStep {
+    this.data = NO_BYTES;
+    this.#control = NO_BYTES;
+    this.#state = State.FirstByte;
+    return FrameStep.End;
+  }
+
+  /** The next payload bytes, at most `limit`, unmasked. */
+  #takePiece(limit: number): Uint8Array {
+    const end = Math.min(this.#input.length, this.#position + limit);
+    const piece = this.#input.subarray(this.#position, end);
+    unmask(piece, this.#key, this.#payloadBytes);
+    this.#position = end;
+    this.#payloadBytes += piece.length;
+    return piece;
+  }
+
+  #failText(): FrameStep {
+    this.#fail(new WebSocketError(1007, "WS_INVALID_DATA", "Text message is not UTF-8"));
+    return FrameStep.Fail;
+  }
+
+  #failProtocol(message: string): void {
+    this.#fail(new WebSocketError(1002, "WS_PROTOCOL", message));
+  }
+
+  #fail(error: WebSocketError): void {
+    this.error = error;
+    this.data = NO_BYTES;
+    this.#input = NO_BYTES;
+    this.#position = 0;
+    this.#state = State.Failed;
+  }
+}
+
+/** FIN and RSV1 of a frame that is sent. */
+export interface FrameFlags {
+  /** Whether the frame ends its message; default true. */
+  readonly fin?: boolean;
+  /** Whether a compressed message begins (RFC 7692 section 6); default false. */
+  readonly rsv1?: boolean;
+}
+
+/**
+ * Makes the header of a frame, unmasked as a server sends it, the length in its shortest form. For
+ * a large payload that is written after it without a copy, or to many receivers.
+ *
+ * @param payloadLength in bytes
+ * @throws {WebSocketError} `WS_CANNOT_SEND` for a control frame that is fragmented or longer than 125
+ * bytes (RFC 6455 section 5.5), and for RSV1 elsewhere than on Text or Binary
+ */
+export function encodeHeader(
+  opcode: Opcode,
+  payloadLength: number,
+  flags: FrameFlags = {},
+): Uint8Array {
+  const header = new Uint8Array(headerSize(payloadLength));
+  writeHeader(header, opcode, payloadLength, flags);
+  return header;
+}
+
+/**
+ * Makes a whole frame, header and payload in one piece, unmasked as a server sends it. The payload
+ * is copied; where that costs too much, send {@linkcode encodeHeader} and the payload.
+ *
+ * @throws {WebSocketError} `WS_CANNOT_SEND` for a control frame that is fragmented or longer than 125
+ * bytes (RFC 6455 section 5.5), and for RSV1 elsewhere than on Text or Binary
+ */
+export function encodeFrame(
+  opcode: Opcode,
+  payload: Uint8Array,
+  flags: FrameFlags = {},
+): Uint8Array {
+  const size = headerSize(payload.length);
+  const frame = new Uint8Array(size + payload.length);
+  writeHeader(frame, opcode, payload.length, flags);
+  frame.set(payload, size);
+  return frame;
+}
+
+function headerSize(payloadLength: number): number {
+  return payloadLength < 126 ? 2 : payloadLength < 0x10000 ? 4 : 10;
+}
+
+function writeHeader(
+  target: Uint8Array,
+  opcode: Opcode,
+  payloadLength: number,
+  { fin = true, rsv1 = false }: FrameFlags,
+): void {
+  if (opcode >= Opcode.Close && (!fin || payloadLength > MAX_CONTROL_BYTES)) {
+    throw cannotSend(`A control frame must be whole and at most ${MAX_CONTROL_BYTES} bytes long`);
+  }
+  if (rsv1 && opcode !== Opcode.Text && opcode !== Opcode.Binary) {
+    throw cannotSend("RSV1 belongs on the first frame of a message: leave it out here");
+  }
+  target[0] = (fin ? 0x80 : 0) | (rsv1 ? 0x40 : 0) | opcode;
+  if (payloadLength < 126) {
+    target[1] = payloadLength;
+  } else if (payloadLength < 0x10000) {
+    target[1] = 126;
+    target[2] = payloadLength >> 8;
+    target[3] = payloadLength & 0xff;
+  } else {
+    target[1] = 127;
+    new DataView(target.buffer).setBigUint64(2, BigInt(payloadLength));
+  }
+}
+
+function cannotSend(message: string): WebSocketError {
+  return new WebSocketError(1011, "WS_CANNOT_SEND", message);
+}
+
+function isOpcode(value: number): value is Opcode {
+  return value <= Opcode.Binary || value >= Opcode.Close && value <= Opcode.Pong;
+}
+
+/** Below this many bytes a word-wise pass does not pay for its view. */
+const WORDWISE_BYTES = 64;
+
+const rotatedKey = new Uint8Array(4);
+const rotatedWord = new Uint32Array(rotatedKey.buffer); // the same 4 bytes, in the machine's order
+
+/**
+ * Unmasks in place (RFC 6455 section 5.3), four bytes at a time where memory is aligned.
+ *
+ * @param offset how many bytes of the frame's payload came before
+ */
+function unmask(bytes: Uint8Array, key: Uint8Array, offset: number): void {
+  const length = bytes.length;
+  let i = 0;
+  if (length >= WORDWISE_BYTES) {
+    for (; ((bytes.byteOffset + i) & 3) !== 0; i++) bytes[i] = bytes[i]! ^ key[(offset + i) & 3]!;
+    for (let k = 0; k < 4; k++) rotatedKey[k] = key[(offset + i + k) & 3]!;
+    const word = rotatedWord[0]!;
+    const words = new Uint32Array(bytes.buffer, bytes.byteOffset + i, (length - i) >> 2);
+    for (let w = 0; w < words.length; w++) words[w] = words[w]! ^ word;
+    i += words.length * 4;
+  }
+  for (; i < length; i++) bytes[i] = bytes[i]! ^ key[(offset + i) & 3]!;
+}

@@ -1,0 +1,187 @@
+/**
+ * Whole WebSocket messages out of frames, without I/O (RFC 6455 sections 5.4 and 5.6): gathers the
+ * fragments, inflates what is compressed, decodes text. On top of the frame parser, for programs that
+ * want messages rather than frames.
+ *
+ * @module
+ */
+import { WebSocketError } from "../errors.ts";
+import type { CloseStatus } from "./close.ts";
+import type { Inflater } from "./deflate.ts";
+import { type FrameLimits, FrameParser, FrameStep, Opcode } from "./frame.ts";
+
+/** What {@linkcode MessageReader.next} came to. */
+export const MessageStep = {
+  /** All bytes are used up: push more. */
+  Need: 0,
+  /** A text message is in `text`. */
+  Text: 1,
+  /** A binary message is in `bytes`. */
+  Binary: 2,
+  /** A Ping: its payload is in `bytes`. */
+  Ping: 3,
+  /** A Pong: its payload is in `bytes`. */
+  Pong: 4,
+  /** A Close frame: see `closeStatus`. Nothing follows but Need. */
+  Close: 5,
+  /** The peer broke a rule: see `error`. Nothing follows. */
+  Fail: 6,
+} as const;
+
+/** One of the {@linkcode MessageStep}s. */
+export type MessageStep = typeof MessageStep[keyof typeof MessageStep];
+
+const NO_BYTES = new Uint8Array(0);
+
+// A byte order mark is part of the text: RFC 6455 gives it no meaning.
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/**
+ * Reads messages and control frames one after another.
+ *
+ * The memory it takes follows the bytes that have come, never a length that a header announces, and
+ * stays below twice `maxPayloadBytes`; inflating takes up to `maxPayloadBytes` more.
+ */
+export class MessageReader {
+  /** After Text: the message. */
+  text = "";
+  /** After Binary, Ping and Pong: the payload, a copy that is the caller's to keep. */
+  bytes: Uint8Array = NO_BYTES;
+
+  readonly #parser: FrameParser;
+  readonly #inflater: Inflater | undefined;
+  readonly #maxPayloadBytes: number;
+  #error: WebSocketError | undefined; // one that the parser cannot know
+  #opcode: Opcode = Opcode.Text; // of the message under way
+  #buffer: Uint8Array = NO_BYTES; // what came of it, in the first #length bytes
+  #length = 0;
+
+  /**
+   * Makes a reader for one connection.
+   *
+   * @param limits `maxPayloadBytes` caps a message as it travels, and once more when it is inflated
+   * @param inflater the connection's, when permessage-deflate was negotiated
+   */
+  constructor(limits: Omit<FrameLimits, "deflate">, inflater?: Inflater) {
+    this.#parser = new FrameParser({ ...limits, deflate: inflater !== undefined });
+    this.#maxPayloadBytes = limits.maxPayloadBytes;
+    this.#inflater = inflater;
+  }
+
+  /** After Close: what the frame says. */
+  get closeStatus(): CloseStatus | undefined {
+    return this.#parser.closeStatus;
+  }
+
+  /** After Fail: which rule was broken; `closeCode` is what to tell the peer. */
+  get error(): WebSocketError | undefined {
+    return this.#error ?? this.#parser.error;
+  }
+
+  /** Gives the next bytes, which are modified; allowed at the start and after Need. */
+  push(bytes: Uint8Array): void {
+    this.#parser.push(bytes);
+  }
+
+  /** Goes on to the next message or control frame. */
+  next(): MessageStep {
+    if (this.#error !== undefined) return MessageStep.Fail;
+    for (;;) {
+      switch (this.#parser.next()) {
+        case FrameStep.Need:
+          return MessageStep.Need;
+        case FrameStep.Header:
+          this.#beginFrame();
+          break;
+        case FrameStep.Data:
+          this.#takeData();
+          break;
+        case FrameStep.End: {
+          const step = this.#endFrame();
+          if (step !== MessageStep.Need) return step;
+          break;
+        }
+        case FrameStep.Fail:
+          this.#buffer = NO_BYTES;
+          return MessageStep.Fail;
+      }
+    }
+  }
+
+  #beginFrame(): void {
+    const { opcode } = this.#parser;
+    if (opcode >= Opcode.Close) {
+      this.bytes = NO_BYTES;
+    } else if (opcode !== Opcode.Continuation) {
+      this.#opcode = opcode;
+      this.#length = 0;
+    }
+  }
+
+  #takeData(): void {
+    const { data, opcode } = this.#parser;
+    if (opcode >= Opcode.Close) {
+      this.bytes = data.slice();
+      return;
+    }
+    const length = this.#length + data.length;
+    if (length > this.#buffer.length) this.#grow(length);
+    this.#buffer.set(data, this.#length);
+    this.#length = length;
+  }
+
+  /** Doubles, so that a message in single bytes is copied a bounded number of times. */
+  #grow(needed: number): void {
+    const doubled = Math.min(this.#buffer.length * 2, this.#maxPayloadBytes);
+    const grown = new Uint8Array(Math.max(needed, doubled));
+    grown.set(this.#buffer.subarray(0, this.#length));
+    this.#buffer = grown;
+  }
+
+  /** Need: there is nothing to report yet. */
+  #endFrame(): MessageStep {
+    switch (this.#parser.opcode) {
+      case Opcode.Close:
+        return MessageStep.Close;
+      case Opcode.Ping:
+        return MessageStep.Ping;
+      case Opcode.Pong:
+        return MessageStep.Pong;
+      default:
+        return this.#parser.fin ? this.#endMessage() : MessageStep.Need;
+    }
+  }
+
+  #endMessage(): MessageStep {
+    const payload = this.#buffer.subarray(0, this.#length);
+    this.#buffer = NO_BYTES;
+    this.#length = 0;
+    try {
+      const message = this.#parser.compressed ? this.#inflate(payload) : payload;
+      if (this.#opcode === Opcode.Binary) {
+        this.bytes = message;
+        return MessageStep.Binary;
+      }
+      this.text = decodeText(message);
+      return MessageStep.Text;
+    } catch (error) {
+      if (!(error instanceof WebSocketError)) throw error;
+      this.#error = error;
+      return MessageStep.Fail;
+    }
+  }
+
+  #inflate(payload: Uint8Array): Uint8Array {
+    // The parser lets a compressed frame pass only when there is an inflater.
+    return this.#inflater!.inflate(payload, this.#maxPayloadBytes);
+  }
+}
+
+/** Plain text was validated as it came; what was inflated is validated here. */
+function decodeText(bytes: Uint8Array): string {
+  try {
+    return decoder.decode(bytes);
+  } catch (cause) {
+    throw new WebSocketError(1007, "WS_INVALID_DATA", "Text message is not UTF-8", { cause });
+  }
+}

@@ -1,0 +1,61 @@
+/**
+ * UTF-8 validation of text that arrives in pieces (RFC 3629; RFC 6455 section 8.1): fails at the
+ * first byte that cannot belong to valid text, wherever the pieces are cut.
+ *
+ * @module
+ */
+
+/** Validates one text after another; 3 numbers of state, no buffer. */
+export class Utf8Validator {
+  #needed = 0; // continuation bytes that the current code point still lacks
+  #lower = 0x80; // the range of the next continuation byte: narrower after E0, ED, F0 and F4,
+  #upper = 0xbf; // where overlong forms, surrogates and code points above U+10FFFF would start
+
+  /** True when no code point is cut: the text may end here. */
+  get complete(): boolean {
+    return this.#needed === 0;
+  }
+
+  /** Takes the next piece; false when it cannot continue a valid text. */
+  push(bytes: Uint8Array): boolean {
+    const length = bytes.length;
+    let i = 0;
+    while (i < length) {
+      if (this.#needed === 0) {
+        while (i < length && bytes[i]! < 0x80) i++;
+        if (i === length) return true;
+        if (!this.#lead(bytes[i++]!)) return false;
+      } else {
+        const byte = bytes[i++]!;
+        if (byte < this.#lower || byte > this.#upper) return false;
+        this.#lower = 0x80;
+        this.#upper = 0xbf;
+        this.#needed--;
+      }
+    }
+    return true;
+  }
+
+  /** Forgets what came before, for the next text. */
+  reset(): void {
+    this.#needed = 0;
+    this.#lower = 0x80;
+    this.#upper = 0xbf;
+  }
+
+  #lead(byte: number): boolean {
+    if (byte < 0xc2 || byte > 0xf4) return false; // C0 and C1 start overlong forms only
+    if (byte < 0xe0) {
+      this.#needed = 1;
+    } else if (byte < 0xf0) {
+      this.#needed = 2;
+      if (byte === 0xe0) this.#lower = 0xa0; // below: overlong
+      if (byte === 0xed) this.#upper = 0x9f; // above: surrogates
+    } else {
+      this.#needed = 3;
+      if (byte === 0xf0) this.#lower = 0x90; // below: overlong
+      if (byte === 0xf4) this.#upper = 0x8f; // above: past U+10FFFF
+    }
+    return true;
+  }
+}
