@@ -1,0 +1,239 @@
+/** examples/simple.ts as its visitors see it: curl, OpenSSL, Chromium; and how it fails. */
+import assert from "node:assert/strict";
+import { afterAll, beforeAll, describe, test } from "bun:test";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { CONTENT_SECURITY_POLICY, renderPage } from "../examples/simple_page.ts";
+import { assertRuntime, runtime } from "./runtime.ts";
+
+assertRuntime();
+
+const example = fileURLToPath(new URL("../examples/simple.ts", import.meta.url));
+
+let directory: string;
+let certs: string;
+let caFile: string;
+let server: ChildProcess;
+let port: string;
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), "httpsd-simple-"));
+  certs = join(directory, "certs");
+  caFile = join(certs, "ca.pem");
+  server = startExample({ PORT: "0", CERTS: certs });
+  port = await listeningPort(server);
+});
+
+afterAll(async () => {
+  server.kill("SIGKILL");
+  await rm(directory, { recursive: true });
+});
+
+function startExample(env: Record<string, string>, denoFlags: string[] = ["-A"]): ChildProcess {
+  const args = runtime === "deno" ? ["run", ...denoFlags, example] : [example];
+  return spawn(process.execPath, args, {
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+}
+
+async function listeningPort(child: ChildProcess): Promise<string> {
+  let output = "";
+  for await (const chunk of child.stdout!.setEncoding("utf8")) {
+    output += chunk;
+    const found = /Listening on https:\/\/localhost:(\d+)\/[^]*curl --cacert/.exec(output);
+    if (found?.[1] !== undefined) return found[1];
+  }
+  throw new Error(`The example ended early: ${output}`);
+}
+
+interface Ended {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+async function ended(child: ChildProcess): Promise<Ended> {
+  const result: Ended = { code: null, stdout: "", stderr: "" };
+  child.stdout!.setEncoding("utf8").on("data", (text: string) => result.stdout += text);
+  child.stderr!.setEncoding("utf8").on("data", (text: string) => result.stderr += text);
+  const [code] = await once(child, "close");
+  return { ...result, code };
+}
+
+function run(
+  command: string,
+  args: string[],
+  options: { env?: object; input?: string } = {},
+): string {
+  const { status, stdout, stderr, error } = spawnSync(command, args, {
+    encoding: "utf8",
+    timeout: 60_000,
+    input: options.input ?? "",
+    env: { ...process.env, ...options.env },
+  });
+  assert.equal(status, 0, `${command} ${args.join(" ")}: ${error ?? ""}${stdout}${stderr}`);
+  return stdout;
+}
+
+/** The value that the page shows under a label. */
+function shown(page: string, label: string): string | undefined {
+  const start = page.indexOf(`<dt>${label}</dt><dd>`);
+  assert.notEqual(start, -1, `No "${label}" on the page: ${page}`);
+  return /<dd>(.*?)<\/dd>/.exec(page.slice(start))?.[1];
+}
+
+/** Fetches the page with s_client, which is made to close when the server does. */
+function fetchWithOpenssl(...args: string[]): string {
+  const client = ["s_client", "-connect", `127.0.0.1:${port}`, "-CAfile", caFile, "-ign_eof"];
+  const input = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+  return run("openssl", [...client, "-verify_return_error", ...args], { input });
+}
+
+describe("simple.ts", () => {
+  test("shows curl its connection, and counts the requests on it", () => {
+    const url = `https://localhost:${port}/`;
+    const both = run("curl", ["-sS", "--fail", "--cacert", caFile, "--http1.1", url, url]);
+    const pages = both.split("<!doctype html>").slice(1);
+    assert.equal(pages.length, 2);
+    assert.match(shown(pages[0]!, "Version")!, /^TLSv1\.3$/);
+    assert.match(shown(pages[0]!, "Cipher suite")!, /^TLS_(AES|CHACHA20)/);
+    assert.equal(shown(pages[0]!, "Server name (SNI)"), "localhost");
+    assert.equal(shown(pages[0]!, "Protocol (ALPN)"), "http/1.1");
+    assert.equal(shown(pages[0]!, "Handshake"), "full");
+    assert.match(shown(pages[0]!, "Your certificate")!, /^none/);
+    assert.match(shown(pages[0]!, "Your address")!, /^(127\.0\.0\.1|::1) port \d+$/);
+    assert.equal(shown(pages[0]!, "Requests on it"), "1");
+    assert.equal(shown(pages[1]!, "Requests on it"), "2");
+    assert.equal(shown(pages[1]!, "Connection"), shown(pages[0]!, "Connection"));
+  });
+
+  test("sends its security headers", () => {
+    const args = ["-sS", "--cacert", caFile, "-D", "-", "-o", join(directory, "page.html")];
+    const head = run("curl", [...args, `https://localhost:${port}/`]).toLowerCase();
+    assert.ok(head.includes(`content-security-policy: ${CONTENT_SECURITY_POLICY}`.toLowerCase()));
+    assert.ok(head.includes("x-content-type-options: nosniff\r\n"));
+  });
+
+  test("shows OpenSSL an older version and a missing name", () => {
+    const old = fetchWithOpenssl("-tls1_2", "-noservername");
+    assert.match(old, /Verify return code: 0 \(ok\)/);
+    assert.equal(shown(old, "Version"), "TLSv1.2");
+    assert.equal(shown(old, "Server name (SNI)"), "none sent");
+    assert.equal(shown(old, "Protocol (ALPN)"), "none agreed");
+  });
+
+  test("shows a resumed session", () => {
+    const sessionFile = join(directory, "session.pem");
+    fetchWithOpenssl("-servername", "localhost", "-tls1_3", "-sess_out", sessionFile);
+    const page = fetchWithOpenssl("-servername", "localhost", "-tls1_3", "-sess_in", sessionFile);
+    assert.match(shown(page, "Handshake")!, /^resumed/);
+  });
+
+  test(
+    "is a page to Chromium that trusts the authority, and none to one that does not",
+    async () => {
+      if (!process.env["CI"] && spawnSync("chromium", ["--version"]).status !== 0) return;
+      const trusting = join(directory, "trusting");
+      const nssdb = join(trusting, ".pki", "nssdb");
+      await mkdir(nssdb, { recursive: true });
+      run("certutil", ["-d", `sql:${nssdb}`, "-N", "--empty-password"]);
+      run("certutil", ["-d", `sql:${nssdb}`, "-A", "-t", "C,,", "-n", "httpsd", "-i", caFile]);
+      const page = dumpWithChromium(trusting);
+      assert.equal(shown(page, "Version"), "TLSv1.3");
+      assert.equal(shown(page, "Server name (SNI)"), "localhost");
+      assert.equal(shown(page, "Protocol (ALPN)"), "http/1.1");
+
+      const distrusting = join(directory, "distrusting");
+      await mkdir(distrusting);
+      assert.doesNotMatch(dumpWithChromium(distrusting), /Cipher suite/);
+    },
+    120_000,
+  );
+
+  function dumpWithChromium(home: string): string {
+    const flags = [
+      "--headless",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+      `--user-data-dir=${join(home, "profile")}`,
+    ];
+    return run("chromium", [...flags, "--dump-dom", `https://localhost:${port}/`], {
+      env: { HOME: home },
+    });
+  }
+
+  test("answers other paths with 404", () => {
+    const args = ["-sS", "--cacert", caFile, "-o", "/dev/null", "-w", "%{http_code}"];
+    assert.equal(run("curl", [...args, `https://localhost:${port}/other`]), "404");
+  });
+
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    test(`ends with code 0 on ${signal}`, async () => {
+      const child = startExample({ PORT: "0", CERTS: certs });
+      await listeningPort(child);
+      const end = once(child, "close");
+      child.kill(signal);
+      assert.deepEqual(await end, [0, null]);
+    }, 20_000);
+  }
+});
+
+describe("simple.ts explains in one line", () => {
+  function assertOneLine({ code, stderr }: Ended, expected: RegExp): void {
+    assert.ok(code !== null && code > 0, `Exit code ${code}`);
+    assert.match(stderr, expected);
+    assert.equal(stderr.trimEnd().split("\n").length, 1, stderr);
+  }
+
+  test("a port that is in use", async () => {
+    const other = createServer().listen(0);
+    await once(other, "listening");
+    try {
+      const taken = String((other.address() as AddressInfo).port);
+      assertOneLine(await ended(startExample({ PORT: taken, CERTS: certs })), /in use/i);
+    } finally {
+      other.close();
+    }
+  }, 20_000);
+
+  test("a port that is none", async () => {
+    assertOneLine(await ended(startExample({ PORT: "https", CERTS: certs })), /port/);
+  }, 20_000);
+
+  test("a key that cannot be read", async () => {
+    const broken = join(directory, "broken");
+    await cp(certs, broken, { recursive: true });
+    await writeFile(join(broken, "localhost.key"), "no key");
+    assertOneLine(await ended(startExample({ PORT: "0", CERTS: broken })), /key cannot be read/);
+  }, 20_000);
+
+  if (runtime === "deno") {
+    test("a missing permission", async () => {
+      const env = { PORT: "0", CERTS: certs };
+      assertOneLine(await ended(startExample(env, ["--no-prompt"])), /--allow-env/);
+      const flags = ["--no-prompt", "--allow-env", "--allow-read", "--allow-write"];
+      assertOneLine(await ended(startExample(env, flags)), /--allow-net|permission/i);
+    }, 20_000);
+  }
+});
+
+describe("renderPage()", () => {
+  test("escapes every text", () => {
+    const nasty = `<script>"&'</script>`;
+    const page = renderPage(nasty, nasty, [{ heading: nasty, rows: [[nasty, nasty]] }]);
+    assert.doesNotMatch(page, /<script>/);
+    assert.equal(page.split("&lt;script&gt;&quot;&amp;&#39;&lt;/script&gt;").length - 1, 6);
+  });
+});
