@@ -270,7 +270,7 @@ const NO_TRAILER = new Set(
 );
 
 /** The families of such fields. */
-const NO_TRAILER_PREFIX = /^(?:content-|if-|x-forwarded-|sec-)/;
+const NO_TRAILER_PREFIX = /^(?:content-|if-|x-forwarded-)/;
 
 /** Whether a trailer may carry the field `name`, in any letter case (RFC 9110 section 6.5.1). */
 export function allowedInTrailer(name: string): boolean {
