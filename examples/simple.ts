@@ -17,7 +17,7 @@ try {
   await main();
 } catch (error) {
   if (!isExpected(error)) throw error;
-  console.error(`Cannot start: ${error.message}`);
+  console.error(`httpsd: ${error.message}`);
   process.exit(1);
 }
 
@@ -26,12 +26,7 @@ async function main(): Promise<void> {
   const directory = process.env["CERTS"] ?? fileURLToPath(new URL("../certs", import.meta.url));
   const { cert, key, caFile } = await devCertificates(directory);
 
-  const server = await serve({ cert, key, port }, showConnection);
-
-  const url = `https://localhost:${server.address.port}/`;
-  console.log(`Listening on ${url} (${runtime})`);
-  console.log(`Clients have to trust ${caFile}, like this:`);
-  console.log(`  curl --cacert ${caFile} ${url}`);
+  const server = await serve({ cert, key, port, hostname: "127.0.0.1" }, showConnection);
 
   let stopping = false;
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
@@ -42,6 +37,11 @@ async function main(): Promise<void> {
       process.exit(0);
     });
   }
+
+  const url = `https://localhost:${server.address.port}/`;
+  console.log(`Listening on ${url} (${runtime})`);
+  console.log(`Clients have to trust ${caFile}, like this:`);
+  console.log(`  curl --cacert ${caFile} ${url}`);
 }
 
 function showConnection(request: Request, { session }: RequestInfo): Response {

@@ -183,10 +183,10 @@ export async function devCertificates(directory: string): Promise<DevCertificate
   const certFile = join(directory, "localhost.pem");
   const keyFile = join(directory, "localhost.key");
   try {
-    await mkdir(directory, { recursive: true });
     const kept = await readKept(caFile, certFile, keyFile);
     if (kept !== undefined) return { ...kept, caFile, certFile, keyFile };
 
+    await mkdir(directory, { recursive: true });
     const ca = await keptAuthority(caFile, join(directory, "ca.key"));
     const leaf = await ca.issue({ key: await keptKey(keyFile) });
     await replaceFile(certFile, leaf.cert);
