@@ -1,0 +1,135 @@
+/**
+ * Host names of certificates and of SNI: normal form, wildcard matching and a table from names to
+ * values (RFC 9525, formerly RFC 6125; RFC 5890 for internationalized names).
+ *
+ * The rules are those of RFC 9525 section 6.3 at their strictest:
+ * - names compare as lower-case A-labels, without the trailing dot;
+ * - a wildcard is the whole left-most label (`*.example.com`, never `w*.example.com`) and stands for
+ *   exactly one label;
+ * - at least two labels follow the wildcard: `*` and `*.com` are no patterns, as in OpenSSL and
+ *   browsers;
+ * - an IP address is no name: it never matches, not even itself.
+ *
+ * @module
+ */
+import { isIP } from "node:net";
+import { domainToASCII } from "node:url";
+import { ConfigError } from "../errors.ts";
+
+const MAX_NAME_LENGTH = 253; // RFC 1035 section 2.3.4, in text form
+const LABEL = /^[a-z0-9_-]{1,63}$/; // letters, digits, hyphen; underscores live in real host names
+const WILDCARD = "*.";
+
+/**
+ * The normal form of a host name: A-labels, lower-case, no trailing dot.
+ *
+ * Internationalized names are converted (`münchen.de` becomes `xn--mnchen-3ya.de`).
+ *
+ * @returns `undefined` when `name` is an IP address or no host name.
+ */
+export function normalizeName(name: string): string | undefined {
+  if (name.length > MAX_NAME_LENGTH + 1) return undefined;
+  const ascii = toAscii(name);
+  const relative = ascii.endsWith(".") ? ascii.slice(0, -1) : ascii;
+  if (relative.length > MAX_NAME_LENGTH || isIP(relative) !== 0) return undefined;
+  return relative.split(".").every((label) => LABEL.test(label)) ? relative : undefined;
+}
+
+/**
+ * The normal form of a certificate's name, which may be a wildcard.
+ *
+ * @returns `undefined` when `pattern` is neither a host name nor a wildcard by the rules of this
+ * module; such a name of a certificate matches nothing.
+ */
+export function normalizePattern(pattern: string): string | undefined {
+  if (!pattern.startsWith(WILDCARD)) return normalizeName(pattern);
+  const domain = normalizeName(pattern.slice(WILDCARD.length));
+  return domain?.includes(".") ? WILDCARD + domain : undefined;
+}
+
+/**
+ * Whether a certificate for `pattern` speaks for `serverName` (RFC 9525 section 6.3).
+ *
+ * A pattern or name that is malformed matches nothing; the function never throws.
+ */
+export function matchName(pattern: string, serverName: string): boolean {
+  const name = normalizeName(serverName);
+  if (name === undefined) return false;
+  const normal = normalizePattern(pattern);
+  return normal === name || (normal !== undefined && normal === wildcardOf(name));
+}
+
+/**
+ * A map from names and wildcards to values, for choosing a certificate by SNI.
+ *
+ * A lookup costs two hash lookups however many names there are. An exact name wins over a wildcard.
+ */
+export class NameTable<T> {
+  readonly #values = new Map<string, T>();
+
+  /** How many names and wildcards the table has. */
+  get size(): number {
+    return this.#values.size;
+  }
+
+  /**
+   * Sets the value of a name or wildcard, replacing the former one.
+   *
+   * @throws {ConfigError} `INVALID_CONFIG` when `pattern` is neither; see
+   * {@linkcode normalizePattern}.
+   */
+  set(pattern: string, value: T): this {
+    const normal = normalizePattern(pattern);
+    if (normal === undefined) {
+      throw new ConfigError(
+        "INVALID_CONFIG",
+        `"${pattern}" is no server name: give a host name or a wildcard such as "*.example.com"`,
+      );
+    }
+    this.#values.set(normal, value);
+    return this;
+  }
+
+  /** The value for a client's server name: of the name itself, else of the wildcard above it. */
+  get(serverName: string): T | undefined {
+    const name = normalizeName(serverName);
+    if (name === undefined) return undefined;
+    if (this.#values.has(name)) return this.#values.get(name);
+    const wildcard = wildcardOf(name);
+    return wildcard === undefined ? undefined : this.#values.get(wildcard);
+  }
+
+  /** Removes exactly this name or wildcard; returns whether it was there. */
+  delete(pattern: string): boolean {
+    const normal = normalizePattern(pattern);
+    return normal !== undefined && this.#values.delete(normal);
+  }
+
+  /** The names and wildcards in normal form, in the order in which they were first set. */
+  names(): IterableIterator<string> {
+    return this.#values.keys();
+  }
+}
+
+/** The one wildcard that stands for `name`. */
+function wildcardOf(name: string): string | undefined {
+  const dot = name.indexOf(".");
+  return dot === -1 ? undefined : WILDCARD + name.slice(dot + 1);
+}
+
+/** Lower-case A-labels; the empty string when the name cannot be converted. */
+function toAscii(name: string): string {
+  // Runtimes differ in what domainToASCII does to ASCII that is no host name: leave that to LABEL.
+  if (isAscii(name)) return name.toLowerCase();
+  return isHostLike(name) ? domainToASCII(name) : "";
+}
+
+function isAscii(text: string): boolean {
+  // deno-lint-ignore no-control-regex -- the whole of ASCII is meant
+  return /^[\x00-\x7f]*$/.test(text);
+}
+
+/** Whether the ASCII part of an internationalized name has host name characters only. */
+function isHostLike(name: string): boolean {
+  return /^[A-Za-z0-9._\-\u0080-\uffff]*$/.test(name);
+}
