@@ -126,8 +126,13 @@ export type WebSocketErrorCode =
   /** The program asks for a frame that RFC 6455 forbids, or compression failed (close code 1011). */
   | "WS_CANNOT_SEND";
 
+/** Codes of plain {@linkcode HttpsdError}: a callback of the user's failed. */
+export type CallbackErrorCode = /** An event listener threw or rejected; see `cause`. */
+  "LISTENER_FAILED";
+
 /** Every stable error code. */
 export type ErrorCode =
+  | CallbackErrorCode
   | ConfigErrorCode
   | StateErrorCode
   | ListenErrorCode

@@ -244,6 +244,31 @@ export function isAuthority(text: string): boolean {
   return !ENDS_IN_NUMBER.test(host) || isIPv4(host);
 }
 
+/**
+ * Reads the values of Host fields. It remembers the last one, as all requests of a connection
+ * nearly always name the same host, and comparing bytes costs less than reading them anew.
+ */
+export class HostReader {
+  #last: string | undefined;
+
+  /** The value from `start` to `end`; undefined when {@linkcode isAuthority} does not hold. */
+  read(bytes: Uint8Array, start: number, end: number): string | undefined {
+    if (this.#last !== undefined && equals(bytes, start, end, this.#last)) return this.#last;
+    const text = latin1(bytes, start, end);
+    if (!isAuthority(text)) return undefined;
+    this.#last = text;
+    return text;
+  }
+}
+
+function equals(bytes: Uint8Array, start: number, end: number, text: string): boolean {
+  if (end - start !== text.length) return false;
+  for (let i = 0; i < text.length; i++) {
+    if (bytes[start + i] !== text.charCodeAt(i)) return false;
+  }
+  return true;
+}
+
 /** Whether two valid authorities name the same server, `defaultPort` being the port of none. */
 export function sameAuthority(a: string, b: string, defaultPort: number): boolean {
   const one = splitAuthority(a);

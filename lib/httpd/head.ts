@@ -11,6 +11,7 @@ import {
   byteTable,
   equalsIgnoreCase,
   FieldScanner,
+  HostReader,
   isAuthority,
   latin1,
   listHas,
@@ -80,6 +81,7 @@ const FIELDS = 3;
 export class HeadScanner {
   readonly #maxUriLen: number;
   readonly #fields: FieldScanner;
+  readonly #hosts = new HostReader();
   #state = METHOD;
   #methodEnd = 0;
   #targetEnd = 0;
@@ -121,10 +123,10 @@ export class HeadScanner {
    * `EXPECTATION_FAILED` or 501 `NOT_IMPLEMENTED` when the fields cannot be honoured.
    */
   take(bytes: Uint8Array, start: number, end: number): RequestHead {
-    const head = new RequestHead(bytes, start, end, this.#line!, this.#fields.take());
+    const line = this.#line!;
     this.#state = METHOD;
     this.#line = undefined;
-    return head;
+    return new RequestHead(bytes, start, end, line, this.#fields.take(), this.#hosts);
   }
 
   #scanMethod(bytes: Uint8Array, base: number, from: number, to: number): number {
@@ -199,8 +201,8 @@ function readRequestLine(
       `HTTP/${major}.${minor} is not supported: use HTTP/1.1`,
     );
   }
-  const method = methodAndTarget.slice(0, methodEnd);
-  if (!METHODS.has(method)) {
+  const method = methodAndTarget.startsWith("GET ") ? "GET" : methodAndTarget.slice(0, methodEnd);
+  if (method !== "GET" && !METHODS.has(method)) { // most requests are spared the look-up
     throw new HttpError(501, "NOT_IMPLEMENTED", "The method is not known: use a standard one");
   }
   const line: RequestLine = {
@@ -322,6 +324,7 @@ export class RequestHead {
     end: number,
     line: RequestLine,
     offsets: number[],
+    hosts: HostReader,
   ) {
     this.#source = source;
     this.#start = start;
@@ -336,7 +339,7 @@ export class RequestHead {
     this.query = line.query;
 
     const known = this.#recognize();
-    this.host = this.#readHost(known.host, line.authority);
+    this.host = this.#readHost(hosts, known.host, line.authority);
     this.chunked = this.#readTransferEncoding(known);
     this.contentLength = this.#readContentLength(known.contentLength);
     const current = line.minorVersion === 1;
@@ -448,13 +451,17 @@ export class RequestHead {
     return true;
   }
 
-  #readHost(index: number, authority: RequestLine["authority"]): string | undefined {
+  #readHost(
+    hosts: HostReader,
+    index: number,
+    authority: RequestLine["authority"],
+  ): string | undefined {
     if (index < 0) {
       if (this.minorVersion === 0) return authority?.text;
       throw new HttpError(400, "BAD_REQUEST", "The request has no Host field: send one");
     }
-    const host = this.fieldValue(index);
-    if (!isAuthority(host)) {
+    const host = hosts.read(this.#source, this.#offset(index, 2), this.#offset(index, 3));
+    if (host === undefined) {
       throw new HttpError(
         400,
         "BAD_REQUEST",

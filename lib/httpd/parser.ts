@@ -156,8 +156,7 @@ export class RequestParser {
   /** Takes away the bytes that were pushed and belong to no event yet, for an upgrade. */
   takeRest(): Uint8Array {
     const rest = this.#input.subarray(this.#pos);
-    this.#input = NO_BYTES;
-    this.#pos = 0;
+    this.#letGo();
     return rest;
   }
 
@@ -267,6 +266,8 @@ export class RequestParser {
     const end = Math.min(this.#input.length, this.#pos + wanted);
     this.data = this.#input.subarray(this.#pos, end);
     this.#pos = end;
+    // Whoever gets the last piece may transfer its buffer, which empties every view of it.
+    if (end === this.#input.length) this.#letGo();
     return this.data.length;
   }
 
@@ -277,11 +278,15 @@ export class RequestParser {
 
   /** Lets go of what is used up, so that an idle connection holds no buffers. */
   #need(): Step {
-    this.#input = NO_BYTES;
+    this.#letGo();
     this.data = NO_BYTES;
-    this.#pos = 0;
     if (this.#state === START) this.#head = undefined;
     return Step.Need;
+  }
+
+  #letGo(): void {
+    this.#input = NO_BYTES;
+    this.#pos = 0;
   }
 
   /**

@@ -1,0 +1,178 @@
+/**
+ * What a server tells of itself: typed events on one `EventTarget`, with the numeric ids of the
+ * original's `esp_https_server_event_id_t`.
+ *
+ * @module
+ */
+import type { HttpsdError } from "./errors.ts";
+import type { Session } from "./httpd/session.ts";
+import type { HttpsServer } from "./server.ts";
+
+/** The numeric ids of the events (original: `HTTPS_SERVER_EVENT_*`). */
+export const EVENT_IDS = {
+  error: 0,
+  start: 1,
+  connected: 2,
+  data: 3,
+  sent: 4,
+  disconnected: 5,
+  stop: 6,
+} as const;
+
+/** The name of an event. */
+export type ServerEventType = keyof typeof EVENT_IDS;
+
+/** An event of a server: `start`, `stop`, and the base of the others. */
+export class ServerEvent extends Event {
+  declare readonly type: ServerEventType;
+  /** The original's numeric id. */
+  readonly id: number;
+  /** The server that it happened to. */
+  readonly server: HttpsServer;
+
+  /** Makes an event; only servers do. */
+  constructor(type: ServerEventType, server: HttpsServer) {
+    super(type);
+    this.id = EVENT_IDS[type];
+    this.server = server;
+  }
+}
+
+/** An event of one session: `connected`. */
+export class SessionEvent extends ServerEvent {
+  /** The session. */
+  readonly session: Session;
+
+  /** Makes an event; only servers do. */
+  constructor(type: ServerEventType, server: HttpsServer, session: Session) {
+    super(type, server);
+    this.session = session;
+  }
+}
+
+/** `data`, `sent`: bytes were read from or written to a session's connection. */
+export class DataEvent extends SessionEvent {
+  /** How many bytes, without TLS. */
+  readonly bytes: number;
+
+  /** Makes an event; only servers do. */
+  constructor(type: ServerEventType, server: HttpsServer, session: Session, bytes: number) {
+    super(type, server, session);
+    this.bytes = bytes;
+  }
+}
+
+/** `disconnected`: a session is over; always the last event of its session. */
+export class DisconnectedEvent extends SessionEvent {
+  /** What ended it; `undefined` when both sides ended it in good order. */
+  readonly error: HttpsdError | undefined;
+
+  /** Makes an event; only servers do. */
+  constructor(server: HttpsServer, session: Session, error: HttpsdError | undefined) {
+    super("disconnected", server, session);
+    this.error = error;
+  }
+}
+
+/** `error`: a handshake failed, a request was refused, or a callback of the user's threw. */
+export class ServerErrorEvent extends ServerEvent {
+  /** What happened; its `cause` is what the runtime or the callback said. */
+  readonly error: HttpsdError;
+  /** The session that it happened on; `undefined` before the end of the handshake. */
+  readonly session: Session | undefined;
+  /** The client's address; `undefined` when it happened on no connection. */
+  readonly remoteAddress: string | undefined;
+
+  /** Makes an event; only servers do. */
+  constructor(
+    server: HttpsServer,
+    error: HttpsdError,
+    where: { session?: Session; remoteAddress?: string } = {},
+  ) {
+    super("error", server);
+    this.error = error;
+    this.session = where.session;
+    this.remoteAddress = where.remoteAddress ?? where.session?.remoteAddress;
+  }
+}
+
+/** Which event class comes under which name. */
+export interface ServerEventMap {
+  /** Something failed; the server goes on. */
+  error: ServerErrorEvent;
+  /** The server listens; before any connection is accepted. */
+  start: ServerEvent;
+  /** A connection is established, its handshake over. */
+  connected: SessionEvent;
+  /** Bytes were read. */
+  data: DataEvent;
+  /** Bytes were written. */
+  sent: DataEvent;
+  /** A connection that was `connected` is over. */
+  disconnected: DisconnectedEvent;
+  /** The server has stopped; nothing comes after it. */
+  stop: ServerEvent;
+}
+
+/** A listener, as a function or an object. */
+export type ServerEventListener<T extends ServerEventType> =
+  | ((event: ServerEventMap[T]) => unknown)
+  | { handleEvent(event: ServerEventMap[T]): unknown };
+
+/**
+ * An `EventTarget` whose listeners cannot harm it: what one throws or rejects with goes to
+ * {@linkcode ServerEvents.listenerFailed} and not to the process.
+ */
+export abstract class ServerEvents extends EventTarget {
+  readonly #contained = new WeakMap<object, EventListener>();
+  readonly #listenedTo = new Set<string>();
+
+  /** Whether anybody has ever listened for `type`; where nobody has, no event need be made. */
+  protected hasListened(type: ServerEventType): boolean {
+    return this.#listenedTo.has(type);
+  }
+
+  /** A listener threw or rejected. */
+  protected abstract listenerFailed(type: string, cause: unknown): void;
+
+  /** Calls `listener` for each event of `type`; what it throws becomes an `error` event. */
+  override addEventListener<T extends ServerEventType>(
+    type: T,
+    listener: ServerEventListener<T> | null,
+    options?: AddEventListenerOptions | boolean,
+  ): void {
+    if (listener === null) return;
+    this.#listenedTo.add(type);
+    super.addEventListener(type, this.#contain(listener as AnyListener), options);
+  }
+
+  /** Calls `listener` no longer. */
+  override removeEventListener<T extends ServerEventType>(
+    type: T,
+    listener: ServerEventListener<T> | null,
+    options?: EventListenerOptions | boolean,
+  ): void {
+    if (listener === null) return;
+    super.removeEventListener(type, this.#contained.get(listener) ?? null, options);
+  }
+
+  #contain(listener: AnyListener): EventListener {
+    const known = this.#contained.get(listener);
+    if (known !== undefined) return known;
+    const contained = ((event: Event): void => {
+      const failed = (cause: unknown) => this.listenerFailed(event.type, cause);
+      try {
+        const result = typeof listener === "function"
+          ? listener.call(this, event)
+          : listener.handleEvent(event);
+        if (result instanceof Promise) result.catch(failed);
+      } catch (cause) {
+        failed(cause);
+      }
+    }) as EventListener; // Deno's check knows two classes of this name
+    this.#contained.set(listener, contained);
+    return contained;
+  }
+}
+
+type AnyListener = ((event: Event) => unknown) | { handleEvent(event: Event): unknown };

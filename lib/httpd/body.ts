@@ -1,0 +1,153 @@
+/**
+ * The body of one request: what the parser has given and nobody has read yet, never more than a
+ * mark. Reading it makes the session read on; not reading it stops the client.
+ *
+ * @module
+ */
+import { type HttpsdError, StateError } from "../errors.ts";
+import { closeByteStream, transferable } from "../net/streams.ts";
+
+/** Nothing more is parsed while so many bytes wait to be read. */
+const HIGH_MARK = 64 * 1024;
+
+/** Trailer fields in the order received. */
+export type Trailers = readonly (readonly [name: string, value: string])[];
+
+/** What reads the connection for a body. */
+export interface BodySource {
+  /** Somebody wants bytes: read on. */
+  wanted(): void;
+}
+
+/** A request body between the parser and the handler. */
+export class RequestBody {
+  readonly #source: BodySource;
+  #chunks: Uint8Array[] = [];
+  #queuedBytes = 0;
+  #ended = false;
+  #error: HttpsdError | undefined;
+  #waiting: PromiseWithResolvers<void> | undefined;
+  #stream: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
+  #discarded: number | undefined;
+  #trailers: Trailers = [];
+
+  /** Makes an empty body that `source` fills. */
+  constructor(source: BodySource) {
+    this.#source = source;
+  }
+
+  /** Whether the parser has seen the end. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Whether the parser should wait for the reader. */
+  get full(): boolean {
+    return this.#queuedBytes >= HIGH_MARK;
+  }
+
+  /** Whether a reader waits for bytes that the client has not sent. */
+  get starved(): boolean {
+    return this.#waiting !== undefined;
+  }
+
+  /** How many bytes were thrown away since {@linkcode RequestBody.discard}. */
+  get discardedBytes(): number {
+    return this.#discarded ?? 0;
+  }
+
+  /** The trailer fields; empty until the end. */
+  get trailers(): Trailers {
+    return this.#trailers;
+  }
+
+  /** The parser's call: the next bytes. */
+  push(bytes: Uint8Array): void {
+    if (this.#discarded !== undefined) {
+      this.#discarded += bytes.length;
+      return;
+    }
+    this.#chunks.push(bytes);
+    this.#queuedBytes += bytes.length;
+    this.#wake();
+  }
+
+  /** The parser's call: the end. */
+  end(trailers: Trailers): void {
+    this.#ended = true;
+    this.#trailers = trailers;
+    this.#wake();
+  }
+
+  /** No more bytes will come, for a reason; who reads on gets it thrown. */
+  fail(error: HttpsdError): void {
+    if (this.#ended || this.#error !== undefined) return;
+    this.#error = error;
+    this.#wake();
+  }
+
+  /** Throws away what waits and what comes: nobody will read it. */
+  discard(): void {
+    this.#discarded ??= this.#queuedBytes;
+    this.#chunks = [];
+    this.#queuedBytes = 0;
+    this.#wake();
+  }
+
+  /**
+   * The next bytes, at most `max`; `undefined` at the end (original: `httpd_req_recv`). What came
+   * before a failure is given first.
+   *
+   * @throws {HttpsdError} when the body is malformed, too long or too late, or the client is gone
+   * @throws {StateError} `BODY_USED` when somebody reads already, `REQUEST_ENDED` after the exchange
+   */
+  async read(max = Infinity): Promise<Uint8Array | undefined> {
+    if (this.#waiting !== undefined) {
+      throw new StateError("BODY_USED", "The body is being read: await the read before this one");
+    }
+    while (this.#chunks.length === 0) {
+      if (this.#error !== undefined) throw this.#error;
+      if (this.#ended) return undefined;
+      if (this.#discarded !== undefined) {
+        throw new StateError(
+          "REQUEST_ENDED",
+          "The exchange is over: read the body before answering",
+        );
+      }
+      this.#waiting = Promise.withResolvers();
+      const { promise } = this.#waiting;
+      this.#source.wanted();
+      await promise;
+    }
+    const bytes = this.#take(max);
+    if (!this.#ended) this.#source.wanted();
+    return bytes;
+  }
+
+  #take(max: number): Uint8Array {
+    const first = this.#chunks[0]!;
+    const bytes = first.length <= max ? first : first.subarray(0, max);
+    if (bytes === first) this.#chunks.shift();
+    else this.#chunks[0] = first.subarray(max);
+    this.#queuedBytes -= bytes.length;
+    return bytes;
+  }
+
+  /** The body as a byte stream; cancelling it throws the rest away. */
+  get stream(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    return this.#stream ??= new ReadableStream({
+      type: "bytes",
+      pull: async (controller) => {
+        const bytes = await this.read();
+        if (bytes === undefined) closeByteStream(controller as ReadableByteStreamController);
+        else controller.enqueue(transferable(bytes));
+      },
+      cancel: () => this.discard(),
+    });
+  }
+
+  #wake(): void {
+    this.#waiting?.resolve();
+    this.#waiting = undefined;
+  }
+}

@@ -1,0 +1,87 @@
+/**
+ * Response heads and chunks as bytes (RFC 9112 sections 4, 6 and 7.1), sans I/O.
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import { HttpError } from "../errors.ts";
+import { REASONS } from "./status.ts";
+
+/** Field lines in sending order. */
+export type Fields = Iterable<readonly [name: string, value: string]>;
+
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+const BAD_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
+
+/**
+ * Encodes a response head. Every field is checked, so that nothing a handler says can break the
+ * wire.
+ *
+ * @throws {HttpError} `BAD_RESPONSE` for a name, value, status or reason that HTTP does not allow
+ */
+export function encodeHead(status: number, reason: string | undefined, fields: Fields): Buffer {
+  if (!Number.isInteger(status) || status < 100 || status > 999) {
+    throw badResponse(`Status ${status} is no status code: use 100 to 999`);
+  }
+  if (reason !== undefined) assertFieldValue("reason", reason);
+  let head = `HTTP/1.1 ${status} ${reason ?? REASONS[status] ?? ""}\r\n`;
+  for (const [name, value] of fields) head += fieldLine(name, value);
+  return Buffer.from(head + "\r\n", "latin1");
+}
+
+function fieldLine(name: string, value: string): string {
+  assertFieldName(name);
+  assertFieldValue(name, value);
+  return `${name}: ${value}\r\n`;
+}
+
+/**
+ * Throws unless `name` is a field name (RFC 9110 section 5.1).
+ *
+ * @throws {HttpError} `BAD_RESPONSE`
+ */
+export function assertFieldName(name: string): void {
+  if (!TOKEN.test(name)) throw badResponse(`Field name ${JSON.stringify(name)} is no token`);
+}
+
+/**
+ * Throws when `value` holds a CR, LF, NUL or another character that no field value may hold.
+ *
+ * @throws {HttpError} `BAD_RESPONSE`
+ */
+export function assertFieldValue(name: string, value: string): void {
+  if (!BAD_VALUE.test(value)) return;
+  throw badResponse(`Field ${name} holds a control character or one beyond Latin-1: encode it`);
+}
+
+/** The line before a chunk of `length` bytes. */
+export function chunkHead(length: number): Buffer {
+  return Buffer.from(`${length.toString(16)}\r\n`, "latin1");
+}
+
+/** The line end behind a chunk. */
+export const CHUNK_END: Buffer = Buffer.from("\r\n");
+
+/** The last chunk with its trailer section. */
+export function lastChunk(trailers: Fields = []): Buffer {
+  let text = "0\r\n";
+  for (const [name, value] of trailers) text += fieldLine(name, value);
+  return Buffer.from(text + "\r\n", "latin1");
+}
+
+let dateSecond = 0;
+let dateText = "";
+
+/** Now as an HTTP date (RFC 9110 section 5.6.7); made once a second. */
+export function httpDate(): string {
+  const second = Math.floor(Date.now() / 1000);
+  if (second !== dateSecond) {
+    dateSecond = second;
+    dateText = new Date(second * 1000).toUTCString();
+  }
+  return dateText;
+}
+
+function badResponse(message: string): HttpError {
+  return new HttpError(500, "BAD_RESPONSE", message);
+}

@@ -1,0 +1,111 @@
+/**
+ * One request and its response: what the session hands to the router, and what the handlers' two
+ * faces (`fetch` and the httpd API) are made of.
+ *
+ * @module
+ */
+import { HttpError, type HttpsdError } from "../errors.ts";
+import { RequestBody } from "./body.ts";
+import type { Fields } from "./encoder.ts";
+import type { RequestHead } from "./head.ts";
+import { type ResponseProgress, ResponseWriter, utf8 } from "./response.ts";
+import type { Session } from "./session.ts";
+import { ERROR_BODIES } from "./status.ts";
+
+/** One request under way. */
+export class Exchange {
+  /** The request's line and fields. */
+  readonly head: RequestHead;
+  /** The request's body. */
+  readonly body: RequestBody;
+  /** The response. */
+  readonly response: ResponseWriter;
+  /** The session that the request came on. */
+  readonly session: Session;
+  /** Called when the connection is gone before the response is written. */
+  onClosed: ((reason: HttpsdError) => void) | undefined;
+  #abort: AbortController | undefined;
+  #aborted: HttpsdError | undefined;
+  #continued = false;
+
+  /** Begins an exchange; `progress` hears of its response. */
+  constructor(session: Session, head: RequestHead, progress: ResponseProgress) {
+    this.session = session;
+    this.head = head;
+    this.body = new RequestBody({ wanted: () => this.#bodyWanted() });
+    this.response = new ResponseWriter(session.connection, head, progress);
+  }
+
+  /** Aborted when the client goes away before the response is written. */
+  get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController();
+      if (this.#aborted !== undefined) this.#abort.abort(this.#aborted);
+    }
+    return this.#abort.signal;
+  }
+
+  /** Whether the client has gone away, or has ended its side. */
+  get aborted(): boolean {
+    return this.#aborted !== undefined;
+  }
+
+  /** Whether a body is still held back by the client, who waits for `100 Continue`. */
+  get awaitsContinue(): boolean {
+    return this.head.expectContinue && !this.#continued && !this.body.ended;
+  }
+
+  /** The client has ended its side: it may still read the answer, but most have gone away. */
+  abort(error: HttpsdError): void {
+    if (this.#aborted !== undefined) return;
+    this.#aborted = error;
+    this.body.fail(error);
+    this.#abort?.abort(error);
+  }
+
+  /** The connection is gone: whatever still produces the answer can stop. */
+  closed(reason: HttpsdError): void {
+    this.abort(reason);
+    this.response.wake();
+    if (!this.response.ended) this.onClosed?.(reason);
+  }
+
+  /**
+   * Answers with an error status; where a response has begun, cuts the connection instead. An
+   * error of the client's keeps its own status, anything else is a 500 that tells nothing.
+   */
+  fail(error: unknown): void {
+    if (this.response.ended) return;
+    const status = error instanceof HttpError ? error.status : 500;
+    if (this.response.started) {
+      this.response.abort(
+        error instanceof HttpError ? error : new HttpError(
+          500,
+          "HANDLER_FAILED",
+          "The handler failed after its response had begun",
+          {
+            cause: error,
+          },
+        ),
+      );
+      return;
+    }
+    this.sendError(status);
+  }
+
+  /** Sends the standard answer of an error status (original: `httpd_resp_send_err`). */
+  sendError(status: number, text: string = ERROR_BODIES[status] ?? "", fields: Fields = []): void {
+    this.response.send(
+      { status, fields: [["Content-Type", "text/plain; charset=utf-8"], ...fields] },
+      utf8(text),
+    );
+  }
+
+  #bodyWanted(): void {
+    if (this.awaitsContinue && !this.response.started) {
+      this.#continued = true;
+      this.response.inform(100);
+    }
+    this.session.readOn();
+  }
+}

@@ -1,0 +1,145 @@
+/**
+ * The `fetch` face of an exchange: a `Request` for the handler, and its `Response` onto the wire
+ * (Fetch standard; RFC 9112).
+ *
+ * @module
+ */
+import { HttpError } from "../errors.ts";
+import type { Exchange } from "./exchange.ts";
+import type { ResponseHead } from "./response.ts";
+
+/** Large bodies are written in pieces of this size, so that a slow client holds one of them. */
+const PIECE_BYTES = 64 * 1024;
+
+/**
+ * The request as the platform's own class.
+ *
+ * @throws {HttpError} 400 `BAD_REQUEST` when the target is no URL; 501 `NOT_IMPLEMENTED` for
+ * `CONNECT` and `TRACE`, which a `Request` cannot carry
+ */
+export function toRequest(exchange: Exchange): Request {
+  const { head, session } = exchange;
+  if (head.method === "CONNECT" || head.method === "TRACE") {
+    throw new HttpError(501, "NOT_IMPLEMENTED", `A fetch handler cannot serve ${head.method}`);
+  }
+  const headers = new Headers();
+  for (let i = 0; i < head.fieldCount; i++) headers.append(head.fieldName(i), head.fieldValue(i));
+  const hasBody = head.chunked || (head.contentLength ?? 0) > 0;
+  const mayHaveBody = head.method !== "GET" && head.method !== "HEAD";
+  const scheme = session.tls === undefined ? "http" : "https";
+  const host = head.host ??
+    authorityOf(session.connection.localAddress, session.connection.localPort);
+  const path = head.form === "asterisk" ? "/*" : head.path;
+  const url = `${scheme}://${host}${path}${head.query === "" ? "" : `?${head.query}`}`;
+  try {
+    return new Request(url, {
+      method: head.method,
+      headers,
+      signal: exchange.signal,
+      ...(hasBody && mayHaveBody && { body: exchange.body.stream, duplex: "half" as const }),
+    });
+  } catch (cause) {
+    throw new HttpError(400, "BAD_REQUEST", `The target ${url} is no URL`, { cause });
+  }
+}
+
+function authorityOf(address: string, port: number): string {
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+}
+
+/**
+ * Writes a handler's response.
+ *
+ * @throws {HttpError} `HANDLER_FAILED` when it is no usable response, `BAD_RESPONSE` when it breaks
+ * HTTP; or whatever its body stream fails with
+ */
+export async function sendResponse(exchange: Exchange, result: unknown): Promise<void> {
+  const response = usableResponse(result);
+  const head: ResponseHead = {
+    status: response.status,
+    reason: response.statusText || undefined,
+    fields: response.headers,
+  };
+  if (response.body === null) {
+    exchange.response.send(head, EMPTY);
+    return;
+  }
+  const reader = response.body.getReader();
+  exchange.onClosed = (reason) => void reader.cancel(reason).catch(ignore);
+  try {
+    await sendBody(exchange, head, reader);
+  } catch (error) {
+    void reader.cancel(error).catch(ignore);
+    throw error;
+  }
+}
+
+/** A body source that fails while it is cancelled has nobody left to tell. */
+function ignore(): void {}
+
+const EMPTY = new Uint8Array();
+
+function usableResponse(result: unknown): Response {
+  if (!(result instanceof Response)) {
+    throw new HttpError(500, "HANDLER_FAILED", "The handler returned no Response: return one");
+  }
+  if (result.bodyUsed) {
+    throw new HttpError(500, "HANDLER_FAILED", "The Response was used already: return a new one");
+  }
+  if (result.type === "error") {
+    throw new HttpError(500, "HANDLER_FAILED", "Response.error() cannot be sent: return a status");
+  }
+  return result;
+}
+
+type BodyReader = ReadableStreamDefaultReader<Uint8Array>;
+
+async function sendBody(exchange: Exchange, head: ResponseHead, reader: BodyReader): Promise<void> {
+  const { response } = exchange;
+  const first = await reader.read();
+  const second = first.done ? undefined : reader.read();
+  if (second === undefined || (await settlesNow(second))?.done) {
+    response.send(head, bytesOf(first.value));
+    return;
+  }
+  response.start(head, undefined);
+  if (response.bodiless) {
+    await reader.cancel();
+    response.end();
+    return;
+  }
+  await writePieces(exchange, bytesOf(first.value));
+  for (let next = await second; !next.done; next = await reader.read()) {
+    await writePieces(exchange, bytesOf(next.value));
+  }
+  response.end();
+}
+
+/** How many turns of the microtask queue a body that is all there may take to say so. */
+const SETTLING_TURNS = 8;
+
+/** The result of a promise that is about to settle; `undefined` when it has to be waited for. */
+async function settlesNow<T>(promise: Promise<T>): Promise<T | undefined> {
+  let result: T | undefined;
+  promise.then((value) => result = value, ignore); // whoever awaits the promise gets the error
+  for (let turn = 0; turn < SETTLING_TURNS && result === undefined; turn++) await undefined;
+  return result;
+}
+
+function bytesOf(chunk: unknown): Uint8Array {
+  if (chunk === undefined) return EMPTY;
+  if (chunk instanceof Uint8Array) return chunk;
+  throw new HttpError(
+    500,
+    "BAD_RESPONSE",
+    "The Response body gives chunks that are no Uint8Array: pipe it through TextEncoderStream",
+  );
+}
+
+async function writePieces({ response, session }: Exchange, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
+    const mayGoOn = response.write(bytes.subarray(at, at + PIECE_BYTES));
+    if (session.connection.closed) return;
+    if (!mayGoOn) await response.drained();
+  }
+}

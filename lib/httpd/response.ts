@@ -1,0 +1,253 @@
+/**
+ * Writes one response: chooses its framing (RFC 9112 section 6), keeps to the length it promised,
+ * and says when it is over. Whatever a handler does, what is on the wire is a whole message or a
+ * cut connection.
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import { HttpError, StateError } from "../errors.ts";
+import type { Connection } from "../net/connection.ts";
+import { CHUNK_END, chunkHead, encodeHead, type Fields, httpDate, lastChunk } from "./encoder.ts";
+import type { RequestHead } from "./head.ts";
+import { isBodiless } from "./status.ts";
+
+/** The status line and fields of a response. */
+export interface ResponseHead {
+  /** The status code. */
+  readonly status: number;
+  /** The reason phrase; the standard one when absent. */
+  readonly reason?: string | undefined;
+  /** The fields, without those that the framing decides. */
+  readonly fields?: Fields;
+}
+
+/** How the body's end is found. */
+type Framing = "none" | "length" | "chunked" | "close";
+
+/** Fields that belong to the connection, which is the server's (RFC 9110 section 7.6.1). */
+const HOP_BY_HOP = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+]);
+
+/** Whom a response tells how it goes. */
+export interface ResponseProgress {
+  /** All is written. */
+  done(): void;
+  /** A write waits for the client to read. */
+  blocked(): void;
+}
+
+/** The one response of one exchange. */
+export class ResponseWriter {
+  readonly #connection: Connection;
+  readonly #request: RequestHead;
+  readonly #progress: ResponseProgress;
+  #keepAlive: boolean;
+  #framing: Framing | undefined;
+  #remaining = 0;
+  #ended = false;
+  #draining: PromiseWithResolvers<void> | undefined;
+
+  /** Makes the writer for the answer to `request`. */
+  constructor(connection: Connection, request: RequestHead, progress: ResponseProgress) {
+    this.#connection = connection;
+    this.#request = request;
+    this.#progress = progress;
+    this.#keepAlive = request.keepAlive;
+  }
+
+  /** Whether the head is written. */
+  get started(): boolean {
+    return this.#framing !== undefined;
+  }
+
+  /** Whether all is written. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Whether the connection may serve another request after this response. */
+  get keepAlive(): boolean {
+    return this.#keepAlive;
+  }
+
+  /** Whether a body would be thrown away: HEAD, 204, 304. */
+  get bodiless(): boolean {
+    return this.#framing === "none";
+  }
+
+  /** Makes this the last response of the connection. */
+  closeAfterwards(): void {
+    this.#keepAlive = false;
+  }
+
+  /** Writes an interim response such as 100 or 103; nothing for an HTTP/1.0 client. */
+  inform(status: number, fields: Fields = []): void {
+    if (this.#request.minorVersion === 0 || this.started) return;
+    this.#connection.write(encodeHead(status, undefined, fields));
+  }
+
+  /** Writes a whole response. */
+  send(head: ResponseHead, body: Uint8Array): void {
+    this.#connection.cork();
+    try {
+      this.start(head, body.length);
+      if (!this.bodiless) this.write(body);
+      this.end();
+    } finally {
+      this.#connection.uncork();
+    }
+  }
+
+  /**
+   * Writes the head of a response whose body has `length` bytes, `undefined` when that is not
+   * known. A `Content-Length` field from the handler counts as known.
+   *
+   * @throws {StateError} `ALREADY_SENT`
+   * @throws {HttpError} `BAD_RESPONSE` when the head is not allowed; nothing is written then
+   */
+  start({ status, reason, fields = [] }: ResponseHead, length: number | undefined): void {
+    if (this.started) {
+      throw new StateError("ALREADY_SENT", "The response was sent already: send one per request");
+    }
+    const bodiless = this.#request.method === "HEAD" || isBodiless(status);
+    const own: [string, string][] = [];
+    let declared = length;
+    let dated = false;
+    let close = !this.#keepAlive;
+    for (const [name, value] of fields) {
+      const lower = name.toLowerCase();
+      if (lower === "content-length") {
+        declared = declaredLength(value, bodiless ? undefined : length);
+      } else if (lower === "connection") close ||= /(^|[\s,])close($|[\s,])/i.test(value);
+      else if (!HOP_BY_HOP.has(lower)) own.push([name, value]);
+      if (lower === "date") dated = true;
+    }
+    if (!dated) own.push(["Date", httpDate()]);
+    const framing = bodiless ? "none" : this.#frame(declared);
+    if (declared !== undefined && (framing === "length" || mayDeclare(status, this.#request))) {
+      own.push(["Content-Length", String(declared)]);
+    }
+    if (framing === "chunked") own.push(["Transfer-Encoding", "chunked"]);
+    if (framing === "close") close = true;
+    if (close) own.push(["Connection", "close"]);
+    else if (this.#request.minorVersion === 0) own.push(["Connection", "keep-alive"]);
+    const bytes = encodeHead(status, reason, own);
+    this.#framing = framing;
+    this.#remaining = declared ?? Infinity;
+    this.#keepAlive = !close;
+    this.#connection.write(bytes);
+  }
+
+  #frame(declared: number | undefined): Framing {
+    if (declared !== undefined) return "length";
+    return this.#request.minorVersion === 0 ? "close" : "chunked";
+  }
+
+  /**
+   * Writes body bytes. `false`: wait for {@linkcode ResponseWriter.drained} before the next.
+   *
+   * @throws {HttpError} `BAD_RESPONSE` when the body is longer than its `Content-Length`; the
+   * connection is cut, since the client cannot be told otherwise
+   */
+  write(bytes: Uint8Array): boolean {
+    if (bytes.length === 0 || this.#framing === "none") return true;
+    if (bytes.length > this.#remaining) {
+      throw this.#broken(`longer than its Content-Length by ${bytes.length - this.#remaining}`);
+    }
+    this.#remaining -= bytes.length;
+    if (this.#framing !== "chunked") return this.#connection.write(bytes);
+    this.#connection.cork();
+    this.#connection.write(chunkHead(bytes.length));
+    this.#connection.write(bytes);
+    const mayGoOn = this.#connection.write(CHUNK_END);
+    this.#connection.uncork();
+    return mayGoOn;
+  }
+
+  /** Resolves when the client has read enough for the next write. */
+  drained(): Promise<void> {
+    if (this.#draining === undefined) {
+      this.#draining = Promise.withResolvers();
+      this.#progress.blocked();
+    }
+    return this.#draining.promise;
+  }
+
+  /** The session's call: the connection can be written again. */
+  wake(): void {
+    this.#draining?.resolve();
+    this.#draining = undefined;
+  }
+
+  /** Whether a write waits for the client to read. */
+  get blocked(): boolean {
+    return this.#draining !== undefined;
+  }
+
+  /**
+   * Ends the body.
+   *
+   * @throws {HttpError} `BAD_RESPONSE` when it is shorter than its `Content-Length`; the connection
+   * is cut, so that the client does not take the part for the whole
+   */
+  end(trailers: Fields = []): void {
+    if (this.#ended) return;
+    if (this.#framing === "length" && this.#remaining > 0) {
+      throw this.#broken(`shorter than its Content-Length by ${this.#remaining}`);
+    }
+    if (this.#framing === "chunked") this.#connection.write(lastChunk(trailers));
+    this.#ended = true;
+    this.#progress.done();
+  }
+
+  /** Cuts the connection in the middle of the response: the client must not take it for whole. */
+  abort(error: HttpError): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#keepAlive = false;
+    this.#connection.destroy(error);
+  }
+
+  #broken(how: string): HttpError {
+    const error = new HttpError(
+      500,
+      "BAD_RESPONSE",
+      `The response body is ${how} bytes: the connection was cut`,
+    );
+    this.abort(error);
+    return error;
+  }
+}
+
+/** Whether a response without a body may say how long the body would be (RFC 9110 section 8.6). */
+function mayDeclare(status: number, request: RequestHead): boolean {
+  return status === 304 || (request.method === "HEAD" && !isBodiless(status));
+}
+
+function declaredLength(value: string, actual: number | undefined): number {
+  const declared = /^\d{1,16}$/.test(value) ? Number(value) : NaN;
+  if (!Number.isSafeInteger(declared)) {
+    throw new HttpError(500, "BAD_RESPONSE", `Content-Length ${value} is no length in bytes`);
+  }
+  if (actual !== undefined && actual !== declared) {
+    throw new HttpError(
+      500,
+      "BAD_RESPONSE",
+      `Content-Length says ${declared}, but the body has ${actual} bytes`,
+    );
+  }
+  return declared;
+}
+
+/** Text as the bytes of a body. */
+export function utf8(text: string): Uint8Array {
+  return Buffer.from(text, "utf8");
+}

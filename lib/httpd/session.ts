@@ -1,0 +1,319 @@
+/**
+ * The HTTP session on one connection: reads requests, hands each to the host, and goes on when its
+ * response is written; one request at a time, so that pipelined answers keep their order and what
+ * waits stays in the connection's bounded queue (RFC 9112 section 9.3).
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import { ConnectionError, HttpError, type HttpsdError } from "../errors.ts";
+import type { Connection, Consumer } from "../net/connection.ts";
+import { after } from "../net/deadlines.ts";
+import type { TlsInfo } from "../tls/tls_info.ts";
+import { encodeHead, httpDate } from "./encoder.ts";
+import { Exchange } from "./exchange.ts";
+import { type ParserLimits, RequestParser, Step } from "./parser.ts";
+import { ERROR_BODIES } from "./status.ts";
+
+/** How long each thing may take, and how much. */
+export interface SessionLimits extends ParserLimits {
+  /** From the first byte of a head to its end, in ms. */
+  readonly headersTimeoutMs: number;
+  /** From one byte of a body to the next, in ms. */
+  readonly recvWaitTimeoutMs: number;
+  /** From one request to the first byte of the next, in ms. */
+  readonly idleTimeoutMs: number;
+  /** How much of a body that nobody reads is thrown away to keep the connection, in bytes. */
+  readonly maxDrainBytes: number;
+}
+
+/** Whom a session works for. */
+export interface SessionHost {
+  /** What all sessions are held to. */
+  readonly limits: SessionLimits;
+  /** A request came: answer it. Must not throw. */
+  handle(exchange: Exchange): void;
+  /** A request was refused or its response failed; the session has dealt with it. */
+  failed(session: Session, error: HttpsdError): void;
+  /** The session is over, once. */
+  ended(session: Session, error: HttpsdError | undefined): void;
+}
+
+/** What a session can wait for: a client's bytes, or a client who reads. */
+type Wait = "request" | "head" | "body" | "drain" | "reader";
+
+let lastId = 0;
+
+/** A client's connection and what its requests share (original: a socket descriptor's session). */
+export class Session {
+  /** Unique in this process, never used again. */
+  readonly id: number = ++lastId;
+  /** When the connection was established. */
+  readonly connectedAt: Date = new Date();
+  /** The connection underneath. */
+  readonly connection: Connection;
+  /** Anything that handlers want to keep for the session (original: `sess_ctx`). */
+  context: unknown;
+
+  readonly #host: SessionHost;
+  readonly #parser: RequestParser;
+  readonly #consumer: Consumer = {
+    bytesReady: () => this.#pump(),
+    drained: () => this.#drained(),
+    expired: () => this.#expired(),
+    closed: (error) => this.#closed(error),
+  };
+  #exchange: Exchange | undefined;
+  #requests = 0;
+  #pumping = false;
+  #last = false;
+  #waitsFor: Wait | undefined;
+  /** The request count when the deadline was set: the head of the next request is another wait. */
+  #waitsSince = 0;
+
+  /** Begins to read requests from `connection`. */
+  constructor(connection: Connection, host: SessionHost) {
+    this.connection = connection;
+    this.#host = host;
+    this.#parser = new RequestParser(host.limits);
+    connection.attach(this.#consumer);
+    this.#setDeadline();
+  }
+
+  /** The client's address. */
+  get remoteAddress(): string {
+    return this.connection.remoteAddress;
+  }
+
+  /** The client's port. */
+  get remotePort(): number {
+    return this.connection.remotePort;
+  }
+
+  /** The handshake's facts; `undefined` in plain mode. */
+  get tls(): TlsInfo | undefined {
+    return this.connection.tls;
+  }
+
+  /** How many requests have come on this connection, with the one under way. */
+  get requests(): number {
+    return this.#requests;
+  }
+
+  /** Whether a request is under way. */
+  get busy(): boolean {
+    return this.#exchange !== undefined;
+  }
+
+  /** Closes when the request under way is answered, or now when there is none. */
+  close(): void {
+    this.#last = true;
+    if (this.#exchange === undefined) this.connection.finish();
+    else this.#exchange.response.closeAfterwards();
+  }
+
+  /** Cuts the connection now. */
+  destroy(error?: HttpsdError): void {
+    this.connection.destroy(error);
+  }
+
+  /** The exchange's call: somebody wants the body. */
+  readOn(): void {
+    this.#pump();
+  }
+
+  /** Takes steps until the parser, the reader or the client must be waited for. */
+  #pump(): void {
+    if (this.#pumping) return; // a handler that answers at once comes back here
+    this.#pumping = true;
+    this.connection.cork();
+    try {
+      while (this.#step());
+    } finally {
+      this.connection.uncork();
+      this.#pumping = false;
+    }
+    this.#setDeadline();
+  }
+
+  /** One step; false when there is something to wait for. */
+  #step(): boolean {
+    const exchange = this.#exchange;
+    if (this.connection.closed || this.connection.finishing) return false;
+    if (exchange?.body.full) return false;
+    if (exchange?.body.ended) {
+      if (this.connection.ended && this.#parser.idle) this.#peerGone(exchange);
+      return false;
+    }
+    switch (this.#parser.next()) {
+      case Step.Need:
+        return this.#feed(exchange);
+      case Step.Head:
+        this.#begin();
+        return true;
+      case Step.Data:
+        this.#pushBody(exchange!);
+        return true;
+      case Step.End:
+        exchange!.body.end(this.#parser.trailers);
+        this.#advance();
+        return true;
+      case Step.Fail:
+        this.#refuse(this.#parser.error, exchange);
+        return false;
+    }
+  }
+
+  /** Gives the parser its next bytes; at the end of the stream, ends what cannot go on. */
+  #feed(exchange: Exchange | undefined): boolean {
+    const bytes = this.connection.take();
+    if (bytes !== undefined) {
+      this.#parser.push(bytes);
+      return true;
+    }
+    if (!this.connection.ended) return false;
+    if (exchange !== undefined) this.#peerGone(exchange);
+    else this.connection.finish();
+    return false;
+  }
+
+  #begin(): void {
+    this.#requests++;
+    const head = this.#parser.head;
+    const exchange = new Exchange(this, head, {
+      done: () => this.#advance(),
+      blocked: () => this.#setDeadline(),
+    });
+    this.#exchange = exchange;
+    if (this.#last) exchange.response.closeAfterwards();
+    this.#host.handle(exchange);
+  }
+
+  /** Goes on once both the request and its response are over. */
+  #advance(): void {
+    const exchange = this.#exchange;
+    if (exchange === undefined || !exchange.response.ended) return;
+    if (!exchange.response.keepAlive || exchange.awaitsContinue) this.#last = true;
+    if (!exchange.body.ended && !this.#last) {
+      exchange.body.discard();
+      this.#pump();
+      return;
+    }
+    this.#exchange = undefined;
+    if (this.#last) this.connection.finish();
+    else this.#pump();
+  }
+
+  #pushBody(exchange: Exchange): void {
+    const { body, response } = exchange;
+    body.push(this.#parser.data);
+    if (!response.ended || body.discardedBytes <= this.#host.limits.maxDrainBytes) return;
+    this.#last = true;
+    this.#advance();
+  }
+
+  /** The request cannot be understood: answer where that is possible, and close in any case. */
+  #refuse(error: HttpError, exchange: Exchange | undefined): void {
+    this.#last = true;
+    this.#host.failed(this, error);
+    if (exchange === undefined) {
+      this.connection.write(refusal(error));
+      this.connection.finish();
+      return;
+    }
+    exchange.response.closeAfterwards();
+    exchange.body.fail(error);
+    if (exchange.response.ended) this.#advance();
+  }
+
+  /** The client has ended its side: no body will go on, and nobody may be waiting for the answer. */
+  #peerGone(exchange: Exchange): void {
+    const error = new ConnectionError("CONNECTION_CLOSED", "The client closed its side");
+    this.#last = true;
+    exchange.response.closeAfterwards();
+    exchange.abort(error);
+    if (exchange.response.ended) this.#advance();
+  }
+
+  #drained(): void {
+    this.#exchange?.response.wake();
+    this.#setDeadline();
+  }
+
+  #expired(): void {
+    switch (this.#waitsFor) {
+      case "request":
+      case "drain":
+        this.connection.finish();
+        break;
+      case "head":
+        this.#refuse(timeout("The request head did not arrive in time"), undefined);
+        break;
+      case "body":
+        this.#refuse(timeout("The request body did not arrive in time"), this.#exchange);
+        break;
+      case "reader":
+        this.connection.destroy(
+          new ConnectionError("CONNECTION_TIMEOUT", "The client did not read in time"),
+        );
+    }
+  }
+
+  #closed(error: HttpsdError | undefined): void {
+    this.#exchange?.closed(
+      error ?? new ConnectionError("CONNECTION_CLOSED", "The client is gone"),
+    );
+    this.#host.ended(this, error);
+  }
+
+  /** The one deadline that fits what the session waits for now; each new byte of a body moves it. */
+  #setDeadline(): void {
+    if (this.connection.closed || this.connection.finishing) return;
+    const waitsFor = this.#wait();
+    const same = waitsFor === this.#waitsFor && this.#requests === this.#waitsSince;
+    if (same && waitsFor !== "body") return;
+    this.#waitsFor = waitsFor;
+    this.#waitsSince = this.#requests;
+    this.connection.deadline = waitsFor === undefined ? Infinity : after(this.#timeoutOf(waitsFor));
+  }
+
+  #wait(): Wait | undefined {
+    const exchange = this.#exchange;
+    if (exchange === undefined) return this.#parser.incomplete ? "head" : "request";
+    // A client that has ended its side gets as long for the rest as one that does not read.
+    if (exchange.response.blocked || exchange.aborted) return "reader";
+    if (exchange.response.ended) return "drain";
+    return exchange.body.starved ? "body" : undefined;
+  }
+
+  #timeoutOf(wait: Wait): number {
+    const { limits } = this.#host;
+    switch (wait) {
+      case "request":
+        return limits.idleTimeoutMs;
+      case "head":
+        return limits.headersTimeoutMs;
+      case "body":
+      case "drain":
+        return limits.recvWaitTimeoutMs;
+      case "reader":
+        return this.connection.sendTimeoutMs;
+    }
+  }
+}
+
+function timeout(message: string): HttpError {
+  return new HttpError(408, "REQUEST_TIMEOUT", message);
+}
+
+/** The whole answer to a request that could not be read. */
+function refusal({ status }: HttpError): Uint8Array {
+  const body = ERROR_BODIES[status] ?? "";
+  const head = encodeHead(status, undefined, [
+    ["Content-Type", "text/plain; charset=utf-8"],
+    ["Date", httpDate()],
+    ["Content-Length", String(body.length)],
+    ["Connection", "close"],
+  ]);
+  return Buffer.concat([head, Buffer.from(body)]);
+}

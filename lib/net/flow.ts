@@ -1,0 +1,102 @@
+/**
+ * Stops and starts the bytes of one socket, so that a paused reader holds a bounded queue whatever
+ * its peer pushes (design decision 4).
+ *
+ * On Bun, and for plain TCP on both runtimes, `pause()` and `resume()` do this. Deno's `TLSSocket`
+ * ignores them: there the raw handle under the TLS is stopped. Where a Deno version has no such
+ * handle, {@linkcode PacedSocket} stands between TCP and TLS instead, made of public API only.
+ *
+ * @module
+ */
+import type { Socket } from "node:net";
+import { Duplex } from "node:stream";
+import { runtime } from "../capabilities.ts";
+
+/** Stops and starts one socket's bytes. */
+export interface Flow {
+  /** No more bytes after those on their way through the runtime. */
+  stop(): void;
+  /** Bytes again. */
+  start(): void;
+}
+
+/** How the bytes under a TLS socket are stopped. */
+export type TlsFlow = "pause" | "handle" | "paced";
+
+/** The way that suits the running runtime, or the fallback where its handle has changed. */
+export function detectTlsFlow(raw: Socket): TlsFlow {
+  if (runtime.name !== "deno") return "pause";
+  return rawHandle(raw) === undefined ? "paced" : "handle";
+}
+
+/** The flow of a socket that obeys `pause()` and `resume()`. */
+export function pausingFlow(socket: Duplex): Flow {
+  return { stop: () => void socket.pause(), start: () => void socket.resume() };
+}
+
+/** The flow of Deno's TLS sockets: the handle of the raw socket under them. */
+export function handleFlow(raw: Socket): Flow {
+  return {
+    stop: () => void rawHandle(raw)?.readStop(),
+    start: () => void rawHandle(raw)?.readStart(),
+  };
+}
+
+interface RawHandle {
+  readStop(): void;
+  readStart(): void;
+}
+
+function rawHandle(raw: Socket): RawHandle | undefined {
+  const handle = (raw as { _handle?: Partial<RawHandle> | null })._handle;
+  const usable = typeof handle?.readStop === "function" && typeof handle.readStart === "function";
+  return usable ? handle as RawHandle : undefined;
+}
+
+/** A fatal alert is lost when the raw socket goes at once: see docs/runtimes.md. */
+const ALERT_GRACE_MS = 20;
+
+/** A TCP socket as a Duplex whose reading side really stops. */
+export class PacedSocket extends Duplex implements Flow {
+  readonly #raw: Socket;
+  #stopped = false;
+
+  /** Takes over a raw socket, with the bytes that were unshifted into it. */
+  constructor(raw: Socket) {
+    super({ allowHalfOpen: true });
+    this.#raw = raw;
+    raw.on("data", (bytes) => {
+      if (!this.push(bytes) || this.#stopped) raw.pause();
+    });
+    raw.on("end", () => this.push(null));
+    raw.on("error", (error) => this.destroy(error));
+    raw.on("close", () => this.destroy());
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#raw.pause();
+  }
+
+  start(): void {
+    this.#stopped = false;
+    this.#raw.resume();
+  }
+
+  override _read(): void {
+    if (!this.#stopped) this.#raw.resume();
+  }
+
+  override _write(bytes: Uint8Array, _: string, done: (error?: Error | null) => void): void {
+    this.#raw.write(bytes, done);
+  }
+
+  override _final(done: (error?: Error | null) => void): void {
+    this.#raw.end(done);
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    setTimeout(() => this.#raw.destroy(), ALERT_GRACE_MS);
+    done(error);
+  }
+}

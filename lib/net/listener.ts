@@ -1,0 +1,109 @@
+/**
+ * Opens the listening socket and passes every accepted one to the gate.
+ *
+ * @module
+ */
+import { createServer, type Server, type Socket } from "node:net";
+import { ListenError, type ListenErrorCode } from "../errors.ts";
+
+/** Where to listen. */
+export interface ListenOptions {
+  /** The name or address to listen on; `undefined`: every address of this machine. */
+  readonly hostname: string | undefined;
+  /** The port; 0 lets the system choose. */
+  readonly port: number;
+  /** How many connections the system may hold before they are accepted. */
+  readonly backlog: number;
+}
+
+/** An address that is listened on. */
+export interface Address {
+  /** The IP address. */
+  readonly hostname: string;
+  /** The port. */
+  readonly port: number;
+}
+
+/** A listening TCP socket. */
+export class Listener {
+  readonly #server: Server;
+
+  private constructor(server: Server) {
+    this.#server = server;
+  }
+
+  /**
+   * Listens, and calls `accepted` with each new socket. No bytes are read from it until a `data`
+   * listener is added. `failed` hears of sockets that the system could not accept.
+   *
+   * @throws {ListenError} when the address cannot be opened
+   */
+  static async open(
+    options: ListenOptions,
+    accepted: (raw: Socket) => void,
+    failed: (error: ListenError) => void,
+  ): Promise<Listener> {
+    await assertPermitted(options);
+    const server = createServer({ allowHalfOpen: true, noDelay: true }, accepted);
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    server.once("listening", resolve);
+    server.once("error", reject);
+    try {
+      const { hostname: host, port, backlog } = options;
+      server.listen({ port, backlog, ...(host !== undefined && { host }) });
+      await promise;
+    } catch (cause) {
+      server.close();
+      throw listenError(cause as NodeJS.ErrnoException, options);
+    }
+    server.off("error", reject);
+    server.on("error", (cause) => {
+      failed(new ListenError("LISTEN_FAILED", `Cannot accept: ${cause.message}`, { cause }));
+    });
+    return new Listener(server);
+  }
+
+  /** The address that is listened on, with the port that the system chose. */
+  get address(): Address {
+    const address = this.#server.address();
+    if (address === null || typeof address === "string") {
+      throw new ListenError("LISTEN_FAILED", "The listening socket has no address any more");
+    }
+    return { hostname: address.address, port: address.port };
+  }
+
+  /** Accepts no more; accepted sockets live on. */
+  close(): void {
+    this.#server.close();
+  }
+}
+
+/** Deno throws a refused permission where nobody can catch it, so it is asked for beforehand. */
+async function assertPermitted({ hostname, port }: ListenOptions): Promise<void> {
+  const { Deno } = globalThis as {
+    Deno?: { permissions: { request(it: object): Promise<{ state: string }> } };
+  };
+  if (Deno === undefined) return;
+  const host = `${hostname ?? "0.0.0.0"}:${port}`;
+  const { state } = await Deno.permissions.request({ name: "net", host });
+  if (state === "granted") return;
+  throw new ListenError(
+    "PERMISSION_DENIED",
+    `Deno may not listen on ${host}: run it with --allow-net`,
+  );
+}
+
+const LISTEN_CODES: Record<string, [ListenErrorCode, string]> = {
+  EADDRINUSE: ["ADDRESS_IN_USE", "another process listens there: choose another port"],
+  EADDRNOTAVAIL: ["ADDRESS_NOT_AVAILABLE", "it is no address of this machine: choose one that is"],
+  EACCES: [
+    "PERMISSION_DENIED",
+    "the system refused: choose a port above 1023 or run with the right",
+  ],
+};
+
+function listenError(cause: NodeJS.ErrnoException, options: ListenOptions): ListenError {
+  const [code, advice] = LISTEN_CODES[cause.code ?? ""] ?? ["LISTEN_FAILED", cause.message];
+  const where = `${options.hostname ?? "every address"}, port ${options.port}`;
+  return new ListenError(code, `Cannot listen on ${where}: ${advice}`, { cause });
+}

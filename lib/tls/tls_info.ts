@@ -1,0 +1,114 @@
+/**
+ * What the handshake agreed on, as plain facts that outlive the socket.
+ *
+ * @module
+ */
+import type { Buffer } from "node:buffer";
+import { X509Certificate } from "node:crypto";
+import type { TLSSocket } from "node:tls";
+
+/** A client's certificate, parsed when first looked at. */
+export class PeerCertificate {
+  /** The certificate as DER bytes. */
+  readonly der: Uint8Array;
+  #parsed: X509Certificate | undefined;
+
+  /** Wraps a DER certificate. */
+  constructor(der: Uint8Array) {
+    this.der = der;
+  }
+
+  /** The certificate as `node:crypto` parses it, for all that has no property here. */
+  get x509(): X509Certificate {
+    return this.#parsed ??= new X509Certificate(this.der);
+  }
+
+  /** The subject's distinguished name, most significant part first: `C=DE, O=Example, CN=pump 7`. */
+  get subject(): string {
+    return oneLine(this.x509.subject);
+  }
+
+  /** The issuer's distinguished name, as {@linkcode PeerCertificate.subject}. */
+  get issuer(): string {
+    return oneLine(this.x509.issuer);
+  }
+
+  /** The subject's alternative names as in `DNS:example.com, IP Address:127.0.0.1`. */
+  get subjectAltName(): string | undefined {
+    return this.x509.subjectAltName || undefined;
+  }
+
+  /** The serial number in upper-case hexadecimal. */
+  get serialNumber(): string {
+    return this.x509.serialNumber;
+  }
+
+  /** The SHA-256 fingerprint of the DER bytes: upper-case hexadecimal pairs with colons. */
+  get fingerprint256(): string {
+    return this.x509.fingerprint256;
+  }
+
+  /** When the certificate begins to be valid. */
+  get validFrom(): Date {
+    return new Date(this.x509.validFrom);
+  }
+
+  /** When the certificate ends to be valid. */
+  get validTo(): Date {
+    return new Date(this.x509.validTo);
+  }
+}
+
+function oneLine(name: string | undefined): string {
+  return (name ?? "").trim().split("\n").join(", ");
+}
+
+/** The facts of one TLS connection. */
+export interface TlsInfo {
+  /** The protocol version, such as `TLSv1.3`. */
+  readonly protocol: string;
+  /** The cipher suite by its IANA or OpenSSL name, such as `TLS_AES_256_GCM_SHA384`. */
+  readonly cipher: string;
+  /** The server name that the client asked for (SNI, RFC 6066), in lower case. */
+  readonly sni: string | undefined;
+  /** The application protocol agreed on (ALPN, RFC 7301). */
+  readonly alpn: string | undefined;
+  /** Whether an earlier session was resumed. */
+  readonly resumed: boolean;
+  /** The client's certificate, if it showed one. */
+  readonly peerCertificate: PeerCertificate | undefined;
+  /** Whether the client's certificate was asked for, shown, and stands up to the client CAs. */
+  readonly authorized: boolean;
+  /** Why a shown certificate does not stand; `undefined` when none was shown or it stands. */
+  readonly authorizationError: string | undefined;
+}
+
+/** Reads the facts from a socket whose handshake is over. */
+export function readTlsInfo(socket: TLSSocket, askedForCertificate: boolean): TlsInfo {
+  const der = askedForCertificate ? peerDer(socket) : undefined;
+  const peerCertificate = der && new PeerCertificate(der);
+  const authorized = peerCertificate !== undefined && socket.authorized;
+  return {
+    protocol: socket.getProtocol() ?? "unknown",
+    cipher: socket.getCipher()?.name ?? "unknown",
+    sni: serverName(socket),
+    alpn: socket.alpnProtocol || undefined,
+    resumed: socket.isSessionReused(),
+    peerCertificate,
+    authorized,
+    authorizationError: peerCertificate === undefined || authorized
+      ? undefined
+      : String(socket.authorizationError ?? "unauthorized"),
+  };
+}
+
+function peerDer(socket: TLSSocket): Buffer | undefined {
+  const certificate = socket.getPeerCertificate();
+  return certificate?.raw;
+}
+
+/** Deno gives `""` and Bun `false` where the client named no server. */
+function serverName(socket: TLSSocket): string | undefined {
+  const name = (socket as { servername?: string | false | null }).servername;
+  return name ? name.toLowerCase() : undefined;
+}
