@@ -13,7 +13,7 @@
  *
  * @module
  */
-import { Buffer, kMaxLength } from "node:buffer";
+import { kMaxLength } from "node:buffer";
 import {
   constants,
   createDeflateRaw,
@@ -218,7 +218,16 @@ export function deflateMessage(
     ...zlibOptions(agreement),
     finishFlush: constants.Z_SYNC_FLUSH,
   });
-  return deflated.subarray(0, -SYNC_TAIL.length);
+  return withoutTail(deflated);
+}
+
+/** A Buffer's `slice()` does not copy, unlike what a Uint8Array promises: hand out no Buffers. */
+function plain(buffer: Uint8Array): Uint8Array {
+  return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
+}
+
+function withoutTail(deflated: Uint8Array): Uint8Array {
+  return plain(deflated.subarray(0, -SYNC_TAIL.length));
 }
 
 function zlibOptions(
@@ -269,9 +278,9 @@ export class ContextDeflater {
       this.#rejectCurrent = reject; // zlib forgets the callback when it is closed
       this.#zlib.write(message);
       this.#zlib.flush(constants.Z_SYNC_FLUSH, () => {
-        const deflated = Buffer.concat(this.#pieces);
+        const deflated = concat(this.#pieces);
         this.#pieces = [];
-        resolve(deflated.subarray(0, -SYNC_TAIL.length));
+        resolve(withoutTail(deflated));
       });
     });
   }
@@ -333,8 +342,7 @@ export class Inflater {
       this.#remember(output);
       left -= output.length;
       if (consumed === rest.length + MESSAGE_TAIL.length) {
-        if (outputs.length === 0) return output;
-        return Buffer.concat([...outputs, output]);
+        return outputs.length === 0 ? output : concat([...outputs, output]);
       }
       if (consumed > rest.length) break; // the tail was taken for the inside of a block
       outputs.push(output);
@@ -347,10 +355,10 @@ export class Inflater {
     const window = this.#windowBytes;
     if (window === 0 || output.length === 0) return;
     if (output.length >= window) {
-      this.#history = output.slice(-window);
+      this.#history = concat([output.subarray(-window)]);
     } else {
       const kept = this.#history.subarray(-(window - output.length));
-      this.#history = concat(kept, output);
+      this.#history = concat([kept, output]);
     }
   }
 }
@@ -366,14 +374,14 @@ function inflateUntilFinal(
   const maxOutputLength = Math.min(history.length + maxBytes + 1, kMaxLength);
   try {
     // `info` makes zlib tell how much input it took; @types/node does not know the result's type.
-    const { buffer, engine } = inflateRawSync(concat(prefix, payload, MESSAGE_TAIL), {
+    const { buffer, engine } = inflateRawSync(concat([prefix, payload, MESSAGE_TAIL]), {
       info: true,
       maxOutputLength,
       chunkSize: chunkSize(history.length + payload.length * 4),
     }) as unknown as { buffer: Uint8Array; engine: { bytesWritten: number } };
     if (buffer.length - history.length > maxBytes) throw tooLarge();
     return {
-      output: history.length === 0 ? buffer : buffer.slice(history.length),
+      output: history.length === 0 ? plain(buffer) : concat([buffer.subarray(history.length)]),
       consumed: engine.bytesWritten - prefix.length,
     };
   } catch (cause) {
@@ -392,7 +400,7 @@ function storedBlock(bytes: Uint8Array): Uint8Array {
   return block;
 }
 
-function concat(...parts: Uint8Array[]): Uint8Array {
+function concat(parts: readonly Uint8Array[]): Uint8Array {
   const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let offset = 0;
   for (const part of parts) {

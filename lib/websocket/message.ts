@@ -121,7 +121,7 @@ export class MessageReader {
   #takeData(): void {
     const { data, opcode } = this.#parser;
     if (opcode >= Opcode.Close) {
-      this.bytes = data.slice();
+      this.bytes = new Uint8Array(data); // not slice(): a Buffer's does not copy
       return;
     }
     const length = this.#length + data.length;
