@@ -9,7 +9,7 @@ import { RequestBody } from "./body.ts";
 import type { Fields } from "./encoder.ts";
 import type { RequestHead } from "./head.ts";
 import { type ResponseProgress, ResponseWriter, utf8 } from "./response.ts";
-import type { Session } from "./session.ts";
+import type { Protocol, Session } from "./session.ts";
 import { ERROR_BODIES } from "./status.ts";
 
 /** One request under way. */
@@ -91,6 +91,16 @@ export class Exchange {
       return;
     }
     this.sendError(status);
+  }
+
+  /**
+   * Answers 101 with `fields` and hands the connection to another protocol.
+   *
+   * @throws {StateError} `ALREADY_SENT`
+   */
+  upgrade(fields: Fields, protocol: Protocol): void {
+    this.response.switchProtocols(fields);
+    this.session.switchTo(protocol);
   }
 
   /** Sends the standard answer of an error status (original: `httpd_resp_send_err`). */

@@ -94,6 +94,23 @@ export class ResponseWriter {
     this.#connection.write(encodeHead(status, undefined, fields));
   }
 
+  /**
+   * Writes the 101 after which the connection speaks another protocol.
+   *
+   * @throws {StateError} `ALREADY_SENT`
+   */
+  switchProtocols(fields: Fields): void {
+    this.#assertUnsent();
+    this.#connection.write(encodeHead(101, undefined, [["Connection", "Upgrade"], ...fields]));
+    this.#framing = "none";
+    this.#ended = true;
+  }
+
+  #assertUnsent(): void {
+    if (!this.started) return;
+    throw new StateError("ALREADY_SENT", "The response was sent already: send one per request");
+  }
+
   /** Writes a whole response. */
   send(head: ResponseHead, body: Uint8Array): void {
     this.#connection.cork();
@@ -114,9 +131,7 @@ export class ResponseWriter {
    * @throws {HttpError} `BAD_RESPONSE` when the head is not allowed; nothing is written then
    */
   start({ status, reason, fields = [] }: ResponseHead, length: number | undefined): void {
-    if (this.started) {
-      throw new StateError("ALREADY_SENT", "The response was sent already: send one per request");
-    }
+    this.#assertUnsent();
     const bodiless = this.#request.method === "HEAD" || isBodiless(status);
     const own: [string, string][] = [];
     let declared = length;

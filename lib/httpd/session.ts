@@ -42,6 +42,14 @@ export interface SessionHost {
 /** What a session can wait for: a client's bytes, or a client who reads. */
 type Wait = "request" | "head" | "body" | "drain" | "reader";
 
+/** What takes over a connection after an upgrade. */
+export interface Protocol extends Consumer {
+  /** The protocol's name, such as `websocket`. */
+  readonly kind: string;
+  /** The session is to end: say goodbye, then `connection.finish()`. */
+  shutdown(): void;
+}
+
 let lastId = 0;
 
 /** A client's connection and what its requests share (original: a socket descriptor's session). */
@@ -58,11 +66,13 @@ export class Session {
   readonly #host: SessionHost;
   readonly #parser: RequestParser;
   readonly #consumer: Consumer = {
-    bytesReady: () => this.#pump(),
-    drained: () => this.#drained(),
-    expired: () => this.#expired(),
+    bytesReady: () => this.#protocol === undefined ? this.#pump() : this.#protocol.bytesReady(),
+    drained: () => this.#protocol === undefined ? this.#drained() : this.#protocol.drained(),
+    expired: () => this.#protocol === undefined ? this.#expired() : this.#protocol.expired(),
     closed: (error) => this.#closed(error),
   };
+  /** What reads the connection after an upgrade. */
+  #protocol: Protocol | undefined;
   #exchange: Exchange | undefined;
   #requests = 0;
   #pumping = false;
@@ -105,10 +115,16 @@ export class Session {
     return this.#exchange !== undefined;
   }
 
+  /** What is spoken on the connection (original: `httpd_ws_client_info_t`). */
+  get kind(): string {
+    return this.#protocol?.kind ?? "http";
+  }
+
   /** Closes when the request under way is answered, or now when there is none. */
   close(): void {
     this.#last = true;
-    if (this.#exchange === undefined) this.connection.finish();
+    if (this.#protocol !== undefined) this.#protocol.shutdown();
+    else if (this.#exchange === undefined) this.connection.finish();
     else this.#exchange.response.closeAfterwards();
   }
 
@@ -120,6 +136,20 @@ export class Session {
   /** The exchange's call: somebody wants the body. */
   readOn(): void {
     this.#pump();
+  }
+
+  /**
+   * The exchange's call, after its 101: `protocol` reads the connection from here on, beginning
+   * with the bytes that came behind the request (RFC 9110 section 7.8).
+   */
+  switchTo(protocol: Protocol): void {
+    this.#protocol = protocol;
+    this.#exchange = undefined;
+    this.connection.putBack(this.#parser.takeRest());
+    this.connection.deadline = Infinity;
+    queueMicrotask(() => {
+      if (!this.connection.closed) protocol.bytesReady();
+    });
   }
 
   /** Takes steps until the parser, the reader or the client must be waited for. */
@@ -140,6 +170,7 @@ export class Session {
   #step(): boolean {
     const exchange = this.#exchange;
     if (this.connection.closed || this.connection.finishing) return false;
+    if (this.#protocol !== undefined) return false;
     if (exchange?.body.full) return false;
     if (exchange?.body.ended) {
       if (this.connection.ended && this.#parser.idle) this.#peerGone(exchange);
@@ -260,6 +291,7 @@ export class Session {
   }
 
   #closed(error: HttpsdError | undefined): void {
+    this.#protocol?.closed(error);
     this.#exchange?.closed(
       error ?? new ConnectionError("CONNECTION_CLOSED", "The client is gone"),
     );
@@ -269,6 +301,7 @@ export class Session {
   /** The one deadline that fits what the session waits for now; each new byte of a body moves it. */
   #setDeadline(): void {
     if (this.connection.closed || this.connection.finishing) return;
+    if (this.#protocol !== undefined) return;
     const waitsFor = this.#wait();
     const same = waitsFor === this.#waitsFor && this.#requests === this.#waitsSince;
     if (same && waitsFor !== "body") return;
