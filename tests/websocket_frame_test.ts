@@ -148,6 +148,15 @@ describe("FrameParser", () => {
     }
   });
 
+  test("fails at the end of a text that stops inside a code point", () => {
+    const parser = new FrameParser(LIMITS);
+    parser.push(clientFrame({ op: 1, hex: "61 e2 82" }));
+    assert.equal(parser.next(), FrameStep.Header);
+    assert.equal(parser.next(), FrameStep.Data);
+    assert.equal(parser.next(), FrameStep.Fail);
+    assert.equal(parser.error?.closeCode, 1007);
+  });
+
   test("stays failed", () => {
     const parser = new FrameParser(LIMITS);
     parser.push(hex("83 80 00 00 00 00"));

@@ -209,7 +209,6 @@ export class FrameParser {
     this.#messageCompressed = compressed;
     this.#messageBytes = 0;
     this.#fragments = 0;
-    this.#utf8.reset();
   }
 
   /** MASK and the 7-bit length. */

@@ -5,7 +5,7 @@
  * @module
  */
 
-/** Validates one text after another; 3 numbers of state, no buffer. */
+/** Validates one text after another, as long as each was complete; holds no bytes. */
 export class Utf8Validator {
   #needed = 0; // continuation bytes that the current code point still lacks
   #lower = 0x80; // the range of the next continuation byte: narrower after E0, ED, F0 and F4,
@@ -34,13 +34,6 @@ export class Utf8Validator {
       }
     }
     return true;
-  }
-
-  /** Forgets what came before, for the next text. */
-  reset(): void {
-    this.#needed = 0;
-    this.#lower = 0x80;
-    this.#upper = 0xbf;
   }
 
   #lead(byte: number): boolean {
