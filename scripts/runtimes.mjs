@@ -63,11 +63,16 @@ export function runRuntime(name, args, { env = {}, onOutput } = {}) {
     child.stderr?.setEncoding("utf8").on("data", onOutput);
   }
   let interrupted = false;
-  for (const signal of /** @type {const} */ (["SIGINT", "SIGTERM", "SIGHUP"])) {
-    process.on(signal, () => {
-      interrupted = true;
-      child.kill(signal);
-    });
+  /** @param {NodeJS.Signals} signal */
+  const interrupt = (signal) => {
+    interrupted = true;
+    child.kill(signal);
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, interrupt);
+  const parent = process.ppid;
+  if (process.env.npm_lifecycle_event !== undefined) {
+    // npm passes SIGTERM on to the shell between it and us, which dies without telling.
+    setInterval(() => process.ppid !== parent && interrupt("SIGTERM"), 200).unref();
   }
   return new Promise((resolve, reject) => {
     child.on("error", reject);
