@@ -13,7 +13,7 @@ const checks = [
   ["deno", "lint"],
   ["deno", "check", "."],
   ["tsc", "-p", "."],
-  ["deno", "doc", "--lint", ...Object.values(exports)],
+  ["deno", "doc", "--quiet", "--lint", ...Object.values(exports)],
   ["deno", "publish", "--dry-run", "--allow-dirty"],
 ];
 

@@ -26,7 +26,8 @@ beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), "httpsd-simple-"));
   certs = join(directory, "certs");
   caFile = join(certs, "ca.pem");
-  server = startExample({ PORT: "0", CERTS: certs });
+  // Should it end early, the inherited stderr tells why.
+  server = startExample({ PORT: "0", CERTS: certs }, { stderr: "inherit" });
   port = await listeningPort(server);
 });
 
@@ -35,11 +36,15 @@ afterAll(async () => {
   await rm(directory, { recursive: true });
 });
 
-function startExample(env: Record<string, string>, denoFlags: string[] = ["-A"]): ChildProcess {
+function startExample(
+  env: Record<string, string>,
+  { denoFlags = ["-A"], stderr = "pipe" }: { denoFlags?: string[]; stderr?: "pipe" | "inherit" } =
+    {},
+): ChildProcess {
   const args = runtime === "deno" ? ["run", ...denoFlags, example] : [example];
   return spawn(process.execPath, args, {
     env: { ...process.env, ...env },
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["ignore", "pipe", stderr],
   });
 }
 
@@ -227,9 +232,10 @@ describe("simple.ts explains in one line", () => {
       const env = { PORT: "0", CERTS: certs };
       // Without any --allow flag, Deno's node:child_process would hand on its own permissions.
       const few = ["--no-prompt", "--allow-read"];
-      assertOneLine(await ended(startExample(env, few)), /--allow-env/);
+      assertOneLine(await ended(startExample(env, { denoFlags: few })), /--allow-env/);
       // The certificates are there already, so writing is not needed, but listening is.
-      assertOneLine(await ended(startExample(env, [...few, "--allow-env"])), /--allow-net/);
+      const denoFlags = [...few, "--allow-env"];
+      assertOneLine(await ended(startExample(env, { denoFlags })), /--allow-net/);
     }, 20_000);
   }
 });
