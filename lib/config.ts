@@ -5,14 +5,57 @@
  * @module
  */
 import * as v from "valibot";
-import { ConfigError } from "./errors.ts";
-import type { IdentityOptions } from "./tls/identity.ts";
+import { runtime } from "./capabilities.ts";
+import { ConfigError, type HttpsdError } from "./errors.ts";
+import type { Session } from "./httpd/session.ts";
+import type { ClientAuthOptions } from "./tls/client_auth.ts";
+import type { IdentityOptions, PemOrDer } from "./tls/identity.ts";
+import type { CertSelect, HostOptions } from "./tls/selection.ts";
+import type { PeerCertificate, TlsInfo } from "./tls/tls_info.ts";
 
 /** With TLS or without (original: `httpd_ssl_transport_mode_t`). */
 export type TransportMode = "secure" | "insecure";
 
+/** A TLS version that can be served. */
+export type TlsVersion = "TLSv1.2" | "TLSv1.3";
+
+/** What {@linkcode HttpsServerOptions.userCallback} is called with. */
+export interface TlsSessionChange {
+  /** The session begins, ends, or never came to be (original: `HTTPD_SSL_USER_CB_SESS_*`). */
+  readonly state: "create" | "close" | "error";
+  /** The session; `undefined` in state `"error"`. */
+  readonly session: Session | undefined;
+  /** The handshake's facts; `undefined` in state `"error"`. */
+  readonly tls: TlsInfo | undefined;
+  /** Why there is no session; `undefined` in the other states. */
+  readonly error: HttpsdError | undefined;
+  /** The client's address. */
+  readonly remoteAddress: string;
+  /** The option `tlsUserData` (original: `ssl_userdata`). */
+  readonly tlsUserData: unknown;
+}
+
+/** Which peers speak the PROXY protocol, versions 1 and 2. */
+export interface ProxyProtocolOptions {
+  /** The addresses of the proxies, as CIDR blocks or single addresses. */
+  readonly trustedProxies: readonly string[];
+  /**
+   * `"required"`: every connection must come from a trusted proxy, with a header. `"optional"`:
+   * a trusted proxy may leave it out, and others connect directly. Default: `"required"`.
+   */
+  readonly mode?: "required" | "optional";
+}
+
+/** The options that {@linkcode HttpsServer.reload} can change while the server runs. */
+export interface ReloadOptions extends IdentityOptions {
+  /** Certificates for names, besides the default one. */
+  readonly identities?: readonly HostOptions[];
+  /** Whom client certificates must come from; `null`: none is asked for. */
+  readonly clientAuth?: ClientAuthOptions | null;
+}
+
 /** The options of `serve()` and of `HttpsServer`. Times are in ms, sizes in bytes. */
-export interface HttpsServerOptions extends Partial<IdentityOptions> {
+export interface HttpsServerOptions extends ReloadOptions {
   /** The name or address to listen on. Default: every address of this machine. */
   readonly hostname?: string;
   /** The port; 0 lets the system choose. Default: 443, or 80 in insecure mode. */
@@ -21,6 +64,59 @@ export interface HttpsServerOptions extends Partial<IdentityOptions> {
   readonly transportMode?: TransportMode;
   /** The application protocols spoken (ALPN), in order of preference. Default: `["http/1.1"]`. */
   readonly alpnProtocols?: readonly string[];
+  /** Only this TLS version (original: `tls_version`); short for `minVersion` and `maxVersion`. */
+  readonly tlsVersion?: TlsVersion;
+  /** The oldest TLS version. Default: `"TLSv1.2"`. */
+  readonly minVersion?: TlsVersion;
+  /** The newest TLS version. Default: `"TLSv1.3"`. */
+  readonly maxVersion?: TlsVersion;
+  /**
+   * The cipher suites up to TLS 1.2, by OpenSSL names (original: `ciphersuites_list`). Bun only.
+   * Default: Mozilla's intermediate list, which is what Deno always serves.
+   */
+  readonly ciphers?: readonly string[];
+  /** Whether sessions may be resumed with tickets. `false` on Bun only. Default: `true`. */
+  readonly sessionTickets?: boolean;
+  /** Short for `clientAuth: { ca, mode: "required" }` (original: `cacert_pem`). */
+  readonly cacert?: PemOrDer;
+  /** Chooses a certificate for each ClientHello (original: `cert_select_cb`). */
+  readonly certSelect?: CertSelect;
+  /** Refuse, with alert unrecognized_name, names that no certificate is for. Default: `false`. */
+  readonly strictSni?: boolean;
+  /** Anything that hooks want to be given (original: `ssl_userdata`). */
+  readonly tlsUserData?: unknown;
+  /**
+   * Asked about each certificate that stands, after the handshake and before anything is read, as
+   * for revocation; `false` or a throw cuts the connection.
+   */
+  readonly verifyClient?: (
+    certificate: PeerCertificate,
+    session: Session,
+  ) => boolean | void | Promise<boolean | void>;
+  /** Called when a TLS session begins, ends, or fails (original: `user_cb`). */
+  readonly userCallback?: (change: TlsSessionChange) => void;
+  /** Asked about each new session, before anything is read; `false` or a throw cuts it (`open_fn`). */
+  readonly openFn?: (session: Session) => boolean | void | Promise<boolean | void>;
+  /** Called when a session that `openFn` let in is over (original: `close_fn`). */
+  readonly closeFn?: (session: Session, error: HttpsdError | undefined) => void;
+  /** Follow certificate files that change on disk. Default: `false`. */
+  readonly watch?: boolean;
+  /** How often watched files are looked at. Default: 5,000. */
+  readonly watchIntervalMs?: number;
+  /** How many days before a certificate expires the event `expiring` comes. Default: 14. */
+  readonly expiryNoticeDays?: number;
+  /** Not supported: there is no secure element here. Give a `KeyProvider` as `key` instead. */
+  readonly useSecureElement?: boolean;
+  /** Not supported: there is no ECDSA peripheral here. Give a `KeyProvider` as `key` instead. */
+  readonly useEcdsaPeripheral?: boolean;
+  /** Not supported: there are no eFuses here. Give a `KeyProvider` as `key` instead. */
+  readonly ecdsaKeyEfuseBlk?: number;
+  /** Read PROXY headers from these peers. Default: from nobody. */
+  readonly proxyProtocol?: ProxyProtocolOptions;
+  /** The most connections from one address. Default: `Infinity`. */
+  readonly maxConnectionsPerAddress?: number;
+  /** The most TLS handshakes at a time; others wait, within their deadline. Default: 1,024. */
+  readonly maxHandshakes?: number;
   /** How many connections the system holds before they are accepted. Default: 511. */
   readonly backlogConn?: number;
 
@@ -73,10 +169,27 @@ function number(what: string, least: number, most: number) {
   );
 }
 
-const pem = v.union(
-  [v.string(), v.instance(Uint8Array)],
-  "must be PEM text, or PEM or DER bytes",
+/** What another room checks when it uses it; here only that it is there at all. */
+const given = <T>() => v.custom<T>((value) => value !== undefined && value !== null);
+
+const hook = <T>() =>
+  v.optional(v.custom<T>((value) => typeof value === "function", "must be a function"));
+
+const version = v.optional(
+  v.picklist(["TLSv1.2", "TLSv1.3"], 'must be "TLSv1.2" or "TLSv1.3"'),
 );
+
+const flag = (fallback: boolean) => v.optional(v.boolean("must be true or false"), fallback);
+
+/** An option of the original that needs hardware: only its neutral value passes. */
+const hardware = <T>(schema: v.GenericSchema<T>, neutral: T) =>
+  v.optional(v.pipe(
+    schema,
+    v.check(
+      (value) => value === neutral,
+      "is not supported, there is no such hardware here: give a KeyProvider as key",
+    ),
+  ));
 
 const alpn = v.pipe(
   v.string("must be protocol names"),
@@ -84,9 +197,22 @@ const alpn = v.pipe(
 );
 
 const SCHEMA = v.strictObject({
-  cert: v.optional(pem),
-  key: v.optional(pem),
+  cert: v.optional(given<NonNullable<IdentityOptions["cert"]>>()),
+  key: v.optional(given<NonNullable<IdentityOptions["key"]>>()),
+  pfx: v.optional(given<NonNullable<IdentityOptions["pfx"]>>()),
   passphrase: v.optional(v.string("must be text")),
+  allowExpired: flag(false),
+  identities: v.optional(
+    v.custom<readonly HostOptions[]>(Array.isArray, "must be an array of { cert, key, names }"),
+    [],
+  ),
+  clientAuth: v.nullish(
+    v.custom<ClientAuthOptions>(
+      (value) => typeof value === "object" && value !== null && "ca" in value,
+      "must be { ca, mode }",
+    ),
+  ),
+  cacert: v.optional(given<PemOrDer>()),
   hostname: v.optional(
     v.pipe(v.string("must be a name or address"), v.nonEmpty("must not be empty")),
   ),
@@ -96,6 +222,39 @@ const SCHEMA = v.strictObject({
     "secure",
   ),
   alpnProtocols: v.optional(v.pipe(v.array(alpn, "must be an array"), v.readonly()), ["http/1.1"]),
+  tlsVersion: version,
+  minVersion: version,
+  maxVersion: version,
+  ciphers: v.optional(v.pipe(
+    v.array(
+      v.pipe(v.string("must be cipher names"), v.regex(/^[A-Z0-9-]+$/, "must be cipher names")),
+    ),
+    v.nonEmpty("must not be empty"),
+    v.readonly(),
+  )),
+  sessionTickets: flag(true),
+  certSelect: hook<CertSelect>(),
+  strictSni: flag(false),
+  tlsUserData: v.optional(v.unknown()),
+  verifyClient: hook<NonNullable<HttpsServerOptions["verifyClient"]>>(),
+  userCallback: hook<NonNullable<HttpsServerOptions["userCallback"]>>(),
+  openFn: hook<NonNullable<HttpsServerOptions["openFn"]>>(),
+  closeFn: hook<NonNullable<HttpsServerOptions["closeFn"]>>(),
+  watch: flag(false),
+  watchIntervalMs: duration(5_000),
+  expiryNoticeDays: v.optional(number("a count of days", 0, 365), 14),
+  useSecureElement: hardware(v.boolean("must be true or false"), false),
+  useEcdsaPeripheral: hardware(v.boolean("must be true or false"), false),
+  ecdsaKeyEfuseBlk: hardware(v.number("must be a number"), 0),
+  proxyProtocol: v.optional(v.strictObject({
+    trustedProxies: v.array(v.string("must be addresses"), "must be an array of addresses"),
+    mode: v.optional(
+      v.picklist(["required", "optional"], 'must be "required" or "optional"'),
+      "required",
+    ),
+  })),
+  maxConnectionsPerAddress: v.optional(number("a count", 1, Infinity), Infinity),
+  maxHandshakes: v.optional(number("a count", 1, Infinity), 1_024),
   backlogConn: v.optional(number("a count", 1, 65535), 511),
   handshakeTimeoutMs: duration(10_000),
   headersTimeoutMs: duration(30_000),
@@ -117,23 +276,69 @@ const SCHEMA = v.strictObject({
 });
 
 /** Options with all defaults in. */
-export type Config = Readonly<v.InferOutput<typeof SCHEMA>> & { readonly port: number };
+export type Config =
+  & Readonly<v.InferOutput<typeof SCHEMA>>
+  & { readonly port: number; readonly minVersion: TlsVersion; readonly maxVersion: TlsVersion };
 
 /**
  * Checks options and fills in the defaults.
  *
- * @throws {ConfigError} `INVALID_CONFIG` naming the option, the value and what is allowed
+ * @throws {ConfigError} `INVALID_CONFIG` naming the option, the value and what is allowed;
+ * `NOT_SUPPORTED` naming the option and the runtime that cannot do it
  */
 export function resolveConfig(options: HttpsServerOptions): Config {
   const result = v.safeParse(SCHEMA, options, { abortPipeEarly: true });
   if (!result.success) throw invalidConfig(result.issues[0]);
   const { output } = result;
-  const port = output.port ?? (output.transportMode === "secure" ? 443 : 80);
-  return Object.freeze({ ...output, port });
+  assertSupported(output);
+  const { tlsVersion, minVersion = tlsVersion, maxVersion = tlsVersion } = output;
+  if (output.cacert !== undefined && output.clientAuth) {
+    throw new ConfigError(
+      "INVALID_CONFIG",
+      "Options cacert and clientAuth say the same: give one of them",
+    );
+  }
+  const config = {
+    ...output,
+    port: output.port ?? (output.transportMode === "secure" ? 443 : 80),
+    clientAuth: output.cacert === undefined ? output.clientAuth : { ca: output.cacert },
+    minVersion: minVersion ?? "TLSv1.2",
+    maxVersion: maxVersion ?? "TLSv1.3",
+  };
+  if (config.minVersion > config.maxVersion) {
+    throw new ConfigError(
+      "INVALID_CONFIG",
+      `Option minVersion is ${config.minVersion}: it must not be newer than maxVersion`,
+    );
+  }
+  return Object.freeze(config);
+}
+
+/** Refuses what this runtime, or this version of httpsd, would have to ignore. */
+function assertSupported(options: v.InferOutput<typeof SCHEMA>): void {
+  const protocols = [options, ...options.identities].flatMap((host) => host.alpnProtocols ?? []);
+  if (protocols.includes("h2")) {
+    throw notSupported("alpnProtocols", "HTTP/2 is not served: leave h2 out");
+  }
+  if (runtime.name === "bun") return;
+  const { name } = runtime;
+  if (options.ciphers !== undefined) {
+    throw notSupported("ciphers", `${name} serves a fixed list of cipher suites: leave it out`);
+  }
+  if (!options.sessionTickets) {
+    throw notSupported("sessionTickets", `${name} cannot turn them off: leave it out`);
+  }
+}
+
+function notSupported(option: string, why: string): ConfigError {
+  return new ConfigError("NOT_SUPPORTED", `Option ${option}: ${why}`);
 }
 
 function invalidConfig(issue: v.BaseIssue<unknown>): ConfigError {
   const name = v.getDotPath(issue) ?? "options";
+  if (issue.message.startsWith("is not supported")) {
+    return new ConfigError("NOT_SUPPORTED", `Option ${name} ${issue.message}`);
+  }
   const unknown = issue.type === "strict_object" && issue.expected === "never";
   const problem = unknown
     ? "is not known: see HttpsServerOptions"

@@ -81,6 +81,10 @@ export type ConnectionErrorCode =
   | "CONNECTION_TIMEOUT"
   /** The server closed: `close()`, `stop()`, or a cap. */
   | "CONNECTION_ABORTED"
+  /** More connections from one address than `maxConnectionsPerAddress`. */
+  | "TOO_MANY_CONNECTIONS"
+  /** The hook `openFn` or `verifyClient` refused the connection, or failed. */
+  | "CONNECTION_REFUSED"
   /** PROXY header missing, malformed, or from an address that may not send one. */
   | "PROXY_HEADER"
   /** Anything else; see `cause`. */
@@ -127,8 +131,11 @@ export type WebSocketErrorCode =
   | "WS_CANNOT_SEND";
 
 /** Codes of plain {@linkcode HttpsdError}: a callback of the user's failed. */
-export type CallbackErrorCode = /** An event listener threw or rejected; see `cause`. */
-  "LISTENER_FAILED";
+export type CallbackErrorCode =
+  /** An event listener threw or rejected; see `cause`. */
+  | "LISTENER_FAILED"
+  /** A hook threw or rejected where that changes nothing; see `cause`. */
+  | "HOOK_FAILED";
 
 /** Every stable error code. */
 export type ErrorCode =

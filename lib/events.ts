@@ -6,7 +6,9 @@
  */
 import type { HttpsdError } from "./errors.ts";
 import type { Session } from "./httpd/session.ts";
+import type { GatePhase } from "./net/gate.ts";
 import type { HttpsServer } from "./server.ts";
+import type { Identity } from "./tls/identity.ts";
 
 /** The numeric ids of the events (original: `HTTPS_SERVER_EVENT_*`). */
 export const EVENT_IDS = {
@@ -17,6 +19,8 @@ export const EVENT_IDS = {
   sent: 4,
   disconnected: 5,
   stop: 6,
+  /** Not of the original. */
+  expiring: 100,
 } as const;
 
 /** The name of an event. */
@@ -74,6 +78,30 @@ export class DisconnectedEvent extends SessionEvent {
   }
 }
 
+/** `expiring`: a certificate in force ends to be valid in less than `expiryNoticeDays`. */
+export class ExpiringEvent extends ServerEvent {
+  /** The identity that it belongs to. */
+  readonly identity: Identity;
+
+  /** Makes an event; only servers do. */
+  constructor(server: HttpsServer, identity: Identity) {
+    super("expiring", server);
+    this.identity = identity;
+  }
+}
+
+/** Where an error happened, as far as that is known. */
+export interface FailurePlace {
+  /** The session; `undefined` before the end of the handshake. */
+  readonly session?: Session | undefined;
+  /** The client's address. */
+  readonly remoteAddress?: string;
+  /** How far the connection had come before its session. */
+  readonly phase?: GatePhase;
+  /** The server name that the client asked for, if that was seen before its session. */
+  readonly sni?: string | undefined;
+}
+
 /** `error`: a handshake failed, a request was refused, or a callback of the user's threw. */
 export class ServerErrorEvent extends ServerEvent {
   /** What happened; its `cause` is what the runtime or the callback said. */
@@ -82,17 +110,19 @@ export class ServerErrorEvent extends ServerEvent {
   readonly session: Session | undefined;
   /** The client's address; `undefined` when it happened on no connection. */
   readonly remoteAddress: string | undefined;
+  /** How far a handshake had come; `undefined` after it. */
+  readonly phase: GatePhase | undefined;
+  /** The server name that the client asked for. */
+  readonly sni: string | undefined;
 
   /** Makes an event; only servers do. */
-  constructor(
-    server: HttpsServer,
-    error: HttpsdError,
-    where: { session?: Session; remoteAddress?: string } = {},
-  ) {
+  constructor(server: HttpsServer, error: HttpsdError, where: FailurePlace = {}) {
     super("error", server);
     this.error = error;
     this.session = where.session;
     this.remoteAddress = where.remoteAddress ?? where.session?.remoteAddress;
+    this.phase = where.phase;
+    this.sni = where.sni ?? where.session?.tls?.sni;
   }
 }
 
@@ -110,6 +140,8 @@ export interface ServerEventMap {
   sent: DataEvent;
   /** A connection that was `connected` is over. */
   disconnected: DisconnectedEvent;
+  /** A certificate will expire soon; once for each certificate. */
+  expiring: ExpiringEvent;
   /** The server has stopped; nothing comes after it. */
   stop: ServerEvent;
 }

@@ -4,11 +4,26 @@
  * @module
  */
 import { assertRuntime } from "./capabilities.ts";
-import { type Config, type HttpsServerOptions, resolveConfig } from "./config.ts";
-import { ConfigError, HttpError, HttpsdError, StateError } from "./errors.ts";
+import {
+  type Config,
+  type HttpsServerOptions,
+  type ReloadOptions,
+  resolveConfig,
+  type TlsSessionChange,
+} from "./config.ts";
+import {
+  ConfigError,
+  ConnectionError,
+  HttpError,
+  HttpsdError,
+  StateError,
+  TlsError,
+} from "./errors.ts";
 import {
   DataEvent,
   DisconnectedEvent,
+  ExpiringEvent,
+  type FailurePlace,
   ServerErrorEvent,
   ServerEvent,
   ServerEvents,
@@ -23,8 +38,10 @@ import type { Connection, Observer } from "./net/connection.ts";
 import { Deadlines } from "./net/deadlines.ts";
 import { Gate, type Refusal } from "./net/gate.ts";
 import { type Address, Listener } from "./net/listener.ts";
-import { SecurityContext } from "./tls/context.ts";
-import { loadIdentity } from "./tls/identity.ts";
+import { runtime } from "./capabilities.ts";
+import { CidrSet } from "./net/cidr.ts";
+import { TlsFront } from "./tls/front.ts";
+import type { HostOptions, SelectorOptions } from "./tls/selection.ts";
 
 /** What a fetch handler is told besides the request. */
 export interface RequestInfo {
@@ -54,13 +71,15 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   readonly #deadlines: Deadlines;
   readonly #gate: Gate;
   readonly #sessions = new Set<Session>();
+  /** Connections whose hooks have not let them in yet. */
+  readonly #opening = new Set<Session>();
   readonly #host: SessionHost;
   readonly #observer: Observer = {
     received: (connection, bytes) => this.#tellBytes("data", connection, bytes),
     sent: (connection, bytes) => this.#tellBytes("sent", connection, bytes),
   };
   #state: ServerState = "idle";
-  #context: SecurityContext | undefined;
+  #front: TlsFront | undefined;
   #listener: Listener | undefined;
   #stopping: Promise<void> | undefined;
   #emptied: (() => void) | undefined;
@@ -84,7 +103,13 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       config.lingerMs,
     ]);
     this.#gate = new Gate({
-      context: () => this.#context,
+      selector: () => this.#front?.selector,
+      proxy: config.proxyProtocol && {
+        trusted: new CidrSet(config.proxyProtocol.trustedProxies),
+        required: config.proxyProtocol.mode === "required",
+      },
+      maxConnectionsPerAddress: config.maxConnectionsPerAddress,
+      maxHandshakes: config.maxHandshakes,
       handshakeTimeoutMs: config.handshakeTimeoutMs,
       sendTimeoutMs: config.sendWaitTimeoutMs,
       lingerMs: config.lingerMs,
@@ -147,7 +172,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     signal?.throwIfAborted();
     this.#state = "starting";
     try {
-      this.#context = this.#createContext();
+      this.#front = await this.#openFront();
       this.#listener = await Listener.open(
         { hostname, port, backlog },
         (raw) => this.#gate.admit(raw),
@@ -159,25 +184,65 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     }
     this.#state = "running";
     this.dispatchEvent(new ServerEvent("start", this));
+    this.#front?.begin();
     signal?.addEventListener("abort", this.#stopOnAbort, { once: true });
   }
 
-  #createContext(): SecurityContext | undefined {
-    const { transportMode, cert, key, passphrase, alpnProtocols } = this.#config;
-    if (transportMode === "insecure") return undefined;
-    if (cert === undefined || key === undefined) {
+  async #openFront(): Promise<TlsFront | undefined> {
+    const config = this.#config;
+    if (config.transportMode === "insecure") return undefined;
+    const { identities, alpnProtocols, strictSni, certSelect, tlsUserData } = config;
+    const fallback = defaultHost(config);
+    if (fallback === undefined && identities.length === 0 && certSelect === undefined) {
       throw new ConfigError(
         "INVALID_CERTIFICATE",
         'Options cert and key are needed: give them, or use transportMode: "insecure"',
       );
     }
-    const identity = loadIdentity({ cert, key, ...(passphrase !== undefined && { passphrase }) });
-    return new SecurityContext({
-      identity,
+    const selection: SelectorOptions = {
+      fallback,
+      hosts: identities,
+      clientAuth: config.clientAuth ?? undefined,
       alpnProtocols,
-      minVersion: "TLSv1.2",
-      maxVersion: "TLSv1.3",
+      strictSni,
+      certSelect,
+      tlsUserData,
+      settings: {
+        minVersion: config.minVersion,
+        maxVersion: config.maxVersion,
+        ciphers: config.ciphers?.join(":") ??
+          (runtime.name === "bun" ? INTERMEDIATE_CIPHERS : undefined),
+        sessionTickets: config.sessionTickets,
+      },
+    };
+    return await TlsFront.open(selection, config, {
+      failed: (error) => this.#tellError(error),
+      expiring: (identity) => this.dispatchEvent(new ExpiringEvent(this, identity)),
     });
+  }
+
+  /**
+   * Changes certificates and client CAs while the server runs: what is given replaces what was
+   * there, what is left out stays. Connections live on; handshakes from now on get the new. A pair
+   * that does not stand throws, and everything stays as it was.
+   *
+   * @throws {ConfigError} `INVALID_CERTIFICATE`, `INVALID_CONFIG`
+   * @throws {StateError} `NOT_STARTED`, also in insecure mode
+   */
+  async reload(options: ReloadOptions): Promise<void> {
+    if (this.#front === undefined || this.#state !== "running") {
+      throw new StateError("NOT_STARTED", "The server has no certificates now: start it first");
+    }
+    const config = resolveConfig(options);
+    const fallback = defaultHost(config);
+    await this.#front.reload((current) => ({
+      ...current,
+      fallback: fallback ?? current.fallback,
+      hosts: options.identities === undefined ? current.hosts : config.identities,
+      clientAuth: config.clientAuth === undefined
+        ? current.clientAuth
+        : config.clientAuth ?? undefined,
+    }));
   }
 
   /**
@@ -195,12 +260,15 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     this.#state = "stopping";
     this.#config.signal?.removeEventListener("abort", this.#stopOnAbort);
     this.#listener?.close();
+    this.#front?.close();
     this.#gate.close();
+    for (const session of this.#opening) session.destroy();
     for (const session of this.#sessions) session.close();
     if (!await this.#emptyWithin(drainMs)) {
       for (const session of this.#sessions) session.destroy();
     }
     this.#listener = undefined;
+    this.#front = undefined;
     this.#stopping = undefined;
     this.#state = "idle";
     this.dispatchEvent(new ServerEvent("stop", this));
@@ -230,14 +298,92 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       connection.destroy();
       return;
     }
+    if (connection.tls?.alpn === ACME_TLS) {
+      connection.finish(); // the handshake was all that the challenge asks for (RFC 8737 section 3)
+      return;
+    }
     const session = new Session(connection, this.#host);
+    const { verifyClient, openFn } = this.#config;
+    if (verifyClient === undefined && openFn === undefined) {
+      this.#connected(session);
+    } else {
+      this.#opening.add(session);
+      void this.#askHooks(session);
+    }
+  }
+
+  /** Asks the hooks whether the session may begin; the handshake's deadline holds for them too. */
+  async #askHooks(session: Session): Promise<void> {
+    const { verifyClient, openFn, closeFn } = this.#config;
+    try {
+      const { peerCertificate, authorized } = session.tls ?? {};
+      if (peerCertificate !== undefined && authorized) {
+        if (await verifyClient?.(peerCertificate, session) === false) {
+          throw new TlsError(
+            "TLS_CLIENT_CERT_INVALID",
+            "Hook verifyClient refused the certificate",
+          );
+        }
+      }
+      if (session.connection.closed) return;
+      if (await openFn?.(session) === false) {
+        throw new ConnectionError("CONNECTION_REFUSED", "Hook openFn refused the session");
+      }
+      if (!session.connection.closed) this.#connected(session);
+      else if (openFn !== undefined) this.#contain(() => closeFn?.(session, undefined), session);
+    } catch (cause) {
+      this.#turnAway(session, cause);
+    } finally {
+      this.#opening.delete(session);
+    }
+  }
+
+  #turnAway(session: Session, cause: unknown): void {
+    const error = cause instanceof HttpsdError
+      ? cause
+      : new ConnectionError("CONNECTION_REFUSED", "A hook threw", { cause });
+    session.destroy(error);
+    this.#tellError(error, { session });
+    this.#tellUser("error", { session: undefined, remoteAddress: session.remoteAddress, error });
+  }
+
+  #connected(session: Session): void {
+    const { connection } = session;
     this.#sessions.add(session);
     if (this.hasListened("data") || this.hasListened("sent")) {
       this.#sessionOf.set(connection, session);
       connection.observer = this.#observer;
     }
+    this.#tellUser("create", { session, remoteAddress: session.remoteAddress, error: undefined });
     if (this.hasListened("connected")) {
       this.dispatchEvent(new SessionEvent("connected", this, session));
+    }
+    session.begin();
+  }
+
+  /** Calls `userCallback`, which hears of TLS sessions only. */
+  #tellUser(
+    state: TlsSessionChange["state"],
+    change: Pick<TlsSessionChange, "session" | "remoteAddress" | "error">,
+  ): void {
+    const { userCallback, tlsUserData, transportMode } = this.#config;
+    if (userCallback === undefined || transportMode === "insecure") return;
+    const { session } = change;
+    this.#contain(
+      () => userCallback({ ...change, state, tls: session?.tls, tlsUserData }),
+      session,
+    );
+  }
+
+  /** Runs a hook that has no say; what it throws becomes an `error` event. */
+  #contain(hook: () => unknown, session?: Session): void {
+    const failed = (cause: unknown) =>
+      this.#tellError(new HttpsdError("HOOK_FAILED", "A hook threw", { cause }), { session });
+    try {
+      const result = hook();
+      if (result instanceof Promise) result.catch(failed);
+    } catch (cause) {
+      failed(cause);
     }
   }
 
@@ -249,12 +395,15 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     if (session !== undefined) this.dispatchEvent(new DataEvent(type, this, session, bytes));
   }
 
-  #refused({ error, endpoints }: Refusal): void {
-    this.#tellError(error, { remoteAddress: endpoints.remoteAddress });
+  #refused({ error, endpoints: { remoteAddress }, phase, sni }: Refusal): void {
+    this.#tellError(error, { remoteAddress, phase, sni });
+    this.#tellUser("error", { session: undefined, remoteAddress, error });
   }
 
   #ended(session: Session, error: HttpsdError | undefined): void {
-    this.#sessions.delete(session);
+    if (!this.#sessions.delete(session)) return; // a hook has not let it in
+    this.#contain(() => this.#config.closeFn?.(session, error), session);
+    this.#tellUser("close", { session, remoteAddress: session.remoteAddress, error });
     if (this.hasListened("disconnected")) {
       this.dispatchEvent(new DisconnectedEvent(this, session, error));
     }
@@ -274,7 +423,14 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   }
 
   #dispatch(exchange: Exchange): void | Promise<void> {
-    const { method, path } = exchange.head;
+    const { method, path, host } = exchange.head;
+    const { connection, tls } = exchange.session;
+    if (
+      connection.context && !this.#front?.selector.speaksFor(connection.context, tls?.sni, host)
+    ) {
+      exchange.sendError(421);
+      return;
+    }
     const match = this.#router.match(method, path);
     if (match.route !== undefined) return this.#runRoute(exchange, match.route);
     if (this.#handler !== undefined) return this.#runFetch(exchange, this.#handler);
@@ -305,7 +461,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     }
   }
 
-  #tellError(error: HttpsdError, where?: { session?: Session; remoteAddress?: string }): void {
+  #tellError(error: HttpsdError, where?: FailurePlace): void {
     if (this.hasListened("error")) {
       this.dispatchEvent(new ServerErrorEvent(this, error, where));
     } else if (error.code === "HANDLER_FAILED" || error.code === "BAD_RESPONSE") {
@@ -319,6 +475,32 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     if (type === "error") console.error(error);
     else this.#tellError(error);
   }
+}
+
+/** The protocol of ACME's TLS-ALPN challenge (RFC 8737). */
+const ACME_TLS = "acme-tls/1";
+
+/** Mozilla's intermediate list for TLS 1.2, less the suites that BoringSSL does not have. */
+const INTERMEDIATE_CIPHERS = [
+  "ECDHE-ECDSA-AES128-GCM-SHA256",
+  "ECDHE-RSA-AES128-GCM-SHA256",
+  "ECDHE-ECDSA-AES256-GCM-SHA384",
+  "ECDHE-RSA-AES256-GCM-SHA384",
+  "ECDHE-ECDSA-CHACHA20-POLY1305",
+  "ECDHE-RSA-CHACHA20-POLY1305",
+].join(":");
+
+/** The identity that stands at the top of the options. */
+function defaultHost(config: Config): HostOptions | undefined {
+  const { cert, key, pfx, passphrase, allowExpired } = config;
+  if (cert === undefined && key === undefined && pfx === undefined) return undefined;
+  return {
+    ...(cert !== undefined && { cert }),
+    ...(key !== undefined && { key }),
+    ...(pfx !== undefined && { pfx }),
+    ...(passphrase !== undefined && { passphrase }),
+    allowExpired,
+  };
 }
 
 /**

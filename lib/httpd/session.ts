@@ -17,6 +17,8 @@ import { ERROR_BODIES } from "./status.ts";
 
 /** How long each thing may take, and how much. */
 export interface SessionLimits extends ParserLimits {
+  /** How long the hooks may take that let a session in, in ms. */
+  readonly handshakeTimeoutMs: number;
   /** From the first byte of a head to its end, in ms. */
   readonly headersTimeoutMs: number;
   /** From one byte of a body to the next, in ms. */
@@ -73,6 +75,7 @@ export class Session {
   };
   /** What reads the connection after an upgrade. */
   #protocol: Protocol | undefined;
+  #begun = false;
   #exchange: Exchange | undefined;
   #requests = 0;
   #pumping = false;
@@ -81,13 +84,19 @@ export class Session {
   /** The request count when the deadline was set: the head of the next request is another wait. */
   #waitsSince = 0;
 
-  /** Begins to read requests from `connection`. */
+  /** Takes a connection; nothing is read before {@linkcode Session.begin}. */
   constructor(connection: Connection, host: SessionHost) {
     this.connection = connection;
     this.#host = host;
     this.#parser = new RequestParser(host.limits);
     connection.attach(this.#consumer);
-    this.#setDeadline();
+    connection.deadline = after(host.limits.handshakeTimeoutMs);
+  }
+
+  /** The server's call: the session is let in, and requests may be read. */
+  begin(): void {
+    this.#begun = true;
+    this.#pump();
   }
 
   /** The client's address. */
@@ -154,6 +163,7 @@ export class Session {
 
   /** Takes steps until the parser, the reader or the client must be waited for. */
   #pump(): void {
+    if (!this.#begun) return;
     if (this.#pumping) return; // a handler that answers at once comes back here
     this.#pumping = true;
     this.connection.cork();
@@ -272,6 +282,10 @@ export class Session {
   }
 
   #expired(): void {
+    if (!this.#begun) {
+      this.destroy(new ConnectionError("CONNECTION_TIMEOUT", "The hooks took too long"));
+      return;
+    }
     switch (this.#waitsFor) {
       case "request":
       case "drain":

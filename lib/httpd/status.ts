@@ -79,6 +79,7 @@ export const ERROR_BODIES: Readonly<Record<number, string>> = {
   411: "Client must specify Content-Length",
   413: "Content is too large",
   414: "URI is too long",
+  421: "This connection may not be used for this host",
   431: "Header fields are too long",
   500: "Server has encountered an unexpected error",
   501: "Server does not support this method",

@@ -8,17 +8,23 @@
 import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import { ConnectionError, type HttpsdError, StateError } from "../errors.ts";
+import type { SecurityContext } from "../tls/context.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
 import { after, type Deadlines, type Waiting } from "./deadlines.ts";
 import type { Flow } from "./flow.ts";
 import { ConnectionStreams } from "./streams.ts";
 
-/** The socket stops at this many queued bytes … */
+/** The socket stops when the queue takes this many bytes of memory … */
 const HIGH_MARK = 256 * 1024;
 /** … and starts again below this many. */
 const LOW_MARK = 64 * 1024;
-/** Writes of one turn leave as one when they are no longer than this together, in bytes. */
-const COALESCE_BYTES = 64 * 1024;
+/** What a queued chunk takes besides its bytes: a client may send them one by one. */
+const CHUNK_OVERHEAD = 256;
+/**
+ * The socket is given so many bytes at a time. Shorter writes are gathered; longer ones are sliced,
+ * so that each slice that leaves shows that the peer reads, and TLS encrypts no more than that ahead.
+ */
+const SLICE_BYTES = 64 * 1024;
 
 /** What reads a connection: the HTTP session, a WebSocket, or the Web Streams. */
 export interface Consumer {
@@ -28,7 +34,10 @@ export interface Consumer {
   drained(): void;
   /** `connection.deadline` has passed. */
   expired(): void;
-  /** The connection is over, once; with an error unless both sides ended in good order. */
+  /**
+   * The connection is over, once; with an error unless both sides ended in good order. Without one,
+   * what the peer had sent may still be taken.
+   */
   closed(error: HttpsdError | undefined): void;
 }
 
@@ -64,6 +73,8 @@ export interface ConnectionParts {
   readonly endpoints: Endpoints;
   /** The handshake's facts; `undefined` in plain mode. */
   readonly tls: TlsInfo | undefined;
+  /** What the handshake was decided by; `undefined` in plain mode. */
+  readonly context: SecurityContext | undefined;
   /** How long a write may wait for the peer to read, in ms. */
   readonly sendTimeoutMs: number;
   /** How long a closed connection waits for the peer's end, in ms. */
@@ -101,7 +112,14 @@ export class Connection implements Endpoints, Waiting {
   #corks = 0;
   #pending: Uint8Array[] = [];
   #pendingBytes = 0;
+  /** The socket takes no more until its `drain`. */
   #blocked = false;
+  /** When the peer last made room, on the `performance.now()` clock. */
+  #drainedAt = -Infinity;
+  #ending = false;
+  /** All was written, and this side has ended. */
+  #sent = false;
+  #whenSent: (() => void) | undefined;
 
   #finishing = false;
   #closed = false;
@@ -122,6 +140,7 @@ export class Connection implements Endpoints, Waiting {
     socket.on("data", (bytes: Uint8Array) => this.#received(bytes));
     socket.on("end", () => this.#ended());
     socket.on("drain", () => this.#drained());
+    socket.on("finish", () => this.#allSent());
     socket.on("error", (error: Error) => this.#failed(error));
     socket.on("close", () => this.#over());
     if (raw === socket) return;
@@ -152,6 +171,11 @@ export class Connection implements Endpoints, Waiting {
   /** How many written bytes wait in this process for the peer to read. */
   get bufferedBytes(): number {
     return this.#pendingBytes + this.#parts.socket.writableLength;
+  }
+
+  /** What the handshake was decided by; `undefined` in plain mode. */
+  get context(): SecurityContext | undefined {
+    return this.#parts.context;
   }
 
   /** How long a write may wait for the peer to read, in ms. */
@@ -187,9 +211,11 @@ export class Connection implements Endpoints, Waiting {
       throw new StateError("BODY_USED", "The connection is read elsewhere: detach that reader");
     }
     this.#consumer = consumer;
+    const tooLate = this.#closed;
     queueMicrotask(() => {
       if (this.#consumer !== consumer) return;
-      if (this.#closed) consumer.closed(this.#error);
+      if (tooLate) consumer.closed(this.#error);
+      else if (this.#closed) return; // it was told when that happened
       else if (this.#queue.length > 0 || this.#peerEnded) consumer.bytesReady();
     });
   }
@@ -204,7 +230,7 @@ export class Connection implements Endpoints, Waiting {
     const bytes = this.#queue.shift();
     if (bytes === undefined) return undefined;
     this.#queuedBytes -= bytes.length;
-    if (this.#stopped && this.#queuedBytes < LOW_MARK && !this.#closed) {
+    if (this.#stopped && this.#queueMemory() < LOW_MARK && !this.#closed) {
       this.#stopped = false;
       this.#parts.flow.start();
     }
@@ -233,20 +259,21 @@ export class Connection implements Endpoints, Waiting {
    * are taken all the same. After the end of the connection bytes go nowhere.
    */
   write(bytes: Uint8Array): boolean {
-    if (this.#closed || this.#finishing) return false;
+    if (this.#closed || this.#ending) return false;
     if (bytes.length > 0) {
       this.#pending.push(bytes);
       this.#pendingBytes += bytes.length;
     }
-    if (this.#corks === 0 || this.#pendingBytes >= COALESCE_BYTES) this.#flush();
+    if (this.#corks === 0 || this.#pendingBytes >= SLICE_BYTES) this.#flush();
     return !this.#blocked;
   }
 
   /** Ends this side once all is written, then calls `done`; the peer may still send. */
   end(done: () => void): void {
-    if (this.#closed || this.#finishing) return;
+    if (this.#closed || this.#ending) return;
+    this.#whenSent = done;
+    this.#ending = true;
     this.#flush();
-    this.#parts.socket.end(done);
   }
 
   /**
@@ -256,17 +283,16 @@ export class Connection implements Endpoints, Waiting {
    */
   finish(): void {
     if (this.#closed || this.#finishing) return;
-    this.#flush();
     this.#finishing = true;
     this.#queue.length = this.#queuedBytes = 0;
     if (this.#stopped) this.#parts.flow.start();
+    if (this.#sent) {
+      this.deadline = after(this.#parts.lingerMs);
+      return;
+    }
     this.deadline = after(this.#parts.sendTimeoutMs);
-    const { socket } = this.#parts;
-    socket.end(() => {
-      // A peer that has ended and has been sent everything has nothing to wait for.
-      if (this.#peerEnded) this.#cut();
-      else this.deadline = after(this.#parts.lingerMs);
-    });
+    this.#ending = true;
+    this.#flush();
   }
 
   /** Cuts the connection at once; `error` tells the consumer why. */
@@ -279,9 +305,26 @@ export class Connection implements Endpoints, Waiting {
 
   /** The clock's call: the deadline has passed. */
   expire(): void {
+    const readUntil = this.#drainedAt + this.#parts.sendTimeoutMs;
+    if (this.#sending && readUntil > performance.now()) {
+      this.deadline = readUntil; // the peer is slow but reads
+      return;
+    }
     this.deadline = Infinity;
-    if (this.#finishing) this.#cut();
-    else this.#consumer?.expired();
+    if (!this.#finishing) this.#consumer?.expired();
+    else if (this.#sent) this.#cut();
+    else {
+      this.destroy(new ConnectionError("CONNECTION_TIMEOUT", "The peer did not read in time"));
+    }
+  }
+
+  /** Whether the peer must read before anything else can happen. */
+  get #sending(): boolean {
+    return this.#blocked || (this.#ending && !this.#sent);
+  }
+
+  #queueMemory(): number {
+    return this.#queuedBytes + this.#queue.length * CHUNK_OVERHEAD;
   }
 
   #received(bytes: Uint8Array): void {
@@ -289,7 +332,7 @@ export class Connection implements Endpoints, Waiting {
     if (this.#finishing || this.#closed) return;
     this.#queue.push(bytes);
     this.#queuedBytes += bytes.length;
-    if (!this.#stopped && this.#queuedBytes >= HIGH_MARK) {
+    if (!this.#stopped && this.#queueMemory() >= HIGH_MARK) {
       this.#stopped = true;
       this.#parts.flow.stop();
     }
@@ -298,29 +341,50 @@ export class Connection implements Endpoints, Waiting {
 
   #ended(): void {
     this.#peerEnded = true;
-    if (!this.#finishing) this.#consumer?.bytesReady();
-    else if (this.#parts.socket.writableFinished) this.#cut();
+    if (this.#sent) this.#cut();
+    else if (!this.#finishing) this.#consumer?.bytesReady();
   }
 
   #drained(): void {
     this.#blocked = false;
-    if (!this.#finishing) this.#consumer?.drained();
+    this.#drainedAt = performance.now();
+    this.#flush();
+    if (!this.#blocked && !this.#ending) this.#consumer?.drained();
   }
 
+  #allSent(): void {
+    this.#sent = true;
+    this.#whenSent?.();
+    if (this.#peerEnded) this.#cut();
+    else if (this.#finishing) this.deadline = after(this.#parts.lingerMs);
+  }
+
+  /** Gives the socket as much as it takes, and the end when that is due. */
   #flush(): void {
-    if (this.#pending.length === 0 || this.#closed) return;
+    if (this.#closed) return;
+    while (!this.#blocked && this.#pending.length > 0) this.#send(this.#nextSlice());
+    if (this.#ending && this.#pending.length === 0) this.#parts.socket.end();
+  }
+
+  /** Takes whole writes while they fit together into a slice, or the front of one that is longer. */
+  #nextSlice(): Uint8Array {
     const pending = this.#pending;
-    const total = this.#pendingBytes;
-    this.#pending = [];
-    this.#pendingBytes = 0;
-    if (pending.length > 1 && total <= COALESCE_BYTES) {
-      this.#send(Buffer.concat(pending, total));
-      return;
+    const first = pending[0]!;
+    if (first.length > SLICE_BYTES) {
+      pending[0] = first.subarray(SLICE_BYTES);
+      return first.subarray(0, SLICE_BYTES);
     }
-    for (const bytes of pending) this.#send(bytes);
+    let count = 1;
+    let total = first.length;
+    while (count < pending.length && total + pending[count]!.length <= SLICE_BYTES) {
+      total += pending[count++]!.length;
+    }
+    const gathered = pending.splice(0, count);
+    return count === 1 ? first : Buffer.concat(gathered, total);
   }
 
   #send(bytes: Uint8Array): void {
+    this.#pendingBytes -= bytes.length;
     if (!this.#parts.socket.write(bytes)) this.#blocked = true;
     this.observer?.sent(this, bytes.length);
   }
@@ -336,14 +400,18 @@ export class Connection implements Endpoints, Waiting {
     this.#over();
   }
 
+  /** The socket is closed; the runtimes do not always say why. */
   #over(): void {
     if (this.#closed) return;
+    if (!this.#sent || !(this.#peerEnded || this.#finishing)) {
+      this.#error ??= new ConnectionError("CONNECTION_CLOSED", "The peer closed too early");
+    }
     this.#closed = true;
     this.deadline = Infinity;
     this.#parts.deadlines.unwatch(this);
     this.#parts.socket.destroy();
     this.#parts.raw.destroy();
-    this.#queue.length = this.#queuedBytes = 0;
+    if (this.#error !== undefined) this.#queue.length = this.#queuedBytes = 0;
     this.#pending.length = this.#pendingBytes = 0;
     this.#consumer?.closed(this.#error);
   }

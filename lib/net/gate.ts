@@ -1,7 +1,7 @@
 /**
- * The gate: every accepted socket passes it, or is closed by it. It looks at the first bytes, lets
- * a security context be chosen, shakes hands, and hands out a {@linkcode Connection}; all of that
- * within one deadline from accept.
+ * The gate: every accepted socket passes it, or is closed by it. It reads the PROXY header, looks
+ * at the ClientHello, lets a security context be chosen, shakes hands, judges the client's
+ * certificate, and hands out a {@linkcode Connection}; all of that within one deadline from accept.
  *
  * @module
  */
@@ -9,10 +9,14 @@ import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
-import { TlsError } from "../errors.ts";
+import { ConnectionError, type HttpsdError, TlsError } from "../errors.ts";
+import { type ClientVerdict, NOT_ASKED } from "../tls/client_auth.ts";
+import { type ClientHello, ClientHelloReader } from "../tls/client_hello.ts";
 import type { SecurityContext } from "../tls/context.ts";
+import { type RefusalAlert, Refused, type Selector } from "../tls/selection.ts";
 import { toTlsError } from "../tls/tls_errors.ts";
 import { readTlsInfo } from "../tls/tls_info.ts";
+import type { CidrSet } from "./cidr.ts";
 import { Connection, type Endpoints } from "./connection.ts";
 import { after, type Deadlines, type Waiting } from "./deadlines.ts";
 import {
@@ -23,11 +27,26 @@ import {
   pausingFlow,
   type TlsFlow,
 } from "./flow.ts";
+import { ProxyHeaderReader } from "./proxy_protocol.ts";
+
+/** Who may speak for others with the PROXY protocol. */
+export interface ProxyPolicy {
+  /** The peers that are proxies. */
+  readonly trusted: CidrSet;
+  /** Whether every connection must come through one, with a header. */
+  readonly required: boolean;
+}
 
 /** What the gate decides by, and whom it tells. */
 export interface GateOptions {
-  /** The context to shake hands with; `undefined` in plain mode. */
-  readonly context: () => SecurityContext | undefined;
+  /** The contexts to choose among; `undefined` in plain mode. */
+  readonly selector: () => Selector | undefined;
+  /** Who may send PROXY headers; `undefined`: nobody. */
+  readonly proxy?: ProxyPolicy | undefined;
+  /** The most connections from one address, those at the gate included. */
+  readonly maxConnectionsPerAddress: number;
+  /** The most handshakes at a time; others wait, within their own deadline. */
+  readonly maxHandshakes: number;
   /** How long from accept to the end of the handshake, in ms. */
   readonly handshakeTimeoutMs: number;
   /** How long a write may wait for the peer to read, in ms. */
@@ -44,31 +63,29 @@ export interface GateOptions {
   readonly refused: (refusal: Refusal) => void;
 }
 
+/** How far a connection has come on its way through the gate. */
+export type GatePhase = "proxy header" | "client hello" | "selection" | "handshake";
+
 /** A connection that did not pass the gate. */
 export interface Refusal {
   /** Why. */
-  readonly error: TlsError;
+  readonly error: HttpsdError;
   /** Where it came from. */
   readonly endpoints: Endpoints;
   /** How far it had come. */
-  readonly phase: "first bytes" | "handshake";
-}
-
-/** What a client hears that speaks HTTP to a TLS port. */
-const NOT_TLS_ANSWER = Buffer.from(answer(
-  "400 Bad Request",
-  "This port speaks HTTPS: use https:// in the address.\n",
-));
-
-function answer(status: string, text: string): string {
-  return `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
-    `Content-Length: ${text.length}\r\nConnection: close\r\n\r\n${text}`;
+  readonly phase: GatePhase;
+  /** The server name that it asked for, if that was seen. */
+  readonly sni: string | undefined;
 }
 
 /** Takes sockets in and gives connections out. */
 export class Gate {
   readonly #options: GateOptions;
-  readonly #waiting = new Set<Admission>();
+  readonly #admissions = new Set<Admission>();
+  /** Those that wait for a handshake's end before they may begin their own. */
+  readonly #queue = new Set<Admission>();
+  readonly #perAddress = new Map<string, number>();
+  #handshakes = 0;
 
   /** Makes a gate that knows no socket yet. */
   constructor(options: GateOptions) {
@@ -77,38 +94,98 @@ export class Gate {
 
   /** How many sockets are on their way through. */
   get size(): number {
-    return this.#waiting.size;
+    return this.#admissions.size;
   }
 
   /** Takes a socket as accepted. */
   admit(raw: Socket): void {
-    const admission = new Admission(raw, this.#options, () => this.#waiting.delete(admission));
-    this.#waiting.add(admission);
+    const admission = new Admission(raw, this.#options, {
+      count: (address) => this.#count(raw, address),
+      ready: () => this.#ready(admission),
+      left: () => this.#left(admission),
+    });
+    this.#admissions.add(admission);
     admission.begin();
   }
 
   /** Cuts every socket on its way. */
   close(): void {
-    for (const admission of this.#waiting) {
-      admission.refuse(new TlsError("TLS_PEER_CLOSED", "The server stopped during the handshake"));
+    for (const admission of this.#admissions) {
+      admission.refuse(
+        new ConnectionError("CONNECTION_ABORTED", "The server stopped during the handshake"),
+      );
     }
   }
+
+  /** Counts a socket under its address until it closes; false when there are too many. */
+  #count(raw: Socket, address: string): boolean {
+    const { maxConnectionsPerAddress } = this.#options;
+    if (maxConnectionsPerAddress === Infinity) return true;
+    const count = this.#perAddress.get(address) ?? 0;
+    if (count >= maxConnectionsPerAddress) return false;
+    this.#perAddress.set(address, count + 1);
+    raw.once("close", () => {
+      const left = this.#perAddress.get(address)! - 1;
+      if (left === 0) this.#perAddress.delete(address);
+      else this.#perAddress.set(address, left);
+    });
+    return true;
+  }
+
+  /** Lets an admission shake hands, now or when its turn comes. */
+  #ready(admission: Admission): void {
+    this.#queue.add(admission);
+    this.#next();
+  }
+
+  #next(): void {
+    for (const admission of this.#queue) {
+      if (this.#handshakes >= this.#options.maxHandshakes) return;
+      this.#queue.delete(admission);
+      this.#handshakes++;
+      admission.shakeHands();
+    }
+  }
+
+  #left(admission: Admission): void {
+    if (!this.#admissions.delete(admission)) return;
+    this.#queue.delete(admission);
+    if (admission.shaking) this.#handshakes--;
+    this.#next();
+  }
+}
+
+/** What an admission tells its gate. */
+interface Keeper {
+  /** The client's address is known: may it come in? */
+  count(address: string): boolean;
+  /** The context is chosen: call `shakeHands()` when there is room. */
+  ready(): void;
+  /** It is over, one way or the other. */
+  left(): void;
 }
 
 /** One socket's way through the gate. */
 class Admission implements Waiting {
   readonly #raw: Socket;
   readonly #options: GateOptions;
-  readonly #leave: () => void;
-  readonly #endpoints: Endpoints;
-  #phase: Refusal["phase"] = "first bytes";
+  readonly #keeper: Keeper;
+  readonly #selector: Selector | undefined;
+  #endpoints: Endpoints;
+  #phase: GatePhase = "client hello";
+  #hello: ClientHello | undefined;
+  #context: SecurityContext | undefined;
+  #read: ((bytes: Uint8Array) => void) | undefined;
   #over = false;
+  /** Whether the handshake has begun. */
+  shaking = false;
   deadline: number;
 
-  constructor(raw: Socket, options: GateOptions, leave: () => void) {
+  constructor(raw: Socket, options: GateOptions, keeper: Keeper) {
     this.#raw = raw;
     this.#options = options;
-    this.#leave = leave;
+    this.#keeper = keeper;
+    this.#selector = options.selector();
     // A socket that is reset at once has no addresses any more: keep what there is now.
     this.#endpoints = {
       remoteAddress: raw.remoteAddress ?? "",
@@ -119,82 +196,207 @@ class Admission implements Waiting {
     this.deadline = after(options.handshakeTimeoutMs);
   }
 
+  /** Reads the PROXY header where one may come, and goes on. */
   begin(): void {
-    const context = this.#options.context();
-    if (context === undefined) {
-      const flow = pausingFlow(this.#raw);
-      this.#admit(this.#connection(this.#raw, flow, undefined));
-      return;
-    }
     this.#options.deadlines.watch(this);
     this.#raw.on("error", this.#failed);
     this.#raw.on("close", this.#closed);
-    this.#raw.once("data", (bytes: Uint8Array) => this.#firstBytes(bytes, context));
+    const { proxy } = this.#options;
+    if (proxy === undefined) {
+      this.#identified(EMPTY);
+    } else if (proxy.trusted.has(this.#endpoints.remoteAddress)) {
+      this.#phase = "proxy header";
+      this.#readProxyHeader(proxy.required);
+    } else if (proxy.required) {
+      this.refuse(new ConnectionError("PROXY_HEADER", "The peer is no trusted proxy"));
+    } else {
+      this.#identified(EMPTY);
+    }
   }
 
   expire(): void {
+    const ms = this.#options.handshakeTimeoutMs;
     this.refuse(
-      new TlsError(
-        "TLS_HANDSHAKE_TIMEOUT",
-        `The handshake was not over in ${this.#options.handshakeTimeoutMs} ms`,
-      ),
+      this.#selector === undefined
+        ? new ConnectionError("CONNECTION_TIMEOUT", `The PROXY header did not come in ${ms} ms`)
+        : new TlsError("TLS_HANDSHAKE_TIMEOUT", `The handshake was not over in ${ms} ms`),
     );
   }
 
-  refuse(error: TlsError): void {
+  /** Cuts the socket, unless it has left the gate. */
+  refuse(error: HttpsdError): void {
     if (this.#over) return void this.#raw.destroy();
     this.#settle();
-    this.#leave();
     this.#raw.on("error", ignoreLateError);
     this.#raw.destroy();
-    this.#options.refused({ error, endpoints: this.#endpoints, phase: this.#phase });
+    this.#keeper.left();
+    this.#tell(error);
   }
 
-  #firstBytes(bytes: Uint8Array, context: SecurityContext): void {
-    if (this.#over) return;
-    if (bytes[0] !== TLS_HANDSHAKE_RECORD) {
-      this.#refuseNonTls(bytes[0]);
-      return;
+  /** Refuses with some last bytes, which the peer is given time to read. */
+  #refuseWith(error: HttpsdError, lastBytes: Uint8Array): void {
+    this.#settle();
+    this.#raw.once("close", () => this.#keeper.left());
+    const farewell = this.#connection(this.#raw, pausingFlow(this.#raw), undefined);
+    this.#raw.resume();
+    farewell.write(lastBytes);
+    farewell.finish();
+    this.#tell(error);
+  }
+
+  #tell(error: HttpsdError): void {
+    this.#options.refused({
+      error,
+      endpoints: this.#endpoints,
+      phase: this.#phase,
+      sni: this.#hello?.serverName,
+    });
+  }
+
+  #readProxyHeader(required: boolean): void {
+    const reader = new ProxyHeaderReader();
+    this.#listen((bytes) => {
+      const result = reader.push(bytes);
+      if (result.state === "need") return;
+      if (result.state === "error") return this.refuse(result.error);
+      if (result.state === "absent") {
+        if (!required) return this.#identified(result.rest);
+        return this.refuse(
+          new ConnectionError("PROXY_HEADER", "The proxy sent no PROXY header: configure it to"),
+        );
+      }
+      const { source, destination } = result.header;
+      if (source?.port !== undefined && destination?.port !== undefined) {
+        this.#endpoints = {
+          remoteAddress: source.address,
+          remotePort: source.port,
+          localAddress: destination.address,
+          localPort: destination.port,
+        };
+      }
+      this.#identified(result.rest);
+    });
+  }
+
+  /** The client's address is known; `bytes` came behind the PROXY header. */
+  #identified(bytes: Uint8Array): void {
+    if (!this.#keeper.count(this.#endpoints.remoteAddress)) {
+      this.refuse(
+        new ConnectionError(
+          "TOO_MANY_CONNECTIONS",
+          `More than ${this.#options.maxConnectionsPerAddress} connections from one address`,
+        ),
+      );
+    } else if (this.#selector === undefined) {
+      this.#hold(bytes);
+      const connection = this.#connection(this.#raw, pausingFlow(this.#raw), undefined);
+      this.#raw.resume();
+      this.#admit(connection);
+    } else {
+      this.#phase = "client hello";
+      const only = this.#selector.only;
+      if (only === undefined) this.#readClientHello(this.#selector, bytes);
+      else this.#readFirstByte(only, bytes);
     }
+  }
+
+  /** Where there is nothing to choose, the first byte tells TLS from anything else. */
+  #readFirstByte(only: SecurityContext, bytes: Uint8Array): void {
+    this.#listen((bytes) => {
+      if (bytes[0] === TLS_HANDSHAKE_RECORD) return this.#chosen(only, bytes);
+      const error = new TlsError("TLS_NOT_TLS", "The client does not speak TLS");
+      this.#refuseHello(error, isUpperCaseLetter(bytes[0]));
+    }, bytes);
+  }
+
+  #readClientHello(selector: Selector, bytes: Uint8Array): void {
+    const reader = new ClientHelloReader();
+    this.#listen((bytes) => {
+      const result = reader.push(bytes);
+      if (result.state === "need") return;
+      if (result.state === "error") return this.#refuseHello(result.error, result.looksLikeHttp);
+      this.#hello = result.hello;
+      this.#phase = "selection";
+      this.#hold(reader.bytes);
+      this.#select(selector, result.hello);
+    }, bytes);
+  }
+
+  /** A client that speaks plain HTTP is told so, one that speaks TLS gets an alert. */
+  #refuseHello(error: TlsError, looksLikeHttp: boolean): void {
+    if (looksLikeHttp) this.#refuseWith(error, NOT_TLS_ANSWER);
+    else if (error.code === "TLS_NOT_TLS") this.refuse(error);
+    else this.#refuseWith(error, alert(error.code === "TLS_VERSION" ? 70 : 50));
+  }
+
+  #select(selector: Selector, hello: ClientHello): void {
+    try {
+      const answer = selector.select(hello, this.#endpoints);
+      if (answer instanceof Promise) {
+        answer.then((settled) => this.#selected(settled), (error) => this.#selectionFailed(error));
+      } else {
+        this.#selected(answer);
+      }
+    } catch (error) {
+      this.#selectionFailed(error as TlsError);
+    }
+  }
+
+  #selectionFailed(error: TlsError): void {
+    if (!this.#over) this.#refuseWith(error, alert(ALERTS.internal_error));
+  }
+
+  #selected(answer: SecurityContext | Refused): void {
+    if (this.#over) return; // the client went away, or the deadline passed, during the hook
+    if (!(answer instanceof Refused)) return this.#chosen(answer, EMPTY);
+    const error = new TlsError("TLS_SELECTION_FAILED", `No certificate: ${answer.alert}`);
+    this.#refuseWith(error, alert(ALERTS[answer.alert]));
+  }
+
+  #chosen(context: SecurityContext, bytes: Uint8Array): void {
+    this.#hold(bytes);
+    this.#context = context;
+    this.#keeper.ready();
+  }
+
+  /** The gate's call: there is room for a handshake. */
+  shakeHands(): void {
     const raw = this.#raw;
-    raw.pause();
-    raw.unshift(bytes);
+    const context = this.#context!;
+    this.shaking = true;
     this.#phase = "handshake";
     const tlsFlow = this.#options.tlsFlow ?? detectTlsFlow(raw);
     const paced = tlsFlow === "paced" ? new PacedSocket(raw) : undefined;
     const stream: Duplex = paced ?? raw;
     context.accept(stream, {
       secured: (socket) => {
-        if (this.#over) return void socket.destroy();
         const flow = paced ?? (tlsFlow === "handle" ? handleFlow(raw) : pausingFlow(socket));
-        this.#admit(this.#connection(socket, flow, socket));
+        if (this.#over) socket.destroy();
+        else this.#secured(context, socket, flow);
       },
       failed: (error) => this.refuse(toTlsError(error)),
     });
   }
 
-  /** A client that speaks plain HTTP is told so; any other is just cut. */
-  #refuseNonTls(firstByte: number | undefined): void {
-    const error = new TlsError("TLS_NOT_TLS", "The client does not speak TLS");
-    if (!isUpperCaseLetter(firstByte)) {
-      this.refuse(error);
+  #secured(context: SecurityContext, socket: TLSSocket, flow: Flow): void {
+    const client = context.clientAuth?.judge(socket) ?? NOT_ASKED;
+    if (context.clientAuth?.required && !client.authorized) {
+      socket.destroy();
+      this.refuse(unauthorized(client));
       return;
     }
-    const farewell = this.#connection(this.#raw, pausingFlow(this.#raw), undefined);
-    farewell.write(NOT_TLS_ANSWER);
-    farewell.finish();
-    this.#settle();
-    this.#raw.once("close", this.#leave);
-    this.#options.refused({ error, endpoints: this.#endpoints, phase: this.#phase });
+    this.#admit(this.#connection(socket, flow, { socket, context, client }));
   }
 
-  #connection(socket: Socket, flow: Flow, tls: TLSSocket | undefined): Connection {
+  #connection(socket: Socket, flow: Flow, secured: Secured | undefined): Connection {
+    const tls = secured && readTlsInfo(secured.socket, secured.client);
     return new Connection({
       socket,
       raw: this.#raw,
       flow,
       endpoints: this.#endpoints,
-      tls: tls && readTlsInfo(tls, false),
+      tls: tls && (this.#hello === undefined ? tls : { ...tls, sni: this.#hello.serverName }),
+      context: secured?.context,
       sendTimeoutMs: this.#options.sendTimeoutMs,
       lingerMs: this.#options.lingerMs,
       deadlines: this.#options.deadlines,
@@ -203,24 +405,78 @@ class Admission implements Waiting {
 
   #admit(connection: Connection): void {
     this.#settle();
-    this.#leave();
+    this.#keeper.left();
     this.#options.admitted(connection);
+  }
+
+  /** Feeds `read` with `first` and with what the socket gives, until {@linkcode #hold}. */
+  #listen(read: (bytes: Uint8Array) => void, first: Uint8Array = EMPTY): void {
+    const begun = this.#read !== undefined;
+    this.#read = read;
+    if (!begun) this.#raw.on("data", this.#data);
+    if (first.length > 0) read(first);
+  }
+
+  /** Reads no more; `bytes` go back into the socket for whoever reads it next. */
+  #hold(bytes: Uint8Array): void {
+    this.#raw.off("data", this.#data);
+    this.#read = undefined;
+    this.#raw.pause();
+    if (bytes.length > 0) {
+      this.#raw.unshift(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+    }
   }
 
   /** What the socket says from here on is for others. */
   #settle(): void {
     this.#over = true;
     this.#options.deadlines.unwatch(this);
+    this.#raw.off("data", this.#data);
     this.#raw.off("error", this.#failed);
     this.#raw.off("close", this.#closed);
   }
 
+  readonly #data = (bytes: Uint8Array): void => this.#read?.(bytes);
   readonly #failed = (error: Error): void => this.refuse(toTlsError(error));
   readonly #closed = (): void =>
     this.refuse(
       new TlsError("TLS_PEER_CLOSED", "The client closed before the handshake was over"),
     );
 }
+
+/** A socket after its handshake, and what the handshake was decided by. */
+interface Secured {
+  readonly socket: TLSSocket;
+  readonly context: SecurityContext;
+  readonly client: ClientVerdict;
+}
+
+function unauthorized({ certificate, error }: ClientVerdict): TlsError {
+  if (certificate === undefined) {
+    return new TlsError("TLS_CLIENT_CERT_REQUIRED", "The client showed no certificate");
+  }
+  return new TlsError(
+    "TLS_CLIENT_CERT_INVALID",
+    `The client's certificate does not stand: ${error}`,
+  );
+}
+
+/** Alert descriptions (RFC 8446 section 6). */
+const ALERTS: Record<RefusalAlert | "internal_error", number> = {
+  access_denied: 49,
+  internal_error: 80,
+  unrecognized_name: 112,
+};
+
+/** A fatal alert in a record of its own, before anything is encrypted (RFC 8446 section 5.1). */
+function alert(description: number): Uint8Array {
+  return Uint8Array.of(0x15, 3, 3, 0, 2, 2, description);
+}
+
+/** The content type of the record that a ClientHello comes in (RFC 8446 section 5.1). */
+const TLS_HANDSHAKE_RECORD = 0x16;
+
+const EMPTY = new Uint8Array();
 
 function isUpperCaseLetter(byte: number | undefined): boolean {
   return byte !== undefined && byte >= 0x41 && byte <= 0x5a;
@@ -229,5 +485,12 @@ function isUpperCaseLetter(byte: number | undefined): boolean {
 /** A refused socket may still report the reset that the refusal caused. */
 function ignoreLateError(): void {}
 
-/** The content type of the record that a ClientHello comes in (RFC 8446 section 5.1). */
-const TLS_HANDSHAKE_RECORD = 0x16;
+/** What a client hears that speaks HTTP to a TLS port. */
+const NOT_TLS_ANSWER = Buffer.from(
+  answer("400 Bad Request", "This port speaks HTTPS: use https:// in the address.\n"),
+);
+
+function answer(status: string, text: string): string {
+  return `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
+    `Content-Length: ${text.length}\r\nConnection: close\r\n\r\n${text}`;
+}

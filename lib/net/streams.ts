@@ -20,8 +20,12 @@ export class ConnectionStreams implements Consumer {
   #writer!: WritableStreamDefaultController;
   #readDone = false;
   #writeDone = false;
+  /** A pull that waits for bytes. */
   #wanted: PromiseWithResolvers<void> | undefined;
+  /** A write that waits for the peer to read. */
   #blocked: PromiseWithResolvers<void> | undefined;
+  /** A close that waits for the same. */
+  #closing: PromiseWithResolvers<void> | undefined;
 
   /** Makes the streams; the connection attaches them as its consumer. */
   constructor(connection: Connection) {
@@ -33,10 +37,14 @@ export class ConnectionStreams implements Consumer {
       cancel: () => this.#cancel(),
     });
     this.writable = new WritableStream({
-      start: (controller) => void (this.#writer = controller),
+      start: (controller) => {
+        this.#writer = controller;
+        // Not the sink's abort(): that waits for the write under way, and so for a stuck peer.
+        const { signal } = controller;
+        signal.addEventListener("abort", () => this.#abort(signal.reason), { once: true });
+      },
       write: (bytes) => this.#write(bytes),
       close: () => this.#close(),
-      abort: (reason) => this.#abort(reason),
     });
   }
 
@@ -64,18 +72,20 @@ export class ConnectionStreams implements Consumer {
     );
   }
 
-  /** Ends both streams. */
+  /** Ends both streams; after a close in good order, what was received can still be read. */
   closed(error: HttpsdError | undefined): void {
     const reason = error ?? new ConnectionError("CONNECTION_CLOSED", "The connection is closed");
-    if (!this.#readDone) {
-      this.#readDone = true;
-      if (error === undefined) closeByteStream(this.#reader);
-      else this.#reader.error(error);
-    }
     if (!this.#writeDone) this.#writer.error(reason);
     this.#writeDone = true;
-    this.#wanted?.resolve();
     this.#blocked?.reject(reason);
+    this.#closing?.reject(reason);
+    if (error === undefined) {
+      this.bytesReady();
+    } else if (!this.#readDone) {
+      this.#readDone = true;
+      this.#reader.error(error);
+      this.#wanted?.resolve();
+    }
   }
 
   #pull(): Promise<void> | void {
@@ -117,11 +127,16 @@ export class ConnectionStreams implements Consumer {
 
   #close(): Promise<void> {
     this.#writeDone = true;
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#blocked = { promise, resolve, reject };
-    this.#connection.end(resolve);
+    this.#closing = Promise.withResolvers();
+    this.#connection.deadline = after(this.#connection.sendTimeoutMs);
+    this.#connection.end(() => this.#ended());
     if (this.#readDone) this.#connection.finish();
-    return promise;
+    return this.#closing.promise;
+  }
+
+  #ended(): void {
+    this.#connection.deadline = Infinity;
+    this.#closing?.resolve();
   }
 
   #abort(cause: unknown): void {
@@ -145,6 +160,10 @@ export function transferable(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
 
 /** Closes a byte stream, also while a bring-your-own-buffer read is pending. */
 export function closeByteStream(controller: ReadableByteStreamController): void {
-  controller.close();
+  try {
+    controller.close();
+  } catch {
+    return; // a pending read has part of an element, a Uint32's say: the stream has failed it
+  }
   controller.byobRequest?.respond(0);
 }

@@ -13,9 +13,13 @@ export type PemOrDer = string | Uint8Array;
 /** What an {@linkcode Identity} is loaded from. */
 export interface IdentityOptions {
   /** The certificate, with the intermediate certificates behind it (original: `servercert`). */
-  readonly cert: PemOrDer;
+  readonly cert?: PemOrDer;
   /** Its private key in PKCS#8, PKCS#1 or SEC1 (original: `prvtkey_pem`). */
-  readonly key: PemOrDer;
+  readonly key?: PemOrDer;
+  /** A PKCS#12 file. */
+  readonly pfx?: PemOrDer;
+  /** Take an expired certificate. */
+  readonly allowExpired?: boolean;
   /** What an encrypted key is encrypted with. */
   readonly passphrase?: string;
 }
@@ -36,6 +40,23 @@ export class Identity {
     this.keyPem = key.export({ type: "pkcs8", format: "pem" }) as string;
   }
 
+  /** The DNS names. */
+  get names(): readonly string[] {
+    return [...(this.leaf.subjectAltName ?? "").matchAll(/DNS:([^,]+)/g)].map((m) => m[1]!);
+  }
+  /** Files. */
+  get files(): readonly string[] {
+    return [];
+  }
+  /** Fingerprint. */
+  get fingerprint256(): string {
+    return this.leaf.fingerprint256;
+  }
+  /** Suits. */
+  suits(_: unknown): boolean {
+    return true;
+  }
+
   /** When the certificate ends to be valid. */
   get validTo(): Date {
     return new Date(this.leaf.validTo);
@@ -48,8 +69,8 @@ export class Identity {
  * @throws {ConfigError} `INVALID_CERTIFICATE`: unreadable, not a pair, or expired
  */
 export function loadIdentity(options: IdentityOptions): Identity {
-  const chain = readChain(options.cert);
-  const key = readKey(options.key, options.passphrase);
+  const chain = readChain(options.cert!);
+  const key = readKey(options.key!, options.passphrase);
   const leaf = chain[0]!;
   if (!leaf.checkPrivateKey(key)) {
     throw invalid(

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { Buffer } from "node:buffer";
 import { X509Certificate } from "node:crypto";
 import type { TLSSocket } from "node:tls";
+import type { ClientVerdict } from "./client_auth.ts";
 
 /** A client's certificate, parsed when first looked at. */
 export class PeerCertificate {
@@ -84,27 +84,17 @@ export interface TlsInfo {
 }
 
 /** Reads the facts from a socket whose handshake is over. */
-export function readTlsInfo(socket: TLSSocket, askedForCertificate: boolean): TlsInfo {
-  const der = askedForCertificate ? peerDer(socket) : undefined;
-  const peerCertificate = der && new PeerCertificate(der);
-  const authorized = peerCertificate !== undefined && socket.authorized;
+export function readTlsInfo(socket: TLSSocket, client: ClientVerdict): TlsInfo {
   return {
     protocol: socket.getProtocol() ?? "unknown",
     cipher: socket.getCipher()?.name ?? "unknown",
     sni: serverName(socket),
     alpn: socket.alpnProtocol || undefined,
     resumed: socket.isSessionReused(),
-    peerCertificate,
-    authorized,
-    authorizationError: peerCertificate === undefined || authorized
-      ? undefined
-      : String(socket.authorizationError ?? "unauthorized"),
+    peerCertificate: client.certificate,
+    authorized: client.authorized,
+    authorizationError: client.error,
   };
-}
-
-function peerDer(socket: TLSSocket): Buffer | undefined {
-  const certificate = socket.getPeerCertificate();
-  return certificate?.raw;
 }
 
 /** Deno gives `""` and Bun `false` where the client named no server. */

@@ -1,0 +1,140 @@
+/**
+ * The running server's certificates: the selector in force, and how another takes its place while
+ * connections live on. What is in force is always whole and checked; a reload that fails changes
+ * nothing.
+ *
+ * @module
+ */
+import type { HttpsdError } from "../errors.ts";
+import type { Identity } from "./identity.ts";
+import { type HostOptions, Selector, type SelectorOptions } from "./selection.ts";
+import { FileWatcher } from "./watch.ts";
+
+/** What a front tells its server. */
+export interface FrontNotices {
+  /** A watched file could not be reloaded; the last good certificate stays. */
+  failed(error: HttpsdError): void;
+  /** A certificate in force will expire soon. */
+  expiring(identity: Identity): void;
+}
+
+/** How a front keeps its certificates fresh. */
+export interface FrontOptions {
+  /** Follow the files that certificates come from. */
+  readonly watch: boolean;
+  /** How often files are looked at, in ms. */
+  readonly watchIntervalMs: number;
+  /** How many days before the end of a certificate it is told of. */
+  readonly expiryNoticeDays: number;
+}
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+const EXPIRY_CHECK_MS = 60 * 60 * 1000;
+
+/** The certificates of one running server. */
+export class TlsFront {
+  #selector: Selector;
+  readonly #options: FrontOptions;
+  readonly #notices: FrontNotices;
+  /** Reloads happen one after another; each begins with what the one before left. */
+  #reloading: Promise<void> = Promise.resolve();
+  #watchers: FileWatcher[] = [];
+  #expiryTimer: ReturnType<typeof setInterval> | undefined;
+  /** Fingerprints that were told of already. */
+  readonly #told = new Set<string>();
+
+  private constructor(selector: Selector, options: FrontOptions, notices: FrontNotices) {
+    this.#selector = selector;
+    this.#options = options;
+    this.#notices = notices;
+  }
+
+  /**
+   * Loads all certificates.
+   *
+   * @throws {ConfigError} `INVALID_CERTIFICATE`
+   */
+  static async open(
+    selection: SelectorOptions,
+    options: FrontOptions,
+    notices: FrontNotices,
+  ): Promise<TlsFront> {
+    return new TlsFront(await Selector.load(selection), options, notices);
+  }
+
+  /** What chooses contexts now. */
+  get selector(): Selector {
+    return this.#selector;
+  }
+
+  /** Begins to watch files and expiry dates. */
+  begin(): void {
+    this.#watchFiles();
+    this.#checkExpiry();
+    this.#expiryTimer = setInterval(() => this.#checkExpiry(), EXPIRY_CHECK_MS);
+    (this.#expiryTimer as { unref?(): void }).unref?.();
+  }
+
+  /** Stops watching. */
+  close(): void {
+    clearInterval(this.#expiryTimer);
+    for (const watcher of this.#watchers) watcher.close();
+    this.#watchers = [];
+  }
+
+  /**
+   * Puts a changed selection in force for all handshakes from now on.
+   *
+   * @throws {ConfigError} `INVALID_CERTIFICATE`; what was in force stays
+   */
+  reload(change: (current: SelectorOptions) => SelectorOptions): Promise<void> {
+    return this.#serialize(async () => {
+      const options = change(this.#selector.options);
+      this.#selector = await Selector.load(options, this.#selector);
+      this.#refreshWatches();
+    });
+  }
+
+  /** Loads one identity anew from its files. */
+  #reloadFiles(host: HostOptions): Promise<void> {
+    return this.#serialize(async () => {
+      const current = this.#selector;
+      this.#selector = await Selector.load(current.options, current, new Set([host]));
+      this.#refreshWatches();
+    });
+  }
+
+  #serialize(reload: () => Promise<void>): Promise<void> {
+    const done = this.#reloading.then(reload);
+    this.#reloading = done.catch(() => {}); // its caller hears of it; the next one begins anew
+    return done;
+  }
+
+  #refreshWatches(): void {
+    if (this.#expiryTimer === undefined) return;
+    this.#checkExpiry();
+    this.#watchFiles();
+  }
+
+  #watchFiles(): void {
+    for (const watcher of this.#watchers) watcher.close();
+    if (!this.#options.watch) return;
+    this.#watchers = [...this.#selector.identities()]
+      .filter(([, identity]) => identity.files.length > 0)
+      .map(([host, identity]) =>
+        new FileWatcher(identity.files, this.#options.watchIntervalMs, {
+          changed: () => this.#reloadFiles(host),
+          failed: (error) => this.#notices.failed(error),
+        })
+      );
+  }
+
+  #checkExpiry(): void {
+    const horizon = Date.now() + this.#options.expiryNoticeDays * DAY_MS;
+    for (const [, identity] of this.#selector.identities()) {
+      if (identity.validTo.getTime() > horizon || this.#told.has(identity.fingerprint256)) continue;
+      this.#told.add(identity.fingerprint256);
+      this.#notices.expiring(identity);
+    }
+  }
+}

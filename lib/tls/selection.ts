@@ -1,0 +1,331 @@
+/**
+ * Which certificate a client is shown: by the name it asks for, the protocols it speaks and the
+ * signatures it can check; or by the user's own word.
+ *
+ * @module
+ */
+import { ConfigError, TlsError } from "../errors.ts";
+import type { Endpoints } from "../net/connection.ts";
+import { ClientAuth, type ClientAuthOptions } from "./client_auth.ts";
+import type { ClientHello } from "./client_hello.ts";
+import { SecurityContext, type TlsSettings } from "./context.ts";
+import { Identity, type IdentityOptions, loadIdentity } from "./identity.ts";
+import { NameTable, normalizeName, normalizePattern } from "./names.ts";
+
+/** An identity and what goes with it. */
+export interface HostOptions extends IdentityOptions {
+  /** The names it is shown for, as `www.example.com` or `*.example.com`. Default: the certificate's. */
+  readonly names?: readonly string[];
+  /** The application protocols spoken under these names. Default: the server's. */
+  readonly alpnProtocols?: readonly string[];
+  /** Whom client certificates must come from; `null`: none is asked for. Default: the server's. */
+  readonly clientAuth?: ClientAuthOptions | null;
+}
+
+/** What a `certSelect` hook may answer besides an identity. */
+export interface ContextSelection {
+  /** The identity to show. */
+  readonly identity: Identity;
+  /** The application protocols to speak. Default: the server's. */
+  readonly alpnProtocols?: readonly string[];
+  /** Whom client certificates must come from; `null`: none is asked for. Default: the server's. */
+  readonly clientAuth?: ClientAuth | null;
+}
+
+/** The alert that a refused client gets (RFC 8446 section 6). */
+export type RefusalAlert = "unrecognized_name" | "access_denied";
+
+/** A `certSelect` hook's refusal; made with {@linkcode refuse}. */
+export class Refused {
+  /** The alert to send. */
+  readonly alert: RefusalAlert;
+
+  /** Makes a refusal. */
+  constructor(alert: RefusalAlert) {
+    this.alert = alert;
+  }
+}
+
+/** What a `certSelect` hook returns to refuse the connection with a TLS alert. */
+export function refuse(alert: RefusalAlert = "unrecognized_name"): Refused {
+  return new Refused(alert);
+}
+
+/** What a `certSelect` hook answers; nothing: the server's own selection decides. */
+export type CertSelection = Identity | ContextSelection | Refused | undefined | null | void;
+
+/** What a `certSelect` hook knows of the connection. */
+export interface HandshakeInfo extends Endpoints {
+  /** The option `tlsUserData` (original: `ssl_userdata`). */
+  readonly tlsUserData: unknown;
+}
+
+/** Chooses a certificate for a ClientHello (original: `cert_select_cb`). */
+export type CertSelect = (
+  hello: ClientHello,
+  handshake: HandshakeInfo,
+) => CertSelection | Promise<CertSelection>;
+
+/** What a {@linkcode Selector} is made of. */
+export interface SelectorOptions {
+  /** The identity for clients that name no server, or an unknown one. */
+  readonly fallback: HostOptions | undefined;
+  /** The identities for names. */
+  readonly hosts: readonly HostOptions[];
+  /** The server's client-auth policy. */
+  readonly clientAuth: ClientAuthOptions | undefined;
+  /** The server's application protocols. */
+  readonly alpnProtocols: readonly string[];
+  /** Refuse unknown names instead of showing the fallback. */
+  readonly strictSni: boolean;
+  /** The user's hook. */
+  readonly certSelect: CertSelect | undefined;
+  /** What the hook gets as `tlsUserData`. */
+  readonly tlsUserData: unknown;
+  /** What is the same for all contexts. */
+  readonly settings: TlsSettings;
+}
+
+/** Loaded hosts by their options object, so that a reload keeps what has not changed. */
+type Loaded = Map<HostOptions, SecurityContext>;
+
+/** An immutable set of contexts and the rules to choose among them. */
+export class Selector {
+  readonly #options: SelectorOptions;
+  readonly #loaded: Loaded;
+  readonly #clientAuth: ClientAuth | undefined;
+  readonly #fallback: readonly SecurityContext[];
+  readonly #names = new NameTable<SecurityContext[]>();
+  readonly #chosen: ContextCache;
+  readonly #severalPolicies: boolean;
+
+  private constructor(
+    options: SelectorOptions,
+    loaded: Loaded,
+    clientAuth: ClientAuth | undefined,
+  ) {
+    this.#options = options;
+    this.#loaded = loaded;
+    this.#clientAuth = clientAuth;
+    this.#chosen = new ContextCache(options.settings);
+    const { fallback, hosts } = options;
+    this.#fallback = fallback === undefined ? [] : [loaded.get(fallback)!];
+    for (const host of fallback === undefined ? hosts : [...hosts, fallback]) {
+      const context = loaded.get(host)!;
+      for (const name of namesOf(host, context.identity)) {
+        const known = this.#names.get(name);
+        if (known === undefined) this.#names.set(name, [context]);
+        else known.push(context);
+      }
+    }
+    const policies = new Set([...loaded.values()].map((context) => context.clientAuth));
+    this.#severalPolicies = policies.size > 1 || options.certSelect !== undefined;
+  }
+
+  /**
+   * Loads and checks all identities. What `previous` has loaded from the same options objects is
+   * kept, but for those in `changed`; so sessions and tickets outlive a reload of their neighbours.
+   *
+   * @throws {ConfigError} `INVALID_CERTIFICATE`; `previous` stays as it was
+   */
+  static async load(
+    options: SelectorOptions,
+    previous?: Selector,
+    changed: ReadonlySet<HostOptions> = new Set(),
+  ): Promise<Selector> {
+    const keepPolicy = previous !== undefined &&
+      previous.options.clientAuth === options.clientAuth;
+    const clientAuth = keepPolicy
+      ? previous.#clientAuth
+      : options.clientAuth && new ClientAuth(options.clientAuth);
+    const loaded: Loaded = new Map();
+    const policies = new Map<ClientAuthOptions, ClientAuth>();
+    const all = options.fallback ? [options.fallback, ...options.hosts] : options.hosts;
+    for (const host of all) {
+      const known = previous === undefined ? undefined : previous.#loaded.get(host);
+      const reusable = known !== undefined && !changed.has(host) &&
+        (host.clientAuth !== undefined || keepPolicy);
+      if (reusable) {
+        loaded.set(host, known);
+        continue;
+      }
+      const own = host.clientAuth;
+      if (own && !policies.has(own)) policies.set(own, known?.clientAuth ?? new ClientAuth(own));
+      loaded.set(
+        host,
+        new SecurityContext({
+          identity: await loadIdentity(host),
+          alpnProtocols: host.alpnProtocols ?? options.alpnProtocols,
+          clientAuth: own === undefined ? clientAuth : own === null ? undefined : policies.get(own),
+          settings: options.settings,
+        }),
+      );
+    }
+    return new Selector(options, loaded, clientAuth);
+  }
+
+  /** The options that it was loaded from. */
+  get options(): SelectorOptions {
+    return this.#options;
+  }
+
+  /** The loaded identities with the options that they come from. */
+  *identities(): Iterable<[HostOptions, Identity]> {
+    for (const [host, context] of this.#loaded) yield [host, context.identity];
+  }
+
+  /** The one context, where there is nothing to choose by a ClientHello; else `undefined`. */
+  get only(): SecurityContext | undefined {
+    const { certSelect, strictSni } = this.#options;
+    if (certSelect !== undefined || strictSni || this.#loaded.size !== 1) return undefined;
+    return this.#fallback[0];
+  }
+
+  /**
+   * Chooses a context, or refuses.
+   *
+   * @throws {TlsError} `TLS_SELECTION_FAILED` when the hook throws, rejects or answers nonsense
+   */
+  select(
+    hello: ClientHello,
+    endpoints: Endpoints,
+  ): SecurityContext | Refused | Promise<SecurityContext | Refused> {
+    const { certSelect, tlsUserData } = this.#options;
+    if (certSelect === undefined) return this.#byName(hello);
+    let answer: CertSelection | Promise<CertSelection>;
+    try {
+      answer = certSelect(hello, { ...endpoints, tlsUserData });
+    } catch (cause) {
+      throw hookFailed(cause);
+    }
+    if (!isThenable(answer)) return this.#chosenBy(answer, hello);
+    return Promise.resolve(answer).then(
+      (settled) => this.#chosenBy(settled, hello),
+      (cause) => {
+        throw hookFailed(cause);
+      },
+    );
+  }
+
+  #chosenBy(answer: CertSelection, hello: ClientHello): SecurityContext | Refused {
+    if (answer === undefined || answer === null) return this.#byName(hello);
+    if (answer instanceof Refused) return answer;
+    const selection = answer instanceof Identity ? { identity: answer } : answer;
+    const policy = selection.clientAuth;
+    const usable = selection.identity instanceof Identity &&
+      (policy === undefined || policy === null || policy instanceof ClientAuth);
+    if (!usable) {
+      throw new TlsError(
+        "TLS_SELECTION_FAILED",
+        "Hook certSelect answered no Identity: return what loadIdentity() gave, or refuse()",
+      );
+    }
+    return this.#chosen.get(
+      selection.identity,
+      policy === undefined ? this.#clientAuth : policy ?? undefined,
+      selection.alpnProtocols ?? this.#options.alpnProtocols,
+    );
+  }
+
+  #byName(hello: ClientHello): SecurityContext | Refused {
+    const { serverName } = hello;
+    const named = serverName === undefined ? undefined : this.#names.get(serverName);
+    const strict = this.#options.strictSni && serverName !== undefined;
+    const candidates = named ?? (strict ? [] : this.#fallback);
+    return bestFor(hello, candidates) ?? refuse("unrecognized_name");
+  }
+
+  /**
+   * Whether a connection may carry requests for `host` (RFC 9110 section 7.4): it must not reach,
+   * under the policy of one name, what another name guards with another.
+   */
+  speaksFor(context: SecurityContext, sni: string | undefined, host: string | undefined): boolean {
+    if (!this.#severalPolicies || host === undefined) return true;
+    const name = normalizeName(hostname(host));
+    if (name === sni) return true;
+    if (this.#options.certSelect !== undefined) return false;
+    const candidates = (name === undefined ? undefined : this.#names.get(name)) ?? this.#fallback;
+    return candidates.every((candidate) => candidate.clientAuth === context.clientAuth);
+  }
+}
+
+/** The host of an authority, without its port. */
+function hostname(authority: string): string {
+  return authority.replace(/:\d*$/, "");
+}
+
+function namesOf(host: HostOptions, identity: Identity): readonly string[] {
+  if (host.names === undefined) {
+    return identity.names.filter((name) => normalizePattern(name) !== undefined);
+  }
+  for (const name of host.names) {
+    if (normalizePattern(name) !== undefined) continue;
+    throw new ConfigError(
+      "INVALID_CONFIG",
+      `Option names holds ${JSON.stringify(name)}: use names such as a.example or *.a.example`,
+    );
+  }
+  return host.names;
+}
+
+/** A client that offers no protocols speaks HTTP/1.1 (RFC 7301 leaves it to the application). */
+const IMPLIED_PROTOCOLS = ["http/1.1"];
+
+/** The first that shares a protocol with the client and whose signature it can check. */
+function bestFor(
+  hello: ClientHello,
+  candidates: readonly SecurityContext[],
+): SecurityContext | undefined {
+  if (candidates.length < 2) return candidates[0];
+  const offered = hello.alpnProtocols.length > 0 ? hello.alpnProtocols : IMPLIED_PROTOCOLS;
+  const speaking = candidates.filter(({ alpnProtocols }) =>
+    alpnProtocols.some((protocol) => offered.includes(protocol))
+  );
+  const pool = speaking.length > 0 ? speaking : candidates;
+  return pool.find(({ identity }) => identity.suits(hello)) ?? pool[0];
+}
+
+function isThenable(answer: unknown): answer is PromiseLike<CertSelection> {
+  return typeof (answer as { then?: unknown } | undefined | null)?.then === "function";
+}
+
+function hookFailed(cause: unknown): TlsError {
+  return new TlsError("TLS_SELECTION_FAILED", "Hook certSelect threw", { cause });
+}
+
+/** Contexts for what a hook chose, by identity and policy; never by a name the client sent. */
+class ContextCache {
+  static readonly #MAX = 4_096;
+  readonly #settings: TlsSettings;
+  readonly #contexts = new Map<string, SecurityContext>();
+  readonly #ids = new WeakMap<object, number>();
+  #lastId = 0;
+
+  constructor(settings: TlsSettings) {
+    this.#settings = settings;
+  }
+
+  get(
+    identity: Identity,
+    clientAuth: ClientAuth | undefined,
+    alpnProtocols: readonly string[],
+  ): SecurityContext {
+    const key = [this.#id(identity), clientAuth && this.#id(clientAuth), ...alpnProtocols].join();
+    const known = this.#contexts.get(key);
+    const context = known ??
+      new SecurityContext({ identity, clientAuth, alpnProtocols, settings: this.#settings });
+    // The least recently chosen makes room; its connections live on.
+    this.#contexts.delete(key);
+    this.#contexts.set(key, context);
+    if (this.#contexts.size > ContextCache.#MAX) {
+      this.#contexts.delete(this.#contexts.keys().next().value!);
+    }
+    return context;
+  }
+
+  #id(thing: object): number {
+    let id = this.#ids.get(thing);
+    if (id === undefined) this.#ids.set(thing, id = ++this.#lastId);
+    return id;
+  }
+}
