@@ -441,7 +441,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   async #runRoute(exchange: Exchange, route: Route): Promise<void> {
     const response = await route.handler(new HttpdRequest(exchange));
     if (response !== undefined) return await sendResponse(exchange, response);
-    if (exchange.response.ended || exchange.session.connection.closed) return;
+    if (exchange.response.answered || exchange.session.connection.closed) return;
     throw new HttpError(500, "HANDLER_FAILED", "The handler ended without a whole response");
   }
 

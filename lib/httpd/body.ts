@@ -10,6 +10,9 @@ import { closeByteStream, transferable } from "../net/streams.ts";
 /** Nothing more is parsed while so many bytes wait to be read. */
 const HIGH_MARK = 64 * 1024;
 
+/** What one piece costs besides its bytes: a client may send the body in chunks of one byte. */
+const PIECE_COST = 256;
+
 /** Trailer fields in the order received. */
 export type Trailers = readonly (readonly [name: string, value: string])[];
 
@@ -43,7 +46,7 @@ export class RequestBody {
 
   /** Whether the parser should wait for the reader. */
   get full(): boolean {
-    return this.#queuedBytes >= HIGH_MARK;
+    return this.#queuedBytes + PIECE_COST * this.#chunks.length >= HIGH_MARK;
   }
 
   /** Whether a reader waits for bytes that the client has not sent. */

@@ -22,10 +22,10 @@ export class Exchange {
   readonly response: ResponseWriter;
   /** The session that the request came on. */
   readonly session: Session;
-  /** Called when the connection is gone before the response is written. */
-  onClosed: ((reason: HttpsdError) => void) | undefined;
   #abort: AbortController | undefined;
   #aborted: HttpsdError | undefined;
+  #gone: HttpsdError | undefined;
+  #onClosed: ((reason: HttpsdError) => void) | undefined;
   #continued = false;
 
   /** Begins an exchange; `progress` hears of its response. */
@@ -50,9 +50,14 @@ export class Exchange {
     return this.#aborted !== undefined;
   }
 
+  /** Whether the request comes with a body. */
+  get hasBody(): boolean {
+    return this.head.chunked || (this.head.contentLength ?? 0) > 0;
+  }
+
   /** Whether a body is still held back by the client, who waits for `100 Continue`. */
   get awaitsContinue(): boolean {
-    return this.head.expectContinue && !this.#continued && !this.body.ended;
+    return this.head.expectContinue && this.hasBody && !this.#continued && !this.body.ended;
   }
 
   /** The client has ended its side: it may still read the answer, but most have gone away. */
@@ -60,14 +65,21 @@ export class Exchange {
     if (this.#aborted !== undefined) return;
     this.#aborted = error;
     this.body.fail(error);
-    this.#abort?.abort(error);
+    if (!this.response.ended) this.#abort?.abort(error);
+  }
+
+  /** Calls `listener` when the connection is gone before the response is written. */
+  onClosed(listener: (reason: HttpsdError) => void): void {
+    if (this.#gone === undefined) this.#onClosed = listener;
+    else listener(this.#gone);
   }
 
   /** The connection is gone: whatever still produces the answer can stop. */
   closed(reason: HttpsdError): void {
+    this.#gone = reason;
     this.abort(reason);
     this.response.wake();
-    if (!this.response.ended) this.onClosed?.(reason);
+    if (!this.response.ended) this.#onClosed?.(reason);
   }
 
   /**
@@ -75,8 +87,7 @@ export class Exchange {
    * error of the client's keeps its own status, anything else is a 500 that tells nothing.
    */
   fail(error: unknown): void {
-    if (this.response.ended) return;
-    const status = error instanceof HttpError ? error.status : 500;
+    if (this.response.answered) return;
     if (this.response.started) {
       this.response.abort(
         error instanceof HttpError ? error : new HttpError(
@@ -90,7 +101,7 @@ export class Exchange {
       );
       return;
     }
-    this.sendError(status);
+    this.sendError(error instanceof HttpError && isError(error.status) ? error.status : 500);
   }
 
   /**
@@ -118,4 +129,8 @@ export class Exchange {
     }
     this.session.readOn();
   }
+}
+
+function isError(status: number): boolean {
+  return Number.isInteger(status) && status >= 400 && status <= 599;
 }

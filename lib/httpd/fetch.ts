@@ -6,10 +6,7 @@
  */
 import { HttpError } from "../errors.ts";
 import type { Exchange } from "./exchange.ts";
-import type { ResponseHead } from "./response.ts";
-
-/** Large bodies are written in pieces of this size, so that a slow client holds one of them. */
-const PIECE_BYTES = 64 * 1024;
+import { PIECE_BYTES, type ResponseHead } from "./response.ts";
 
 /**
  * The request as the platform's own class.
@@ -24,7 +21,6 @@ export function toRequest(exchange: Exchange): Request {
   }
   const headers = new Headers();
   for (let i = 0; i < head.fieldCount; i++) headers.append(head.fieldName(i), head.fieldValue(i));
-  const hasBody = head.chunked || (head.contentLength ?? 0) > 0;
   const mayHaveBody = head.method !== "GET" && head.method !== "HEAD";
   const scheme = session.tls === undefined ? "http" : "https";
   const host = head.host ??
@@ -36,7 +32,8 @@ export function toRequest(exchange: Exchange): Request {
       method: head.method,
       headers,
       signal: exchange.signal,
-      ...(hasBody && mayHaveBody && { body: exchange.body.stream, duplex: "half" as const }),
+      ...(exchange.hasBody && mayHaveBody &&
+        { body: exchange.body.stream, duplex: "half" as const }),
     });
   } catch (cause) {
     throw new HttpError(400, "BAD_REQUEST", `The target ${url} is no URL`, { cause });
@@ -65,7 +62,7 @@ export async function sendResponse(exchange: Exchange, result: unknown): Promise
     return;
   }
   const reader = response.body.getReader();
-  exchange.onClosed = (reason) => void reader.cancel(reason).catch(ignore);
+  exchange.onClosed((reason) => void reader.cancel(reason).catch(ignore));
   try {
     await sendBody(exchange, head, reader);
   } catch (error) {
@@ -94,23 +91,28 @@ function usableResponse(result: unknown): Response {
 
 type BodyReader = ReadableStreamDefaultReader<Uint8Array>;
 
+/**
+ * A body that is all there leaves with its head and its length; one that takes its time is streamed
+ * behind a head that does not wait for it.
+ */
 async function sendBody(exchange: Exchange, head: ResponseHead, reader: BodyReader): Promise<void> {
   const { response } = exchange;
-  const first = await reader.read();
-  const second = first.done ? undefined : reader.read();
-  if (second === undefined || (await settlesNow(second))?.done) {
-    response.send(head, bytesOf(first.value));
-    return;
+  let next = reader.read();
+  const first = await settledNow(next);
+  const bytes = bytesOf(first?.value);
+  if (first?.done) return response.send(head, bytes);
+  if (first !== undefined) {
+    next = reader.read();
+    if ((await settledNow(next))?.done) return response.send(head, bytes);
   }
   response.start(head, undefined);
   if (response.bodiless) {
-    await reader.cancel();
-    response.end();
-    return;
+    void reader.cancel().catch(ignore);
+    return response.end();
   }
-  await writePieces(exchange, bytesOf(first.value));
-  for (let next = await second; !next.done; next = await reader.read()) {
-    await writePieces(exchange, bytesOf(next.value));
+  await writePieces(exchange, bytes);
+  for (let piece = await next; !piece.done; piece = await reader.read()) {
+    await writePieces(exchange, bytesOf(piece.value));
   }
   response.end();
 }
@@ -119,11 +121,12 @@ async function sendBody(exchange: Exchange, head: ResponseHead, reader: BodyRead
 const SETTLING_TURNS = 8;
 
 /** The result of a promise that is about to settle; `undefined` when it has to be waited for. */
-async function settlesNow<T>(promise: Promise<T>): Promise<T | undefined> {
-  let result: T | undefined;
-  promise.then((value) => result = value, ignore); // whoever awaits the promise gets the error
-  for (let turn = 0; turn < SETTLING_TURNS && result === undefined; turn++) await undefined;
-  return result;
+async function settledNow<T>(promise: Promise<T>): Promise<T | undefined> {
+  return await Promise.race([promise, turns(SETTLING_TURNS)]);
+}
+
+async function turns(count: number): Promise<undefined> {
+  for (let turn = 0; turn < count; turn++) await undefined;
 }
 
 function bytesOf(chunk: unknown): Uint8Array {

@@ -139,7 +139,7 @@ export class HttpdRequest {
    */
   async sendChunk(chunk: string | Uint8Array): Promise<void> {
     const { response, session } = this.#exchange;
-    if (response.ended) this.#assertUnsent();
+    if (response.answered) this.#assertUnsent();
     if (!response.started) response.start(this.#head(), undefined);
     const mayGoOn = response.write(typeof chunk === "string" ? utf8(chunk) : chunk);
     if (!mayGoOn && !session.connection.closed) await response.drained();

@@ -36,8 +36,15 @@ const HOP_BY_HOP = new Set([
   "upgrade",
 ]);
 
+/** A long body is written in pieces of so many bytes, so that a slow client holds one of them. */
+export const PIECE_BYTES: number = 64 * 1024;
+
+const NO_BYTES = new Uint8Array();
+
 /** Whom a response tells how it goes. */
 export interface ResponseProgress {
+  /** The head is about to be written: the last time for `closeAfterwards()` to be told in it. */
+  starting(): void;
   /** All is written. */
   done(): void;
   /** A write waits for the client to read. */
@@ -52,6 +59,8 @@ export class ResponseWriter {
   #keepAlive: boolean;
   #framing: Framing | undefined;
   #remaining = 0;
+  /** What is left of a whole response's body. */
+  #unsent: Uint8Array = NO_BYTES;
   #ended = false;
   #draining: PromiseWithResolvers<void> | undefined;
 
@@ -71,6 +80,11 @@ export class ResponseWriter {
   /** Whether all is written. */
   get ended(): boolean {
     return this.#ended;
+  }
+
+  /** Whether all was handed over; the end of a long body may still wait for the client to read. */
+  get answered(): boolean {
+    return this.#ended || this.#unsent.length > 0;
   }
 
   /** Whether the connection may serve another request after this response. */
@@ -111,16 +125,28 @@ export class ResponseWriter {
     throw new StateError("ALREADY_SENT", "The response was sent already: send one per request");
   }
 
-  /** Writes a whole response. */
+  /** Writes a whole response, as fast as the client reads it; `body` must not change afterwards. */
   send(head: ResponseHead, body: Uint8Array): void {
     this.#connection.cork();
     try {
       this.start(head, body.length);
-      if (!this.bodiless) this.write(body);
-      this.end();
+      if (!this.bodiless) this.#unsent = body;
+      this.#sendOn();
     } finally {
       this.#connection.uncork();
     }
+  }
+
+  #sendOn(): void {
+    while (this.#unsent.length > 0 && !this.#connection.closed) {
+      const mayGoOn = this.write(this.#unsent.subarray(0, PIECE_BYTES));
+      this.#unsent = this.#unsent.subarray(PIECE_BYTES);
+      if (mayGoOn || this.#unsent.length === 0) continue;
+      this.#progress.blocked();
+      return;
+    }
+    this.#unsent = NO_BYTES;
+    this.end();
   }
 
   /**
@@ -132,9 +158,11 @@ export class ResponseWriter {
    */
   start({ status, reason, fields = [] }: ResponseHead, length: number | undefined): void {
     this.#assertUnsent();
+    if (status < 200) throw badResponse(`Status ${status} is no answer: use 200 to 999`);
+    this.#progress.starting();
     const bodiless = this.#request.method === "HEAD" || isBodiless(status);
     const own: [string, string][] = [];
-    let declared = length;
+    let declared = status === 304 ? undefined : length;
     let dated = false;
     let close = !this.#keepAlive;
     for (const [name, value] of fields) {
@@ -200,11 +228,12 @@ export class ResponseWriter {
   wake(): void {
     this.#draining?.resolve();
     this.#draining = undefined;
+    if (this.#unsent.length > 0) this.#sendOn();
   }
 
   /** Whether a write waits for the client to read. */
   get blocked(): boolean {
-    return this.#draining !== undefined;
+    return this.#draining !== undefined || this.#unsent.length > 0;
   }
 
   /**
@@ -214,8 +243,8 @@ export class ResponseWriter {
    * is cut, so that the client does not take the part for the whole
    */
   end(trailers: Fields = []): void {
-    if (this.#ended) return;
-    if (this.#framing === "length" && this.#remaining > 0) {
+    if (this.answered) return;
+    if (this.#framing === "length" && this.#remaining > 0 && !this.#connection.closed) {
       throw this.#broken(`shorter than its Content-Length by ${this.#remaining}`);
     }
     if (this.#framing === "chunked") this.#connection.write(lastChunk(trailers));
@@ -232,11 +261,7 @@ export class ResponseWriter {
   }
 
   #broken(how: string): HttpError {
-    const error = new HttpError(
-      500,
-      "BAD_RESPONSE",
-      `The response body is ${how} bytes: the connection was cut`,
-    );
+    const error = badResponse(`The response body is ${how} bytes: the connection was cut`);
     this.abort(error);
     return error;
   }
@@ -250,16 +275,16 @@ function mayDeclare(status: number, request: RequestHead): boolean {
 function declaredLength(value: string, actual: number | undefined): number {
   const declared = /^\d{1,16}$/.test(value) ? Number(value) : NaN;
   if (!Number.isSafeInteger(declared)) {
-    throw new HttpError(500, "BAD_RESPONSE", `Content-Length ${value} is no length in bytes`);
+    throw badResponse(`Content-Length ${value} is no length in bytes`);
   }
   if (actual !== undefined && actual !== declared) {
-    throw new HttpError(
-      500,
-      "BAD_RESPONSE",
-      `Content-Length says ${declared}, but the body has ${actual} bytes`,
-    );
+    throw badResponse(`Content-Length says ${declared}, but the body has ${actual} bytes`);
   }
   return declared;
+}
+
+function badResponse(message: string): HttpError {
+  return new HttpError(500, "BAD_RESPONSE", message);
 }
 
 /** Text as the bytes of a body. */

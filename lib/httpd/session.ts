@@ -41,8 +41,8 @@ export interface SessionHost {
   ended(session: Session, error: HttpsdError | undefined): void;
 }
 
-/** What a session can wait for: a client's bytes, or a client who reads. */
-type Wait = "request" | "head" | "body" | "drain" | "reader";
+/** What a session can wait for: a client's bytes, a client who reads, the answer for a half-closed. */
+type Wait = "request" | "head" | "body" | "drain" | "reader" | "answer";
 
 /** What takes over a connection after an upgrade. */
 export interface Protocol extends Consumer {
@@ -80,6 +80,8 @@ export class Session {
   #requests = 0;
   #pumping = false;
   #last = false;
+  /** A request was refused: where its successor would begin is not known, so nothing is parsed. */
+  #refused = false;
   #waitsFor: Wait | undefined;
   /** The request count when the deadline was set: the head of the next request is another wait. */
   #waitsSince = 0;
@@ -134,7 +136,10 @@ export class Session {
     this.#last = true;
     if (this.#protocol !== undefined) this.#protocol.shutdown();
     else if (this.#exchange === undefined) this.connection.finish();
-    else this.#exchange.response.closeAfterwards();
+    else {
+      this.#exchange.response.closeAfterwards();
+      this.#advance();
+    }
   }
 
   /** Cuts the connection now. */
@@ -180,7 +185,7 @@ export class Session {
   #step(): boolean {
     const exchange = this.#exchange;
     if (this.connection.closed || this.connection.finishing) return false;
-    if (this.#protocol !== undefined) return false;
+    if (this.#protocol !== undefined || this.#refused) return false;
     if (exchange?.body.full) return false;
     if (exchange?.body.ended) {
       if (this.connection.ended && this.#parser.idle) this.#peerGone(exchange);
@@ -222,6 +227,8 @@ export class Session {
     this.#requests++;
     const head = this.#parser.head;
     const exchange = new Exchange(this, head, {
+      // A client that waits for 100 may send the body or the next request: nobody can tell which.
+      starting: () => exchange.awaitsContinue && exchange.response.closeAfterwards(),
       done: () => this.#advance(),
       blocked: () => this.#setDeadline(),
     });
@@ -234,7 +241,7 @@ export class Session {
   #advance(): void {
     const exchange = this.#exchange;
     if (exchange === undefined || !exchange.response.ended) return;
-    if (!exchange.response.keepAlive || exchange.awaitsContinue) this.#last = true;
+    if (!exchange.response.keepAlive) this.#last = true;
     if (!exchange.body.ended && !this.#last) {
       exchange.body.discard();
       this.#pump();
@@ -255,7 +262,7 @@ export class Session {
 
   /** The request cannot be understood: answer where that is possible, and close in any case. */
   #refuse(error: HttpError, exchange: Exchange | undefined): void {
-    this.#last = true;
+    this.#last = this.#refused = true;
     this.#host.failed(this, error);
     if (exchange === undefined) {
       this.connection.write(refusal(error));
@@ -277,6 +284,7 @@ export class Session {
   }
 
   #drained(): void {
+    this.#waitsFor = undefined; // a client that has read something gets its time anew
     this.#exchange?.response.wake();
     this.#setDeadline();
   }
@@ -298,6 +306,7 @@ export class Session {
         this.#refuse(timeout("The request body did not arrive in time"), this.#exchange);
         break;
       case "reader":
+      case "answer":
         this.connection.destroy(
           new ConnectionError("CONNECTION_TIMEOUT", "The client did not read in time"),
         );
@@ -327,9 +336,10 @@ export class Session {
   #wait(): Wait | undefined {
     const exchange = this.#exchange;
     if (exchange === undefined) return this.#parser.incomplete ? "head" : "request";
-    // A client that has ended its side gets as long for the rest as one that does not read.
-    if (exchange.response.blocked || exchange.aborted) return "reader";
+    if (exchange.response.blocked) return "reader";
     if (exchange.response.ended) return "drain";
+    // A client that has ended its side looks like one that is gone, so it is not waited on for ever.
+    if (exchange.aborted) return "answer";
     return exchange.body.starved ? "body" : undefined;
   }
 
@@ -344,6 +354,7 @@ export class Session {
       case "drain":
         return limits.recvWaitTimeoutMs;
       case "reader":
+      case "answer":
         return this.connection.sendTimeoutMs;
     }
   }
