@@ -1,0 +1,35 @@
+/**
+ * How a route's template is compared with a request's path (original: `uri_match_fn`). Paths are
+ * compared as sent: not decoded, not normalised, case-sensitive.
+ *
+ * @module
+ */
+
+/** Whether `path`, which has no query, is one that `template` stands for. */
+export type UriMatcher = (template: string, path: string) => boolean;
+
+/** The default: the same text. */
+export function matchExact(template: string, path: string): boolean {
+  return template === path;
+}
+
+/**
+ * Matches as `httpd_uri_match_wildcard` does. Only at the end of a template are two characters
+ * special, in either order: `?` makes the character before it optional, `*` stands for anything.
+ * So `/api/?*` is for `/api`, `/api/` and `/api/status`, but not for `/apix`.
+ */
+export function matchWildcard(template: string, path: string): boolean {
+  let end = template.length;
+  let optional = false;
+  let open = false;
+  for (; end > 0; end--) {
+    const last = template[end - 1];
+    if (last === "?" && !optional) optional = true;
+    else if (last === "*" && !open) open = true;
+    else break;
+  }
+  const base = template.slice(0, end);
+  if (optional && base === "") return false; // there is no character to be optional
+  if (optional && path === base.slice(0, -1)) return true;
+  return open ? path.startsWith(base) : path === base;
+}
