@@ -1,30 +1,67 @@
 /**
- * A certificate chain and its private key, read and checked before any client sees them: Deno
- * accepts garbage here and then fails every handshake with a message about protocol versions.
+ * What a server shows to its clients: a certificate chain and its private key, read and checked
+ * before any client sees them. Deno's TLS accepts garbage here and then fails every handshake with
+ * a message about protocol versions, so nothing is left to the runtime.
  *
  * @module
  */
-import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
+import type { KeyObject, X509Certificate } from "node:crypto";
+import { runtime } from "../capabilities.ts";
 import { ConfigError } from "../errors.ts";
+import { type Certificate, isIssuedBy, type KeyType, readCertificate } from "./certificate.ts";
+import type { ClientHello } from "./client_hello.ts";
+import { readPkcs12 } from "./pkcs12.ts";
+import { findKey, type KeySource, type LoadedKey, loadKey, parseKey } from "./private_key.ts";
+import {
+  derOf,
+  describe,
+  invalid,
+  type Material,
+  pemBlocks,
+  readSource,
+  type Source,
+} from "./source.ts";
+import { digestOf } from "./watch.ts";
 
-/** A certificate or key: PEM text, or PEM or DER bytes. */
-export type PemOrDer = string | Uint8Array;
+export type { KeyType } from "./certificate.ts";
+export type { KeyMaterial, KeyProvider, KeySource } from "./private_key.ts";
+export type { PemOrDer, Source } from "./source.ts";
 
-/** What an {@linkcode Identity} is loaded from. */
+/** What an {@linkcode Identity} is loaded from: `cert` with `key`, or `pfx`. */
 export interface IdentityOptions {
-  /** The certificate, with the intermediate certificates behind it (original: `servercert`). */
-  readonly cert?: PemOrDer;
-  /** Its private key in PKCS#8, PKCS#1 or SEC1 (original: `prvtkey_pem`). */
-  readonly key?: PemOrDer;
-  /** A PKCS#12 file. */
-  readonly pfx?: PemOrDer;
-  /** Take an expired certificate. */
-  readonly allowExpired?: boolean;
-  /** What an encrypted key is encrypted with. */
+  /**
+   * The certificate and behind it the intermediate certificates, each issued by the next: in one
+   * source, or in several (original: `servercert`).
+   */
+  readonly cert?: Source | readonly Source[];
+  /**
+   * The private key: PKCS#8, PKCS#1 or SEC1 in PEM or DER, encrypted or not; a key object; or a
+   * provider that fetches it (original: `prvtkey_pem`, `server_key`). Default: the key that is in
+   * `cert` too.
+   */
+  readonly key?: KeySource;
+  /** What opens an encrypted key, or `pfx`. */
   readonly passphrase?: string;
+  /** A PKCS#12 file with certificate, chain and key, instead of `cert` and `key`. */
+  readonly pfx?: Source;
+  /** Serve certificates that have expired, for tests and for clocks that are wrong. Default: false. */
+  readonly allowExpired?: boolean;
 }
 
-/** A checked certificate chain and its private key. */
+/** What an {@linkcode Identity} is made of. */
+interface IdentityParts {
+  /** The server's own certificate first. */
+  readonly chain: readonly Certificate[];
+  /** The private key of the first. */
+  readonly key: KeyObject;
+  readonly keyType: KeyType;
+  /** What it was read from. */
+  readonly materials: readonly Material[];
+}
+
+let makeIdentity: (parts: IdentityParts) => Identity;
+
+/** A checked certificate chain and its private key; made by {@linkcode loadIdentity}. */
 export class Identity {
   /** The chain as PEM, the server's own certificate first. */
   readonly certPem: string;
@@ -32,106 +69,281 @@ export class Identity {
   readonly keyPem: string;
   /** The server's own certificate. */
   readonly leaf: X509Certificate;
+  /** The server's own certificate and those that link it to its root. */
+  readonly chain: readonly X509Certificate[];
+  /**
+   * The DNS names it is for, in normal form (RFC 9525): those of the subject alternative name; the
+   * common name only where there is no such extension.
+   */
+  readonly names: readonly string[];
+  /** The IP addresses it is for. */
+  readonly addresses: readonly string[];
+  /** The kind of key. */
+  readonly keyType: KeyType;
+  /** When the server's own certificate starts to be valid. */
+  readonly validFrom: Date;
+  /** When the server's own certificate ends to be valid. */
+  readonly validTo: Date;
+  /** SHA-256 of the server's own certificate, as `AB:CD:…`. */
+  readonly fingerprint256: string;
+  /** The absolute paths of the files it was read from. */
+  readonly files: readonly string[];
+  /** A digest of the contents of `files` as they were read, to tell whether they have changed. */
+  readonly filesDigest: string;
 
-  /** Takes a chain and key that {@linkcode loadIdentity} has checked. */
-  constructor(chain: readonly X509Certificate[], key: KeyObject) {
-    this.leaf = chain[0]!;
-    this.certPem = chain.map((certificate) => certificate.toString()).join("");
+  static {
+    makeIdentity = (parts) => new Identity(parts); // only loadIdentity can, as it has checked them
+  }
+
+  private constructor({ chain, key, keyType, materials }: IdentityParts) {
+    const leaf = chain[0]!;
+    this.chain = chain.map(({ x509 }) => x509);
+    this.leaf = leaf.x509;
+    this.certPem = this.chain.map((certificate) => certificate.toString()).join("");
     this.keyPem = key.export({ type: "pkcs8", format: "pem" }) as string;
+    this.names = leaf.names;
+    this.addresses = leaf.addresses;
+    this.keyType = keyType;
+    this.validFrom = leaf.x509.validFromDate;
+    this.validTo = leaf.x509.validToDate;
+    this.fingerprint256 = leaf.x509.fingerprint256;
+    const contents = new Map<string, Uint8Array>();
+    for (const { file, bytes } of materials) if (file !== undefined) contents.set(file, bytes);
+    this.files = [...contents.keys()];
+    this.filesDigest = digestOf([...contents.values()]);
   }
 
-  /** The DNS names. */
-  get names(): readonly string[] {
-    return [...(this.leaf.subjectAltName ?? "").matchAll(/DNS:([^,]+)/g)].map((m) => m[1]!);
-  }
-  /** Files. */
-  get files(): readonly string[] {
-    return [];
-  }
-  /** Fingerprint. */
-  get fingerprint256(): string {
-    return this.leaf.fingerprint256;
-  }
-  /** Suits. */
-  suits(_: unknown): boolean {
-    return true;
-  }
-
-  /** When the certificate ends to be valid. */
-  get validTo(): Date {
-    return new Date(this.leaf.validTo);
+  /**
+   * Whether a client can check this identity's signatures: by its `signature_algorithms` (RFC 8446
+   * section 4.2.3), and if TLS 1.2 is its best, also by its cipher suites and its curves (RFC 8422
+   * sections 2 and 5.1).
+   */
+  suits(hello: ClientHello): boolean {
+    const { schemes, tls12Schemes, tls12Suites, curve } = SIGNING[this.keyType];
+    if (hello.versions.includes(TLS_1_3)) return overlap(schemes, hello.signatureAlgorithms);
+    return overlap([...schemes, ...tls12Schemes], hello.signatureAlgorithms) &&
+      overlap(tls12Suites, hello.cipherSuites) &&
+      (curve === undefined || hello.groups.length === 0 || hello.groups.includes(curve));
   }
 }
 
 /**
- * Reads and checks a certificate chain and its key.
+ * Reads a certificate chain and its key, and checks that clients will take them: that they are a
+ * pair, in order, valid now, and made for servers.
  *
- * @throws {ConfigError} `INVALID_CERTIFICATE`: unreadable, not a pair, or expired
+ * A key provider is waited for as long as it takes.
+ *
+ * @throws {ConfigError} `INVALID_CERTIFICATE` naming the file or option and what to do;
+ * `NOT_SUPPORTED` for a key, key object or PKCS#12 encryption that the runtime cannot use;
+ * `INVALID_CONFIG` for both `pfx` and `cert` or `key`
  */
-export function loadIdentity(options: IdentityOptions): Identity {
-  const chain = readChain(options.cert!);
-  const key = readKey(options.key!, options.passphrase);
+export async function loadIdentity(options: IdentityOptions): Promise<Identity> {
+  const { chain, key, materials } = options.pfx === undefined
+    ? await loadPair(options)
+    : await loadPfx(options.pfx, options);
   const leaf = chain[0]!;
-  if (!leaf.checkPrivateKey(key)) {
-    throw invalid(
-      `The key does not belong to the certificate of ${leaf.subject}: give the pair that was made together`,
+  const keyType = servableKeyType(leaf);
+  assertPair(leaf, key);
+  assertServerCertificate(leaf);
+  assertValidity(chain, options.allowExpired ?? false);
+  await assertLinked(chain);
+  return makeIdentity({ chain, key: key.key, keyType, materials });
+}
+
+interface Loaded {
+  readonly chain: readonly Certificate[];
+  readonly key: LoadedKey;
+  readonly materials: readonly Material[];
+}
+
+async function loadPair(options: IdentityOptions): Promise<Loaded> {
+  const { cert = [], passphrase } = options;
+  const sources = Array.isArray(cert) ? cert as readonly Source[] : [cert as Source];
+  if (sources.length === 0) {
+    throw invalid("Option cert is missing: give cert and key, or pfx");
+  }
+  const materials = await Promise.all(sources.map((source) => readSource(source, "cert")));
+  const chain = materials.flatMap(readCertificates);
+  servableKeyType(chain[0]!); // or the key would be called unreadable, which says less
+  const key = options.key === undefined
+    ? keyAmong(materials, passphrase)
+    : await loadKey(options.key, passphrase);
+  return { chain, key, materials: key.material ? [...materials, key.material] : materials };
+}
+
+async function loadPfx(pfx: Source, options: IdentityOptions): Promise<Loaded> {
+  if (options.cert !== undefined || options.key !== undefined) {
+    throw new ConfigError(
+      "INVALID_CONFIG",
+      "Option pfx has certificate and key: leave out cert and key, or pfx",
     );
   }
-  if (new Date(leaf.validTo).getTime() < Date.now()) {
-    throw invalid(`The certificate expired on ${leaf.validTo}: renew it`);
-  }
-  return new Identity(chain, key);
+  const { passphrase = "" } = options;
+  const material = await readSource(pfx, "pfx");
+  const { certificates, key: der } = await readPkcs12(material, passphrase);
+  const key = parseKey({ name: material.name, bytes: der }, passphrase);
+  const unordered = certificates.map((certificate) => readCertificate(certificate, material.name));
+  const chain = await inOrder(unordered, key);
+  return { chain, key: { key, name: material.name, material }, materials: [material] };
 }
 
-const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+function readCertificates(material: Material): Certificate[] {
+  const blocks = pemBlocks(material);
+  if (blocks === undefined) return [readCertificate(material.bytes, material.name)];
+  const certificates = blocks.filter(({ label }) => label === "CERTIFICATE");
+  if (certificates.length === 0) {
+    throw invalid(
+      `${material.name} has no certificate, it has ${
+        describe(blocks)
+      }: give the certificate's file`,
+    );
+  }
+  return certificates.map((block) => readCertificate(derOf(block), material.name));
+}
 
-function readChain(source: PemOrDer): X509Certificate[] {
-  const text = pemText(source);
-  try {
-    if (text === undefined) return [new X509Certificate(source as Uint8Array)];
-    const blocks = text.match(PEM_CERTIFICATE);
-    if (blocks === null) throw new TypeError("No BEGIN CERTIFICATE line");
-    return blocks.map((block) => new X509Certificate(block));
-  } catch (cause) {
-    throw invalid("Option cert is no certificate in PEM or DER: give a PEM file's text or bytes", {
-      cause,
-    });
+/** The key that lies beside the certificates. */
+function keyAmong(materials: readonly Material[], passphrase: string | undefined): LoadedKey {
+  const material = materials.find((candidate) => findKey(pemBlocks(candidate) ?? []) !== undefined);
+  if (material === undefined) {
+    const names = materials.map(({ name }) => name).join(", ");
+    throw invalid(`${names} has no private key: give it in option key`);
+  }
+  return { key: parseKey(material, passphrase), name: material.name, material };
+}
+
+/** PKCS#12 keeps certificates in no order: the key's own first, then each one's issuer. */
+async function inOrder(certificates: Certificate[], key: KeyObject): Promise<Certificate[]> {
+  const rest = [...certificates];
+  const chain: Certificate[] = [];
+  let next = rest.findIndex((certificate) => isPair(certificate, key));
+  while (next !== -1) {
+    const [certificate] = rest.splice(next, 1);
+    chain.push(certificate!);
+    const issued = await Promise.all(rest.map((candidate) => isIssuedBy(certificate!, candidate)));
+    next = issued.indexOf(true);
+  }
+  return [...chain, ...rest]; // what fits nowhere is for assertPair and assertLinked to name
+}
+
+const MIN_RSA_BITS = 2048; // CA/Browser Forum; Deno's TLS takes no less either
+const MAX_RSA_BITS = 8192; // of the cryptography under both runtimes
+
+function servableKeyType(
+  { name, key: { type, algorithm, bits = MIN_RSA_BITS } }: Certificate,
+): KeyType {
+  if (type === undefined || bits > MAX_RSA_BITS) {
+    const size = bits > MAX_RSA_BITS ? ` of ${bits} bits` : "";
+    throw new ConfigError(
+      "NOT_SUPPORTED",
+      `${name} has a key of type ${algorithm}${size}, which ${runtime.name}'s TLS cannot use: use ECDSA ` +
+        `P-256, P-384 or P-521, Ed25519, or RSA of ${MIN_RSA_BITS} to ${MAX_RSA_BITS} bits`,
+    );
+  }
+  if (bits < MIN_RSA_BITS) {
+    throw invalid(
+      `${name} has an RSA key of ${bits} bits, which is too short to be safe: use ` +
+        `${MIN_RSA_BITS} bits, or ECDSA P-256`,
+    );
+  }
+  return type;
+}
+
+function assertPair(leaf: Certificate, { key, name }: LoadedKey): void {
+  if (isPair(leaf, key)) return;
+  throw invalid(
+    `${leaf.name} does not fit the private key, ${name}: give the pair that was made together, the ` +
+      "server's own certificate first",
+  );
+}
+
+function isPair({ x509, key: { type } }: Certificate, key: KeyObject): boolean {
+  // The runtimes throw rather than say no when they do not know the kind of key.
+  const expected = type === "rsa" || type === "ed25519" ? type : "ec";
+  return type !== undefined && key.asymmetricKeyType === expected && x509.checkPrivateKey(key);
+}
+
+function assertServerCertificate(leaf: Certificate): void {
+  if (leaf.isAuthority) {
+    throw invalid(
+      `${leaf.name} is a certificate authority's (CA:TRUE), which many clients refuse from a ` +
+        "server: issue one with basicConstraints=CA:FALSE",
+    );
+  }
+  if (!leaf.mayServe) {
+    throw invalid(
+      `${leaf.name} is not made for servers: issue one with extendedKeyUsage=serverAuth`,
+    );
+  }
+  if (!leaf.mayAuthenticate) {
+    throw invalid(
+      `${leaf.name} may not sign handshakes: issue one with keyUsage=digitalSignature`,
+    );
   }
 }
 
-function readKey(source: PemOrDer, passphrase: string | undefined): KeyObject {
-  const text = pemText(source);
-  const secret = passphrase === undefined ? {} : { passphrase };
-  if (text !== undefined) {
-    try {
-      return createPrivateKey({ key: text, format: "pem", ...secret });
-    } catch (cause) {
-      throw invalid(
-        "Option key is no private key in PEM, or passphrase does not open it: give the key and its passphrase",
-        { cause },
-      );
+/** A root at the end is the client's business: it has its own copy. */
+function assertValidity(chain: readonly Certificate[], allowExpired: boolean): void {
+  const now = new Date();
+  for (const { name, x509, isSelfIssued, isWeaklySigned } of chain) {
+    if (isSelfIssued && x509 !== chain[0]!.x509) continue;
+    if (x509.validFromDate > now) {
+      const from = x509.validFromDate.toISOString();
+      throw invalid(`${name} is not valid before ${from}: wait, or set this machine's clock`);
+    }
+    if (x509.validToDate < now && !allowExpired) {
+      throw invalid(`${name} expired on ${x509.validToDate.toISOString()}: renew it`);
+    }
+    if (isWeaklySigned) {
+      throw invalid(`${name} is signed with MD5 or SHA-1, which clients refuse: issue it anew`);
     }
   }
-  const causes: unknown[] = [];
-  for (const type of ["pkcs8", "sec1", "pkcs1"] as const) {
-    try {
-      return createPrivateKey({ key: source as Buffer, format: "der", type, ...secret });
-    } catch (cause) {
-      causes.push(cause);
-    }
+}
+
+async function assertLinked(chain: readonly Certificate[]): Promise<void> {
+  for (const [index, issuer] of chain.entries()) {
+    const certificate = chain[index - 1];
+    if (certificate === undefined || await isIssuedBy(certificate, issuer)) continue;
+    throw invalid(
+      `${certificate.name} was not issued by the next one, ${issuer.parsed.subject}: put the ` +
+        "server's own certificate first and behind each the one that issued it, nothing else",
+    );
   }
-  throw invalid("Option key is no private key in PKCS#8, SEC1 or PKCS#1 DER: convert it", {
-    cause: new AggregateError(causes),
-  });
 }
 
-/** The source as text when it is PEM. A trailing NUL, which the original counts in, does no harm. */
-function pemText(source: PemOrDer): string | undefined {
-  if (typeof source === "string") return source;
-  const text = new TextDecoder("latin1").decode(source);
-  return text.includes("-----BEGIN ") ? text : undefined;
+const TLS_1_3 = 0x0304;
+
+/** What a client must have to check a key's signatures; numbers from IANA's "TLS Parameters". */
+interface Signing {
+  /** Signature schemes of TLS 1.3 and 1.2. */
+  readonly schemes: readonly number[];
+  /** Signature schemes of TLS 1.2 only. */
+  readonly tls12Schemes: readonly number[];
+  /** Cipher suites of TLS 1.2. */
+  readonly tls12Suites: readonly number[];
+  /** The key's curve, which a TLS 1.2 client must name among its groups, if it names any. */
+  readonly curve?: number;
 }
 
-function invalid(message: string, options?: ErrorOptions): ConfigError {
-  return new ConfigError("INVALID_CERTIFICATE", message, options);
+// GCM, ChaCha20-Poly1305 and CBC, all with forward secrecy.
+const ECDHE_RSA = [0xc02f, 0xc030, 0xcca8, 0xc027, 0xc028, 0xc013, 0xc014];
+const ECDHE_ECDSA = [0xc02b, 0xc02c, 0xcca9, 0xc023, 0xc024, 0xc009, 0xc00a];
+
+/**
+ * In TLS 1.2 a scheme such as ecdsa_secp256r1_sha256 names only the hash; the curve is asked for all
+ * the same, because Deno's TLS signs with the curve's own hash only.
+ */
+const SIGNING: Readonly<Record<KeyType, Signing>> = {
+  "rsa": { // rsa_pss_rsae_*; rsa_pkcs1_*
+    schemes: [0x0804, 0x0805, 0x0806],
+    tls12Schemes: [0x0401, 0x0501, 0x0601],
+    tls12Suites: ECDHE_RSA,
+  },
+  "ec-p256": { schemes: [0x0403], tls12Schemes: [], tls12Suites: ECDHE_ECDSA, curve: 23 },
+  "ec-p384": { schemes: [0x0503], tls12Schemes: [], tls12Suites: ECDHE_ECDSA, curve: 24 },
+  "ec-p521": { schemes: [0x0603], tls12Schemes: [], tls12Suites: ECDHE_ECDSA, curve: 25 },
+  "ed25519": { schemes: [0x0807], tls12Schemes: [], tls12Suites: ECDHE_ECDSA },
+};
+
+function overlap(ours: readonly number[], theirs: readonly number[]): boolean {
+  return ours.some((value) => theirs.includes(value));
 }
