@@ -7,6 +7,7 @@
 import * as v from "valibot";
 import { runtime } from "./capabilities.ts";
 import { ConfigError, type HttpsdError } from "./errors.ts";
+import { matchExact, type UriMatcher } from "./httpd/matcher.ts";
 import type { Session } from "./httpd/session.ts";
 import type { ClientAuthOptions } from "./tls/client_auth.ts";
 import type { IdentityOptions, PemOrDer } from "./tls/identity.ts";
@@ -150,6 +151,11 @@ export interface HttpsServerOptions extends ReloadOptions {
   /** How much of a body that no handler reads is thrown away to keep the connection. Default: 64 KiB. */
   readonly maxDrainBytes?: number;
 
+  /** How route templates are compared with paths. Default: {@linkcode matchExact}. */
+  readonly uriMatch?: UriMatcher;
+  /** The most routes (original: `max_uri_handlers`). Default: `Infinity`. */
+  readonly maxUriHandlers?: number;
+
   /** Stops the server when it is aborted. */
   readonly signal?: AbortSignal;
 }
@@ -270,6 +276,11 @@ const SCHEMA = v.strictObject({
   maxChunkExtBytes: size(4_096, 0),
   maxTrailerBytes: size(8_192, 0),
   maxDrainBytes: size(64 * 1024, 0),
+  uriMatch: v.optional(
+    v.custom<UriMatcher>((value) => typeof value === "function", "must be a function"),
+    () => matchExact,
+  ),
+  maxUriHandlers: v.optional(number("a count", 1, Infinity), Infinity),
   signal: v.optional(
     v.custom<AbortSignal>((value) => value instanceof AbortSignal, "must be an AbortSignal"),
   ),

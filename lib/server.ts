@@ -67,7 +67,7 @@ export interface StopOptions {
 export class HttpsServer extends ServerEvents implements AsyncDisposable {
   readonly #config: Config;
   readonly #handler: FetchHandler | undefined;
-  readonly #router = new Router();
+  readonly #router: Router;
   readonly #deadlines: Deadlines;
   readonly #gate: Gate;
   readonly #sessions = new Set<Session>();
@@ -94,6 +94,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     assertRuntime();
     const config = this.#config = resolveConfig(options);
     this.#handler = handler;
+    this.#router = new Router(config.uriMatch, config.maxUriHandlers);
     this.#deadlines = new Deadlines([
       config.handshakeTimeoutMs,
       config.headersTimeoutMs,
@@ -150,10 +151,22 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   /**
    * Adds a route; at any time (original: `httpd_register_uri_handler`).
    *
-   * @throws {StateError} `HANDLER_EXISTS`
+   * @throws {ConfigError} `INVALID_CONFIG` for an unknown method
+   * @throws {StateError} `HANDLER_EXISTS`, `HANDLERS_FULL`
    */
   route(route: Route): this {
     this.#router.add(route);
+    return this;
+  }
+
+  /**
+   * Removes the route of a template and method, or all routes of the template; requests under way
+   * keep theirs (original: `httpd_unregister_uri_handler`, `httpd_unregister_uri`).
+   *
+   * @throws {StateError} `NOT_FOUND`
+   */
+  unroute(uri: string, method?: string): this {
+    this.#router.remove(uri, method);
     return this;
   }
 

@@ -19,18 +19,12 @@ import {
   TOKEN,
   unexpected,
 } from "./fields.ts";
+import { METHODS } from "./methods.ts";
 
 /** The four forms of a request target (RFC 9112 section 3.2). */
 export type TargetForm = "origin" | "absolute" | "asterisk" | "authority";
 
 const MAX_METHOD_LENGTH = 24;
-
-/** The methods of the original (http_parser), and QUERY. */
-const METHODS = new Set(
-  ("DELETE GET HEAD POST PUT CONNECT OPTIONS TRACE COPY LOCK MKCOL MOVE PROPFIND PROPPATCH " +
-    "SEARCH UNLOCK BIND REBIND UNBIND ACL REPORT MKACTIVITY CHECKOUT MERGE M-SEARCH NOTIFY " +
-    "SUBSCRIBE UNSUBSCRIBE PATCH PURGE MKCALENDAR LINK UNLINK QUERY").split(" "),
-);
 
 /** 1 for the bytes of a method: a token without lower-case letters, as every method is. */
 const METHOD_BYTE = byteTable((character, byte) => TOKEN[byte] === 1 && !/[a-z]/.test(character));

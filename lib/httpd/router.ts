@@ -4,7 +4,9 @@
  *
  * @module
  */
-import { StateError } from "../errors.ts";
+import { ConfigError, StateError } from "../errors.ts";
+import type { UriMatcher } from "./matcher.ts";
+import { ANY, METHODS } from "./methods.ts";
 import type { HttpdRequest } from "./request.ts";
 
 /** Answers a request of the httpd API; a returned `Response` is sent. */
@@ -14,12 +16,14 @@ export type RouteHandler = (
 
 /** A handler and the requests that it is for (original: `httpd_uri_t`). */
 export interface Route {
-  /** The path that it matches, compared as sent: not decoded, case-sensitive. */
+  /** The path that it is for, as the option `uriMatch` compares it. */
   readonly uri: string;
-  /** The method, in upper case. */
+  /** The method in upper case, or `"ANY"` for all but CONNECT and TRACE. */
   readonly method: string;
   /** What answers. */
   readonly handler: RouteHandler;
+  /** Anything that the handler wants to be given, as `request.routeContext` (`user_ctx`). */
+  readonly context?: unknown;
 }
 
 /** What became of the search for a route. */
@@ -28,38 +32,92 @@ export type Match =
   /** No route has the path (empty), or those that have it take only these methods. */
   | { readonly route: undefined; readonly allow: readonly string[] };
 
-/** The routes of a server. */
+/** The routes of a server. A request keeps its route, whatever becomes of the table meanwhile. */
 export class Router {
+  readonly #matches: UriMatcher;
+  readonly #max: number;
   #routes: readonly Route[] = [];
 
-  /** How many routes there are. */
-  get size(): number {
-    return this.#routes.length;
+  /** Makes an empty table of at most `max` routes. */
+  constructor(matches: UriMatcher, max: number) {
+    this.#matches = matches;
+    this.#max = max;
   }
 
   /**
    * Adds a route, which takes effect with the next request.
    *
-   * @throws {StateError} `HANDLER_EXISTS`
+   * @throws {ConfigError} `INVALID_CONFIG` for an unknown method
+   * @throws {StateError} `HANDLER_EXISTS` when a route that is there already would always be
+   * chosen instead; `HANDLERS_FULL`
    */
   add(route: Route): void {
-    if (this.#routes.some((known) => known.uri === route.uri && known.method === route.method)) {
+    if (!METHODS.has(route.method) && route.method !== ANY) {
+      throw new ConfigError(
+        "INVALID_CONFIG",
+        `Route ${route.uri} has the unknown method ${route.method}: use one of HTTP's, or "ANY"`,
+      );
+    }
+    const shadow = this.#routes.find((known) =>
+      this.#matches(known.uri, route.uri) && (known.method === route.method || known.method === ANY)
+    );
+    if (shadow !== undefined) {
       throw new StateError(
         "HANDLER_EXISTS",
-        `A route for ${route.method} ${route.uri} exists: remove it first`,
+        `Route ${shadow.method} ${shadow.uri} is for ${route.method} ${route.uri} already: ` +
+          "remove it first, or add it later",
+      );
+    }
+    if (this.#routes.length >= this.#max) {
+      throw new StateError(
+        "HANDLERS_FULL",
+        `There are ${this.#max} routes already: raise maxUriHandlers`,
       );
     }
     this.#routes = [...this.#routes, Object.freeze({ ...route })];
   }
 
-  /** The route for a request. */
-  match(method: string, path: string): Match {
-    const allow: string[] = [];
-    for (const route of this.#routes) {
-      if (route.uri !== path) continue;
-      if (route.method === method) return { route };
-      allow.push(route.method);
+  /**
+   * Removes the routes of a template, or the one for `method`.
+   *
+   * @throws {StateError} `NOT_FOUND`
+   */
+  remove(uri: string, method?: string): void {
+    const left = this.#routes.filter((route) =>
+      route.uri !== uri || (method !== undefined && route.method !== method)
+    );
+    if (left.length === this.#routes.length) {
+      throw new StateError("NOT_FOUND", `There is no route for ${method ?? "any method"} ${uri}`);
     }
-    return { route: undefined, allow };
+    this.#routes = left;
   }
+
+  /** The route for a request; HEAD goes to GET's where it has none of its own. */
+  match(method: string, path: string): Match {
+    const allow = new Set<string>();
+    let get: Route | undefined;
+    for (const route of this.#routes) {
+      if (!this.#matches(route.uri, path)) continue;
+      if (route.method === method || (route.method === ANY && !mustBeNamed(method))) {
+        return { route };
+      }
+      if (route.method === "GET") get ??= route;
+      allow.add(route.method);
+    }
+    if (method === "HEAD" && get !== undefined) return { route: get };
+    return { route: undefined, allow: allowed(allow) };
+  }
+}
+
+function mustBeNamed(method: string): boolean {
+  return method === "CONNECT" || method === "TRACE";
+}
+
+/** The methods for an `Allow` field (RFC 9110 section 10.2.1). */
+function allowed(methods: Set<string>): string[] {
+  if (methods.delete(ANY)) {
+    for (const method of METHODS) if (!mustBeNamed(method)) methods.add(method);
+  }
+  if (methods.has("GET")) methods.add("HEAD");
+  return [...methods];
 }

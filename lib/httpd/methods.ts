@@ -1,0 +1,15 @@
+/**
+ * The methods that a route can be for.
+ *
+ * @module
+ */
+
+/** The methods of the original (`http_parser`'s 33), and QUERY. */
+export const METHODS: ReadonlySet<string> = new Set(
+  ("DELETE GET HEAD POST PUT CONNECT OPTIONS TRACE COPY LOCK MKCOL MOVE PROPFIND PROPPATCH " +
+    "SEARCH UNLOCK BIND REBIND UNBIND ACL REPORT MKACTIVITY CHECKOUT MERGE M-SEARCH NOTIFY " +
+    "SUBSCRIBE UNSUBSCRIBE PATCH PURGE MKCALENDAR LINK UNLINK QUERY").split(" "),
+);
+
+/** Stands for every method but CONNECT and TRACE, which a route must name (`HTTP_ANY`). */
+export const ANY = "ANY";
