@@ -229,7 +229,12 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       },
     };
     return await TlsFront.open(selection, config, {
-      failed: (error) => this.#tellError(error),
+      failed: (cause) =>
+        this.#tellError(
+          new ConfigError("INVALID_CERTIFICATE", "A watched certificate could not be reloaded", {
+            cause,
+          }),
+        ),
       expiring: (identity) => this.dispatchEvent(new ExpiringEvent(this, identity)),
     });
   }

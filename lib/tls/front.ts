@@ -13,7 +13,7 @@ import { FileWatcher } from "./watch.ts";
 /** What a front tells its server. */
 export interface FrontNotices {
   /** A watched file could not be reloaded; the last good certificate stays. */
-  failed(error: HttpsdError): void;
+  failed(error: unknown): void;
   /** A certificate in force will expire soon. */
   expiring(identity: Identity): void;
 }
@@ -38,7 +38,8 @@ export class TlsFront {
   readonly #notices: FrontNotices;
   /** Reloads happen one after another; each begins with what the one before left. */
   #reloading: Promise<void> = Promise.resolve();
-  #watchers: FileWatcher[] = [];
+  /** Who watches the files of each identity in force that has some. */
+  #watchers = new Map<Identity, FileWatcher>();
   #expiryTimer: ReturnType<typeof setInterval> | undefined;
   /** Fingerprints that were told of already. */
   readonly #told = new Set<string>();
@@ -78,8 +79,8 @@ export class TlsFront {
   /** Stops watching. */
   close(): void {
     clearInterval(this.#expiryTimer);
-    for (const watcher of this.#watchers) watcher.close();
-    this.#watchers = [];
+    for (const watcher of this.#watchers.values()) watcher.close();
+    this.#watchers.clear();
   }
 
   /**
@@ -116,17 +117,27 @@ export class TlsFront {
     this.#watchFiles();
   }
 
+  /** Watches the identities in force, and no others. */
   #watchFiles(): void {
-    for (const watcher of this.#watchers) watcher.close();
     if (!this.#options.watch) return;
-    this.#watchers = [...this.#selector.identities()]
-      .filter(([, identity]) => identity.files.length > 0)
-      .map(([host, identity]) =>
-        new FileWatcher(identity.files, this.#options.watchIntervalMs, {
-          changed: () => this.#reloadFiles(host),
-          failed: (error) => this.#notices.failed(error),
-        })
-      );
+    const before = this.#watchers;
+    this.#watchers = new Map();
+    for (const [host, identity] of this.#selector.identities()) {
+      if (identity.files.length === 0) continue;
+      this.#watchers.set(identity, before.get(identity) ?? this.#watch(host, identity));
+      before.delete(identity);
+    }
+    for (const watcher of before.values()) watcher.close();
+  }
+
+  #watch(host: HostOptions, identity: Identity): FileWatcher {
+    return new FileWatcher({
+      files: identity.files,
+      digest: identity.filesDigest,
+      intervalMs: this.#options.watchIntervalMs,
+      changed: () => this.#reloadFiles(host),
+      failed: (error) => this.#notices.failed(error),
+    });
   }
 
   #checkExpiry(): void {
