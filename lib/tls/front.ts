@@ -5,7 +5,6 @@
  *
  * @module
  */
-import type { HttpsdError } from "../errors.ts";
 import type { Identity } from "./identity.ts";
 import { type HostOptions, Selector, type SelectorOptions } from "./selection.ts";
 import { FileWatcher } from "./watch.ts";
