@@ -156,6 +156,9 @@ export interface HttpsServerOptions extends ReloadOptions {
   /** The most routes (original: `max_uri_handlers`). Default: `Infinity`. */
   readonly maxUriHandlers?: number;
 
+  /** The most response fields that a route's handler may add. Default: `Infinity`. */
+  readonly maxRespHeaders?: number;
+
   /** Stops the server when it is aborted. */
   readonly signal?: AbortSignal;
 }
@@ -281,6 +284,7 @@ const SCHEMA = v.strictObject({
     () => matchExact,
   ),
   maxUriHandlers: v.optional(number("a count", 1, Infinity), Infinity),
+  maxRespHeaders: v.optional(number("a count", 0, Infinity), Infinity),
   signal: v.optional(
     v.custom<AbortSignal>((value) => value instanceof AbortSignal, "must be an AbortSignal"),
   ),

@@ -457,7 +457,12 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   }
 
   async #runRoute(exchange: Exchange, route: Route): Promise<void> {
-    const response = await route.handler(new HttpdRequest(exchange));
+    const request = new HttpdRequest(exchange, {
+      server: this,
+      routeContext: route.context,
+      maxRespHeaders: this.#config.maxRespHeaders,
+    });
+    const response = await route.handler(request);
     if (response !== undefined) return await sendResponse(exchange, response);
     if (exchange.response.answered || exchange.session.connection.closed) return;
     throw new HttpError(500, "HANDLER_FAILED", "The handler ended without a whole response");

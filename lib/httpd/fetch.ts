@@ -6,7 +6,7 @@
  */
 import { HttpError } from "../errors.ts";
 import type { Exchange } from "./exchange.ts";
-import { PIECE_BYTES, type ResponseHead } from "./response.ts";
+import type { ResponseHead } from "./response.ts";
 
 /**
  * The request as the platform's own class.
@@ -110,9 +110,9 @@ async function sendBody(exchange: Exchange, head: ResponseHead, reader: BodyRead
     void reader.cancel().catch(ignore);
     return response.end();
   }
-  await writePieces(exchange, bytes);
+  await response.writeAll(bytes);
   for (let piece = await next; !piece.done; piece = await reader.read()) {
-    await writePieces(exchange, bytesOf(piece.value));
+    await response.writeAll(bytesOf(piece.value));
   }
   response.end();
 }
@@ -137,12 +137,4 @@ function bytesOf(chunk: unknown): Uint8Array {
     "BAD_RESPONSE",
     "The Response body gives chunks that are no Uint8Array: pipe it through TextEncoderStream",
   );
-}
-
-async function writePieces({ response, session }: Exchange, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
-    const mayGoOn = response.write(bytes.subarray(at, at + PIECE_BYTES));
-    if (session.connection.closed) return;
-    if (!mayGoOn) await response.drained();
-  }
 }

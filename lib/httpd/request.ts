@@ -4,30 +4,55 @@
  *
  * @module
  */
-import { StateError } from "../errors.ts";
-import type { Session } from "./session.ts";
+import { HttpError, StateError } from "../errors.ts";
+import type { HttpsServer } from "../server.ts";
 import type { Trailers } from "./body.ts";
-import { assertFieldName, assertFieldValue } from "./encoder.ts";
+import { parseCookies } from "./cookies.ts";
+import { assertFieldName, assertFieldValue, type Fields } from "./encoder.ts";
 import type { Exchange } from "./exchange.ts";
-import { utf8 } from "./response.ts";
+import { type ResponseHead, utf8 } from "./response.ts";
+import type { Session } from "./session.ts";
+
+/** What a request can be told to do for its route. */
+export interface RequestOrigin {
+  /** The server that the request came to. */
+  readonly server: HttpsServer;
+  /** The `context` of the route. */
+  readonly routeContext: unknown;
+  /** The most fields that a handler may add to a response. */
+  readonly maxRespHeaders: number;
+}
 
 /** What a handler of the httpd API is called with. */
 export class HttpdRequest {
   readonly #exchange: Exchange;
-  readonly #fields: [string, string][] = [];
+  readonly #origin: RequestOrigin;
+  readonly #fields: [name: string, value: string][] = [];
   #headers: Headers | undefined;
+  #cookies: Map<string, string> | undefined;
   #status = 200;
   #reason: string | undefined;
   #type = "text/html";
 
   /** Wraps an exchange. */
-  constructor(exchange: Exchange) {
+  constructor(exchange: Exchange, origin: RequestOrigin) {
     this.#exchange = exchange;
+    this.#origin = origin;
   }
 
-  /** The session that the request came on. */
+  /** The server that the request came to (original: `req->handle`). */
+  get server(): HttpsServer {
+    return this.#origin.server;
+  }
+
+  /** The session that the request came on (original: `httpd_req_to_sockfd`). */
   get session(): Session {
     return this.#exchange.session;
+  }
+
+  /** The `context` of the route that the request went to (original: `req->user_ctx`). */
+  get routeContext(): unknown {
+    return this.#origin.routeContext;
   }
 
   /** The method, such as `GET`. */
@@ -45,21 +70,56 @@ export class HttpdRequest {
     return this.#exchange.head.path;
   }
 
-  /** The query, decoded. */
+  /** The query exactly as sent, without `?` (original: `httpd_req_get_url_query_str`). */
+  get rawQuery(): string {
+    return this.#exchange.head.query;
+  }
+
+  /** The query, decoded (original: `httpd_query_key_value`, which does not decode). */
   get query(): URLSearchParams {
     return new URLSearchParams(this.#exchange.head.query);
   }
 
-  /** The header fields; values of the same name are joined. */
+  /** The host and port that the request is for. */
+  get host(): string | undefined {
+    return this.#exchange.head.host;
+  }
+
+  /**
+   * The head exactly as received, from the request line to the empty line (original:
+   * `httpd_get_raw_req_data`). A view: do not change it.
+   */
+  get rawHead(): Uint8Array {
+    return this.#exchange.head.bytes;
+  }
+
+  /** The header fields as sent, in order, with their own spelling. */
+  get rawHeaders(): [name: string, value: string][] {
+    const { head } = this.#exchange;
+    return Array.from(
+      { length: head.fieldCount },
+      (_, i) => [head.fieldName(i), head.fieldValue(i)],
+    );
+  }
+
+  /** The header fields; values of the same name are joined. They stay after the response. */
   get headers(): Headers {
-    if (this.#headers === undefined) {
-      this.#headers = new Headers();
-      const { head } = this.#exchange;
-      for (let i = 0; i < head.fieldCount; i++) {
-        this.#headers.append(head.fieldName(i), head.fieldValue(i));
-      }
-    }
-    return this.#headers;
+    return this.#headers ??= new Headers(this.rawHeaders);
+  }
+
+  /** The first value of a field, whatever the case of its name (`httpd_req_get_hdr_value_str`). */
+  get(name: string): string | undefined {
+    return this.#exchange.head.get(name.toLowerCase());
+  }
+
+  /** All values of a field in the order sent. */
+  getAll(name: string): string[] {
+    return this.#exchange.head.getAll(name.toLowerCase());
+  }
+
+  /** The cookies by their case-sensitive names (original: `httpd_req_get_cookie_val`). */
+  get cookies(): ReadonlyMap<string, string> {
+    return this.#cookies ??= parseCookies(this.getAll("cookie"));
   }
 
   /** The body's length in bytes, `undefined` when it is not declared. */
@@ -77,9 +137,14 @@ export class HttpdRequest {
     return this.#exchange.body.trailers;
   }
 
-  /** Aborted when the client goes away before it has the answer. */
+  /** Aborted when the client goes away, or the handler takes too long. */
   get signal(): AbortSignal {
     return this.#exchange.signal;
+  }
+
+  /** Whether a response was begun. */
+  get sent(): boolean {
+    return this.#exchange.response.started;
   }
 
   /**
@@ -95,6 +160,7 @@ export class HttpdRequest {
   /** Sets the status, 200 unless set (original: `httpd_resp_set_status`). */
   status(status: number, reason?: string): this {
     this.#assertUnsent();
+    if (reason !== undefined) assertFieldValue("reason", reason);
     this.#status = status;
     this.#reason = reason;
     return this;
@@ -109,17 +175,40 @@ export class HttpdRequest {
   }
 
   /**
-   * Adds a response field (original: `httpd_resp_set_hdr`).
+   * Adds a response field (original: `httpd_resp_set_hdr`). `Content-Type` replaces the type;
+   * the framing's and the connection's fields are the server's, but for `Connection: close`.
    *
-   * @throws {HttpError} `BAD_RESPONSE` for a name or value that HTTP does not allow
+   * @throws {HttpError} `BAD_RESPONSE` for a name or value that HTTP does not allow, and for more
+   * fields than `maxRespHeaders`
    * @throws {StateError} `ALREADY_SENT`
    */
   header(name: string, value: string): this {
     this.#assertUnsent();
     assertFieldName(name);
+    if (name.toLowerCase() === "content-type") return this.type(value);
     assertFieldValue(name, value);
+    if (this.#fields.length >= this.#origin.maxRespHeaders) {
+      throw new HttpError(
+        500,
+        "BAD_RESPONSE",
+        `More than ${this.#origin.maxRespHeaders} response fields: raise maxRespHeaders`,
+      );
+    }
     this.#fields.push([name, value]);
     return this;
+  }
+
+  /** Sends an interim response, such as 103 with `Link` fields; not to HTTP/1.0 clients. */
+  inform(status: number, fields: Fields): void {
+    this.#assertUnsent();
+    if (!Number.isInteger(status) || status < 102 || status > 199) {
+      throw new HttpError(
+        500,
+        "BAD_RESPONSE",
+        `Status ${status} is no interim one: use 102 to 199`,
+      );
+    }
+    this.#exchange.response.inform(status, fields);
   }
 
   /**
@@ -132,27 +221,70 @@ export class HttpdRequest {
   }
 
   /**
+   * Sends a value as JSON.
+   *
+   * @throws {StateError} `ALREADY_SENT`
+   */
+  sendJson(value: unknown): void {
+    this.type("application/json").send(JSON.stringify(value));
+  }
+
+  /**
    * Sends a piece of a response whose length is not known; resolves when the next may follow
    * (original: `httpd_resp_send_chunk`).
    *
    * @throws {StateError} `ALREADY_SENT` after {@linkcode HttpdRequest.end}
    */
   async sendChunk(chunk: string | Uint8Array): Promise<void> {
-    const { response, session } = this.#exchange;
-    if (response.answered) this.#assertUnsent();
+    const { response } = this.#exchange;
+    if (response.ended) this.#assertUnsent();
     if (!response.started) response.start(this.#head(), undefined);
-    const mayGoOn = response.write(typeof chunk === "string" ? utf8(chunk) : chunk);
-    if (!mayGoOn && !session.connection.closed) await response.drained();
+    await response.writeAll(typeof chunk === "string" ? utf8(chunk) : chunk);
   }
 
   /** Ends a response sent in chunks (original: `httpd_resp_send_chunk` with length 0). */
-  end(): void {
+  end(trailers?: Fields): void {
     const { response } = this.#exchange;
     if (!response.started) response.start(this.#head(), undefined);
-    response.end();
+    response.end(trailers);
   }
 
-  #head(): { status: number; reason: string | undefined; fields: [string, string][] } {
+  /**
+   * Sends a stream as the body; with `length` in bytes when that is known, so that the client can
+   * see how far it is.
+   *
+   * @throws {StateError} `ALREADY_SENT`
+   * @throws {HttpError} `BAD_RESPONSE` when the stream has another length; the connection is cut
+   */
+  async sendStream(source: ReadableStream<Uint8Array>, length?: number): Promise<void> {
+    const { response } = this.#exchange;
+    response.start(this.#head(), length);
+    const reader = source.getReader();
+    const cancel = (reason: unknown) => void reader.cancel(reason).catch(() => {});
+    this.#exchange.onClosed(cancel);
+    try {
+      if (response.bodiless) await reader.cancel();
+      for (let next = await reader.read(); !next.done; next = await reader.read()) {
+        await response.writeAll(next.value);
+      }
+      response.end();
+    } catch (error) {
+      cancel(error); // a source that failed has nobody left to tell
+      throw error;
+    }
+  }
+
+  /**
+   * Answers with an error status and its standard text, or `text` (original:
+   * `httpd_resp_send_err`, `httpd_resp_send_custom_err`).
+   *
+   * @throws {StateError} `ALREADY_SENT`
+   */
+  sendError(status: number, text?: string): void {
+    this.#exchange.sendError(status, text, this.#fields);
+  }
+
+  #head(): ResponseHead {
     return {
       status: this.#status,
       reason: this.#reason,

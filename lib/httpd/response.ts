@@ -37,7 +37,7 @@ const HOP_BY_HOP = new Set([
 ]);
 
 /** A long body is written in pieces of so many bytes, so that a slow client holds one of them. */
-export const PIECE_BYTES: number = 64 * 1024;
+const PIECE_BYTES = 64 * 1024;
 
 const NO_BYTES = new Uint8Array();
 
@@ -51,10 +51,13 @@ export interface ResponseProgress {
   blocked(): void;
 }
 
+/** What of a request decides how its response is framed. */
+export type AnsweredRequest = Pick<RequestHead, "method" | "minorVersion" | "keepAlive">;
+
 /** The one response of one exchange. */
 export class ResponseWriter {
   readonly #connection: Connection;
-  readonly #request: RequestHead;
+  readonly #request: AnsweredRequest;
   readonly #progress: ResponseProgress;
   #keepAlive: boolean;
   #framing: Framing | undefined;
@@ -65,7 +68,7 @@ export class ResponseWriter {
   #draining: PromiseWithResolvers<void> | undefined;
 
   /** Makes the writer for the answer to `request`. */
-  constructor(connection: Connection, request: RequestHead, progress: ResponseProgress) {
+  constructor(connection: Connection, request: AnsweredRequest, progress: ResponseProgress) {
     this.#connection = connection;
     this.#request = request;
     this.#progress = progress;
@@ -215,6 +218,15 @@ export class ResponseWriter {
     return mayGoOn;
   }
 
+  /** Writes body bytes as fast as the client reads them; they must not change before it resolves. */
+  async writeAll(bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
+      const mayGoOn = this.write(bytes.subarray(at, at + PIECE_BYTES));
+      if (this.#connection.closed) return;
+      if (!mayGoOn) await this.drained();
+    }
+  }
+
   /** Resolves when the client has read enough for the next write. */
   drained(): Promise<void> {
     if (this.#draining === undefined) {
@@ -268,7 +280,7 @@ export class ResponseWriter {
 }
 
 /** Whether a response without a body may say how long the body would be (RFC 9110 section 8.6). */
-function mayDeclare(status: number, request: RequestHead): boolean {
+function mayDeclare(status: number, request: AnsweredRequest): boolean {
   return status === 304 || (request.method === "HEAD" && !isBodiless(status));
 }
 
