@@ -35,8 +35,8 @@ export interface Consumer {
   /** `connection.deadline` has passed. */
   expired(): void;
   /**
-   * The connection is over, once; with an error unless both sides ended in good order. Without one,
-   * what the peer had sent may still be taken.
+   * The connection is over, once; with an error unless both sides ended in good order. What a peer
+   * had sent that ended its side may still be taken, unless this side cut the connection.
    */
   closed(error: HttpsdError | undefined): void;
 }
@@ -122,6 +122,7 @@ export class Connection implements Endpoints, Waiting {
   #whenSent: (() => void) | undefined;
 
   #finishing = false;
+  #destroyed = false;
   #closed = false;
   #error: HttpsdError | undefined;
 
@@ -143,9 +144,8 @@ export class Connection implements Endpoints, Waiting {
     socket.on("finish", () => this.#allSent());
     socket.on("error", (error: Error) => this.#failed(error));
     socket.on("close", () => this.#over());
-    if (raw === socket) return;
-    raw.on("error", (error: Error) => this.#failed(error));
-    raw.on("close", () => this.#over());
+    // Not the raw socket's "close", which on Bun comes with the peer's end already.
+    if (raw !== socket) raw.on("error", (error: Error) => this.#failed(error));
   }
 
   /** Whether the connection is over. */
@@ -160,7 +160,7 @@ export class Connection implements Endpoints, Waiting {
 
   /** Whether the peer has ended its side and every byte of it has been taken. */
   get ended(): boolean {
-    return this.#peerEnded && this.#queue.length === 0;
+    return this.#peerEnded && !this.#destroyed && this.#queue.length === 0;
   }
 
   /** How many received bytes wait to be taken. */
@@ -298,6 +298,7 @@ export class Connection implements Endpoints, Waiting {
   /** Cuts the connection at once; `error` tells the consumer why. */
   destroy(error?: HttpsdError): void {
     if (this.#closed) return;
+    this.#destroyed = true;
     this.#error ??= error ??
       new ConnectionError("CONNECTION_ABORTED", "The server cut the connection");
     this.#cut();
@@ -340,12 +341,14 @@ export class Connection implements Endpoints, Waiting {
   }
 
   #ended(): void {
+    if (this.#closed) return;
     this.#peerEnded = true;
     if (this.#sent) this.#cut();
     else if (!this.#finishing) this.#consumer?.bytesReady();
   }
 
   #drained(): void {
+    if (this.#closed) return;
     this.#blocked = false;
     this.#drainedAt = performance.now();
     this.#flush();
@@ -353,6 +356,7 @@ export class Connection implements Endpoints, Waiting {
   }
 
   #allSent(): void {
+    if (this.#closed) return;
     this.#sent = true;
     this.#whenSent?.();
     if (this.#peerEnded) this.#cut();
@@ -411,7 +415,7 @@ export class Connection implements Endpoints, Waiting {
     this.#parts.deadlines.unwatch(this);
     this.#parts.socket.destroy();
     this.#parts.raw.destroy();
-    if (this.#error !== undefined) this.#queue.length = this.#queuedBytes = 0;
+    if (this.#destroyed || !this.#peerEnded) this.#queue.length = this.#queuedBytes = 0;
     this.#pending.length = this.#pendingBytes = 0;
     this.#consumer?.closed(this.#error);
   }

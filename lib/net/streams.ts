@@ -72,18 +72,18 @@ export class ConnectionStreams implements Consumer {
     );
   }
 
-  /** Ends both streams; after a close in good order, what was received can still be read. */
+  /** Ends both streams; all that a peer has sent who had ended can still be read. */
   closed(error: HttpsdError | undefined): void {
     const reason = error ?? new ConnectionError("CONNECTION_CLOSED", "The connection is closed");
     if (!this.#writeDone) this.#writer.error(reason);
     this.#writeDone = true;
     this.#blocked?.reject(reason);
     this.#closing?.reject(reason);
-    if (error === undefined) {
+    if (this.#connection.ended || this.#connection.queuedBytes > 0) {
       this.bytesReady();
     } else if (!this.#readDone) {
       this.#readDone = true;
-      this.#reader.error(error);
+      this.#reader.error(reason);
       this.#wanted?.resolve();
     }
   }
