@@ -1,64 +1,36 @@
 /** The exchange loop on real sockets: order, framing, deadlines, and clients that come and go. */
 import assert from "node:assert/strict";
+import { describe, test } from "bun:test";
 import { Buffer } from "node:buffer";
-import { afterAll, beforeAll, describe, test } from "bun:test";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import type { HttpsdError } from "../lib/errors.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
-import { type FetchHandler, HttpsServer } from "../lib/server.ts";
+import type { FetchHandler } from "../lib/server.ts";
+import {
+  GET,
+  type Mode,
+  MODES,
+  RawClient,
+  readResponses,
+  sleep,
+  type Started,
+  started,
+  stopServersAfterAll,
+} from "./http_support.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
-import { RawClient, readResponses, sleep } from "./http_client.ts";
-import { certificates, residentMiB, until } from "./support.ts";
+import { residentMiB, until } from "./support.ts";
 
 assertRuntime();
 
-const GET = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`;
-
-const MODES = ["plain", "tls"] as const;
-
-let secure: { cert: string; key: string };
-
-beforeAll(async () => {
-  const { cert, key } = await certificates();
-  secure = { cert, key };
-});
-
-const running: HttpsServer[] = [];
-afterAll(async () => {
-  await Promise.all(running.map((server) => server.stop({ drainMs: 0 })));
-});
-
-interface Started {
-  server: HttpsServer;
-  port: number;
-  /** What the server reported in `error` events. */
-  errors: HttpsdError[];
-}
-
-/** A server on 127.0.0.1, plain unless the options say otherwise, stopped with the file. */
-async function started(
-  handler: FetchHandler | undefined,
-  options: HttpsServerOptions = {},
-): Promise<Started> {
-  const server = new HttpsServer(
-    { hostname: "127.0.0.1", port: 0, transportMode: "insecure", lingerMs: 500, ...options },
-    handler,
-  );
-  const errors: HttpsdError[] = [];
-  server.addEventListener("error", ({ error }) => void errors.push(error));
-  running.push(server);
-  await server.start();
-  return { server, port: server.address.port, errors };
-}
-
-const tls = (): HttpsServerOptions => ({ ...secure, transportMode: "secure" });
+stopServersAfterAll();
 
 /** A server with one httpd handler for GET and POST at `/`. */
 async function withHandler(
   handler: (request: HttpdRequest) => void | Promise<void>,
   options: HttpsServerOptions = {},
+  mode: Mode = "plain",
 ): Promise<Started> {
-  const host = await started(undefined, options);
+  const host = await started(undefined, options, mode);
   for (const method of ["GET", "POST", "HEAD"]) host.server.route({ uri: "/", method, handler });
   return host;
 }
@@ -166,13 +138,17 @@ describe("pipelining", () => {
   for (const mode of MODES) {
     test(`100 requests in one write are answered in order, the slow first one first, ${mode}`, async () => {
       let running = 0;
-      const { port } = await started(async (request) => {
-        assert.equal(++running, 1, "one at a time");
-        const { pathname } = new URL(request.url);
-        if (pathname === "/0") await sleep(50);
-        running--;
-        return new Response(pathname);
-      }, mode === "tls" ? tls() : {});
+      const { port } = await started(
+        async (request) => {
+          assert.equal(++running, 1, "one at a time");
+          const { pathname } = new URL(request.url);
+          if (pathname === "/0") await sleep(50);
+          running--;
+          return new Response(pathname);
+        },
+        {},
+        mode,
+      );
       const client = await RawClient.connect(port, mode);
       client.send(paths.map(GET).join(""));
       await client.expect("\r\n\r\n/99");
@@ -372,7 +348,8 @@ describe("bodies that nobody reads", () => {
       const answer = "x".repeat(300_000);
       const { port } = await withHandler(
         (request) => request.send(answer),
-        mode === "tls" ? tls() : {},
+        {},
+        mode,
       );
       const client = await RawClient.connect(port, mode);
       client.send(POST(10_000_000));
@@ -415,7 +392,8 @@ describe("half-closed clients", () => {
           await sleep(20);
           return new Response(await request.text());
         },
-        mode === "tls" ? tls() : {},
+        {},
+        mode,
       );
       const client = await RawClient.connect(port, mode);
       client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
@@ -495,8 +473,7 @@ describe("deadlines", () => {
     test(`headersTimeoutMs is for the whole head, however it drips in, ${mode}`, async () => {
       const { port, errors } = await started(echoPath, {
         headersTimeoutMs: 200,
-        ...(mode === "tls" && tls()),
-      });
+      }, mode);
       const client = await RawClient.connect(port, mode);
       client.send(GET("/first"));
       await client.expect("/first");

@@ -1,12 +1,63 @@
 /**
- * A client for the tests of HTTP: it sends any bytes it likes, and reads responses as they stand on
- * the wire.
+ * What the tests of HTTP share: servers that stop with the file, and a client that sends any bytes
+ * it likes and reads responses as they stand on the wire.
  *
  * @module
  */
+import { afterAll } from "bun:test";
 import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
-import { connect, connectTcp } from "./support.ts";
+import type { HttpsServerOptions } from "../lib/config.ts";
+import type { HttpsdError } from "../lib/errors.ts";
+import { type FetchHandler, HttpsServer } from "../lib/server.ts";
+import { certificates, connect, connectTcp } from "./support.ts";
+
+/** Without TLS and with it. */
+export const MODES = ["plain", "tls"] as const;
+
+/** One of {@linkcode MODES}. */
+export type Mode = (typeof MODES)[number];
+
+/** A server that runs, on 127.0.0.1. */
+export interface Started {
+  server: HttpsServer;
+  port: number;
+  /** What the server reported in `error` events. */
+  errors: HttpsdError[];
+}
+
+const running: HttpsServer[] = [];
+
+/** Stops every server of the file at its end; to be called once, at its top. */
+export function stopServersAfterAll(): void {
+  afterAll(async () => {
+    await Promise.all(running.map((server) => server.stop({ drainMs: 0 })));
+  });
+}
+
+/** Starts a server. */
+export async function started(
+  handler: FetchHandler | undefined,
+  options: HttpsServerOptions = {},
+  mode: Mode = "plain",
+): Promise<Started> {
+  const { cert, key } = await certificates();
+  const server = new HttpsServer({
+    hostname: "127.0.0.1",
+    port: 0,
+    lingerMs: 500,
+    ...(mode === "tls" ? { cert, key } : { transportMode: "insecure" }),
+    ...options,
+  }, handler);
+  const errors: HttpsdError[] = [];
+  server.addEventListener("error", ({ error }) => void errors.push(error));
+  running.push(server);
+  await server.start();
+  return { server, port: server.address.port, errors };
+}
+
+/** A GET request for `path`. */
+export const GET = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`;
 
 /** Bytes of text whose characters are bytes. */
 export function latin1(text: string): Buffer {
@@ -44,7 +95,7 @@ export class RawClient {
   }
 
   /** Connects to 127.0.0.1. */
-  static async connect(port: number, mode: "plain" | "tls" = "plain"): Promise<RawClient> {
+  static async connect(port: number, mode: Mode = "plain"): Promise<RawClient> {
     const socket = mode === "tls" ? await connect({ mode, port }) : await connectTcp(port);
     return new RawClient(socket);
   }
