@@ -18,14 +18,8 @@ export type { Connection, Endpoints } from "./lib/net/connection.ts";
 export type { Address } from "./lib/net/listener.ts";
 export type { IdentityOptions, PemOrDer } from "./lib/tls/identity.ts";
 export type { PeerCertificate, TlsInfo } from "./lib/tls/tls_info.ts";
+export type { ErrorHandler, FetchHandler, RequestInfo } from "./lib/httpd/dispatcher.ts";
 export type { HttpdRequest } from "./lib/httpd/request.ts";
 export type { Route, RouteHandler } from "./lib/httpd/router.ts";
 export type { Session } from "./lib/httpd/session.ts";
-export {
-  type FetchHandler,
-  HttpsServer,
-  type RequestInfo,
-  serve,
-  type ServerState,
-  type StopOptions,
-} from "./lib/server.ts";
+export { HttpsServer, serve, type ServerState, type StopOptions } from "./lib/server.ts";

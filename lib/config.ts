@@ -127,6 +127,22 @@ export interface HttpsServerOptions extends ReloadOptions {
   readonly headersTimeoutMs?: number;
   /** From one byte of a body to the next, while the handler waits for it. Default: 30,000. */
   readonly recvWaitTimeoutMs?: number;
+  /** From the first byte of a request to the last of its body. Default: 300,000. */
+  readonly requestTimeoutMs?: number;
+  /** How fast a body must come while a handler waits for it, in bytes per second. Default: 240. */
+  readonly minBodyRate?: number;
+  /** From the head of a request to the head of its response; later: 503. Default: `Infinity`. */
+  readonly handlerTimeoutMs?: number;
+  /** After so many requests a connection is closed. Default: `Infinity`. */
+  readonly maxRequestsPerConnection?: number;
+  /** After so long a connection takes no further request. Default: `Infinity`. */
+  readonly maxConnectionAgeMs?: number;
+  /** The most functions that wait in `queueWork`; more: `QUEUE_FULL`. Default: 1,024. */
+  readonly maxQueuedWork?: number;
+  /** What handlers share, as `server.context` (original: `global_user_ctx`). */
+  readonly globalUserContext?: unknown;
+  /** Called with `globalUserContext` when the server has stopped. */
+  readonly globalUserContextFree?: (context: unknown) => void;
   /** How long a write waits for the client to read. Default: 30,000. */
   readonly sendWaitTimeoutMs?: number;
   /** From one request to the first byte of the next. Default: 60,000. */
@@ -164,6 +180,8 @@ export interface HttpsServerOptions extends ReloadOptions {
 }
 
 const duration = (fallback: number) => v.optional(number("a time in ms", 1, 2 ** 31 - 1), fallback);
+const endless = (fallback: number) =>
+  v.optional(number("a time in ms, or Infinity", 1, Infinity), fallback);
 const size = (fallback: number, least = 1) =>
   v.optional(number("a size in bytes", least, Infinity), fallback);
 
@@ -268,6 +286,14 @@ const SCHEMA = v.strictObject({
   handshakeTimeoutMs: duration(10_000),
   headersTimeoutMs: duration(30_000),
   recvWaitTimeoutMs: duration(30_000),
+  requestTimeoutMs: endless(300_000),
+  minBodyRate: v.optional(number("bytes per second", 0, 2 ** 31 - 1), 240),
+  handlerTimeoutMs: endless(Infinity),
+  maxRequestsPerConnection: v.optional(number("a count", 1, Infinity), Infinity),
+  maxConnectionAgeMs: endless(Infinity),
+  maxQueuedWork: v.optional(number("a count", 1, Infinity), 1_024),
+  globalUserContext: v.optional(v.unknown()),
+  globalUserContextFree: hook<(context: unknown) => void>(),
   sendWaitTimeoutMs: duration(30_000),
   idleTimeoutMs: duration(60_000),
   lingerMs: duration(2_000),

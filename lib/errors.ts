@@ -30,6 +30,8 @@ export type StateErrorCode =
   | "HANDLER_EXISTS"
   /** The route table is full (original: `ESP_ERR_HTTPD_HANDLERS_FULL`). */
   | "HANDLERS_FULL"
+  /** More work than `maxQueuedWork` waits (original: `httpd_queue_work` gives `ESP_FAIL`). */
+  | "QUEUE_FULL"
   /** No such route (original: `ESP_ERR_NOT_FOUND`). */
   | "NOT_FOUND";
 
@@ -112,6 +114,12 @@ export type HttpErrorCode =
   | "REQUEST_TIMEOUT"
   /** The request is for a host this connection may not speak for (RFC 9110 section 15.5.20). */
   | "MISDIRECTED_REQUEST"
+  /** No route has the path. */
+  | "ROUTE_NOT_FOUND"
+  /** Routes have the path, but none the method. */
+  | "METHOD_NOT_ALLOWED"
+  /** The handler did not answer within `handlerTimeoutMs`, or the deadline of `detach()`. */
+  | "HANDLER_TIMEOUT"
   /** The handler threw, rejected, or returned something that is no response. */
   | "HANDLER_FAILED"
   /** The handler's response breaks HTTP: bad field, bad status, wrong length. */

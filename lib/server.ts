@@ -11,14 +11,7 @@ import {
   resolveConfig,
   type TlsSessionChange,
 } from "./config.ts";
-import {
-  ConfigError,
-  ConnectionError,
-  HttpError,
-  HttpsdError,
-  StateError,
-  TlsError,
-} from "./errors.ts";
+import { ConfigError, ConnectionError, HttpsdError, StateError, TlsError } from "./errors.ts";
 import {
   DataEvent,
   DisconnectedEvent,
@@ -29,11 +22,10 @@ import {
   ServerEvents,
   SessionEvent,
 } from "./events.ts";
-import type { Exchange } from "./httpd/exchange.ts";
-import { sendResponse, toRequest } from "./httpd/fetch.ts";
-import { HttpdRequest } from "./httpd/request.ts";
+import { Dispatcher, type ErrorHandler, type FetchHandler } from "./httpd/dispatcher.ts";
 import { type Route, Router } from "./httpd/router.ts";
 import { Session, type SessionHost } from "./httpd/session.ts";
+import { WorkQueue } from "./httpd/work_queue.ts";
 import type { Connection, Observer } from "./net/connection.ts";
 import { Deadlines } from "./net/deadlines.ts";
 import { Gate, type Refusal } from "./net/gate.ts";
@@ -42,17 +34,6 @@ import { runtime } from "./capabilities.ts";
 import { CidrSet } from "./net/cidr.ts";
 import { TlsFront } from "./tls/front.ts";
 import type { HostOptions, SelectorOptions } from "./tls/selection.ts";
-
-/** What a fetch handler is told besides the request. */
-export interface RequestInfo {
-  /** The session that the request came on: address, TLS facts, context. */
-  readonly session: Session;
-  /** The server. */
-  readonly server: HttpsServer;
-}
-
-/** Answers a request with a response. */
-export type FetchHandler = (request: Request, info: RequestInfo) => Response | Promise<Response>;
 
 /** Where a server is in its life. */
 export type ServerState = "idle" | "starting" | "running" | "stopping";
@@ -66,8 +47,9 @@ export interface StopOptions {
 /** An HTTPS server (original: `httpd_handle_t`). It can be started again after it was stopped. */
 export class HttpsServer extends ServerEvents implements AsyncDisposable {
   readonly #config: Config;
-  readonly #handler: FetchHandler | undefined;
   readonly #router: Router;
+  readonly #dispatcher: Dispatcher;
+  readonly #work: WorkQueue;
   readonly #deadlines: Deadlines;
   readonly #gate: Gate;
   readonly #sessions = new Set<Session>();
@@ -93,8 +75,17 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     super();
     assertRuntime();
     const config = this.#config = resolveConfig(options);
-    this.#handler = handler;
     this.#router = new Router(config.uriMatch, config.maxUriHandlers);
+    this.#work = new WorkQueue(config.maxQueuedWork);
+    const dispatcher = this.#dispatcher = new Dispatcher({
+      server: this,
+      router: this.#router,
+      handler,
+      maxRespHeaders: config.maxRespHeaders,
+      speaksFor: ({ connection: { context }, tls }, host) =>
+        context === undefined || !!this.#front?.selector.speaksFor(context, tls?.sni, host),
+      failed: (error, session) => this.#tellError(error, { session }),
+    });
     this.#deadlines = new Deadlines([
       config.handshakeTimeoutMs,
       config.headersTimeoutMs,
@@ -102,6 +93,8 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       config.sendWaitTimeoutMs,
       config.idleTimeoutMs,
       config.lingerMs,
+      config.requestTimeoutMs,
+      config.handlerTimeoutMs,
     ]);
     this.#gate = new Gate({
       selector: () => this.#front?.selector,
@@ -120,7 +113,9 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     });
     this.#host = {
       limits: config,
-      handle: (exchange) => this.#handle(exchange),
+      handle: (exchange) => dispatcher.handle(exchange),
+      refuse: (session, response, error) => dispatcher.refuse(session, response, error),
+      answered: (session) => this.touch(session),
       failed: (session, error) => this.#tellError(error, { session }),
       ended: (session, error) => this.#ended(session, error),
     };
@@ -168,6 +163,39 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   unroute(uri: string, method?: string): this {
     this.#router.remove(uri, method);
     return this;
+  }
+
+  /**
+   * Answers errors of a status with `handler` instead of the standard answer; `null` undoes that
+   * (original: `httpd_register_err_handler`).
+   */
+  onError(status: number, handler: ErrorHandler | null): this {
+    this.#dispatcher.onError(status, handler);
+    return this;
+  }
+
+  /**
+   * Runs `work` between requests, in the order given, and resolves with its result (original:
+   * `httpd_queue_work`).
+   *
+   * @throws {StateError} `QUEUE_FULL` (as a rejection) when `maxQueuedWork` wait already
+   */
+  queueWork<T>(work: () => T | Promise<T>): Promise<T> {
+    return this.#work.queue(work);
+  }
+
+  /** What handlers share: the option `globalUserContext` (original: `httpd_get_global_user_ctx`). */
+  get context(): unknown {
+    return this.#config.globalUserContext;
+  }
+
+  /**
+   * Makes a session the most recently used one, as each answer does (original:
+   * `httpd_sess_update_lru_counter`).
+   */
+  touch(session: Session): void {
+    // A set keeps the order in which its members were added: the first is the least recently used.
+    if (this.#sessions.delete(session)) this.#sessions.add(session);
   }
 
   /**
@@ -285,6 +313,8 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     if (!await this.#emptyWithin(drainMs)) {
       for (const session of this.#sessions) session.destroy();
     }
+    const { globalUserContext, globalUserContextFree } = this.#config;
+    this.#contain(() => globalUserContextFree?.(globalUserContext));
     this.#listener = undefined;
     this.#front = undefined;
     this.#stopping = undefined;
@@ -421,67 +451,12 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   #ended(session: Session, error: HttpsdError | undefined): void {
     if (!this.#sessions.delete(session)) return; // a hook has not let it in
     this.#contain(() => this.#config.closeFn?.(session, error), session);
+    this.#contain(() => session.freeContext(), session);
     this.#tellUser("close", { session, remoteAddress: session.remoteAddress, error });
     if (this.hasListened("disconnected")) {
       this.dispatchEvent(new DisconnectedEvent(this, session, error));
     }
     if (this.#sessions.size === 0) this.#emptied?.();
-  }
-
-  /** Runs the handler for a request; whatever it does, the request is answered or cut. */
-  #handle(exchange: Exchange): void {
-    try {
-      const result = this.#dispatch(exchange);
-      if (result instanceof Promise) {
-        result.catch((error) => this.#handlerFailed(exchange, error));
-      }
-    } catch (error) {
-      this.#handlerFailed(exchange, error);
-    }
-  }
-
-  #dispatch(exchange: Exchange): void | Promise<void> {
-    const { method, path, host } = exchange.head;
-    const { connection, tls } = exchange.session;
-    if (
-      connection.context && !this.#front?.selector.speaksFor(connection.context, tls?.sni, host)
-    ) {
-      exchange.sendError(421);
-      return;
-    }
-    const match = this.#router.match(method, path);
-    if (match.route !== undefined) return this.#runRoute(exchange, match.route);
-    if (this.#handler !== undefined) return this.#runFetch(exchange, this.#handler);
-    if (match.allow.length === 0) exchange.sendError(404);
-    else exchange.sendError(405, undefined, [["Allow", match.allow.join(", ")]]);
-  }
-
-  async #runRoute(exchange: Exchange, route: Route): Promise<void> {
-    const request = new HttpdRequest(exchange, {
-      server: this,
-      routeContext: route.context,
-      maxRespHeaders: this.#config.maxRespHeaders,
-    });
-    const response = await route.handler(request);
-    if (response !== undefined) return await sendResponse(exchange, response);
-    if (exchange.response.answered || exchange.session.connection.closed) return;
-    throw new HttpError(500, "HANDLER_FAILED", "The handler ended without a whole response");
-  }
-
-  async #runFetch(exchange: Exchange, handler: FetchHandler): Promise<void> {
-    const info = { session: exchange.session, server: this };
-    await sendResponse(exchange, await handler(toRequest(exchange), info));
-  }
-
-  #handlerFailed(exchange: Exchange, cause: unknown): void {
-    const error = cause instanceof HttpsdError
-      ? cause
-      : new HttpError(500, "HANDLER_FAILED", "The handler threw", { cause });
-    try {
-      exchange.fail(error);
-    } finally {
-      this.#tellError(error, { session: exchange.session });
-    }
   }
 
   #tellError(error: HttpsdError, where?: FailurePlace): void {

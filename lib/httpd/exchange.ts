@@ -5,6 +5,7 @@
  * @module
  */
 import { HttpError, type HttpsdError } from "../errors.ts";
+import { after } from "../net/deadlines.ts";
 import { RequestBody } from "./body.ts";
 import type { Fields } from "./encoder.ts";
 import type { RequestHead } from "./head.ts";
@@ -27,6 +28,8 @@ export class Exchange {
   #gone: HttpsdError | undefined;
   #onClosed: ((reason: HttpsdError) => void) | undefined;
   #continued = false;
+  #answerBy = Infinity;
+  #detached = false;
 
   /** Begins an exchange; `progress` hears of its response. */
   constructor(session: Session, head: RequestHead, progress: ResponseProgress) {
@@ -48,6 +51,41 @@ export class Exchange {
   /** Whether the client has gone away, or has ended its side. */
   get aborted(): boolean {
     return this.#aborted !== undefined;
+  }
+
+  /** When the response must have begun, on the `performance.now()` clock. */
+  get answerBy(): number {
+    return this.response.started ? Infinity : this.#answerBy;
+  }
+
+  /** Whether the response should have begun. */
+  get overdue(): boolean {
+    return performance.now() >= this.answerBy;
+  }
+
+  /** Whether the response may come after the handler has ended. */
+  get detached(): boolean {
+    return this.#detached;
+  }
+
+  /** Gives the handler so long to begin the response, from now. */
+  answerWithin(ms: number): void {
+    if (ms !== Infinity) this.#answerBy = after(ms);
+  }
+
+  /** Lets the response come after the handler has ended, within `ms`. */
+  detach(ms: number): void {
+    this.#detached = true;
+    this.#answerBy = after(ms);
+    this.session.deadlineMoved();
+  }
+
+  /** The handler takes too long: its signal is aborted, and the client told. */
+  giveUp(): HttpError {
+    const error = new HttpError(503, "HANDLER_TIMEOUT", "The handler took too long to answer");
+    this.#abort?.abort(error);
+    this.fail(error);
+    return error;
   }
 
   /** Whether the request comes with a body. */

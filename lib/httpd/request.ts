@@ -157,6 +157,24 @@ export class HttpdRequest {
     return this.#exchange.body.read(max);
   }
 
+  /**
+   * Lets the handler end before the response does; whoever holds the request answers it later, as
+   * from `queueWork` or a timer (original: `httpd_req_async_handler_begin`). The next request of
+   * the connection waits until then. Nothing sent within `deadlineMs` becomes a 503.
+   */
+  detach(deadlineMs = 60_000): void {
+    this.#exchange.detach(deadlineMs);
+  }
+
+  /**
+   * Ends a detached request: what is missing of its response becomes a 500, or a cut connection
+   * when the response has begun (original: `httpd_req_async_handler_complete`).
+   */
+  complete(): void {
+    if (this.#exchange.response.answered) return;
+    this.#exchange.fail(new HttpError(500, "HANDLER_FAILED", "The request was not answered"));
+  }
+
   /** Sets the status, 200 unless set (original: `httpd_resp_set_status`). */
   status(status: number, reason?: string): this {
     this.#assertUnsent();

@@ -5,28 +5,25 @@
  *
  * @module
  */
-import { Buffer } from "node:buffer";
 import { ConnectionError, HttpError, type HttpsdError } from "../errors.ts";
 import type { Connection, Consumer } from "../net/connection.ts";
 import { after } from "../net/deadlines.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
-import { encodeHead, httpDate } from "./encoder.ts";
 import { Exchange } from "./exchange.ts";
 import { type ParserLimits, RequestParser, Step } from "./parser.ts";
-import { ERROR_BODIES } from "./status.ts";
+import { type AnsweredRequest, ResponseWriter } from "./response.ts";
+import { type Wait, type WaitLimits, Waits } from "./waits.ts";
 
 /** How long each thing may take, and how much. */
-export interface SessionLimits extends ParserLimits {
+export interface SessionLimits extends ParserLimits, WaitLimits {
   /** How long the hooks may take that let a session in, in ms. */
   readonly handshakeTimeoutMs: number;
-  /** From the first byte of a head to its end, in ms. */
-  readonly headersTimeoutMs: number;
-  /** From one byte of a body to the next, in ms. */
-  readonly recvWaitTimeoutMs: number;
-  /** From one request to the first byte of the next, in ms. */
-  readonly idleTimeoutMs: number;
+  /** From the head of a request to the head of its response, in ms. */
+  readonly handlerTimeoutMs: number;
   /** How much of a body that nobody reads is thrown away to keep the connection, in bytes. */
   readonly maxDrainBytes: number;
+  /** After so many requests the connection is closed. */
+  readonly maxRequestsPerConnection: number;
 }
 
 /** Whom a session works for. */
@@ -35,14 +32,15 @@ export interface SessionHost {
   readonly limits: SessionLimits;
   /** A request came: answer it. Must not throw. */
   handle(exchange: Exchange): void;
+  /** A request could not be read: answer it, as the last one of the session. Must not throw. */
+  refuse(session: Session, response: ResponseWriter, error: HttpError): void;
   /** A request was refused or its response failed; the session has dealt with it. */
   failed(session: Session, error: HttpsdError): void;
+  /** A request was answered, and the session waits for the next. */
+  answered(session: Session): void;
   /** The session is over, once. */
   ended(session: Session, error: HttpsdError | undefined): void;
 }
-
-/** What a session can wait for: a client's bytes, a client who reads, the answer for a half-closed. */
-type Wait = "request" | "head" | "body" | "drain" | "reader" | "answer";
 
 /** What takes over a connection after an upgrade. */
 export interface Protocol extends Consumer {
@@ -62,9 +60,6 @@ export class Session {
   readonly connectedAt: Date = new Date();
   /** The connection underneath. */
   readonly connection: Connection;
-  /** Anything that handlers want to keep for the session (original: `sess_ctx`). */
-  context: unknown;
-
   readonly #host: SessionHost;
   readonly #parser: RequestParser;
   readonly #consumer: Consumer = {
@@ -82,15 +77,18 @@ export class Session {
   #last = false;
   /** A request was refused: where its successor would begin is not known, so nothing is parsed. */
   #refused = false;
-  #waitsFor: Wait | undefined;
-  /** The request count when the deadline was set: the head of the next request is another wait. */
-  #waitsSince = 0;
+  readonly #waits: Waits;
+  /** The answer to a request that could not be read. */
+  #refusal: ResponseWriter | undefined;
+  #context: unknown;
+  #freeContext: ((context: unknown) => void) | undefined;
 
   /** Takes a connection; nothing is read before {@linkcode Session.begin}. */
   constructor(connection: Connection, host: SessionHost) {
     this.connection = connection;
     this.#host = host;
     this.#parser = new RequestParser(host.limits);
+    this.#waits = new Waits(host.limits);
     connection.attach(this.#consumer);
     connection.deadline = after(host.limits.handshakeTimeoutMs);
   }
@@ -124,6 +122,34 @@ export class Session {
   /** Whether a request is under way. */
   get busy(): boolean {
     return this.#exchange !== undefined;
+  }
+
+  /** Anything that handlers want to keep for the session (original: `sess_ctx`). */
+  get context(): unknown {
+    return this.#context;
+  }
+
+  /** Keeps another context, without a function to free it. */
+  set context(context: unknown) {
+    this.setContext(context);
+  }
+
+  /**
+   * Keeps `context` for the session's handlers. `free` is called with it when another takes its
+   * place and when the session ends (original: `httpd_sess_set_ctx`).
+   */
+  setContext<T>(context: T, free?: (context: T) => void): void {
+    if (context !== this.#context) this.freeContext();
+    this.#context = context;
+    this.#freeContext = free as ((context: unknown) => void) | undefined;
+  }
+
+  /** Frees the context now, as the end of the session does. */
+  freeContext(): void {
+    const free = this.#freeContext;
+    const context = this.#context;
+    this.#context = this.#freeContext = undefined;
+    free?.(context);
   }
 
   /** What is spoken on the connection (original: `httpd_ws_client_info_t`). */
@@ -195,7 +221,7 @@ export class Session {
       case Step.Need:
         return this.#feed(exchange);
       case Step.Head:
-        this.#begin();
+        this.#exchangeBegins();
         return true;
       case Step.Data:
         this.#pushBody(exchange!);
@@ -223,17 +249,21 @@ export class Session {
     return false;
   }
 
-  #begin(): void {
+  #exchangeBegins(): void {
     this.#requests++;
-    const head = this.#parser.head;
-    const exchange = new Exchange(this, head, {
+    this.#waits.requestCame();
+    const { limits } = this.#host;
+    const exchange = new Exchange(this, this.#parser.head, {
       // A client that waits for 100 may send the body or the next request: nobody can tell which.
       starting: () => exchange.awaitsContinue && exchange.response.closeAfterwards(),
       done: () => this.#advance(),
       blocked: () => this.#setDeadline(),
     });
     this.#exchange = exchange;
-    if (this.#last) exchange.response.closeAfterwards();
+    exchange.answerWithin(limits.handlerTimeoutMs);
+    const last = this.#last || this.#requests >= limits.maxRequestsPerConnection ||
+      this.#waits.tooOld;
+    if (last) exchange.response.closeAfterwards();
     this.#host.handle(exchange);
   }
 
@@ -248,12 +278,14 @@ export class Session {
       return;
     }
     this.#exchange = undefined;
+    this.#host.answered(this);
     if (this.#last) this.connection.finish();
     else this.#pump();
   }
 
   #pushBody(exchange: Exchange): void {
     const { body, response } = exchange;
+    this.#waits.bodyCame(this.#parser.data.length);
     body.push(this.#parser.data);
     if (!response.ended || body.discardedBytes <= this.#host.limits.maxDrainBytes) return;
     this.#last = true;
@@ -265,8 +297,12 @@ export class Session {
     this.#last = this.#refused = true;
     this.#host.failed(this, error);
     if (exchange === undefined) {
-      this.connection.write(refusal(error));
-      this.connection.finish();
+      this.#refusal = new ResponseWriter(this.connection, UNREAD_REQUEST, {
+        starting: () => {},
+        done: () => this.connection.finish(),
+        blocked: () => this.#setDeadline(),
+      });
+      this.#host.refuse(this, this.#refusal, error);
       return;
     }
     exchange.response.closeAfterwards();
@@ -284,8 +320,9 @@ export class Session {
   }
 
   #drained(): void {
-    this.#waitsFor = undefined; // a client that has read something gets its time anew
+    this.#waits.restart(); // a client that has read something gets its time anew
     this.#exchange?.response.wake();
+    this.#refusal?.wake();
     this.#setDeadline();
   }
 
@@ -294,7 +331,12 @@ export class Session {
       this.destroy(new ConnectionError("CONNECTION_TIMEOUT", "The hooks took too long"));
       return;
     }
-    switch (this.#waitsFor) {
+    if (this.#exchange?.overdue) {
+      this.#host.failed(this, this.#exchange.giveUp());
+      this.#setDeadline();
+      return;
+    }
+    switch (this.#waits.current) {
       case "request":
       case "drain":
         this.connection.finish();
@@ -325,53 +367,34 @@ export class Session {
   #setDeadline(): void {
     if (this.connection.closed || this.connection.finishing) return;
     if (this.#protocol !== undefined) return;
-    const waitsFor = this.#wait();
-    const same = waitsFor === this.#waitsFor && this.#requests === this.#waitsSince;
-    if (same && waitsFor !== "body") return;
-    this.#waitsFor = waitsFor;
-    this.#waitsSince = this.#requests;
-    this.connection.deadline = waitsFor === undefined ? Infinity : after(this.#timeoutOf(waitsFor));
+    const deadline = this.#waits.begin(this.#wait(), this.#requests);
+    if (deadline === undefined) return;
+    this.connection.deadline = Math.min(deadline, this.#exchange?.answerBy ?? Infinity);
+  }
+
+  /** The exchange's call: its deadline has changed. */
+  deadlineMoved(): void {
+    this.#waits.restart();
+    this.#setDeadline();
   }
 
   #wait(): Wait | undefined {
     const exchange = this.#exchange;
-    if (exchange === undefined) return this.#parser.incomplete ? "head" : "request";
+    if (exchange === undefined) {
+      if (this.#refused) return "answer";
+      return this.#parser.incomplete ? "head" : "request";
+    }
     if (exchange.response.blocked) return "reader";
     if (exchange.response.ended) return "drain";
     // A client that has ended its side looks like one that is gone, so it is not waited on for ever.
     if (exchange.aborted) return "answer";
     return exchange.body.starved ? "body" : undefined;
   }
-
-  #timeoutOf(wait: Wait): number {
-    const { limits } = this.#host;
-    switch (wait) {
-      case "request":
-        return limits.idleTimeoutMs;
-      case "head":
-        return limits.headersTimeoutMs;
-      case "body":
-      case "drain":
-        return limits.recvWaitTimeoutMs;
-      case "reader":
-      case "answer":
-        return this.connection.sendTimeoutMs;
-    }
-  }
 }
+
+/** How the answer to a request is framed that could not be read. */
+const UNREAD_REQUEST: AnsweredRequest = { method: "GET", minorVersion: 1, keepAlive: false };
 
 function timeout(message: string): HttpError {
   return new HttpError(408, "REQUEST_TIMEOUT", message);
-}
-
-/** The whole answer to a request that could not be read. */
-function refusal({ status }: HttpError): Uint8Array {
-  const body = ERROR_BODIES[status] ?? "";
-  const head = encodeHead(status, undefined, [
-    ["Content-Type", "text/plain; charset=utf-8"],
-    ["Date", httpDate()],
-    ["Content-Length", String(body.length)],
-    ["Connection", "close"],
-  ]);
-  return Buffer.concat([head, Buffer.from(body)]);
 }

@@ -1,0 +1,192 @@
+/**
+ * Answers requests: finds the handler, runs it, and sees to it that whatever the handler does, the
+ * request is answered once or its connection is cut.
+ *
+ * @module
+ */
+import { HttpError, HttpsdError } from "../errors.ts";
+import type { HttpsServer } from "../server.ts";
+import type { Exchange } from "./exchange.ts";
+import { sendResponse, toRequest } from "./fetch.ts";
+import { HttpdRequest } from "./request.ts";
+import { type ResponseWriter, utf8 } from "./response.ts";
+import type { Route, Router } from "./router.ts";
+import type { Session } from "./session.ts";
+import { ERROR_BODIES } from "./status.ts";
+
+/** What a fetch handler is told besides the request. */
+export interface RequestInfo {
+  /** The session that the request came on: address, TLS facts, context. */
+  readonly session: Session;
+  /** The server. */
+  readonly server: HttpsServer;
+}
+
+/** Answers a request with a response. */
+export type FetchHandler = (request: Request, info: RequestInfo) => Response | Promise<Response>;
+
+/**
+ * Answers instead of a standard error answer (original: `httpd_err_handler_func_t`): returns a
+ * `Response`, or answers with the request's own methods. There is no request when its head could
+ * not be read; the connection is closed after that answer, and after one for status 500.
+ */
+export type ErrorHandler = (
+  error: HttpError,
+  request: HttpdRequest | undefined,
+  session: Session,
+) => Response | void | Promise<Response | void>;
+
+/** What a dispatcher works with. */
+export interface DispatcherParts {
+  /** The server that handlers are told of. */
+  readonly server: HttpsServer;
+  /** The routes. */
+  readonly router: Router;
+  /** What answers where no route does. */
+  readonly handler: FetchHandler | undefined;
+  /** The most fields that a route's handler may add to a response. */
+  readonly maxRespHeaders: number;
+  /** Whether a connection may carry requests for this host. */
+  readonly speaksFor: (session: Session, host: string | undefined) => boolean;
+  /** A handler or its response failed; the request has been dealt with. */
+  readonly failed: (error: HttpsdError, session: Session) => void;
+}
+
+/** Routes requests to handlers and errors to error handlers. */
+export class Dispatcher {
+  readonly #parts: DispatcherParts;
+  readonly #errorHandlers = new Map<number, ErrorHandler>();
+
+  /** Makes a dispatcher without error handlers. */
+  constructor(parts: DispatcherParts) {
+    this.#parts = parts;
+  }
+
+  /** Answers errors of `status` with `handler`; `null`: with the standard answer again. */
+  onError(status: number, handler: ErrorHandler | null): void {
+    if (handler === null) this.#errorHandlers.delete(status);
+    else this.#errorHandlers.set(status, handler);
+  }
+
+  /** Answers a request. Never throws. */
+  handle(exchange: Exchange): void {
+    try {
+      const result = this.#dispatch(exchange);
+      if (result instanceof Promise) result.catch((error) => this.#failed(exchange, error));
+    } catch (error) {
+      this.#failed(exchange, error);
+    }
+  }
+
+  #dispatch(exchange: Exchange): void | Promise<void> {
+    const { router, handler, speaksFor } = this.#parts;
+    const { method, path, host } = exchange.head;
+    if (!speaksFor(exchange.session, host)) {
+      return this.#answer(
+        exchange,
+        new HttpError(421, "MISDIRECTED_REQUEST", `This connection may not speak for ${host}`),
+      );
+    }
+    const match = router.match(method, path);
+    if (match.route !== undefined) return this.#runRoute(exchange, match.route);
+    if (handler !== undefined) return this.#runFetch(exchange, handler);
+    if (match.allow.length === 0) {
+      return this.#answer(exchange, new HttpError(404, "ROUTE_NOT_FOUND", `No route for ${path}`));
+    }
+    return this.#answer(
+      exchange,
+      new HttpError(405, "METHOD_NOT_ALLOWED", `No route for ${method} ${path}`),
+      [["Allow", match.allow.join(", ")]],
+    );
+  }
+
+  async #runRoute(exchange: Exchange, route: Route): Promise<void> {
+    const request = this.#request(exchange, route.context);
+    const response = await route.handler(request);
+    if (response !== undefined) return await sendResponse(exchange, response);
+    if (exchange.response.answered || exchange.session.connection.closed) return;
+    if (exchange.detached) return;
+    throw new HttpError(500, "HANDLER_FAILED", "The handler ended without a whole response");
+  }
+
+  async #runFetch(exchange: Exchange, handler: FetchHandler): Promise<void> {
+    const info = { session: exchange.session, server: this.#parts.server };
+    await sendResponse(exchange, await handler(toRequest(exchange), info));
+  }
+
+  #request(exchange: Exchange, routeContext?: unknown): HttpdRequest {
+    const { server, maxRespHeaders } = this.#parts;
+    return new HttpdRequest(exchange, { server, routeContext, maxRespHeaders });
+  }
+
+  /** A handler failed, or asked for something that fails: answer the error, and tell of it. */
+  #failed(exchange: Exchange, cause: unknown): void {
+    const { session, response } = exchange;
+    const error = cause instanceof HttpsdError
+      ? cause
+      : new HttpError(500, "HANDLER_FAILED", "The handler threw", { cause });
+    this.#parts.failed(error, session);
+    if (response.started) return exchange.fail(error);
+    const answered = error instanceof HttpError && error.status >= 400
+      ? error
+      : new HttpError(500, "HANDLER_FAILED", error.message, { cause });
+    void this.#answer(exchange, answered);
+  }
+
+  /** Answers an error with its handler, or in the standard way. Never throws or rejects. */
+  async #answer(
+    exchange: Exchange,
+    error: HttpError,
+    fields: [name: string, value: string][] = [],
+  ): Promise<void> {
+    const handler = this.#errorHandlers.get(error.status);
+    if (handler === undefined) return exchange.sendError(error.status, undefined, fields);
+    const { session, response } = exchange;
+    if (error.status === 500) response.closeAfterwards();
+    try {
+      const answer = await handler(error, this.#request(exchange), session);
+      if (answer !== undefined) await sendResponse(exchange, answer);
+      if (response.answered || session.connection.closed) return;
+      throw new HttpError(500, "HANDLER_FAILED", "The error handler sent no whole response");
+    } catch (cause) {
+      this.#parts.failed(handlerFailed(cause), session);
+      if (response.started) exchange.fail(cause);
+      else exchange.sendError(error.status, undefined, fields);
+    }
+  }
+
+  /** Answers a request whose head could not be read. Never throws. */
+  refuse(session: Session, response: ResponseWriter, error: HttpError): void {
+    const handler = this.#errorHandlers.get(error.status);
+    if (handler === undefined) return sendStandard(response, error.status);
+    this.#refuseWith(handler, session, response, error).catch((cause) => {
+      this.#parts.failed(handlerFailed(cause), session);
+      if (!response.started) sendStandard(response, error.status);
+      else response.abort(handlerFailed(cause));
+    });
+  }
+
+  async #refuseWith(
+    handler: ErrorHandler,
+    session: Session,
+    response: ResponseWriter,
+    error: HttpError,
+  ): Promise<void> {
+    const answer = await handler(error, undefined, session);
+    if (answer === undefined) return sendStandard(response, error.status);
+    const body = new Uint8Array(await answer.arrayBuffer());
+    response.send({ status: answer.status, fields: answer.headers }, body);
+  }
+}
+
+function handlerFailed(cause: unknown): HttpError {
+  return cause instanceof HttpError
+    ? cause
+    : new HttpError(500, "HANDLER_FAILED", "The error handler threw", { cause });
+}
+
+/** The original's answer to an error. */
+function sendStandard(response: ResponseWriter, status: number): void {
+  const body = utf8(ERROR_BODIES[status] ?? "");
+  response.send({ status, fields: [["Content-Type", "text/plain; charset=utf-8"]] }, body);
+}

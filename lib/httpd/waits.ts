@@ -1,0 +1,117 @@
+/**
+ * How long a session waits for what: one deadline at a time, the earliest of those that apply.
+ *
+ * @module
+ */
+
+/** What a session can wait for: a client's bytes, or a client who reads. */
+export type Wait = "request" | "head" | "body" | "drain" | "reader" | "answer";
+
+/** How long each thing may take, in ms unless said otherwise. */
+export interface WaitLimits {
+  /** From one request to the first byte of the next. */
+  readonly idleTimeoutMs: number;
+  /** From the first byte of a head to its end. */
+  readonly headersTimeoutMs: number;
+  /** From the first byte of a request to the last of its body. */
+  readonly requestTimeoutMs: number;
+  /** From one byte of a body to the next, while the body is waited for. */
+  readonly recvWaitTimeoutMs: number;
+  /** How fast a body must come while it is waited for, in bytes per second; 0 for any speed. */
+  readonly minBodyRate: number;
+  /** How long a write waits for the client to read. */
+  readonly sendWaitTimeoutMs: number;
+  /** After so long no further request is waited for. */
+  readonly maxConnectionAgeMs: number;
+}
+
+/** A body may be slower than `minBodyRate` for so long. */
+const RATE_GRACE_MS = 5_000;
+
+/** Turns what a session waits for into its deadline. Times are on the `performance.now()` clock. */
+export class Waits {
+  readonly #limits: WaitLimits;
+  readonly #connectedAt = performance.now();
+  #wait: Wait | undefined;
+  /** The count of requests when the wait began: the head of the next request is another wait. */
+  #request = 0;
+  #beganAt = this.#connectedAt;
+  #requestAt = 0;
+  #bodyBytes = 0;
+  #bodyWaitedMs = 0;
+
+  /** Starts with a connection that is established now. */
+  constructor(limits: WaitLimits) {
+    this.#limits = limits;
+  }
+
+  /** What is waited for. */
+  get current(): Wait | undefined {
+    return this.#wait;
+  }
+
+  /** Whether the connection is older than it may get. */
+  get tooOld(): boolean {
+    return performance.now() - this.#connectedAt > this.#limits.maxConnectionAgeMs;
+  }
+
+  /** The head of a request is there. */
+  requestCame(): void {
+    if (this.#wait !== "head") this.#requestAt = performance.now();
+    this.#bodyBytes = this.#bodyWaitedMs = 0;
+  }
+
+  /** Some of a body is there. */
+  bodyCame(bytes: number): void {
+    this.#bodyBytes += bytes;
+  }
+
+  /** The wait under way begins anew: the client has done something. */
+  restart(): void {
+    this.#wait = undefined;
+  }
+
+  /**
+   * Waits for something in the course of request number `request`. Returns the new deadline;
+   * `undefined` when the wait under way goes on. Each new byte of a body is a new wait.
+   */
+  begin(wait: Wait | undefined, request: number): number | undefined {
+    const same = wait === this.#wait && request === this.#request;
+    if (same && wait !== "body") return undefined;
+    const now = performance.now();
+    if (this.#wait === "body") this.#bodyWaitedMs += now - this.#beganAt;
+    this.#wait = wait;
+    this.#request = request;
+    this.#beganAt = now;
+    if (wait === "head") this.#requestAt = now;
+    return wait === undefined ? Infinity : this.#deadline(wait, now);
+  }
+
+  #deadline(wait: Wait, now: number): number {
+    const limits = this.#limits;
+    switch (wait) {
+      case "request":
+        return Math.min(now + limits.idleTimeoutMs, this.#connectedAt + limits.maxConnectionAgeMs);
+      case "head":
+        return now + Math.min(limits.headersTimeoutMs, limits.requestTimeoutMs);
+      case "body":
+        return Math.min(
+          now + limits.recvWaitTimeoutMs,
+          this.#requestAt + limits.requestTimeoutMs,
+          now + this.#patienceMs(),
+        );
+      case "drain":
+        return now + limits.recvWaitTimeoutMs;
+      case "reader":
+      case "answer":
+        return now + limits.sendWaitTimeoutMs;
+    }
+  }
+
+  /** How long the body may still be waited for at its speed so far. */
+  #patienceMs(): number {
+    const { minBodyRate } = this.#limits;
+    if (minBodyRate === 0) return Infinity;
+    return RATE_GRACE_MS + this.#bodyBytes * 1000 / minBodyRate - this.#bodyWaitedMs;
+  }
+}
