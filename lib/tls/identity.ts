@@ -14,8 +14,8 @@ import { readPkcs12 } from "./pkcs12.ts";
 import { findKey, type KeySource, type LoadedKey, loadKey, parseKey } from "./private_key.ts";
 import {
   derOf,
-  describe,
   invalid,
+  labelsOf,
   type Material,
   pemBlocks,
   readSource,
@@ -192,10 +192,9 @@ function readCertificates(material: Material): Certificate[] {
   if (blocks === undefined) return [readCertificate(material.bytes, material.name)];
   const certificates = blocks.filter(({ label }) => label === "CERTIFICATE");
   if (certificates.length === 0) {
+    const found = labelsOf(blocks);
     throw invalid(
-      `${material.name} has no certificate, it has ${
-        describe(blocks)
-      }: give the certificate's file`,
+      `${material.name} has no certificate, it has ${found}: give the certificate's file`,
     );
   }
   return certificates.map((block) => readCertificate(derOf(block), material.name));

@@ -9,9 +9,9 @@ import { createPrivateKey, KeyObject } from "node:crypto";
 import { runtime } from "../capabilities.ts";
 import { ConfigError } from "../errors.ts";
 import {
-  describe,
   givenMaterial,
   invalid,
+  labelsOf,
   type Material,
   type PemBlock,
   pemBlocks,
@@ -73,7 +73,7 @@ export function parseKey(material: Material, passphrase: string | undefined): Ke
   const block = findKey(blocks);
   if (block !== undefined) return parsePem(block, material.name, passphrase);
   throw invalid(
-    `${material.name} has no private key, it has ${describe(blocks)}: give the key's file`,
+    `${material.name} has no private key, it has ${labelsOf(blocks)}: give the key's file`,
   );
 }
 

@@ -109,9 +109,8 @@ export function derOf({ text }: PemBlock): Uint8Array {
   return Uint8Array.from(Buffer.from(body, "base64"));
 }
 
-/** What a source holds, for the end of a message that misses something else in it. */
-export function describe(blocks: readonly PemBlock[] | undefined): string {
-  if (blocks === undefined) return "no PEM and no DER of one";
+/** What the blocks are, for a message that misses something among them. */
+export function labelsOf(blocks: readonly PemBlock[]): string {
   return [...new Set(blocks.map((block) => block.label))].join(", ");
 }
 

@@ -1,0 +1,745 @@
+/**
+ * Identities: every form a certificate and key come in, made by openssl; everything that is refused
+ * at load and what the message says; and that the runtime's TLS really serves what is not refused.
+ */
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { execFileSync, spawn } from "node:child_process";
+import { createPrivateKey, createPublicKey, X509Certificate } from "node:crypto";
+import { once } from "node:events";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer as createNetServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { createServer } from "node:tls";
+import { pathToFileURL } from "node:url";
+import { afterAll, beforeAll, describe, test } from "bun:test";
+import { ConfigError, type ConfigErrorCode } from "../lib/errors.ts";
+import { type ClientHello, ClientHelloReader } from "../lib/tls/client_hello.ts";
+import {
+  type CertificateAuthority,
+  createCertificateAuthority,
+  type IssuedCertificate,
+} from "../lib/tls/dev_certificates.ts";
+import {
+  type Identity,
+  type IdentityOptions,
+  type KeySource,
+  type KeyType,
+  loadIdentity,
+} from "../lib/tls/identity.ts";
+import cases from "./cases/client_hello.json" with { type: "json" };
+import { assertRuntime, runtime } from "./runtime.ts";
+
+assertRuntime();
+
+const PASSPHRASE = "sécret";
+
+/** Self-signed certificates by kind of key: `<kind>.pem` with `<kind>.key`. */
+const KEY_OPTIONS: Record<string, string[]> = {
+  "rsa": ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+  "rsa-1024": ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"],
+  "rsa-3072": ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"],
+  "rsa-pss": ["-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"],
+  "ec-p224": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-224"],
+  "ec-p256": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+  "ec-p384": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
+  "ec-p521": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
+  "secp256k1": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"],
+  "brainpool": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:brainpoolP256r1"],
+  "ed25519": ["-algorithm", "ED25519"],
+  "ed448": ["-algorithm", "ED448"],
+};
+const SERVED: KeyType[] = ["rsa", "ec-p256", "ec-p384", "ec-p521", "ed25519"];
+
+let directory: string;
+let root: CertificateAuthority;
+let intermediate: CertificateAuthority;
+let leaf: IssuedCertificate;
+let leafFile: string;
+let leafKeyFile: string;
+
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), "httpsd-identity-"));
+  for (const [kind, options] of Object.entries(KEY_OPTIONS)) {
+    openssl("genpkey", ...options, "-out", path(`${kind}.key`));
+    selfSigned(kind, kind);
+  }
+  root = await createCertificateAuthority({ name: "root" });
+  intermediate = await root.issueAuthority({ name: "intermediate" });
+  leaf = await intermediate.issue({ names: ["localhost", "*.Example.com", "127.0.0.1", "::1"] });
+  leafFile = write("leaf.pem", leaf.cert);
+  leafKeyFile = write("leaf.key", leaf.key);
+  write("leaf-alone.pem", leaf.cert.slice(0, leaf.cert.indexOf("-----END") + 26));
+  write("cas.pem", root.cert + intermediate.cert);
+});
+
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+describe("loadIdentity() tells", () => {
+  test("what it has loaded", async () => {
+    const identity = await loadIdentity({ cert: leaf.cert, key: leaf.key });
+    const parsed = new X509Certificate(leaf.certDer);
+    assert.deepEqual(identity.names, ["localhost", "*.example.com"]);
+    assert.deepEqual(identity.addresses, ["127.0.0.1", "::1"]);
+    assert.equal(identity.keyType, "ec-p256");
+    assert.equal(identity.fingerprint256, parsed.fingerprint256);
+    assert.equal(identity.leaf.fingerprint256, parsed.fingerprint256);
+    assert.deepEqual(identity.chain.map(commonName), ["localhost", "intermediate"]);
+    assert.deepEqual(identity.validFrom, parsed.validFromDate);
+    assert.deepEqual(identity.validTo, parsed.validToDate);
+    assert.match(identity.keyPem, /^-----BEGIN PRIVATE KEY-----/);
+    assert.equal(identity.certPem.match(/BEGIN CERTIFICATE/g)?.length, 2);
+    assert.deepEqual(identity.files, []);
+  });
+
+  test("the files it has read, once each", async () => {
+    const both = write("both.pem", leaf.key + leaf.cert);
+    const apart = await loadIdentity({ cert: leafFile, key: pathToFileURL(leafKeyFile) });
+    const together = await loadIdentity({ cert: both });
+    const twice = await loadIdentity({ cert: both, key: both });
+    assert.deepEqual(apart.files, [leafFile, leafKeyFile]);
+    assert.deepEqual(together.files, [both]);
+    assert.deepEqual(twice.files, [both]);
+    assert.equal(twice.filesDigest, together.filesDigest);
+    assert.notEqual(apart.filesDigest, together.filesDigest);
+    assert.ok([apart, together, twice].every(({ keyPem }) => keyPem === apart.keyPem));
+  });
+
+  test("names by the SAN, and by the common name only without one", async () => {
+    selfSigned("san", "ec-p256", { san: "DNS:a.example,DNS:*.com,DNS:bad name,IP:10.0.0.1" });
+    selfSigned("only-ip", "ec-p256", { san: "IP:2001:db8::1" });
+    selfSigned("no-san", "ec-p256", { san: undefined });
+    const key = path("ec-p256.key");
+    const [san, onlyIp, noSan] = await Promise.all(
+      ["san", "only-ip", "no-san"].map((name) => loadIdentity({ cert: path(`${name}.pem`), key })),
+    );
+    assert.deepEqual(san!.names, ["a.example"]);
+    assert.deepEqual(san!.addresses, ["10.0.0.1"]);
+    assert.deepEqual(onlyIp!.names, []);
+    assert.deepEqual(onlyIp!.addresses, ["2001:db8::1"]);
+    assert.deepEqual(noSan!.names, ["localhost"]);
+  });
+});
+
+describe("loadIdentity() reads certificates", () => {
+  const forms: Record<string, () => NonNullable<IdentityOptions["cert"]>> = {
+    "as PEM text": () => leaf.cert,
+    "as PEM bytes": () => Buffer.from(leaf.cert),
+    "from a path": () => leafFile,
+    "from a file: URL": () => pathToFileURL(leafFile),
+    "with a trailing NUL": () => `${leaf.cert}\0`,
+    "with CRLF and a byte order mark": () => `\ufeff${leaf.cert.replaceAll("\n", "\r\n")}`,
+    "with text around the blocks": () => `Bag Attributes\n  a: 1\n${leaf.cert}\ntrailing`,
+    "with spaces before the lines": () => leaf.cert.replaceAll(/^/gm, "    "),
+    "in parts, PEM and DER": () => [leaf.certDer, intermediate.cert],
+    "in parts, with the root": () => [leafFile, root.cert],
+  };
+  for (const [name, cert] of Object.entries(forms)) {
+    test(name, async () => {
+      const identity = await loadIdentity({ cert: cert(), key: leaf.key });
+      assert.deepEqual(identity.chain.slice(0, 2).map(commonName), ["localhost", "intermediate"]);
+    });
+  }
+
+  test("as DER of the leaf alone", async () => {
+    const identity = await loadIdentity({ cert: leaf.certDer, key: leaf.key });
+    assert.equal(identity.chain.length, 1);
+  });
+});
+
+describe("loadIdentity() reads keys", () => {
+  const P8 = ["pkcs8", "-topk8"];
+  const RSA = ["rsa", "-traditional"];
+  const aes = ["-aes256", "-passout", `pass:${PASSPHRASE}`];
+  const pbes2 = ["-v2", "aes-256-cbc", "-passout", `pass:${PASSPHRASE}`];
+  const der = ["-outform", "DER"];
+  const forms: [name: string, kind: KeyType, command: string[], encrypted?: "encrypted"][] = [
+    ["PKCS#8", "rsa", [...P8, "-nocrypt"]],
+    ["PKCS#8", "ec-p256", [...P8, "-nocrypt"]],
+    ["PKCS#8", "ed25519", [...P8, "-nocrypt"]],
+    ["PKCS#8 DER", "rsa", [...P8, "-nocrypt", ...der]],
+    ["PKCS#8 DER", "ec-p384", [...P8, "-nocrypt", ...der]],
+    ["PKCS#8 DER", "ed25519", [...P8, "-nocrypt", ...der]],
+    ["PKCS#8 with AES", "rsa", [...P8, ...pbes2], "encrypted"],
+    ["PKCS#8 with AES", "ec-p256", [...P8, ...pbes2], "encrypted"],
+    ["PKCS#8 with AES", "ed25519", [...P8, ...pbes2], "encrypted"],
+    ["PKCS#8 with AES in DER", "ec-p256", [...P8, ...pbes2, ...der], "encrypted"],
+    ["PKCS#1", "rsa", RSA],
+    ["PKCS#1 DER", "rsa", [...RSA, ...der]],
+    ["PKCS#1 with AES, traditional", "rsa", [...RSA, ...aes], "encrypted"],
+    ["SEC1", "ec-p256", ["ec"]],
+    ["SEC1", "ec-p521", ["ec"]],
+    ["SEC1 DER", "ec-p256", ["ec", ...der]],
+    ["SEC1 DER", "ec-p384", ["ec", ...der]],
+    ["SEC1 with AES, traditional", "ec-p256", ["ec", ...aes], "encrypted"],
+  ];
+  for (const [name, kind, command, encrypted] of forms) {
+    test(`${name}, ${kind}`, async () => {
+      const file = path("form.key");
+      openssl(...command, "-in", path(`${kind}.key`), "-out", file);
+      const cert = path(`${kind}.pem`);
+      for (const key of [file, readFileSync(file)]) { // an unneeded passphrase does no harm
+        const identity = await loadIdentity({ cert, key, passphrase: PASSPHRASE });
+        assert.equal(identity.keyType, kind);
+        assert.deepEqual(publicDer(identity.keyPem), publicDer(readFileSync(path(`${kind}.key`))));
+      }
+      if (encrypted) {
+        await refused({ cert, key: file }, "INVALID_CERTIFICATE", file, /encrypted.*passphrase/);
+        const wrong = { cert, key: file, passphrase: "wrong" };
+        await refused(wrong, "INVALID_CERTIFICATE", file, /correct option passphrase/);
+      } else {
+        assert.equal((await loadIdentity({ cert, key: file })).keyType, kind);
+      }
+    });
+  }
+
+  test("behind EC parameters, certificates, attributes and a byte order mark", async () => {
+    const parameters = openssl("ecparam", "-name", "prime256v1");
+    const sec1 = openssl("ec", "-in", path("ec-p256.key"));
+    const cert = path("ec-p256.pem");
+    const text = `\ufeffBag Attributes\n${readFileSync(cert)}${parameters}Key: 1\n${sec1}\n\0`;
+    assert.equal((await loadIdentity({ cert, key: text })).keyType, "ec-p256");
+  });
+});
+
+describe("loadIdentity() takes keys from elsewhere", () => {
+  const load = (key: KeySource, passphrase?: string) =>
+    loadIdentity({ cert: leaf.cert, key, ...(passphrase !== undefined && { passphrase }) });
+  const importKey = (extractable: boolean) =>
+    crypto.subtle.importKey(
+      "pkcs8",
+      new Uint8Array(createPrivateKey(leaf.key).export({ type: "pkcs8", format: "der" })),
+      { name: "ECDSA", namedCurve: "P-256" },
+      extractable,
+      ["sign"],
+    );
+
+  test("KeyObject, CryptoKey, functions and objects that give them", async () => {
+    const expected = (await load(leaf.key)).keyPem;
+    const provider = new class {
+      #key = leaf.key;
+      load(): string {
+        return this.#key;
+      }
+    }();
+    const sources: KeySource[] = [
+      createPrivateKey(leaf.key),
+      await importKey(true),
+      () => leaf.key,
+      async () => Buffer.from(await Promise.resolve(leaf.key)),
+      () => createPrivateKey(leaf.key),
+      { load: () => importKey(true) },
+      provider,
+    ];
+    for (const source of sources) assert.equal((await load(source)).keyPem, expected);
+  });
+
+  test("encrypted, from a provider", async () => {
+    const file = path("provided.key");
+    openssl("pkcs8", "-topk8", "-in", leafKeyFile, "-out", file, "-passout", `pass:${PASSPHRASE}`);
+    const identity = await load(() => readFileSync(file), PASSPHRASE);
+    assert.equal(identity.keyType, "ec-p256");
+    assert.deepEqual(identity.files, []);
+  });
+
+  test("but no CryptoKey that may not be extracted", async () => {
+    const key = await importKey(false);
+    await rejects(load(key), "NOT_SUPPORTED", /^Option key is a CryptoKey.*extractable: true/);
+    await rejects(load(() => key), "NOT_SUPPORTED", /^The key provider's answer is a CryptoKey/);
+  });
+
+  test("but no public key", async () => {
+    await rejects(load(createPublicKey(leaf.key)), "INVALID_CERTIFICATE", /public key.*private/);
+  });
+
+  test("and says what a provider did wrong", async () => {
+    const cause = new Error("vault is sealed");
+    const failing = () => Promise.reject(cause);
+    const throwing = () => {
+      throw cause;
+    };
+    for (const provider of [failing, throwing, { load: failing }]) {
+      const error = await rejects(load(provider), "INVALID_CERTIFICATE", /vault is sealed/);
+      assert.equal(error.cause, cause);
+    }
+    await rejects(load(() => "path.key"), "INVALID_CERTIFICATE", /^The key provider's answer/);
+    const nothing = (() => undefined) as unknown as () => string;
+    await rejects(load(nothing), "INVALID_CONFIG", /^The key provider's answer/);
+  });
+});
+
+describe("loadIdentity() reads PKCS#12", () => {
+  const pkcs12 = (name: string, ...options: string[]) => {
+    const file = path(name);
+    const password = options.includes("-passout") ? [] : ["-passout", `pass:${PASSPHRASE}`];
+    openssl("pkcs12", "-export", "-out", file, ...password, ...options);
+    return file;
+  };
+  const ofLeaf = () => ["-inkey", leafKeyFile, "-in", path("leaf-alone.pem")];
+
+  test("without chain, as file and as bytes", async () => {
+    const file = pkcs12("plain.p12", ...ofLeaf());
+    for (const pfx of [file, pathToFileURL(file), readFileSync(file)]) {
+      const identity = await loadIdentity({ pfx, passphrase: PASSPHRASE });
+      assert.deepEqual(identity.chain.map(commonName), ["localhost"]);
+      assert.deepEqual(identity.files, pfx instanceof Uint8Array ? [] : [file]);
+      assert.deepEqual(publicDer(identity.keyPem), publicDer(leaf.key));
+    }
+  });
+
+  test("with the chain in whatever order", async () => {
+    const pfx = pkcs12("chain.p12", ...ofLeaf(), "-certfile", path("cas.pem"));
+    const identity = await loadIdentity({ pfx, passphrase: PASSPHRASE });
+    assert.deepEqual(identity.chain.map(commonName), ["localhost", "intermediate", "root"]);
+    assert.deepEqual(Buffer.from(identity.leaf.raw), Buffer.from(leaf.certDer));
+  });
+
+  test("of every kind of key", async () => {
+    for (const kind of SERVED) {
+      const files = ["-inkey", path(`${kind}.key`), "-in", path(`${kind}.pem`)];
+      const pfx = pkcs12(`${kind}.p12`, ...files);
+      assert.equal((await loadIdentity({ pfx, passphrase: PASSPHRASE })).keyType, kind);
+    }
+  });
+
+  test("with an empty passphrase, and with nothing encrypted", async () => {
+    const empty = pkcs12("empty.p12", ...ofLeaf(), "-passout", "pass:");
+    assert.equal((await loadIdentity({ pfx: empty })).keyType, "ec-p256");
+    const open = pkcs12("open.p12", ...ofLeaf(), "-keypbe", "NONE", "-certpbe", "NONE");
+    assert.equal((await loadIdentity({ pfx: open, passphrase: PASSPHRASE })).keyType, "ec-p256");
+  });
+
+  test("and says what is wrong with it", async () => {
+    const pfx = pkcs12("good.p12", ...ofLeaf());
+    for (const passphrase of ["wrong", undefined]) {
+      const options = passphrase === undefined ? { pfx } : { pfx, passphrase };
+      await refused(options, "INVALID_CERTIFICATE", pfx, /correct option passphrase/);
+    }
+    const refuse = (name: string, code: ConfigErrorCode, says: RegExp, ...options: string[]) => {
+      const file = pkcs12(name, ...options);
+      return refused({ pfx: file, passphrase: PASSPHRASE }, code, file, says);
+    };
+    const legacy = ["-certpbe", "PBE-SHA1-3DES", "-keypbe", "PBE-SHA1-3DES", "-macalg", "sha1"];
+    await refuse("3des.p12", "NOT_SUPPORTED", /openssl pkcs12 -legacy/, ...ofLeaf(), ...legacy);
+    await refuse("mac.p12", "INVALID_CERTIFICATE", /no MAC/, ...ofLeaf(), "-nomac");
+    const onlyKey = ["-nocerts", "-inkey", leafKeyFile];
+    await refuse("key.p12", "INVALID_CERTIFICATE", /no certificate/, ...onlyKey);
+    const onlyCertificate = ["-nokeys", "-in", path("leaf-alone.pem")];
+    await refuse("cert.p12", "INVALID_CERTIFICATE", /0 private keys/, ...onlyCertificate);
+
+    const damaged = readFileSync(pfx);
+    damaged[damaged.length >> 1]! ^= 1;
+    await refused(
+      { pfx: damaged, passphrase: PASSPHRASE },
+      "INVALID_CERTIFICATE",
+      "Option pfx",
+      /export it again|no PKCS#12/,
+    );
+    await refused({ pfx: leafFile }, "INVALID_CERTIFICATE", leafFile, /no PKCS#12 file/);
+    const options = { pfx, passphrase: PASSPHRASE, key: leaf.key };
+    await refused(options, "INVALID_CONFIG", "Option pfx", /leave out/);
+  });
+});
+
+describe("loadIdentity() refuses sources:", () => {
+  test("none", async () => {
+    await refused({}, "INVALID_CERTIFICATE", "Option cert", /missing/);
+    await refused({ cert: [], key: leaf.key }, "INVALID_CERTIFICATE", "Option cert", /missing/);
+  });
+
+  test("a file that does not exist, is a directory, or is elsewhere", async () => {
+    const missing = path("missing.pem");
+    await refused({ cert: missing }, "INVALID_CERTIFICATE", missing, /does not exist/);
+    const noKey = { cert: leafFile, key: missing };
+    await refused(noKey, "INVALID_CERTIFICATE", missing, /option key does not exist/);
+    await refused({ cert: directory }, "INVALID_CERTIFICATE", directory, /is a directory/);
+    for (const url of ["https://localhost/a.pem", "file://elsewhere/a.pem"]) {
+      if (url.startsWith("file:") && process.platform === "win32") continue;
+      await refused({ cert: new URL(url) }, "INVALID_CERTIFICATE", "Option cert", /file: URL/);
+    }
+  });
+
+  test("a file that this process may not read", async () => {
+    const secret = write("secret.pem", leaf.cert);
+    chmodSync(secret, 0o000);
+    const message = await loadInChild(secret, runtime === "deno" ? ["--allow-all"] : []);
+    assert.match(message, /^INVALID_CERTIFICATE File .*secret\.pem .*may not be read: let/);
+  }, 20_000);
+
+  test("a file outside of Deno's sandbox", async () => {
+    if (runtime !== "deno") return;
+    const allowed = `--allow-read=${new URL("..", import.meta.url).pathname}`;
+    const message = await loadInChild(leafFile, [allowed, "--allow-env", "--allow-sys"]);
+    assert.match(message, /^INVALID_CERTIFICATE File .*leaf\.pem .*may not be read: run Deno with/);
+    assert.ok(message.includes(`--allow-read=${leafFile}`), message);
+  }, 20_000);
+
+  test("what holds something else, or nothing", async () => {
+    const swapped = { cert: leafKeyFile, key: leafFile };
+    await refused(swapped, "INVALID_CERTIFICATE", leafKeyFile, /no certificate, .* PRIVATE KEY/);
+    const noKey = { cert: leafFile, key: leafFile };
+    await refused(noKey, "INVALID_CERTIFICATE", leafFile, /no private key, it has CERTIFICATE/);
+    await refused({ cert: leafFile }, "INVALID_CERTIFICATE", leafFile, /give it in option key/);
+    const empty = write("empty.pem", "");
+    await refused({ cert: empty }, "INVALID_CERTIFICATE", empty, /no certificate/);
+    const emptyKey = { cert: leafFile, key: empty };
+    await refused(emptyKey, "INVALID_CERTIFICATE", empty, /no private key/);
+  });
+
+  test("a PEM that is cut off or damaged", async () => {
+    const half = leaf.cert.slice(0, 200);
+    await refused({ cert: half }, "INVALID_CERTIFICATE", "Option cert", /cut off/);
+    const cutKey = { cert: leafFile, key: leaf.key.slice(0, 100) };
+    await refused(cutKey, "INVALID_CERTIFICATE", "Option key", /cut off/);
+    const damaged = leaf.cert.replace(/^.*MII/m, "AAA");
+    await refused({ cert: damaged }, "INVALID_CERTIFICATE", "Option cert", /damaged/);
+    const damagedKey = { cert: leafFile, key: leaf.key.replace("MI", "AA") };
+    await refused(damagedKey, "INVALID_CERTIFICATE", "Option key", /no private key/);
+    // Linear, however many blocks begin.
+    const beginnings = "-----BEGIN CERTIFICATE-----\n".repeat(100_000);
+    await refused({ cert: beginnings }, "INVALID_CERTIFICATE", "Option cert", /damaged|cut off/);
+  });
+
+  test("what is no source, without telling a secret that was taken for a path", async () => {
+    for (const cert of [5, null, {}, true]) {
+      const options = { cert } as unknown as IdentityOptions;
+      await refused(options, "INVALID_CONFIG", "Option cert", /give PEM/);
+    }
+    const secret = createPrivateKey(leaf.key).export({ type: "pkcs8", format: "der" });
+    for (const key of [secret.toString("base64"), secret.toString("base64url"), "a\nb", " "]) {
+      const options = { cert: leafFile, key };
+      const error = await refused(options, "INVALID_CERTIFICATE", "Option key", /neither PEM/);
+      assert.ok(key === " " || !error.message.includes(key));
+      assert.equal(error.cause, undefined);
+    }
+  });
+});
+
+describe("loadIdentity() refuses certificates:", () => {
+  for (const kind of ["rsa-pss", "ec-p224", "secp256k1", "brainpool", "ed448"]) {
+    test(`${kind}, which the runtime's TLS does not serve`, async () => {
+      const cert = path(`${kind}.pem`);
+      const error = await refused(
+        { cert, key: path(`${kind}.key`) },
+        "NOT_SUPPORTED",
+        cert,
+        /P-256/,
+      );
+      assert.ok(error.message.includes(runtime));
+    });
+  }
+
+  test("RSA that is too short or too long", async () => {
+    const short = { cert: path("rsa-1024.pem"), key: path("rsa-1024.key") };
+    await refused(short, "INVALID_CERTIFICATE", short.cert, /1024 bits.*2048/);
+  });
+
+  test("the wrong pair", async () => {
+    for (const kind of ["ec-p384", "rsa", "ed25519"]) {
+      const key = path(`${kind}.key`);
+      const pair = { cert: leafFile, key };
+      const error = await refused(pair, "INVALID_CERTIFICATE", leafFile, /pair/);
+      assert.ok(error.message.includes(key));
+    }
+    const other = await intermediate.issue();
+    const pair = { cert: leaf.cert, key: other.key };
+    await refused(pair, "INVALID_CERTIFICATE", "Option cert", /CN=localhost .*Option key.*pair/);
+    const rsa = { cert: path("rsa.pem"), key: path("rsa-3072.key") };
+    await refused(rsa, "INVALID_CERTIFICATE", rsa.cert, /pair/);
+  });
+
+  test("expired, unless that is allowed", async () => {
+    const expired = await root.issue({ notAfter: new Date("2026-01-02T03:04:05Z") });
+    await refused(expired, "INVALID_CERTIFICATE", "Option cert", /expired on 2026-01-02T03:04:05/);
+    const { validTo } = await loadIdentity({ ...expired, allowExpired: true });
+    assert.equal(validTo.toISOString(), "2026-01-02T03:04:05.000Z");
+  });
+
+  test("expired or not yet valid intermediates", async () => {
+    const old = await root.issueAuthority({ notAfter: new Date("2026-01-02"), name: "old CA" });
+    const young = await root.issueAuthority({
+      notBefore: new Date("2999-01-02"),
+      name: "young CA",
+    });
+    const byOld = await old.issue();
+    await refused(byOld, "INVALID_CERTIFICATE", "Option cert", /CN=old CA expired/);
+    assert.equal((await loadIdentity({ ...byOld, allowExpired: true })).chain.length, 2);
+    await refused(await young.issue(), "INVALID_CERTIFICATE", "Option cert", /CN=young CA is not/);
+  });
+
+  test("but not for an old root behind the chain", async () => {
+    const old = await createCertificateAuthority({ notAfter: new Date("2026-01-02") });
+    const { cert, key } = await old.issue();
+    assert.equal((await loadIdentity({ cert: [cert, old.cert], key })).chain.length, 2);
+  });
+
+  test("not yet valid", async () => {
+    const early = await root.issue({ notBefore: new Date("2999-01-02T00:00:00Z") });
+    const says = /not valid before 2999-01-02/;
+    await refused(early, "INVALID_CERTIFICATE", "Option cert", says);
+    await refused({ ...early, allowExpired: true }, "INVALID_CERTIFICATE", "Option cert", says);
+  });
+
+  test("for clients only, for signing only, or an authority's", async () => {
+    const client = await root.issue({ usage: "client", names: ["a.example"] });
+    await refused(client, "INVALID_CERTIFICATE", "Option cert", /extendedKeyUsage=serverAuth/);
+    await refused(root, "INVALID_CERTIFICATE", "Option cert", /CA:TRUE/);
+    const key = path("ec-p256.key");
+    selfSigned("usage", "ec-p256", { extensions: ["keyUsage=critical,keyAgreement"] });
+    const cert = path("usage.pem");
+    await refused({ cert, key }, "INVALID_CERTIFICATE", cert, /keyUsage=digitalSignature/);
+  });
+
+  test("but not for servers among other things, or for anything", async () => {
+    for (const usage of ["clientAuth,serverAuth", "anyExtendedKeyUsage"]) {
+      selfSigned("usages", "ec-p256", { extensions: [`extendedKeyUsage=${usage}`] });
+      await loadIdentity({ cert: path("usages.pem"), key: path("ec-p256.key") });
+    }
+  });
+
+  test("signed with SHA-1 or MD5", async () => {
+    for (const hash of ["-sha1", "-md5"]) {
+      selfSigned("weak", "rsa", { options: [hash] });
+      const weak = { cert: path("weak.pem"), key: path("rsa.key") };
+      await refused(weak, "INVALID_CERTIFICATE", weak.cert, /MD5 or SHA-1/);
+    }
+  });
+
+  test("a chain out of order, with a gap, or with a stranger", async () => {
+    const [own, above] = leaf.cert.split(/(?<=-----END CERTIFICATE-----\n)/) as [string, string];
+    const refuse = (cert: string, says: RegExp) =>
+      refused({ cert, key: leaf.key }, "INVALID_CERTIFICATE", "Option cert", says);
+    await refuse(above + own, /CN=intermediate does not fit the private key/);
+    await refuse(own + root.cert + above, /CN=localhost was not issued by the next one, CN=root/);
+    await refuse(own + root.cert, /CN=localhost was not issued by/);
+    await refuse(own + above + own, /CN=intermediate was not issued by/);
+    await refuse(own + own, /CN=localhost was not issued by/);
+  });
+
+  test("a chain with a namesake of the issuer", async () => {
+    const namesake = await root.issueAuthority({ name: "intermediate" });
+    const options = { cert: [leaf.certDer, namesake.cert], key: leaf.key };
+    await refused(options, "INVALID_CERTIFICATE", "Option cert", /was not issued by/);
+  });
+
+  test("a chain with a forged signature", async () => {
+    const own = Uint8Array.from(leaf.certDer);
+    own[own.length - 1]! ^= 1;
+    const options = { cert: [own, intermediate.cert], key: leaf.key };
+    await refused(options, "INVALID_CERTIFICATE", "Option cert", /was not issued by/);
+  });
+
+  test("but no chain by an issuer whose key only clients need to know", async () => {
+    for (const kind of ["ec-p521", "rsa-3072", "ed448", "brainpool"]) {
+      const chain = issuedBy(kind);
+      assert.equal((await loadIdentity({ cert: chain, key: path("ec-p256.key") })).chain.length, 2);
+    }
+  });
+});
+
+describe("Identity.suits()", () => {
+  for (const { name, hex } of cases.captured) {
+    test(`on ${name}`, async () => {
+      const result = new ClientHelloReader().push(Buffer.from(hex, "hex"));
+      assert.ok(result.state === "hello");
+      const speaksTls12 = result.hello.versions.some((version) => version >= 0x0303);
+      for (const kind of SERVED) {
+        // Deno's and Bun's TLS 1.3 clients list no P-521 group, which only TLS 1.2 asks for.
+        assert.equal((await served(kind)).suits(result.hello), speaksTls12, kind);
+      }
+    });
+  }
+
+  test("looks at the curves of a TLS 1.2 client", async () => {
+    const identity = await served("ec-p384");
+    const hello = { versions: [0x0303], cipherSuites: [0xc02b], signatureAlgorithms: [0x0503] };
+    const withGroups = (groups: number[]) => ({ ...hello, groups }) as unknown as ClientHello;
+    assert.equal(identity.suits(withGroups([29, 24])), true);
+    assert.equal(identity.suits(withGroups([29, 23])), false);
+    assert.equal(identity.suits(withGroups([])), true);
+  });
+
+  // What it says is what the runtime's handshake comes to.
+  const clients: [name: string, options: string[], suited: KeyType[]][] = [
+    ["TLS 1.3", ["-tls1_3"], SERVED],
+    ["TLS 1.2", ["-tls1_2"], SERVED],
+    ["TLS 1.3, RSA-PSS only", ["-tls1_3", "-sigalgs", "rsa_pss_rsae_sha256"], ["rsa"]],
+    ["TLS 1.3, PKCS#1 only", ["-tls1_3", "-sigalgs", "RSA+SHA256"], []],
+    ["TLS 1.3, P-256 only", ["-tls1_3", "-sigalgs", "ECDSA+SHA256"], ["ec-p256"]],
+    ["TLS 1.3, Ed25519 only", ["-tls1_3", "-sigalgs", "ed25519"], ["ed25519"]],
+    ["TLS 1.2, PKCS#1 only", ["-tls1_2", "-sigalgs", "RSA+SHA256"], ["rsa"]],
+    ["TLS 1.2, P-521 only", ["-tls1_2", "-sigalgs", "ECDSA+SHA512"], ["ec-p521"]],
+    ["TLS 1.2, RSA suites", ["-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"], ["rsa"]],
+    [
+      "TLS 1.2, ECDSA suites",
+      ["-tls1_2", "-cipher", "ECDHE-ECDSA-AES256-GCM-SHA384"],
+      ["ec-p256", "ec-p384", "ec-p521", "ed25519"],
+    ],
+  ];
+  for (const [name, options, suited] of clients) {
+    test(`foretells the handshake of a client with ${name}`, async () => {
+      for (const kind of SERVED) {
+        const { suits, handshake } = await connect(await served(kind), options);
+        assert.equal(suits, suited.includes(kind), kind);
+        if (suits) assert.ok(handshake, `${kind}: the handshake failed`);
+        // BoringSSL signs with any hash in TLS 1.2, Deno's TLS only with the curve's own.
+        else if (!(runtime === "bun" && name === "TLS 1.2, P-521 only")) {
+          assert.ok(!handshake, `${kind}: the handshake succeeded`);
+        }
+      }
+    }, 20_000);
+  }
+});
+
+/** Loads the self-signed certificate of a kind. */
+function served(kind: string): Promise<Identity> {
+  return loadIdentity({ cert: path(`${kind}.pem`), key: path(`${kind}.key`) });
+}
+
+/** Lets openssl connect to a server with this identity. */
+async function connect(
+  identity: Identity,
+  options: string[],
+): Promise<{ suits: boolean | undefined; handshake: boolean }> {
+  let suits: boolean | undefined;
+  let handshake = false;
+  const inner = createServer({ cert: identity.certPem, key: identity.keyPem });
+  inner.on("tlsClientError", (_, socket) => socket.destroy());
+  inner.on("secureConnection", (socket) => {
+    handshake = true;
+    socket.on("error", () => {}); // openssl leaves without a goodbye
+    socket.end();
+  });
+  const over = Promise.withResolvers<void>();
+  const server = createNetServer((socket) => {
+    socket.on("error", () => {}).on("close", () => over.resolve());
+    const reader = new ClientHelloReader();
+    const peek = (chunk: Buffer) => {
+      const result = reader.push(chunk);
+      if (result.state === "need") return;
+      socket.pause();
+      socket.off("data", peek);
+      suits = result.state === "hello" && identity.suits(result.hello);
+      socket.unshift(reader.bytes);
+      inner.emit("connection", socket);
+    };
+    socket.on("data", peek);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const client = spawn("openssl", ["s_client", "-connect", `127.0.0.1:${port}`, ...options], {
+    stdio: ["pipe", "ignore", "ignore"], // stdin stays open, or openssl would leave at once
+  });
+  await Promise.all([once(client, "close"), over.promise]);
+  server.close();
+  return { suits, handshake };
+}
+
+/** Loads a certificate in a child without privileges; resolves with the error's code and message. */
+async function loadInChild(cert: string, options: string[]): Promise<string> {
+  const script = write(
+    "load.ts",
+    `import { loadIdentity } from ${
+      JSON.stringify(new URL("../lib/tls/identity.ts", import.meta.url))
+    };
+    await loadIdentity({ cert: ${JSON.stringify(cert)} }).then(
+      () => console.log("loaded"),
+      ({ code, message }) => console.log(code, message),
+    );`,
+  );
+  const root = new URL("..", import.meta.url).pathname;
+  const runFlags = runtime === "deno"
+    ? ["run", "--no-prompt", `--config=${root}deno.json`, ...options]
+    : options;
+  chmodSync(directory, 0o755);
+  const nobody = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {};
+  const child = spawn(process.execPath, [...runFlags, script], {
+    ...nobody,
+    cwd: root,
+    env: { ...process.env, HOME: directory, DENO_DIR: path("deno") },
+  });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8").on("data", (text: string) => output += text);
+  }
+  await once(child, "close");
+  return output;
+}
+
+/** Expects a refusal whose message starts with, and so names, the file or option. */
+function refused(
+  options: IdentityOptions,
+  code: ConfigErrorCode,
+  named: string,
+  says: RegExp,
+): Promise<ConfigError> {
+  const start = named.startsWith("Option ") ? named : `File ${named}`;
+  return rejects(loadIdentity(options), code, says, start);
+}
+
+async function rejects(
+  promise: Promise<unknown>,
+  code: ConfigErrorCode,
+  says: RegExp,
+  start = "",
+): Promise<ConfigError> {
+  const error = await promise.then(() => assert.fail("It was accepted"), (reason) => reason);
+  assert.ok(error instanceof ConfigError, String(error));
+  assert.equal(error.code, code, error.message);
+  assert.match(error.message, says);
+  assert.ok(error.message.startsWith(start), error.message);
+  return error;
+}
+
+/** A certificate for `ec-p256.key` by a CA with this kind of key, followed by the CA's. */
+function issuedBy(kind: string): string {
+  const key = path(`${kind}.key`);
+  const ca = path(`${kind}-ca.pem`);
+  const request = path("issued.csr");
+  const cert = path("issued.pem");
+  const csr = ["-key", path("ec-p256.key"), "-subj", "/CN=localhost"];
+  openssl("req", "-x509", "-key", key, "-subj", "/CN=CA", "-days", "9", "-out", ca);
+  openssl("req", "-new", ...csr, "-out", request);
+  openssl("x509", "-req", "-in", request, "-CA", ca, "-CAkey", key, "-days", "9", "-out", cert);
+  return readFileSync(cert, "utf8") + readFileSync(ca, "utf8");
+}
+
+interface SelfSignedOptions {
+  san?: string | undefined;
+  extensions?: string[];
+  options?: string[];
+}
+
+/** Writes `<name>.pem` for the key of `kind`. */
+function selfSigned(name: string, kind: string, given: SelfSignedOptions = {}): void {
+  const { san, extensions, options } = { san: "DNS:localhost", extensions: [], ...given };
+  const all = ["basicConstraints=critical,CA:FALSE", ...extensions];
+  if (san !== undefined) all.push(`subjectAltName=${san}`);
+  const added = all.flatMap((extension) => ["-addext", extension]);
+  const subject = ["-subj", "/CN=localhost", "-days", "9", ...added, ...(options ?? [])];
+  openssl("req", "-x509", "-key", path(`${kind}.key`), "-out", path(`${name}.pem`), ...subject);
+}
+
+function openssl(...args: string[]): string {
+  return execFileSync("openssl", args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+}
+
+function path(name: string): string {
+  return join(directory, name);
+}
+
+function write(name: string, content: string): string {
+  writeFileSync(path(name), content);
+  return path(name);
+}
+
+function commonName({ subject }: X509Certificate): string {
+  return subject.replace(/^.*CN=/s, "");
+}
+
+function publicDer(key: string | Buffer): Buffer {
+  return createPublicKey(key).export({ type: "spki", format: "der" });
+}
