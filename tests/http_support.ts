@@ -9,7 +9,8 @@ import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import type { HttpsdError } from "../lib/errors.ts";
-import { type FetchHandler, HttpsServer } from "../lib/server.ts";
+import type { FetchHandler } from "../lib/httpd/dispatcher.ts";
+import { HttpsServer } from "../lib/server.ts";
 import { certificates, connect, connectTcp } from "./support.ts";
 
 /** Without TLS and with it. */
