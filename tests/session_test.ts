@@ -5,7 +5,7 @@ import { Buffer } from "node:buffer";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import type { HttpsdError } from "../lib/errors.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
-import type { FetchHandler } from "../lib/httpd/dispatcher.ts";
+import type { FetchHandler } from "../lib/server.ts";
 import {
   GET,
   type Mode,
@@ -17,7 +17,7 @@ import {
   started,
   stopServersAfterAll,
 } from "./http_support.ts";
-import { assertRuntime, runtime } from "./runtime.ts";
+import { assertRuntime } from "./runtime.ts";
 import { residentMiB, until } from "./support.ts";
 
 assertRuntime();
@@ -384,8 +384,7 @@ describe("bodies that nobody reads", () => {
 });
 
 describe("half-closed clients", () => {
-  // Bun closes a TLS socket whole when the client ends its side, whatever allowHalfOpen says.
-  for (const mode of runtime === "bun" ? ["plain"] as const : MODES) {
+  for (const mode of MODES) {
     test(`a request and FIN in one gets its answer, ${mode}`, async () => {
       const { port } = await started(
         async (request) => {
