@@ -10,7 +10,10 @@ import type { GatePhase } from "./net/gate.ts";
 import type { HttpsServer } from "./server.ts";
 import type { Identity } from "./tls/identity.ts";
 
-/** The numeric ids of the events (original: `HTTPS_SERVER_EVENT_*`). */
+/**
+ * The numeric ids of the events: of the original's `HTTPS_SERVER_EVENT_*`, and behind `http:` of its
+ * `HTTP_SERVER_EVENT_*`, which come beside them on the same target.
+ */
 export const EVENT_IDS = {
   error: 0,
   start: 1,
@@ -19,6 +22,15 @@ export const EVENT_IDS = {
   sent: 4,
   disconnected: 5,
   stop: 6,
+  "http:error": 0,
+  "http:start": 1,
+  "http:connected": 2,
+  "http:header": 3,
+  "http:headerssent": 4,
+  "http:data": 5,
+  "http:sent": 6,
+  "http:disconnected": 7,
+  "http:stop": 8,
   /** Not of the original. */
   expiring: 100,
 } as const;
@@ -72,8 +84,13 @@ export class DisconnectedEvent extends SessionEvent {
   readonly error: HttpsdError | undefined;
 
   /** Makes an event; only servers do. */
-  constructor(server: HttpsServer, session: Session, error: HttpsdError | undefined) {
-    super("disconnected", server, session);
+  constructor(
+    type: "disconnected" | "http:disconnected",
+    server: HttpsServer,
+    session: Session,
+    error: HttpsdError | undefined,
+  ) {
+    super(type, server, session);
     this.error = error;
   }
 }
@@ -116,8 +133,13 @@ export class ServerErrorEvent extends ServerEvent {
   readonly sni: string | undefined;
 
   /** Makes an event; only servers do. */
-  constructor(server: HttpsServer, error: HttpsdError, where: FailurePlace = {}) {
-    super("error", server);
+  constructor(
+    type: "error" | "http:error",
+    server: HttpsServer,
+    error: HttpsdError,
+    where: FailurePlace = {},
+  ) {
+    super(type, server);
     this.error = error;
     this.session = where.session;
     this.remoteAddress = where.remoteAddress ?? where.session?.remoteAddress;
@@ -144,6 +166,24 @@ export interface ServerEventMap {
   expiring: ExpiringEvent;
   /** The server has stopped; nothing comes after it. */
   stop: ServerEvent;
+  /** An error status was answered, by the server or by an error handler; after the answer. */
+  "http:error": ServerErrorEvent;
+  /** The server listens; before `start`. */
+  "http:start": ServerEvent;
+  /** A connection is established; after `connected`. */
+  "http:connected": SessionEvent;
+  /** The head of a request is there; before it is routed. */
+  "http:header": DataEvent;
+  /** The head of a response was written. */
+  "http:headerssent": DataEvent;
+  /** So many bytes of a request body were read by the handler, or thrown away. */
+  "http:data": DataEvent;
+  /** So many bytes of a response body were written; 0 for the end of a chunked one. */
+  "http:sent": DataEvent;
+  /** A connection is over; before its context is freed, and before `disconnected`. */
+  "http:disconnected": DisconnectedEvent;
+  /** The server has stopped; before `stop`. */
+  "http:stop": ServerEvent;
 }
 
 /** A listener, as a function or an object. */
@@ -158,10 +198,16 @@ export type ServerEventListener<T extends ServerEventType> =
 export abstract class ServerEvents extends EventTarget {
   readonly #contained = new WeakMap<object, EventListener>();
   readonly #listenedTo = new Set<string>();
+  #listensToRequests = false;
 
   /** Whether anybody has ever listened for `type`; where nobody has, no event need be made. */
   protected hasListened(type: ServerEventType): boolean {
     return this.#listenedTo.has(type);
+  }
+
+  /** Whether anybody has ever listened for events of requests. */
+  protected get listensToRequests(): boolean {
+    return this.#listensToRequests;
   }
 
   /** A listener threw or rejected. */
@@ -175,6 +221,7 @@ export abstract class ServerEvents extends EventTarget {
   ): void {
     if (listener === null) return;
     this.#listenedTo.add(type);
+    this.#listensToRequests ||= type.startsWith("http:");
     super.addEventListener(type, this.#contain(listener as AnyListener), options);
   }
 

@@ -24,7 +24,7 @@ import {
 } from "./events.ts";
 import { Dispatcher, type ErrorHandler, type FetchHandler } from "./httpd/dispatcher.ts";
 import { type Route, Router } from "./httpd/router.ts";
-import { Session, type SessionHost } from "./httpd/session.ts";
+import { Session, type SessionHost, type Tell } from "./httpd/session.ts";
 import { WorkQueue } from "./httpd/work_queue.ts";
 import type { Connection, Observer } from "./net/connection.ts";
 import { Deadlines } from "./net/deadlines.ts";
@@ -85,6 +85,10 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       speaksFor: ({ connection: { context }, tls }, host) =>
         context === undefined || !!this.#front?.selector.speaksFor(context, tls?.sni, host),
       failed: (error, session) => this.#tellError(error, { session }),
+      errorAnswered: (error, session) => {
+        if (!this.hasListened("http:error")) return;
+        this.dispatchEvent(new ServerErrorEvent("http:error", this, error, { session }));
+      },
     });
     this.#deadlines = new Deadlines([
       config.handshakeTimeoutMs,
@@ -111,8 +115,15 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       admitted: (connection) => this.#admitted(connection),
       refused: (refusal) => this.#refused(refusal),
     });
+    const tell: Tell = (type, session, bytes) => {
+      if (this.hasListened(type)) this.dispatchEvent(new DataEvent(type, this, session, bytes));
+    };
+    const tellIfListened = () => this.listensToRequests ? tell : undefined;
     this.#host = {
       limits: config,
+      get tell() {
+        return tellIfListened();
+      },
       handle: (exchange) => dispatcher.handle(exchange),
       refuse: (session, response, error) => dispatcher.refuse(session, response, error),
       answered: (session) => this.touch(session),
@@ -224,6 +235,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       throw error;
     }
     this.#state = "running";
+    this.dispatchEvent(new ServerEvent("http:start", this));
     this.dispatchEvent(new ServerEvent("start", this));
     this.#front?.begin();
     signal?.addEventListener("abort", this.#stopOnAbort, { once: true });
@@ -319,6 +331,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     this.#front = undefined;
     this.#stopping = undefined;
     this.#state = "idle";
+    this.dispatchEvent(new ServerEvent("http:stop", this));
     this.dispatchEvent(new ServerEvent("stop", this));
   }
 
@@ -406,6 +419,9 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     if (this.hasListened("connected")) {
       this.dispatchEvent(new SessionEvent("connected", this, session));
     }
+    if (this.hasListened("http:connected")) {
+      this.dispatchEvent(new SessionEvent("http:connected", this, session));
+    }
     session.begin();
   }
 
@@ -451,17 +467,20 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   #ended(session: Session, error: HttpsdError | undefined): void {
     if (!this.#sessions.delete(session)) return; // a hook has not let it in
     this.#contain(() => this.#config.closeFn?.(session, error), session);
+    if (this.hasListened("http:disconnected")) {
+      this.dispatchEvent(new DisconnectedEvent("http:disconnected", this, session, error));
+    }
     this.#contain(() => session.freeContext(), session);
     this.#tellUser("close", { session, remoteAddress: session.remoteAddress, error });
     if (this.hasListened("disconnected")) {
-      this.dispatchEvent(new DisconnectedEvent(this, session, error));
+      this.dispatchEvent(new DisconnectedEvent("disconnected", this, session, error));
     }
     if (this.#sessions.size === 0) this.#emptied?.();
   }
 
   #tellError(error: HttpsdError, where?: FailurePlace): void {
     if (this.hasListened("error")) {
-      this.dispatchEvent(new ServerErrorEvent(this, error, where));
+      this.dispatchEvent(new ServerErrorEvent("error", this, error, where));
     } else if (error.code === "HANDLER_FAILED" || error.code === "BAD_RESPONSE") {
       // The developer's own mistakes must not vanish; a client's noise may.
       console.error(error);

@@ -20,6 +20,8 @@ export type Trailers = readonly (readonly [name: string, value: string])[];
 export interface BodySource {
   /** Somebody wants bytes: read on. */
   wanted(): void;
+  /** So many bytes were read, or thrown away. */
+  taken(bytes: number): void;
 }
 
 /** A request body between the parser and the handler. */
@@ -68,6 +70,7 @@ export class RequestBody {
   push(bytes: Uint8Array): void {
     if (this.#discarded !== undefined) {
       this.#discarded += bytes.length;
+      this.#source.taken(bytes.length);
       return;
     }
     this.#chunks.push(bytes);
@@ -123,6 +126,7 @@ export class RequestBody {
       await promise;
     }
     const bytes = this.#take(max);
+    this.#source.taken(bytes.length);
     if (!this.#ended) this.#source.wanted();
     return bytes;
   }

@@ -48,8 +48,10 @@ export interface DispatcherParts {
   readonly maxRespHeaders: number;
   /** Whether a connection may carry requests for this host. */
   readonly speaksFor: (session: Session, host: string | undefined) => boolean;
-  /** A handler or its response failed; the request has been dealt with. */
+  /** A handler or its response failed. */
   readonly failed: (error: HttpsdError, session: Session) => void;
+  /** An error was answered. */
+  readonly errorAnswered: (error: HttpError, session: Session) => void;
 }
 
 /** Routes requests to handlers and errors to error handlers. */
@@ -133,8 +135,18 @@ export class Dispatcher {
     void this.#answer(exchange, answered);
   }
 
-  /** Answers an error with its handler, or in the standard way. Never throws or rejects. */
+  /** Answers an error, and tells of the answer. Never throws or rejects. */
   async #answer(
+    exchange: Exchange,
+    error: HttpError,
+    fields?: [name: string, value: string][],
+  ): Promise<void> {
+    await this.#answerError(exchange, error, fields);
+    this.#parts.errorAnswered(error, exchange.session);
+  }
+
+  /** Answers an error with its handler, or in the standard way. Never throws or rejects. */
+  async #answerError(
     exchange: Exchange,
     error: HttpError,
     fields: [name: string, value: string][] = [],
@@ -158,12 +170,16 @@ export class Dispatcher {
   /** Answers a request whose head could not be read. Never throws. */
   refuse(session: Session, response: ResponseWriter, error: HttpError): void {
     const handler = this.#errorHandlers.get(error.status);
-    if (handler === undefined) return sendStandard(response, error.status);
+    if (handler === undefined) {
+      sendStandard(response, error.status);
+      this.#parts.errorAnswered(error, session);
+      return;
+    }
     this.#refuseWith(handler, session, response, error).catch((cause) => {
       this.#parts.failed(handlerFailed(cause), session);
       if (!response.started) sendStandard(response, error.status);
       else response.abort(handlerFailed(cause));
-    });
+    }).finally(() => this.#parts.errorAnswered(error, session));
   }
 
   async #refuseWith(

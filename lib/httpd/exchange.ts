@@ -35,7 +35,10 @@ export class Exchange {
   constructor(session: Session, head: RequestHead, progress: ResponseProgress) {
     this.session = session;
     this.head = head;
-    this.body = new RequestBody({ wanted: () => this.#bodyWanted() });
+    this.body = new RequestBody({
+      wanted: () => this.#bodyWanted(),
+      taken: (bytes) => session.tell?.("http:data", session, bytes),
+    });
     this.response = new ResponseWriter(session.connection, head, progress);
   }
 

@@ -49,6 +49,8 @@ export interface ResponseProgress {
   done(): void;
   /** A write waits for the client to read. */
   blocked(): void;
+  /** The head was written, or so many bytes of the body; absent where nobody wants to know. */
+  wrote?: ((part: "head" | "body", bytes: number) => void) | undefined;
 }
 
 /** What of a request decides how its response is framed. */
@@ -190,6 +192,14 @@ export class ResponseWriter {
     this.#remaining = declared ?? Infinity;
     this.#keepAlive = !close;
     this.#connection.write(bytes);
+    this.#wrote("head", bytes.length);
+  }
+
+  /** Tells who wants to know, after the bytes have left: with events, order goes before speed. */
+  #wrote(part: "head" | "body", bytes: number): void {
+    if (this.#progress.wrote === undefined) return;
+    this.#connection.flush();
+    this.#progress.wrote(part, bytes);
   }
 
   #frame(declared: number | undefined): Framing {
@@ -209,7 +219,14 @@ export class ResponseWriter {
       throw this.#broken(`longer than its Content-Length by ${bytes.length - this.#remaining}`);
     }
     this.#remaining -= bytes.length;
-    if (this.#framing !== "chunked") return this.#connection.write(bytes);
+    const mayGoOn = this.#framing === "chunked"
+      ? this.#writeChunk(bytes)
+      : this.#connection.write(bytes);
+    this.#wrote("body", bytes.length);
+    return mayGoOn;
+  }
+
+  #writeChunk(bytes: Uint8Array): boolean {
     this.#connection.cork();
     this.#connection.write(chunkHead(bytes.length));
     this.#connection.write(bytes);
@@ -259,7 +276,10 @@ export class ResponseWriter {
     if (this.#framing === "length" && this.#remaining > 0 && !this.#connection.closed) {
       throw this.#broken(`shorter than its Content-Length by ${this.#remaining}`);
     }
-    if (this.#framing === "chunked") this.#connection.write(lastChunk(trailers));
+    if (this.#framing === "chunked") {
+      this.#connection.write(lastChunk(trailers));
+      this.#wrote("body", 0);
+    }
     this.#ended = true;
     this.#progress.done();
   }

@@ -11,7 +11,7 @@ import { after } from "../net/deadlines.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
 import { Exchange } from "./exchange.ts";
 import { type ParserLimits, RequestParser, Step } from "./parser.ts";
-import { type AnsweredRequest, ResponseWriter } from "./response.ts";
+import { type AnsweredRequest, type ResponseProgress, ResponseWriter } from "./response.ts";
 import { type Wait, type WaitLimits, Waits } from "./waits.ts";
 
 /** How long each thing may take, and how much. */
@@ -26,6 +26,13 @@ export interface SessionLimits extends ParserLimits, WaitLimits {
   readonly maxRequestsPerConnection: number;
 }
 
+/** Tells of an event of the httpd; `bytes` where the event counts some. */
+export type Tell = (
+  type: "http:header" | "http:headerssent" | "http:data" | "http:sent",
+  session: Session,
+  bytes: number,
+) => void;
+
 /** Whom a session works for. */
 export interface SessionHost {
   /** What all sessions are held to. */
@@ -36,6 +43,8 @@ export interface SessionHost {
   refuse(session: Session, response: ResponseWriter, error: HttpError): void;
   /** A request was refused or its response failed; the session has dealt with it. */
   failed(session: Session, error: HttpsdError): void;
+  /** Hears what happens on sessions in the original's terms; `undefined` where nobody listens. */
+  readonly tell: Tell | undefined;
   /** A request was answered, and the session waits for the next. */
   answered(session: Session): void;
   /** The session is over, once. */
@@ -173,6 +182,11 @@ export class Session {
     this.connection.destroy(error);
   }
 
+  /** Tells of events, where somebody listens. */
+  get tell(): Tell | undefined {
+    return this.#host.tell;
+  }
+
   /** The exchange's call: somebody wants the body. */
   readOn(): void {
     this.#pump();
@@ -258,13 +272,21 @@ export class Session {
       starting: () => exchange.awaitsContinue && exchange.response.closeAfterwards(),
       done: () => this.#advance(),
       blocked: () => this.#setDeadline(),
+      wrote: this.#wrote(),
     });
     this.#exchange = exchange;
+    this.tell?.("http:header", this, 0);
     exchange.answerWithin(limits.handlerTimeoutMs);
     const last = this.#last || this.#requests >= limits.maxRequestsPerConnection ||
       this.#waits.tooOld;
     if (last) exchange.response.closeAfterwards();
     this.#host.handle(exchange);
+  }
+
+  #wrote(): ResponseProgress["wrote"] {
+    const { tell } = this;
+    if (tell === undefined) return undefined;
+    return (part, bytes) => tell(part === "head" ? "http:headerssent" : "http:sent", this, bytes);
   }
 
   /** Goes on once both the request and its response are over. */
@@ -301,6 +323,7 @@ export class Session {
         starting: () => {},
         done: () => this.connection.finish(),
         blocked: () => this.#setDeadline(),
+        wrote: this.#wrote(),
       });
       this.#host.refuse(this, this.#refusal, error);
       return;

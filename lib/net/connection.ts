@@ -251,7 +251,7 @@ export class Connection implements Endpoints, Waiting {
 
   /** Sends what was gathered since {@linkcode Connection.cork}. */
   uncork(): void {
-    if (--this.#corks === 0) this.#flush();
+    if (--this.#corks === 0) this.flush();
   }
 
   /**
@@ -264,7 +264,7 @@ export class Connection implements Endpoints, Waiting {
       this.#pending.push(bytes);
       this.#pendingBytes += bytes.length;
     }
-    if (this.#corks === 0 || this.#pendingBytes >= SLICE_BYTES) this.#flush();
+    if (this.#corks === 0 || this.#pendingBytes >= SLICE_BYTES) this.flush();
     return !this.#blocked;
   }
 
@@ -273,7 +273,7 @@ export class Connection implements Endpoints, Waiting {
     if (this.#closed || this.#ending) return;
     this.#whenSent = done;
     this.#ending = true;
-    this.#flush();
+    this.flush();
   }
 
   /**
@@ -292,7 +292,7 @@ export class Connection implements Endpoints, Waiting {
     }
     this.deadline = after(this.#parts.sendTimeoutMs);
     this.#ending = true;
-    this.#flush();
+    this.flush();
   }
 
   /** Cuts the connection at once; `error` tells the consumer why. */
@@ -351,7 +351,7 @@ export class Connection implements Endpoints, Waiting {
     if (this.#closed) return;
     this.#blocked = false;
     this.#drainedAt = performance.now();
-    this.#flush();
+    this.flush();
     if (!this.#blocked && !this.#ending) this.#consumer?.drained();
   }
 
@@ -364,7 +364,8 @@ export class Connection implements Endpoints, Waiting {
   }
 
   /** Gives the socket as much as it takes, and the end when that is due. */
-  #flush(): void {
+  /** Hands what was gathered to the socket, also while corked. */
+  flush(): void {
     if (this.#closed) return;
     while (!this.#blocked && this.#pending.length > 0) this.#send(this.#nextSlice());
     if (this.#ending && this.#pending.length === 0) this.#parts.socket.end();
