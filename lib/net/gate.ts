@@ -14,7 +14,7 @@ import { type ClientVerdict, NOT_ASKED } from "../tls/client_auth.ts";
 import { type ClientHello, ClientHelloReader } from "../tls/client_hello.ts";
 import type { SecurityContext } from "../tls/context.ts";
 import { type RefusalAlert, Refused, type Selector } from "../tls/selection.ts";
-import { toTlsError } from "../tls/tls_errors.ts";
+import { certificateRefused, toTlsError } from "../tls/tls_errors.ts";
 import { readTlsInfo } from "../tls/tls_info.ts";
 import type { CidrSet } from "./cidr.ts";
 import { Connection, type Endpoints } from "./connection.ts";
@@ -100,7 +100,7 @@ export class Gate {
   /** Takes a socket as accepted. */
   admit(raw: Socket): void {
     const admission = new Admission(raw, this.#options, {
-      count: (address) => this.#count(raw, address),
+      count: (address) => this.#count(address),
       ready: () => this.#ready(admission),
       left: () => this.#left(admission),
     });
@@ -117,19 +117,18 @@ export class Gate {
     }
   }
 
-  /** Counts a socket under its address until it closes; false when there are too many. */
-  #count(raw: Socket, address: string): boolean {
+  /** Counts a connection until its release is called; `undefined` when there are too many. */
+  #count(address: string): Release | undefined {
     const { maxConnectionsPerAddress } = this.#options;
-    if (maxConnectionsPerAddress === Infinity) return true;
+    if (maxConnectionsPerAddress === Infinity) return () => {};
     const count = this.#perAddress.get(address) ?? 0;
-    if (count >= maxConnectionsPerAddress) return false;
+    if (count >= maxConnectionsPerAddress) return undefined;
     this.#perAddress.set(address, count + 1);
-    raw.once("close", () => {
+    return () => {
       const left = this.#perAddress.get(address)! - 1;
       if (left === 0) this.#perAddress.delete(address);
       else this.#perAddress.set(address, left);
-    });
-    return true;
+    };
   }
 
   /** Lets an admission shake hands, now or when its turn comes. */
@@ -155,10 +154,13 @@ export class Gate {
   }
 }
 
+/** Gives a connection's place under its address to another; called once. */
+type Release = () => void;
+
 /** What an admission tells its gate. */
 interface Keeper {
   /** The client's address is known: may it come in? */
-  count(address: string): boolean;
+  count(address: string): Release | undefined;
   /** The context is chosen: call `shakeHands()` when there is room. */
   ready(): void;
   /** It is over, one way or the other. */
@@ -176,6 +178,7 @@ class Admission implements Waiting {
   #hello: ClientHello | undefined;
   #context: SecurityContext | undefined;
   #read: ((bytes: Uint8Array) => void) | undefined;
+  #release: Release = () => {};
   #over = false;
   /** Whether the handshake has begun. */
   shaking = false;
@@ -280,33 +283,27 @@ class Admission implements Waiting {
 
   /** The client's address is known; `bytes` came behind the PROXY header. */
   #identified(bytes: Uint8Array): void {
-    if (!this.#keeper.count(this.#endpoints.remoteAddress)) {
+    const release = this.#keeper.count(this.#endpoints.remoteAddress);
+    if (release === undefined) {
       this.refuse(
         new ConnectionError(
           "TOO_MANY_CONNECTIONS",
           `More than ${this.#options.maxConnectionsPerAddress} connections from one address`,
         ),
       );
-    } else if (this.#selector === undefined) {
+      return;
+    }
+    this.#release = release;
+    this.#raw.once("close", release);
+    if (this.#selector === undefined) {
       this.#hold(bytes);
       const connection = this.#connection(this.#raw, pausingFlow(this.#raw), undefined);
       this.#raw.resume();
       this.#admit(connection);
     } else {
       this.#phase = "client hello";
-      const only = this.#selector.only;
-      if (only === undefined) this.#readClientHello(this.#selector, bytes);
-      else this.#readFirstByte(only, bytes);
+      this.#readClientHello(this.#selector, bytes);
     }
-  }
-
-  /** Where there is nothing to choose, the first byte tells TLS from anything else. */
-  #readFirstByte(only: SecurityContext, bytes: Uint8Array): void {
-    this.#listen((bytes) => {
-      if (bytes[0] === TLS_HANDSHAKE_RECORD) return this.#chosen(only, bytes);
-      const error = new TlsError("TLS_NOT_TLS", "The client does not speak TLS");
-      this.#refuseHello(error, isUpperCaseLetter(bytes[0]));
-    }, bytes);
   }
 
   #readClientHello(selector: Selector, bytes: Uint8Array): void {
@@ -316,6 +313,10 @@ class Admission implements Waiting {
       if (result.state === "need") return;
       if (result.state === "error") return this.#refuseHello(result.error, result.looksLikeHttp);
       this.#hello = result.hello;
+      if (!selector.sharesVersion(result.hello)) {
+        const error = new TlsError("TLS_VERSION", "Client and server share no TLS version");
+        return this.#refuseHello(error, false);
+      }
       this.#phase = "selection";
       this.#hold(reader.bytes);
       this.#select(selector, result.hello);
@@ -326,7 +327,13 @@ class Admission implements Waiting {
   #refuseHello(error: TlsError, looksLikeHttp: boolean): void {
     if (looksLikeHttp) this.#refuseWith(error, NOT_TLS_ANSWER);
     else if (error.code === "TLS_NOT_TLS") this.refuse(error);
-    else this.#refuseWith(error, alert(error.code === "TLS_VERSION" ? 70 : 50));
+    else {
+      const { protocol_version, decode_error } = ALERTS;
+      this.#refuseWith(
+        error,
+        alert(error.code === "TLS_VERSION" ? protocol_version : decode_error),
+      );
+    }
   }
 
   #select(selector: Selector, hello: ClientHello): void {
@@ -348,15 +355,13 @@ class Admission implements Waiting {
 
   #selected(answer: SecurityContext | Refused): void {
     if (this.#over) return; // the client went away, or the deadline passed, during the hook
-    if (!(answer instanceof Refused)) return this.#chosen(answer, EMPTY);
+    if (!(answer instanceof Refused)) {
+      this.#context = answer;
+      this.#keeper.ready();
+      return;
+    }
     const error = new TlsError("TLS_SELECTION_FAILED", `No certificate: ${answer.alert}`);
     this.#refuseWith(error, alert(ALERTS[answer.alert]));
-  }
-
-  #chosen(context: SecurityContext, bytes: Uint8Array): void {
-    this.#hold(bytes);
-    this.#context = context;
-    this.#keeper.ready();
   }
 
   /** The gate's call: there is room for a handshake. */
@@ -368,13 +373,15 @@ class Admission implements Waiting {
     const tlsFlow = this.#options.tlsFlow ?? detectTlsFlow(raw);
     const paced = tlsFlow === "paced" ? new PacedSocket(raw) : undefined;
     const stream: Duplex = paced ?? raw;
+    stream.allowHalfOpen = false; // or Deno does not see a client that goes in the handshake
     context.accept(stream, {
       secured: (socket) => {
+        stream.allowHalfOpen = true;
         const flow = paced ?? (tlsFlow === "handle" ? handleFlow(raw) : pausingFlow(socket));
         if (this.#over) socket.destroy();
         else this.#secured(context, socket, flow);
       },
-      failed: (error) => this.refuse(toTlsError(error)),
+      failed: (error) => this.refuse(error),
     });
   }
 
@@ -385,17 +392,19 @@ class Admission implements Waiting {
       this.refuse(unauthorized(client));
       return;
     }
+    // On Bun the raw socket is closed when the client has ended its side.
+    this.#raw.off("close", this.#release);
+    socket.once("close", this.#release);
     this.#admit(this.#connection(socket, flow, { socket, context, client }));
   }
 
   #connection(socket: Socket, flow: Flow, secured: Secured | undefined): Connection {
-    const tls = secured && readTlsInfo(secured.socket, secured.client);
     return new Connection({
       socket,
       raw: this.#raw,
       flow,
       endpoints: this.#endpoints,
-      tls: tls && (this.#hello === undefined ? tls : { ...tls, sni: this.#hello.serverName }),
+      tls: secured && readTlsInfo(secured.socket, secured.client, this.#hello?.serverName),
       context: secured?.context,
       sendTimeoutMs: this.#options.sendTimeoutMs,
       lingerMs: this.#options.lingerMs,
@@ -438,10 +447,15 @@ class Admission implements Waiting {
 
   readonly #data = (bytes: Uint8Array): void => this.#read?.(bytes);
   readonly #failed = (error: Error): void => this.refuse(toTlsError(error));
-  readonly #closed = (): void =>
-    this.refuse(
-      new TlsError("TLS_PEER_CLOSED", "The client closed before the handshake was over"),
+  readonly #closed = (): void => {
+    const error = new TlsError(
+      "TLS_PEER_CLOSED",
+      "The client closed before the handshake was over",
     );
+    // Deno closes the socket before it says what was wrong with the handshake.
+    if (this.shaking) setImmediate(() => this.refuse(error));
+    else this.refuse(error);
+  };
 }
 
 /** A socket after its handshake, and what the handshake was decided by. */
@@ -451,36 +465,26 @@ interface Secured {
   readonly client: ClientVerdict;
 }
 
-function unauthorized({ certificate, error }: ClientVerdict): TlsError {
-  if (certificate === undefined) {
-    return new TlsError("TLS_CLIENT_CERT_REQUIRED", "The client showed no certificate");
-  }
-  return new TlsError(
-    "TLS_CLIENT_CERT_INVALID",
-    `The client's certificate does not stand: ${error}`,
-  );
+function unauthorized({ error }: ClientVerdict): TlsError {
+  if (error !== undefined) return certificateRefused(error);
+  return new TlsError("TLS_CLIENT_CERT_REQUIRED", "The client showed no certificate");
 }
 
 /** Alert descriptions (RFC 8446 section 6). */
-const ALERTS: Record<RefusalAlert | "internal_error", number> = {
+const ALERTS = {
   access_denied: 49,
+  decode_error: 50,
+  protocol_version: 70,
   internal_error: 80,
   unrecognized_name: 112,
-};
+} satisfies Record<RefusalAlert, number> & Record<string, number>;
 
 /** A fatal alert in a record of its own, before anything is encrypted (RFC 8446 section 5.1). */
 function alert(description: number): Uint8Array {
   return Uint8Array.of(0x15, 3, 3, 0, 2, 2, description);
 }
 
-/** The content type of the record that a ClientHello comes in (RFC 8446 section 5.1). */
-const TLS_HANDSHAKE_RECORD = 0x16;
-
 const EMPTY = new Uint8Array();
-
-function isUpperCaseLetter(byte: number | undefined): boolean {
-  return byte !== undefined && byte >= 0x41 && byte <= 0x5a;
-}
 
 /** A refused socket may still report the reset that the refusal caused. */
 function ignoreLateError(): void {}

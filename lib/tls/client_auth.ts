@@ -42,61 +42,107 @@ export const NOT_ASKED: ClientVerdict = {
 /** The certificates that one policy remembers; the one unseen for longest makes room. */
 const MAX_REMEMBERED = 50_000;
 
+/** Deno's TLS takes no longer message; Bun's would. */
+const MAX_CERTIFICATE_BYTES = 2 ** 16 - 1;
+
 /**
  * A checked policy. Contexts that share it share what it remembers, so that rotating the server's
- * certificate does not cost the clients their sessions; another set of CAs is another policy.
+ * certificate does not cost the clients their sessions.
  */
 export class ClientAuth {
   /** The CA certificates as PEM. */
   readonly ca: readonly string[];
   /** Whether a certificate must be shown. */
   readonly required: boolean;
-  /** The leaf certificates that stood in a full handshake, and until when (ms since the epoch). */
-  readonly #stood = new Map<string, number>();
+  /** Fingerprints of the certificates that stood in a full handshake. */
+  readonly #stood: Set<string>;
 
   /**
-   * Checks a policy.
+   * Checks a policy. What stood under `previous` stands under this one too if it has all of its CAs.
    *
-   * @throws {ConfigError} `INVALID_CERTIFICATE` when a CA certificate cannot be read or has expired
+   * @throws {ConfigError} `INVALID_CERTIFICATE` when a CA certificate cannot be read or has expired;
+   * `INVALID_CONFIG` when the mode is unknown
    */
-  constructor(options: ClientAuthOptions) {
-    const sources = Array.isArray(options.ca) ? options.ca : [options.ca];
-    this.ca = sources.flatMap((source) => readAuthorities(source));
-    this.required = (options.mode ?? "required") === "required";
+  constructor(options: ClientAuthOptions, previous?: ClientAuth) {
+    const { ca, mode = "required" } = options;
+    if (mode !== "required" && mode !== "optional") {
+      throw new ConfigError(
+        "INVALID_CONFIG",
+        `Option clientAuth.mode is ${JSON.stringify(mode)}: use "required" or "optional"`,
+      );
+    }
+    const sources: readonly PemOrDer[] = typeof ca === "string" || ca instanceof Uint8Array
+      ? [ca]
+      : ca;
+    this.ca = sources.flatMap(readAuthorities);
+    this.required = mode === "required";
+    const widened = previous?.ca.every((authority) => this.ca.includes(authority)) ?? false;
+    this.#stood = new Set(widened ? previous!.#stood : []);
   }
 
   /**
-   * Judges a client after its handshake. The runtime's own word counts only in a full handshake:
-   * Deno checks no certificate when a session is resumed, and lets a session of any server of the
-   * process be resumed at any other. So a resumed session stands only for a certificate that stood
-   * here before and has not expired since. Bun is held to the same rule.
+   * Judges a client after its handshake; never throws. The runtime's own word counts only in a full
+   * handshake: Deno checks no certificate when a session is resumed, and lets a session of any
+   * server of the process be resumed at any other. So a resumed session stands only for a
+   * certificate that stood here before. Bun is held to the same rule.
    */
   judge(socket: TLSSocket): ClientVerdict {
-    const der = socket.getPeerCertificate()?.raw;
-    if (der === undefined) return NOT_ASKED;
-    const certificate = new PeerCertificate(der);
-    const authorized = socket.isSessionReused()
-      ? this.#stands(certificate)
-      : socket.authorized && this.#remember(certificate);
-    const error = authorized ? undefined : String(socket.authorizationError ?? "NOT_VERIFIED");
-    return { certificate, authorized, error };
-  }
-
-  #stands(certificate: PeerCertificate): boolean {
-    const until = this.#stood.get(certificate.fingerprint256);
-    if (until === undefined || until < Date.now()) return false;
-    return this.#remember(certificate);
-  }
-
-  #remember(certificate: PeerCertificate): true {
-    const key = certificate.fingerprint256;
-    this.#stood.delete(key);
-    this.#stood.set(key, certificate.validTo.getTime());
-    if (this.#stood.size > MAX_REMEMBERED) {
-      this.#stood.delete(this.#stood.keys().next().value!);
+    let certificate: PeerCertificate | undefined;
+    let error: string | undefined;
+    try {
+      const der = socket.getPeerCertificate()?.raw;
+      if (der === undefined) return NOT_ASKED;
+      certificate = new PeerCertificate(der);
+      error = objectionTo(certificate) ?? this.#runtimeObjection(socket, certificate);
+      if (error === undefined) this.#remember(certificate);
+    } catch {
+      error = "CERT_UNREADABLE"; // the runtimes parse more leniently in the handshake than here
     }
-    return true;
+    return { certificate, authorized: error === undefined, error };
   }
+
+  #runtimeObjection(socket: TLSSocket, { fingerprint256 }: PeerCertificate): string | undefined {
+    if (socket.isSessionReused()) {
+      return this.#stood.has(fingerprint256) ? undefined : "SESSION_NOT_VERIFIED";
+    }
+    return socket.authorized ? undefined : String(socket.authorizationError ?? "NOT_VERIFIED");
+  }
+
+  #remember({ fingerprint256 }: PeerCertificate): void {
+    this.#stood.delete(fingerprint256);
+    this.#stood.add(fingerprint256);
+    if (this.#stood.size > MAX_REMEMBERED) this.#stood.delete(this.#stood.keys().next().value!);
+  }
+}
+
+/** What no policy lets pass, whatever the runtime says; `undefined` when there is nothing. */
+function objectionTo({ der, validFrom, validTo }: PeerCertificate): string | undefined {
+  const now = new Date();
+  if (der.length > MAX_CERTIFICATE_BYTES) return "CERT_TOO_LARGE";
+  if (!hasExtensions(der)) return "CERT_WITHOUT_EXTENSIONS";
+  // Written so that a date that cannot be read fails.
+  if (!(validTo >= now)) return "CERT_HAS_EXPIRED";
+  if (!(validFrom <= now)) return "CERT_NOT_YET_VALID";
+  return undefined;
+}
+
+/**
+ * Whether a certificate is of version 3 (RFC 5280 section 4.1.2.1). Older ones cannot say what they
+ * are for; Deno refuses them, Bun does not.
+ */
+function hasExtensions(der: Uint8Array): boolean {
+  const toBeSigned = headerBytes(der, 0);
+  const version = toBeSigned + headerBytes(der, toBeSigned);
+  return VERSION_3.every((byte, index) => der[version + index] === byte);
+}
+
+/** `[0] EXPLICIT INTEGER 2`, the first field of a certificate of version 3. */
+const VERSION_3 = [0xa0, 3, 2, 1, 2];
+
+/** How long the tag and length at `offset` are (X.690 section 8.1). */
+function headerBytes(der: Uint8Array, offset: number): number {
+  const length = der[offset + 1] ?? 0;
+  return length < 0x80 ? 2 : 2 + (length & 0x7f);
 }
 
 const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;

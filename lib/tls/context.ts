@@ -8,9 +8,18 @@
 import { constants } from "node:crypto";
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { createServer, type SecureVersion, type Server, type TLSSocket } from "node:tls";
+import {
+  createSecureContext,
+  createServer,
+  type SecureVersion,
+  type Server,
+  type TLSSocket,
+} from "node:tls";
+import { ConfigError, TlsError } from "../errors.ts";
 import type { ClientAuth } from "./client_auth.ts";
+import type { ClientHello } from "./client_hello.ts";
 import type { Identity } from "./identity.ts";
+import { certificateRefused, toTlsError } from "./tls_errors.ts";
 
 /** What every context of a server is made with. */
 export interface TlsSettings {
@@ -41,7 +50,36 @@ export interface HandshakeOutcome {
   /** It succeeded; the socket is the application's now. */
   secured(socket: TLSSocket): void;
   /** It failed; the runtime has sent its alert and destroys the socket. */
-  failed(error: Error): void;
+  failed(error: TlsError): void;
+}
+
+const VERSION_NUMBERS: Record<string, number> = { "TLSv1.2": 0x0303, "TLSv1.3": 0x0304 };
+
+/** Whether client and server share a version. Deno answers the lack of one with the wrong alert. */
+export function sharesVersion(
+  { minVersion, maxVersion }: TlsSettings,
+  hello: ClientHello,
+): boolean {
+  const [oldest, newest] = [VERSION_NUMBERS[minVersion]!, VERSION_NUMBERS[maxVersion]!];
+  return hello.versions.some((version) => version >= oldest && version <= newest);
+}
+
+/**
+ * Checks what the runtime would otherwise say of these settings in the first handshake.
+ *
+ * @throws {ConfigError} `INVALID_CONFIG` when the runtime knows none of the ciphers
+ */
+export function assertSettings({ ciphers }: TlsSettings): void {
+  if (ciphers === undefined) return;
+  try {
+    createSecureContext({ ciphers });
+  } catch (cause) {
+    throw new ConfigError(
+      "INVALID_CONFIG",
+      `Option ciphers holds no cipher suite that this runtime knows: ${ciphers}`,
+      { cause },
+    );
+  }
 }
 
 /** An immutable TLS configuration that can accept sockets. */
@@ -68,15 +106,21 @@ export class SecurityContext {
   /**
    * Shakes hands over `stream`, which may have had bytes unshifted into it. A socket shares the
    * context's server; any other stream, which the runtime hides behind a wrapper, gets its own.
+   * Never throws: an identity that the runtime does not take fails this handshake.
    */
   accept(stream: Duplex, outcome: HandshakeOutcome): void {
-    if (stream instanceof Socket) {
-      this.#handshakes.set(stream, outcome);
-      this.#server ??= this.#createServer((socket) => this.#outcomeOf(socket));
-      this.#server.emit("connection", stream);
-    } else {
-      this.#createServer(() => outcome).emit("connection", stream as Socket);
+    try {
+      this.#serverFor(stream, outcome).emit("connection", stream as Socket);
+    } catch (cause) {
+      const error = new TlsError("TLS_ERROR", "The runtime cannot use the certificate", { cause });
+      queueMicrotask(() => outcome.failed(error));
     }
+  }
+
+  #serverFor(stream: Duplex, outcome: HandshakeOutcome): Server {
+    if (!(stream instanceof Socket)) return this.#createServer(() => outcome);
+    this.#handshakes.set(stream, outcome);
+    return this.#server ??= this.#createServer((socket) => this.#outcomeOf(socket));
   }
 
   #outcomeOf(socket: TLSSocket): HandshakeOutcome | undefined {
@@ -107,7 +151,12 @@ export class SecurityContext {
       if (outcome === undefined) socket.destroy();
       else outcome.secured(socket);
     });
-    server.on("tlsClientError", (error, socket) => outcomeOf(socket)?.failed(error));
+    server.on("tlsClientError", (cause, socket) => {
+      // Deno refuses a certificate by hanging up; only the socket says why.
+      const refusal = socket.authorizationError as unknown;
+      const error = refusal ? certificateRefused(String(refusal), { cause }) : toTlsError(cause);
+      outcomeOf(socket)?.failed(error);
+    });
     return server;
   }
 }

@@ -8,7 +8,7 @@ import { ConfigError, TlsError } from "../errors.ts";
 import type { Endpoints } from "../net/connection.ts";
 import { ClientAuth, type ClientAuthOptions } from "./client_auth.ts";
 import type { ClientHello } from "./client_hello.ts";
-import { SecurityContext, type TlsSettings } from "./context.ts";
+import { assertSettings, SecurityContext, sharesVersion, type TlsSettings } from "./context.ts";
 import { Identity, type IdentityOptions, loadIdentity } from "./identity.ts";
 import { NameTable, normalizeName, normalizePattern } from "./names.ts";
 
@@ -126,18 +126,20 @@ export class Selector {
    * Loads and checks all identities. What `previous` has loaded from the same options objects is
    * kept, but for those in `changed`; so sessions and tickets outlive a reload of their neighbours.
    *
-   * @throws {ConfigError} `INVALID_CERTIFICATE`; `previous` stays as it was
+   * @throws {ConfigError} `INVALID_CERTIFICATE`, `INVALID_CONFIG`; `previous` stays as it was
    */
   static async load(
     options: SelectorOptions,
     previous?: Selector,
     changed: ReadonlySet<HostOptions> = new Set(),
   ): Promise<Selector> {
+    assertSettings(options.settings);
     const keepPolicy = previous !== undefined &&
       previous.options.clientAuth === options.clientAuth;
+    const previousPolicy = previous === undefined ? undefined : previous.#clientAuth;
     const clientAuth = keepPolicy
-      ? previous.#clientAuth
-      : options.clientAuth && new ClientAuth(options.clientAuth);
+      ? previousPolicy
+      : options.clientAuth && new ClientAuth(options.clientAuth, previousPolicy);
     const loaded: Loaded = new Map();
     const policies = new Map<ClientAuthOptions, ClientAuth>();
     const all = options.fallback ? [options.fallback, ...options.hosts] : options.hosts;
@@ -174,11 +176,9 @@ export class Selector {
     for (const [host, context] of this.#loaded) yield [host, context.identity];
   }
 
-  /** The one context, where there is nothing to choose by a ClientHello; else `undefined`. */
-  get only(): SecurityContext | undefined {
-    const { certSelect, strictSni } = this.#options;
-    if (certSelect !== undefined || strictSni || this.#loaded.size !== 1) return undefined;
-    return this.#fallback[0];
+  /** Whether there is a TLS version for this client. */
+  sharesVersion(hello: ClientHello): boolean {
+    return sharesVersion(this.#options.settings, hello);
   }
 
   /**
@@ -192,28 +192,29 @@ export class Selector {
   ): SecurityContext | Refused | Promise<SecurityContext | Refused> {
     const { certSelect, tlsUserData } = this.#options;
     if (certSelect === undefined) return this.#byName(hello);
-    let answer: CertSelection | Promise<CertSelection>;
     try {
-      answer = certSelect(hello, { ...endpoints, tlsUserData });
+      const answer = certSelect(hello, { ...endpoints, tlsUserData });
+      if (!isThenable(answer)) return this.#chosenBy(answer, hello);
+      return Promise.resolve(answer)
+        .then((settled) => this.#chosenBy(settled, hello))
+        .catch((cause) => {
+          throw selectionFailed(cause);
+        });
     } catch (cause) {
-      throw hookFailed(cause);
+      throw selectionFailed(cause);
     }
-    if (!isThenable(answer)) return this.#chosenBy(answer, hello);
-    return Promise.resolve(answer).then(
-      (settled) => this.#chosenBy(settled, hello),
-      (cause) => {
-        throw hookFailed(cause);
-      },
-    );
   }
 
+  /** The context for a hook's answer, which may be anything. */
   #chosenBy(answer: CertSelection, hello: ClientHello): SecurityContext | Refused {
     if (answer === undefined || answer === null) return this.#byName(hello);
     if (answer instanceof Refused) return answer;
-    const selection = answer instanceof Identity ? { identity: answer } : answer;
-    const policy = selection.clientAuth;
-    const usable = selection.identity instanceof Identity &&
-      (policy === undefined || policy === null || policy instanceof ClientAuth);
+    const { identity, clientAuth, alpnProtocols }: ContextSelection = answer instanceof Identity
+      ? { identity: answer }
+      : answer;
+    const usable = identity instanceof Identity &&
+      (clientAuth === undefined || clientAuth === null || clientAuth instanceof ClientAuth) &&
+      (alpnProtocols === undefined || areProtocols(alpnProtocols));
     if (!usable) {
       throw new TlsError(
         "TLS_SELECTION_FAILED",
@@ -221,9 +222,9 @@ export class Selector {
       );
     }
     return this.#chosen.get(
-      selection.identity,
-      policy === undefined ? this.#clientAuth : policy ?? undefined,
-      selection.alpnProtocols ?? this.#options.alpnProtocols,
+      identity,
+      clientAuth === undefined ? this.#clientAuth : clientAuth ?? undefined,
+      alpnProtocols ?? this.#options.alpnProtocols,
     );
   }
 
@@ -289,7 +290,14 @@ function isThenable(answer: unknown): answer is PromiseLike<CertSelection> {
   return typeof (answer as { then?: unknown } | undefined | null)?.then === "function";
 }
 
-function hookFailed(cause: unknown): TlsError {
+/** ALPN names are 1 to 255 bytes long (RFC 7301 section 3.1). */
+function areProtocols(protocols: unknown): protocols is readonly string[] {
+  return Array.isArray(protocols) &&
+    protocols.every((name) => typeof name === "string" && /^[\x20-\x7e]{1,255}$/.test(name));
+}
+
+function selectionFailed(cause: unknown): TlsError {
+  if (cause instanceof TlsError) return cause;
   return new TlsError("TLS_SELECTION_FAILED", "Hook certSelect threw", { cause });
 }
 
@@ -310,10 +318,14 @@ class ContextCache {
     clientAuth: ClientAuth | undefined,
     alpnProtocols: readonly string[],
   ): SecurityContext {
-    const key = [this.#id(identity), clientAuth && this.#id(clientAuth), ...alpnProtocols].join();
-    const known = this.#contexts.get(key);
-    const context = known ??
-      new SecurityContext({ identity, clientAuth, alpnProtocols, settings: this.#settings });
+    const ids = [this.#id(identity), clientAuth ? this.#id(clientAuth) : 0];
+    const key = JSON.stringify([...ids, ...alpnProtocols]);
+    const context = this.#contexts.get(key) ?? new SecurityContext({
+      identity,
+      clientAuth,
+      alpnProtocols: [...alpnProtocols],
+      settings: this.#settings,
+    });
     // The least recently chosen makes room; its connections live on.
     this.#contexts.delete(key);
     this.#contexts.set(key, context);

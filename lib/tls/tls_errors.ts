@@ -5,67 +5,58 @@
  */
 import { TlsError, type TlsErrorCode } from "../errors.ts";
 
-interface Meaning {
-  readonly code: TlsErrorCode;
-  readonly message: string;
-}
+const DOES_NOT_STAND = "The client's certificate does not stand";
 
-const MEANINGS: ReadonlyMap<string, Meaning> = new Map(
-  ([
-    ["TLS_NO_ALPN", "Client and server share no application protocol", [
-      "ERR_SSL_NO_APPLICATION_PROTOCOL",
-    ]],
-    ["TLS_CLIENT_CERT_REQUIRED", "The client showed no certificate", [
-      "ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE",
-    ]],
-    ["TLS_VERSION", "Client and server share no TLS version", [
-      "ERR_SSL_UNSUPPORTED_PROTOCOL",
-      "ERR_SSL_VERSION_TOO_LOW",
-    ]],
-    ["TLS_NO_SHARED_PARAMETERS", "Client and server share no cipher suite or group", [
-      "ERR_SSL_NO_SHARED_CIPHER",
-      "ERR_SSL_NO_SHARED_GROUP",
-      "ERR_SSL_NO_COMMON_SIGNATURE_ALGORITHMS",
-    ]],
-    ["TLS_NOT_TLS", "The client does not speak TLS", [
-      "ERR_SSL_WRONG_VERSION_NUMBER",
-      "ERR_SSL_HTTP_REQUEST",
-      "ERR_SSL_HTTPS_PROXY_REQUEST",
-    ]],
-    ["TLS_CLIENT_CERT_INVALID", "The client's certificate does not stand", [
-      "ERR_SSL_CERTIFICATE_VERIFY_FAILED",
-      "CERT_HAS_EXPIRED",
-      "CERT_NOT_YET_VALID",
-      "CERT_REVOKED",
-      "CERT_UNTRUSTED",
-      "CERT_REJECTED",
-      "CERT_SIGNATURE_FAILURE",
-      "DEPTH_ZERO_SELF_SIGNED_CERT",
-      "INVALID_CA",
-      "INVALID_PURPOSE",
-      "PATH_LENGTH_EXCEEDED",
-      "SELF_SIGNED_CERT_IN_CHAIN",
-      "UNABLE_TO_GET_ISSUER_CERT",
-      "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
-      "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
-    ]],
-    ["TLS_PEER_CLOSED", "The client closed before the handshake was over", [
-      "ECONNRESET",
-      "EPIPE",
-      "ECONNABORTED",
-    ]],
-  ] as [TlsErrorCode, string, string[]][]).flatMap(([code, message, causes]) =>
-    causes.map((cause): [string, Meaning] => [cause, { code, message }])
-  ),
-);
+/** Matched in this order against the runtime's `code: message`. */
+const MEANINGS: readonly (readonly [RegExp, TlsErrorCode, string])[] = [
+  [/ALPN|APPLICATION_PROTOCOL/, "TLS_NO_ALPN", "Client and server share no application protocol"],
+  [
+    /PEER_DID_NOT_RETURN_A_CERTIFICATE/,
+    "TLS_CLIENT_CERT_REQUIRED",
+    "The client showed no certificate",
+  ],
+  // After its hello a client sends only one message that can be long: its certificate.
+  [/HandshakePayloadTooLarge|EXCESSIVE_MESSAGE_SIZE/, "TLS_CLIENT_CERT_INVALID", DOES_NOT_STAND],
+  // The one signature that a server checks is the client's proof that it owns its certificate.
+  [/BAD_SIGNATURE|KEY_USAGE_BIT_INCORRECT/, "TLS_CLIENT_CERT_INVALID", DOES_NOT_STAND],
+  [
+    /^(CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|INVALID_|PATH_LENGTH_)|CERTIFICATE_VERIFY_FAILED/,
+    "TLS_CLIENT_CERT_INVALID",
+    DOES_NOT_STAND,
+  ],
+  [
+    /UNSUPPORTED_PROTOCOL|VERSION_TOO_LOW/,
+    "TLS_VERSION",
+    "Client and server share no TLS version",
+  ],
+  [
+    /peer is incompatible|NO_SHARED_|NO_COMMON_|WRONG_CURVE/,
+    "TLS_NO_SHARED_PARAMETERS",
+    "Client and server share no cipher suite, group or signature algorithm",
+  ],
+  [
+    /^(ECONNRESET|EPIPE|ECONNABORTED):/,
+    "TLS_PEER_CLOSED",
+    "The client closed before the handshake was over",
+  ],
+  [/_ALERT_/, "TLS_PEER_ALERT", "The client sent an alert"],
+  // OpenSSL's clients do not encrypt the alert with which they refuse the server's certificate, and
+  // BoringSSL takes it for a record that is too short.
+  [/BAD_PACKET_LENGTH/, "TLS_PEER_ALERT", "The client sent an alert, or a broken record"],
+];
 
 /** The error that stands for what the runtime said, which becomes its `cause`. */
 export function toTlsError(cause: Error): TlsError {
-  const said = (cause as NodeJS.ErrnoException).code ?? "";
-  const meaning = MEANINGS.get(said);
-  if (meaning !== undefined) return new TlsError(meaning.code, meaning.message, { cause });
-  if (/_ALERT_/.test(said)) {
-    return new TlsError("TLS_PEER_ALERT", `The client sent an alert: ${cause.message}`, { cause });
+  const said = `${(cause as NodeJS.ErrnoException).code}: ${cause.message}`;
+  const meaning = MEANINGS.find(([pattern]) => pattern.test(said));
+  if (meaning === undefined) {
+    return new TlsError("TLS_ERROR", `The handshake failed: ${cause.message}`, { cause });
   }
-  return new TlsError("TLS_ERROR", `The handshake failed: ${cause.message}`, { cause });
+  const [, code, message] = meaning;
+  return new TlsError(code, `${message}: ${cause.message}`, { cause });
+}
+
+/** The error for a client certificate that does not stand; `reason` is why, in OpenSSL's words. */
+export function certificateRefused(reason: string, options?: ErrorOptions): TlsError {
+  return new TlsError("TLS_CLIENT_CERT_INVALID", `${DOES_NOT_STAND}: ${reason}`, options);
 }

@@ -3,39 +3,53 @@
  *
  * @module
  */
+// The ASN.1 library under @peculiar/x509 reads decorator metadata: this import must come first.
+import "reflect-metadata";
 import { X509Certificate } from "node:crypto";
 import type { TLSSocket } from "node:tls";
+import {
+  SubjectAlternativeNameExtension,
+  X509Certificate as ParsedCertificate,
+} from "@peculiar/x509";
 import type { ClientVerdict } from "./client_auth.ts";
 
 /** A client's certificate, parsed when first looked at. */
 export class PeerCertificate {
   /** The certificate as DER bytes. */
   readonly der: Uint8Array;
-  #parsed: X509Certificate | undefined;
+  #x509: X509Certificate | undefined;
+  #parsed: ParsedCertificate | undefined;
 
   /** Wraps a DER certificate. */
   constructor(der: Uint8Array) {
     this.der = der;
   }
 
-  /** The certificate as `node:crypto` parses it, for all that has no property here. */
+  /**
+   * The certificate as `node:crypto` parses it, for all that has no property here. Do not compare
+   * its `subject`: Deno does not escape what a name may contain.
+   */
   get x509(): X509Certificate {
-    return this.#parsed ??= new X509Certificate(this.der);
+    return this.#x509 ??= new X509Certificate(this.der);
   }
 
-  /** The subject's distinguished name, most significant part first: `C=DE, O=Example, CN=pump 7`. */
+  /**
+   * The subject's distinguished name as it stands in the certificate: `C=DE, O=Example, CN=pump 7`,
+   * with `\` before commas and other special characters in a value.
+   */
   get subject(): string {
-    return oneLine(this.x509.subject);
+    return this.#names.subject;
   }
 
   /** The issuer's distinguished name, as {@linkcode PeerCertificate.subject}. */
   get issuer(): string {
-    return oneLine(this.x509.issuer);
+    return this.#names.issuer;
   }
 
-  /** The subject's alternative names as in `DNS:example.com, IP Address:127.0.0.1`. */
+  /** The subject's alternative names: `DNS:example.com, IP Address:127.0.0.1`, special ones quoted. */
   get subjectAltName(): string | undefined {
-    return this.x509.subjectAltName || undefined;
+    const extension = this.#names.getExtension(SubjectAlternativeNameExtension);
+    return extension?.names.items.map(oneAltName).join(", ");
   }
 
   /** The serial number in upper-case hexadecimal. */
@@ -57,10 +71,28 @@ export class PeerCertificate {
   get validTo(): Date {
     return new Date(this.x509.validTo);
   }
+
+  get #names(): ParsedCertificate {
+    return this.#parsed ??= new ParsedCertificate(Uint8Array.from(this.der));
+  }
 }
 
-function oneLine(name: string | undefined): string {
-  return (name ?? "").trim().split("\n").join(", ");
+/** The kinds of alternative names as node:crypto calls them. */
+const ALT_NAME_KINDS: Record<string, string> = {
+  dns: "DNS",
+  ip: "IP Address",
+  email: "email",
+  url: "URI",
+  dn: "DirName",
+  id: "Registered ID",
+  upn: "UPN",
+  guid: "GUID",
+};
+
+/** A value that could be taken for more than one name is quoted. */
+function oneAltName({ type, value }: { type: string; value: string }): string {
+  const plain = /^[\w.:/@*-]*$/.test(value);
+  return `${ALT_NAME_KINDS[type] ?? type}:${plain ? value : JSON.stringify(value)}`;
 }
 
 /** The facts of one TLS connection. */
@@ -83,22 +115,20 @@ export interface TlsInfo {
   readonly authorizationError: string | undefined;
 }
 
-/** Reads the facts from a socket whose handshake is over. */
-export function readTlsInfo(socket: TLSSocket, client: ClientVerdict): TlsInfo {
+/** Reads the facts from a socket whose handshake is over; `sni` is what the ClientHello asked for. */
+export function readTlsInfo(
+  socket: TLSSocket,
+  client: ClientVerdict,
+  sni: string | undefined,
+): TlsInfo {
   return {
     protocol: socket.getProtocol() ?? "unknown",
     cipher: socket.getCipher()?.name ?? "unknown",
-    sni: serverName(socket),
+    sni,
     alpn: socket.alpnProtocol || undefined,
     resumed: socket.isSessionReused(),
     peerCertificate: client.certificate,
     authorized: client.authorized,
     authorizationError: client.error,
   };
-}
-
-/** Deno gives `""` and Bun `false` where the client named no server. */
-function serverName(socket: TLSSocket): string | undefined {
-  const name = (socket as { servername?: string | false | null }).servername;
-  return name ? name.toLowerCase() : undefined;
 }
