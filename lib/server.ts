@@ -11,7 +11,14 @@ import {
   resolveConfig,
   type TlsSessionChange,
 } from "./config.ts";
-import { ConfigError, ConnectionError, HttpsdError, StateError, TlsError } from "./errors.ts";
+import {
+  ConfigError,
+  ConnectionError,
+  type ErrorCode,
+  HttpsdError,
+  StateError,
+  TlsError,
+} from "./errors.ts";
 import {
   DataEvent,
   DisconnectedEvent,
@@ -63,6 +70,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   #state: ServerState = "idle";
   #front: TlsFront | undefined;
   #listener: Listener | undefined;
+  #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
   #emptied: (() => void) | undefined;
 
@@ -220,25 +228,48 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     if (this.#state !== "idle") {
       throw new StateError("ALREADY_STARTED", "The server runs already: stop it first");
     }
-    const { signal, hostname, port, backlogConn: backlog } = this.#config;
+    const { signal } = this.#config;
     signal?.throwIfAborted();
     this.#state = "starting";
+    signal?.addEventListener("abort", this.#stopOnAbort, { once: true });
     try {
-      this.#front = await this.#openFront();
-      this.#listener = await Listener.open(
-        { hostname, port, backlog },
-        (raw) => this.#gate.admit(raw),
-        (error) => this.#tellError(error),
-      );
+      await (this.#starting = this.#open());
     } catch (error) {
-      this.#state = "idle";
+      this.#shut();
+      this.#rest();
       throw error;
     }
     this.#state = "running";
     this.dispatchEvent(new ServerEvent("http:start", this));
     this.dispatchEvent(new ServerEvent("start", this));
     this.#front?.begin();
-    signal?.addEventListener("abort", this.#stopOnAbort, { once: true });
+  }
+
+  async #open(): Promise<void> {
+    const { hostname, port, backlogConn: backlog } = this.#config;
+    this.#front = await this.#openFront();
+    this.#assertNotStopped();
+    this.#listener = await Listener.open(
+      { hostname, port, backlog },
+      (raw) => this.#gate.admit(raw),
+      (error) => this.#tellError(error),
+    );
+    this.#assertNotStopped();
+  }
+
+  #assertNotStopped(): void {
+    if (this.#state === "starting") return;
+    this.#config.signal?.throwIfAborted();
+    throw new StateError("NOT_STARTED", "The server was stopped while it started");
+  }
+
+  /** Accepts no more and turns away who has not been let in yet. */
+  #shut(): void {
+    this.#config.signal?.removeEventListener("abort", this.#stopOnAbort);
+    this.#listener?.close();
+    this.#front?.close();
+    this.#gate.close();
+    for (const session of this.#opening) session.destroy();
   }
 
   async #openFront(): Promise<TlsFront | undefined> {
@@ -311,28 +342,38 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
    */
   stop(options: StopOptions = {}): Promise<void> {
     if (this.#state === "idle") return Promise.resolve();
-    return this.#stopping ??= this.#stop(options.drainMs ?? this.#config.drainMs);
+    return this.#stopping ??= this.#state === "starting"
+      ? this.#stopStarting()
+      : this.#stop(options.drainMs ?? this.#config.drainMs);
+  }
+
+  /** The start sees the new state at its next step, and fails. */
+  async #stopStarting(): Promise<void> {
+    this.#state = "stopping";
+    await Promise.allSettled([this.#starting]);
   }
 
   async #stop(drainMs: number): Promise<void> {
     this.#state = "stopping";
-    this.#config.signal?.removeEventListener("abort", this.#stopOnAbort);
-    this.#listener?.close();
-    this.#front?.close();
-    this.#gate.close();
-    for (const session of this.#opening) session.destroy();
+    this.#shut();
     for (const session of this.#sessions) session.close();
     if (!await this.#emptyWithin(drainMs)) {
       for (const session of this.#sessions) session.destroy();
     }
     const { globalUserContext, globalUserContextFree } = this.#config;
     this.#contain(() => globalUserContextFree?.(globalUserContext));
-    this.#listener = undefined;
-    this.#front = undefined;
-    this.#stopping = undefined;
-    this.#state = "idle";
+    this.#rest();
     this.dispatchEvent(new ServerEvent("http:stop", this));
     this.dispatchEvent(new ServerEvent("stop", this));
+  }
+
+  /** Is as before the start. */
+  #rest(): void {
+    this.#listener = undefined;
+    this.#front = undefined;
+    this.#starting = undefined;
+    this.#stopping = undefined;
+    this.#state = "idle";
   }
 
   /** Whether the last session ended in time. */
@@ -411,14 +452,13 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   #connected(session: Session): void {
     const { connection } = session;
     this.#sessions.add(session);
-    if (this.hasListened("data") || this.hasListened("sent")) {
-      this.#sessionOf.set(connection, session);
-      connection.observer = this.#observer;
-    }
+    this.#sessionOf.set(connection, session);
+    connection.observer = this.#observer; // somebody may listen later
     this.#tellUser("create", { session, remoteAddress: session.remoteAddress, error: undefined });
     if (this.hasListened("connected")) {
       this.dispatchEvent(new SessionEvent("connected", this, session));
     }
+    if (connection.closed) return; // by a listener
     if (this.hasListened("http:connected")) {
       this.dispatchEvent(new SessionEvent("http:connected", this, session));
     }
@@ -479,10 +519,10 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   }
 
   #tellError(error: HttpsdError, where?: FailurePlace): void {
-    if (this.hasListened("error")) {
+    // A handler may outlive its server, but no event comes after `stop`.
+    if (this.hasListened("error") && this.#state !== "idle") {
       this.dispatchEvent(new ServerErrorEvent("error", this, error, where));
-    } else if (error.code === "HANDLER_FAILED" || error.code === "BAD_RESPONSE") {
-      // The developer's own mistakes must not vanish; a client's noise may.
+    } else if (OWN_MISTAKES.has(error.code)) {
       console.error(error);
     }
   }
@@ -493,6 +533,14 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     else this.#tellError(error);
   }
 }
+
+/** The developer's own mistakes, which must not vanish where nobody listens; a client's noise may. */
+const OWN_MISTAKES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "BAD_RESPONSE",
+  "HANDLER_FAILED",
+  "HOOK_FAILED",
+  "LISTENER_FAILED",
+]);
 
 /** The protocol of ACME's TLS-ALPN challenge (RFC 8737). */
 const ACME_TLS = "acme-tls/1";
