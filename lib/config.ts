@@ -116,6 +116,18 @@ export interface HttpsServerOptions extends ReloadOptions {
   readonly proxyProtocol?: ProxyProtocolOptions;
   /** The most connections from one address. Default: `Infinity`. */
   readonly maxConnectionsPerAddress?: number;
+  /** The most sockets that are open at a time (original: `max_open_sockets`). Default: 10,000. */
+  readonly maxOpenSockets?: number;
+  /**
+   * At `maxOpenSockets`, close the least recently used idle connection for a new one (original:
+   * `lru_purge_enable`); without it, and where none is idle, the new one waits unread for up to
+   * `handshakeTimeoutMs`, `backlogConn` of them at the most. Default: `true`.
+   */
+  readonly lruPurge?: boolean;
+  /** TCP keep-alive probes, the first after `idleMs` (original: `keep_alive_enable`). Default: none. */
+  readonly keepAlive?: boolean | { readonly idleMs: number };
+  /** `"esp-idf"`: the defaults of the original, to the number. See docs/esp-idf.md. */
+  readonly profile?: "esp-idf";
   /** The most TLS handshakes at a time; others wait, within their deadline. Default: 1,024. */
   readonly maxHandshakes?: number;
   /** How many connections the system holds before they are accepted. Default: 511. */
@@ -281,6 +293,16 @@ const SCHEMA = v.strictObject({
     ),
   })),
   maxConnectionsPerAddress: v.optional(number("a count", 1, Infinity), Infinity),
+  maxOpenSockets: v.optional(number("a count", 1, Infinity), 10_000),
+  lruPurge: flag(true),
+  keepAlive: v.optional(
+    v.union(
+      [v.boolean(), v.strictObject({ idleMs: number("a time in ms", 1, 2 ** 31 - 1) })],
+      "must be true, false or { idleMs }",
+    ),
+    false,
+  ),
+  profile: v.optional(v.literal("esp-idf", 'must be "esp-idf"')),
   maxHandshakes: v.optional(number("a count", 1, Infinity), 1_024),
   backlogConn: v.optional(number("a count", 1, 65535), 511),
   handshakeTimeoutMs: duration(10_000),
@@ -295,7 +317,7 @@ const SCHEMA = v.strictObject({
   globalUserContext: v.optional(v.unknown()),
   globalUserContextFree: hook<(context: unknown) => void>(),
   sendWaitTimeoutMs: duration(30_000),
-  idleTimeoutMs: duration(60_000),
+  idleTimeoutMs: endless(60_000),
   lingerMs: duration(2_000),
   drainMs: v.optional(number("a time in ms", 0, 2 ** 31 - 1), 5_000),
   maxUriLen: size(8_192),
@@ -328,7 +350,8 @@ export type Config =
  * `NOT_SUPPORTED` naming the option and the runtime that cannot do it
  */
 export function resolveConfig(options: HttpsServerOptions): Config {
-  const result = v.safeParse(SCHEMA, options, { abortPipeEarly: true });
+  const defaults = options.profile === "esp-idf" ? espIdf(options.transportMode) : {};
+  const result = v.safeParse(SCHEMA, { ...defaults, ...options }, { abortPipeEarly: true });
   if (!result.success) throw invalidConfig(result.issues[0]);
   const { output } = result;
   assertSupported(output);
@@ -353,6 +376,26 @@ export function resolveConfig(options: HttpsServerOptions): Config {
     );
   }
   return Object.freeze(config);
+}
+
+/** The values of `HTTPD_DEFAULT_CONFIG()` and `HTTPD_SSL_CONFIG_DEFAULT()`. */
+function espIdf(mode: TransportMode = "secure"): HttpsServerOptions {
+  const secure = mode === "secure";
+  return {
+    maxOpenSockets: secure ? 4 : 7,
+    lruPurge: secure,
+    maxUriHandlers: 8,
+    maxRespHeaders: 8,
+    backlogConn: 5,
+    maxQueuedWork: 6,
+    maxUriLen: 512,
+    maxReqHdrLen: 1_024,
+    recvWaitTimeoutMs: 5_000,
+    sendWaitTimeoutMs: 5_000,
+    handshakeTimeoutMs: 10_000,
+    idleTimeoutMs: Infinity,
+    alpnProtocols: [],
+  };
 }
 
 /** Refuses what this runtime, or this version of httpsd, would have to ignore. */

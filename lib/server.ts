@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Socket } from "node:net";
 import { assertRuntime } from "./capabilities.ts";
 import {
   type Config,
@@ -37,6 +38,7 @@ import type { Connection, Observer } from "./net/connection.ts";
 import { Deadlines } from "./net/deadlines.ts";
 import { Gate, type Refusal } from "./net/gate.ts";
 import { type Address, Listener } from "./net/listener.ts";
+import { SocketCap } from "./net/socket_cap.ts";
 import { runtime } from "./capabilities.ts";
 import { CidrSet } from "./net/cidr.ts";
 import { TlsFront } from "./tls/front.ts";
@@ -59,6 +61,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   readonly #work: WorkQueue;
   readonly #deadlines: Deadlines;
   readonly #gate: Gate;
+  readonly #cap: SocketCap;
   readonly #sessions = new Set<Session>();
   /** Connections whose hooks have not let them in yet. */
   readonly #opening = new Set<Session>();
@@ -122,6 +125,14 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       deadlines: this.#deadlines,
       admitted: (connection) => this.#admitted(connection),
       refused: (refusal) => this.#refused(refusal),
+    });
+    this.#cap = new SocketCap({
+      maxOpenSockets: config.maxOpenSockets,
+      maxWaiting: config.backlogConn,
+      waitMs: config.handshakeTimeoutMs,
+      deadlines: this.#deadlines,
+      makeRoom: () => this.#purgeOne(),
+      admit: (raw) => this.#gate.admit(raw),
     });
     const tell: Tell = (type, session, bytes) => {
       if (this.hasListened(type)) this.dispatchEvent(new DataEvent(type, this, session, bytes));
@@ -251,7 +262,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     this.#assertNotStopped();
     this.#listener = await Listener.open(
       { hostname, port, backlog },
-      (raw) => this.#gate.admit(raw),
+      (raw) => this.#accepted(raw),
       (error) => this.#tellError(error),
     );
     this.#assertNotStopped();
@@ -268,6 +279,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     this.#config.signal?.removeEventListener("abort", this.#stopOnAbort);
     this.#listener?.close();
     this.#front?.close();
+    this.#cap.close();
     this.#gate.close();
     for (const session of this.#opening) session.destroy();
   }
@@ -393,6 +405,20 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   /** Stops as {@linkcode HttpsServer.stop} does; for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
+  }
+
+  #accepted(raw: Socket): void {
+    const { keepAlive } = this.#config;
+    if (keepAlive !== false) raw.setKeepAlive(true, keepAlive === true ? 0 : keepAlive.idleMs);
+    this.#cap.offer(raw);
+  }
+
+  /** Closes the least recently used session that is idle. */
+  #purgeOne(): void {
+    if (!this.#config.lruPurge) return;
+    for (const session of this.#sessions) {
+      if (!session.connection.finishing && session.purge()) return;
+    }
   }
 
   #admitted(connection: Connection): void {

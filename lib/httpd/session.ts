@@ -177,6 +177,18 @@ export class Session {
     }
   }
 
+  /**
+   * Closes an idle session at once to make room for another (original: `lru_purge_enable`). Returns
+   * false for one inside a request, which is not closed.
+   */
+  purge(): boolean {
+    if (this.busy) return false;
+    this.#last = true;
+    if (this.#protocol !== undefined) this.#protocol.shutdown();
+    else this.connection.finish(0);
+    return true;
+  }
+
   /** Cuts the connection now. */
   destroy(error?: HttpsdError): void {
     this.connection.destroy(error);

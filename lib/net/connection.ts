@@ -122,6 +122,7 @@ export class Connection implements Endpoints, Waiting {
   #whenSent: (() => void) | undefined;
 
   #finishing = false;
+  #lingerMs = 0;
   #destroyed = false;
   #closed = false;
   #error: HttpsdError | undefined;
@@ -279,15 +280,16 @@ export class Connection implements Endpoints, Waiting {
   /**
    * Closes gracefully: all that was written leaves, then this side ends, and what the peer still
    * sends is thrown away until it ends too, so that no reset destroys the last answer (RFC 9112
-   * section 9.6). A peer that takes too long is cut.
+   * section 9.6). A peer that takes longer for that than `lingerMs` is cut.
    */
-  finish(): void {
+  finish(lingerMs: number = this.#parts.lingerMs): void {
     if (this.#closed || this.#finishing) return;
     this.#finishing = true;
+    this.#lingerMs = lingerMs;
     this.#queue.length = this.#queuedBytes = 0;
     if (this.#stopped) this.#parts.flow.start();
     if (this.#sent) {
-      this.deadline = after(this.#parts.lingerMs);
+      this.#linger();
       return;
     }
     this.deadline = after(this.#parts.sendTimeoutMs);
@@ -360,11 +362,15 @@ export class Connection implements Endpoints, Waiting {
     this.#sent = true;
     this.#whenSent?.();
     if (this.#peerEnded) this.#cut();
-    else if (this.#finishing) this.deadline = after(this.#parts.lingerMs);
+    else if (this.#finishing) this.#linger();
   }
 
-  /** Gives the socket as much as it takes, and the end when that is due. */
-  /** Hands what was gathered to the socket, also while corked. */
+  #linger(): void {
+    if (this.#lingerMs === 0) this.#cut();
+    else this.deadline = after(this.#lingerMs);
+  }
+
+  /** Gives the socket as much as it takes, also while corked, and the end when that is due. */
   flush(): void {
     if (this.#closed) return;
     while (!this.#blocked && this.#pending.length > 0) this.#send(this.#nextSlice());
