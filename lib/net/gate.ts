@@ -373,10 +373,10 @@ class Admission implements Waiting {
     const tlsFlow = this.#options.tlsFlow ?? detectTlsFlow(raw);
     const paced = tlsFlow === "paced" ? new PacedSocket(raw) : undefined;
     const stream: Duplex = paced ?? raw;
-    stream.allowHalfOpen = false; // or Deno does not see a client that goes in the handshake
+    stream.allowHalfOpen = false; // or Deno does not see a client that leaves in the handshake
     context.accept(stream, {
       secured: (socket) => {
-        stream.allowHalfOpen = true;
+        stream.allowHalfOpen = socket.allowHalfOpen = true;
         const flow = paced ?? (tlsFlow === "handle" ? handleFlow(raw) : pausingFlow(socket));
         if (this.#over) socket.destroy();
         else this.#secured(context, socket, flow);
