@@ -232,7 +232,9 @@ export abstract class ServerEvents extends EventTarget {
     options?: EventListenerOptions | boolean,
   ): void {
     if (listener === null) return;
-    super.removeEventListener(type, this.#contained.get(listener) ?? null, options);
+    // Deno comes through here with the contained listener itself when the option `signal` aborts.
+    const contained = this.#contained.get(listener) ?? listener as EventListener;
+    super.removeEventListener(type, contained, options);
   }
 
   #contain(listener: AnyListener): EventListener {
