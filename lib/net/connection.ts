@@ -7,11 +7,12 @@
  */
 import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
-import { ConnectionError, type HttpsdError, StateError } from "../errors.ts";
+import { Duplex } from "node:stream";
+import { ConfigError, ConnectionError, type HttpsdError, StateError } from "../errors.ts";
 import type { SecurityContext } from "../tls/context.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
 import { after, type Deadlines, type Waiting } from "./deadlines.ts";
-import type { Flow } from "./flow.ts";
+import { type Flow, pausingFlow } from "./flow.ts";
 import { ConnectionStreams } from "./streams.ts";
 
 /** The socket stops when the queue takes this many bytes of memory … */
@@ -61,10 +62,18 @@ export interface Endpoints {
   readonly localPort: number;
 }
 
+/** Bytes both ways as Web Streams. */
+export interface ByteStreams {
+  /** The bytes that come. */
+  readonly readable: ReadableStream<Uint8Array>;
+  /** Where bytes go. */
+  readonly writable: WritableStream<Uint8Array>;
+}
+
 /** What a {@linkcode Connection} is made of. */
 export interface ConnectionParts {
   /** The socket that is read and written: TLS, or the raw one in plain mode. */
-  readonly socket: Socket;
+  readonly socket: Duplex;
   /** The TCP socket underneath. */
   readonly raw: Socket;
   /** Stops and starts the bytes. */
@@ -100,7 +109,7 @@ export class Connection implements Endpoints, Waiting {
   /** Sees all bytes; set while somebody listens for `data` or `sent` events. */
   observer: Observer | undefined;
 
-  readonly #parts: ConnectionParts;
+  #parts: ConnectionParts;
   #consumer: Consumer | undefined;
   #streams: ConnectionStreams | undefined;
 
@@ -139,14 +148,18 @@ export class Connection implements Endpoints, Waiting {
     this.tls = parts.tls;
     const { socket, raw } = parts;
     parts.deadlines.watch(this);
+    this.#listenTo(socket);
+    // Not the raw socket's "close", which on Bun comes with the peer's end already.
+    if (raw !== socket) raw.on("error", (error: Error) => this.#failed(error));
+  }
+
+  #listenTo(socket: Duplex): void {
     socket.on("data", (bytes: Uint8Array) => this.#received(bytes));
     socket.on("end", () => this.#ended());
     socket.on("drain", () => this.#drained());
     socket.on("finish", () => this.#allSent());
     socket.on("error", (error: Error) => this.#failed(error));
     socket.on("close", () => this.#over());
-    // Not the raw socket's "close", which on Bun comes with the peer's end already.
-    if (raw !== socket) raw.on("error", (error: Error) => this.#failed(error));
   }
 
   /** Whether the connection is over. */
@@ -243,6 +256,27 @@ export class Connection implements Endpoints, Waiting {
     if (bytes.length === 0) return;
     this.#queue.unshift(bytes);
     this.#queuedBytes += bytes.length;
+  }
+
+  /**
+   * Puts something between a plain connection and its socket: `wrap` gets the socket's own streams
+   * and returns those to use instead (original: `httpd_sess_set_recv_override` and its kin).
+   *
+   * @throws {ConfigError} `NOT_SUPPORTED` on a TLS connection, where TLS has that place
+   */
+  override(wrap: (socket: ByteStreams) => ByteStreams): void {
+    const { socket, raw } = this.#parts;
+    if (this.tls !== undefined) {
+      throw new ConfigError("NOT_SUPPORTED", "A TLS connection's transport cannot be overridden");
+    }
+    for (const event of ["data", "end", "drain", "finish"]) socket.removeAllListeners(event);
+    const wrapped = wrap(Duplex.toWeb(raw) as unknown as ByteStreams);
+    const duplex = Duplex.fromWeb(wrapped as unknown as Parameters<typeof Duplex.fromWeb>[0], {
+      allowHalfOpen: true,
+    });
+    this.#parts = { ...this.#parts, socket: duplex, flow: pausingFlow(duplex) };
+    this.#blocked = this.#stopped = false;
+    this.#listenTo(duplex);
   }
 
   /** Gathers the writes that follow until {@linkcode Connection.uncork}, so that they leave as one. */
