@@ -20,6 +20,6 @@ export type { IdentityOptions, PemOrDer } from "./lib/tls/identity.ts";
 export type { PeerCertificate, TlsInfo } from "./lib/tls/tls_info.ts";
 export type { ErrorHandler, FetchHandler, RequestInfo } from "./lib/httpd/dispatcher.ts";
 export type { HttpdRequest } from "./lib/httpd/request.ts";
-export type { Route, RouteHandler } from "./lib/httpd/router.ts";
+export type { HandlerRoute, Route, RouteHandler, WebSocketRoute } from "./lib/httpd/router.ts";
 export type { Session } from "./lib/httpd/session.ts";
 export { HttpsServer, serve, type ServerState, type StopOptions } from "./lib/server.ts";

@@ -33,7 +33,9 @@ export type StateErrorCode =
   /** More work than `maxQueuedWork` waits (original: `httpd_queue_work` gives `ESP_FAIL`). */
   | "QUEUE_FULL"
   /** No such route (original: `ESP_ERR_NOT_FOUND`). */
-  | "NOT_FOUND";
+  | "NOT_FOUND"
+  /** The request has no connection that could become a WebSocket, or became one already. */
+  | "NOT_UPGRADABLE";
 
 /** Codes of {@linkcode ListenError}: the address could not be opened. */
 export type ListenErrorCode =
@@ -104,6 +106,8 @@ export type HttpErrorCode =
   | "HEADERS_TOO_LARGE"
   /** The body is longer than `maxBodyBytes`. */
   | "BODY_TOO_LARGE"
+  /** The resource is a WebSocket, or the client's WebSocket version is not spoken. */
+  | "UPGRADE_REQUIRED"
   /** A method or transfer coding this server does not know. */
   | "NOT_IMPLEMENTED"
   /** Neither HTTP/1.0 nor HTTP/1.1. */
@@ -135,8 +139,16 @@ export type WebSocketErrorCode =
   | "WS_TOO_LARGE"
   /** A message has more fragments than `maxFragments` (close code 1008). */
   | "WS_TOO_MANY_FRAGMENTS"
+  /** More Ping and Pong frames in a second than `maxPingsPerSecond` (close code 1008). */
+  | "WS_PING_FLOOD"
+  /** More than `maxBufferedBytes` waits for a client that does not read (close code 1008). */
+  | "WS_SLOW_CONSUMER"
   /** The program asks for a frame that RFC 6455 forbids, or compression failed (close code 1011). */
-  | "WS_CANNOT_SEND";
+  | "WS_CANNOT_SEND"
+  /** A callback or listener of the socket threw or rejected; see `cause` (close code 1011). */
+  | "WS_CALLBACK_FAILED"
+  /** The socket is closing or closed: nothing can be sent. */
+  | "WS_CLOSED";
 
 /** Codes of plain {@linkcode HttpsdError}: a callback of the user's failed. */
 export type CallbackErrorCode =
@@ -224,17 +236,26 @@ export class ConnectionError extends HttpsdError {
   }
 }
 
+/** What an {@linkcode HttpError} may be made with. */
+export interface HttpErrorOptions extends ErrorOptions {
+  /** Fields for the answer, such as `Allow` or `Retry-After`. Default: none. */
+  readonly fields?: readonly (readonly [name: string, value: string])[];
+}
+
 /** A request that is refused with `status`, or a response that could not be sent. */
 export class HttpError extends HttpsdError {
   override readonly name = "HttpError";
   declare readonly code: HttpErrorCode;
   /** The status code that the client is answered with. */
   readonly status: number;
+  /** Fields for the answer. */
+  readonly fields: readonly (readonly [name: string, value: string])[];
 
   /** Makes an HTTP error that is answered with `status`. */
-  constructor(status: number, code: HttpErrorCode, message: string, options?: ErrorOptions) {
+  constructor(status: number, code: HttpErrorCode, message: string, options?: HttpErrorOptions) {
     super(code, message, options);
     this.status = status;
+    this.fields = options?.fields ?? [];
   }
 }
 

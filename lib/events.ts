@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { type AnyListener, ContainedEvents } from "./contained_events.ts";
 import type { HttpsdError } from "./errors.ts";
 import type { Session } from "./httpd/session.ts";
 import type { GatePhase } from "./net/gate.ts";
@@ -193,10 +194,9 @@ export type ServerEventListener<T extends ServerEventType> =
 
 /**
  * An `EventTarget` whose listeners cannot harm it: what one throws or rejects with goes to
- * {@linkcode ServerEvents.listenerFailed} and not to the process.
+ * `listenerFailed` and not to the process.
  */
-export abstract class ServerEvents extends EventTarget {
-  readonly #contained = new WeakMap<object, EventListener>();
+export abstract class ServerEvents extends ContainedEvents {
   readonly #listenedTo = new Set<string>();
   #listensToRequests = false;
 
@@ -210,9 +210,6 @@ export abstract class ServerEvents extends EventTarget {
     return this.#listensToRequests;
   }
 
-  /** A listener threw or rejected. */
-  protected abstract listenerFailed(type: string, cause: unknown): void;
-
   /** Calls `listener` for each event of `type`; what it throws becomes an `error` event. */
   override addEventListener<T extends ServerEventType>(
     type: T,
@@ -222,7 +219,7 @@ export abstract class ServerEvents extends EventTarget {
     if (listener === null) return;
     this.#listenedTo.add(type);
     this.#listensToRequests ||= type.startsWith("http:");
-    super.addEventListener(type, this.#contain(listener as AnyListener), options);
+    super.addEventListener(type, this.contain(listener as AnyListener), options);
   }
 
   /** Calls `listener` no longer. */
@@ -232,28 +229,6 @@ export abstract class ServerEvents extends EventTarget {
     options?: EventListenerOptions | boolean,
   ): void {
     if (listener === null) return;
-    // Deno comes through here with the contained listener itself when the option `signal` aborts.
-    const contained = this.#contained.get(listener) ?? listener as EventListener;
-    super.removeEventListener(type, contained, options);
-  }
-
-  #contain(listener: AnyListener): EventListener {
-    const known = this.#contained.get(listener);
-    if (known !== undefined) return known;
-    const contained = ((event: Event): void => {
-      const failed = (cause: unknown) => this.listenerFailed(event.type, cause);
-      try {
-        const result = typeof listener === "function"
-          ? listener.call(this, event)
-          : listener.handleEvent(event);
-        if (result instanceof Promise) result.catch(failed);
-      } catch (cause) {
-        failed(cause);
-      }
-    }) as EventListener; // Deno's check knows two classes of this name
-    this.#contained.set(listener, contained);
-    return contained;
+    super.removeEventListener(type, this.contained(listener as AnyListener), options);
   }
 }
-
-type AnyListener = ((event: Event) => unknown) | { handleEvent(event: Event): unknown };

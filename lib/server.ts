@@ -43,6 +43,8 @@ import { runtime } from "./capabilities.ts";
 import { CidrSet } from "./net/cidr.ts";
 import { TlsFront } from "./tls/front.ts";
 import type { HostOptions, SelectorOptions } from "./tls/selection.ts";
+import { type BroadcastData, WebSocketHub } from "./websocket/hub.ts";
+import type { ServerWebSocket } from "./websocket/socket.ts";
 
 /** Where a server is in its life. */
 export type ServerState = "idle" | "starting" | "running" | "stopping";
@@ -63,6 +65,10 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   readonly #gate: Gate;
   readonly #cap: SocketCap;
   readonly #sessions = new Set<Session>();
+  readonly #hub = new WebSocketHub({
+    failed: (session, error) => this.#tellError(error, { session }),
+    touched: (session) => this.touch(session),
+  });
   /** Connections whose hooks have not let them in yet. */
   readonly #opening = new Set<Session>();
   readonly #host: SessionHost;
@@ -91,6 +97,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     const dispatcher = this.#dispatcher = new Dispatcher({
       server: this,
       router: this.#router,
+      hub: this.#hub,
       handler,
       maxRespHeaders: config.maxRespHeaders,
       speaksFor: ({ connection: { context }, tls }, host) =>
@@ -166,6 +173,30 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       throw new StateError("NOT_STARTED", "The server does not listen: await start() first");
     }
     return this.#listener.address;
+  }
+
+  /** The WebSockets that are open now, in the order in which they were opened. */
+  get websockets(): ReadonlySet<ServerWebSocket> {
+    return this.#hub.sockets;
+  }
+
+  /**
+   * Sends a message to all WebSockets, or to those that `filter` picks; it is encoded once. A
+   * client that does not read holds up no other.
+   *
+   * @returns to how many it was sent
+   */
+  broadcast(data: BroadcastData, filter?: (ws: ServerWebSocket) => boolean): number {
+    return this.#hub.broadcast(data, filter);
+  }
+
+  /**
+   * Sends a message to all WebSockets that subscribed to `topic`; it is encoded once.
+   *
+   * @returns to how many it was sent
+   */
+  publish(topic: string, data: BroadcastData): number {
+    return this.#hub.publish(topic, data);
   }
 
   /** The sessions that are open now. */
@@ -566,6 +597,7 @@ const OWN_MISTAKES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "HANDLER_FAILED",
   "HOOK_FAILED",
   "LISTENER_FAILED",
+  "WS_CALLBACK_FAILED",
 ]);
 
 /** The protocol of ACME's TLS-ALPN challenge (RFC 8737). */

@@ -6,11 +6,13 @@
  */
 import { HttpError, HttpsdError } from "../errors.ts";
 import type { HttpsServer } from "../server.ts";
+import type { WebSocketHub } from "../websocket/hub.ts";
+import { acceptWebSocket, offerUpgrade } from "../websocket/upgrade.ts";
 import type { Exchange } from "./exchange.ts";
 import { sendResponse, toRequest } from "./fetch.ts";
 import { HttpdRequest } from "./request.ts";
 import { type ResponseWriter, utf8 } from "./response.ts";
-import type { Route, Router } from "./router.ts";
+import type { ResolvedRoute, Router } from "./router.ts";
 import type { Session } from "./session.ts";
 import { ERROR_BODIES } from "./status.ts";
 
@@ -42,6 +44,8 @@ export interface DispatcherParts {
   readonly server: HttpsServer;
   /** The routes. */
   readonly router: Router;
+  /** The open WebSockets. */
+  readonly hub: WebSocketHub;
   /** What answers where no route does. */
   readonly handler: FetchHandler | undefined;
   /** The most fields that a route's handler may add to a response. */
@@ -97,13 +101,17 @@ export class Dispatcher {
     }
     return this.#answer(
       exchange,
-      new HttpError(405, "METHOD_NOT_ALLOWED", `No route for ${method} ${path}`),
-      [["Allow", match.allow.join(", ")]],
+      new HttpError(405, "METHOD_NOT_ALLOWED", `No route for ${method} ${path}`, {
+        fields: [["Allow", match.allow.join(", ")]],
+      }),
     );
   }
 
-  async #runRoute(exchange: Exchange, route: Route): Promise<void> {
+  async #runRoute(exchange: Exchange, route: ResolvedRoute): Promise<void> {
     const request = this.#request(exchange, route.context);
+    if ("websocket" in route) {
+      return await acceptWebSocket(exchange, request, route.websocket, this.#parts.hub);
+    }
     const response = await route.handler(request);
     if (response !== undefined) return await sendResponse(exchange, response);
     if (exchange.response.answered || exchange.session.connection.closed) return;
@@ -112,8 +120,15 @@ export class Dispatcher {
   }
 
   async #runFetch(exchange: Exchange, handler: FetchHandler): Promise<void> {
-    const info = { session: exchange.session, server: this.#parts.server };
-    await sendResponse(exchange, await handler(toRequest(exchange), info));
+    const { server, hub } = this.#parts;
+    const request = toRequest(exchange);
+    const offer = offerUpgrade(request, exchange, hub);
+    try {
+      const response = await handler(request, { session: exchange.session, server });
+      if (!offer?.complete(response)) await sendResponse(exchange, response);
+    } finally {
+      offer?.withdraw();
+    }
   }
 
   #request(exchange: Exchange, routeContext?: unknown): HttpdRequest {
@@ -136,23 +151,15 @@ export class Dispatcher {
   }
 
   /** Answers an error, and tells of the answer. Never throws or rejects. */
-  async #answer(
-    exchange: Exchange,
-    error: HttpError,
-    fields?: [name: string, value: string][],
-  ): Promise<void> {
-    await this.#answerError(exchange, error, fields);
+  async #answer(exchange: Exchange, error: HttpError): Promise<void> {
+    await this.#answerError(exchange, error);
     this.#parts.errorAnswered(error, exchange.session);
   }
 
   /** Answers an error with its handler, or in the standard way. Never throws or rejects. */
-  async #answerError(
-    exchange: Exchange,
-    error: HttpError,
-    fields: [name: string, value: string][] = [],
-  ): Promise<void> {
+  async #answerError(exchange: Exchange, error: HttpError): Promise<void> {
     const handler = this.#errorHandlers.get(error.status);
-    if (handler === undefined) return exchange.sendError(error.status, undefined, fields);
+    if (handler === undefined) return exchange.sendError(error.status, undefined, error.fields);
     const { session, response } = exchange;
     if (error.status === 500) response.closeAfterwards();
     try {
@@ -163,7 +170,7 @@ export class Dispatcher {
     } catch (cause) {
       this.#parts.failed(handlerFailed(cause), session);
       if (response.started) exchange.fail(cause);
-      else exchange.sendError(error.status, undefined, fields);
+      else exchange.sendError(error.status, undefined, error.fields);
     }
   }
 

@@ -175,7 +175,9 @@ export class ResponseWriter {
       if (lower === "content-length") {
         declared = declaredLength(value, bodiless ? undefined : length);
       } else if (lower === "connection") close ||= /(^|[\s,])close($|[\s,])/i.test(value);
-      else if (!HOP_BY_HOP.has(lower)) own.push([name, value]);
+      else if (lower === "upgrade" && status === 426) {
+        own.push([name, value], ["Connection", "Upgrade"]); // RFC 9110 section 15.5.22
+      } else if (!HOP_BY_HOP.has(lower)) own.push([name, value]);
       if (lower === "date") dated = true;
     }
     if (!dated) own.push(["Date", httpDate()]);

@@ -5,6 +5,11 @@
  * @module
  */
 import { ConfigError, StateError } from "../errors.ts";
+import {
+  resolveRouteOptions,
+  type RouteConfig,
+  type WebSocketOptions,
+} from "../websocket/options.ts";
 import type { UriMatcher } from "./matcher.ts";
 import { ANY, METHODS } from "./methods.ts";
 import type { HttpdRequest } from "./request.ts";
@@ -15,7 +20,7 @@ export type RouteHandler = (
 ) => Response | void | Promise<Response | void>;
 
 /** A handler and the requests that it is for (original: `httpd_uri_t`). */
-export interface Route {
+export interface HandlerRoute {
   /** The path that it is for, as the option `uriMatch` compares it. */
   readonly uri: string;
   /** The method in upper case, or `"ANY"` for all but CONNECT and TRACE. */
@@ -26,9 +31,33 @@ export interface Route {
   readonly context?: unknown;
 }
 
+/** A path whose clients speak WebSocket (original: `httpd_uri_t` with `is_websocket`). */
+export interface WebSocketRoute {
+  /** The path that it is for, as the option `uriMatch` compares it. */
+  readonly uri: string;
+  /** The callbacks and limits of its sockets. */
+  readonly websocket: WebSocketOptions;
+  /** Anything that `onUpgrade` and `onOpen` want to be given, as `request.routeContext`. */
+  readonly context?: unknown;
+}
+
+/** What a request can be routed to. */
+export type Route = HandlerRoute | WebSocketRoute;
+
+/** A {@linkcode WebSocketRoute} as the table holds it: its handshake is a GET. */
+export interface ResolvedWebSocketRoute extends Omit<WebSocketRoute, "websocket"> {
+  /** A WebSocket begins with a GET. */
+  readonly method: "GET";
+  /** The options, with all defaults in. */
+  readonly websocket: RouteConfig;
+}
+
+/** A route as the table holds it. */
+export type ResolvedRoute = HandlerRoute | ResolvedWebSocketRoute;
+
 /** What became of the search for a route. */
 export type Match =
-  | { readonly route: Route }
+  | { readonly route: ResolvedRoute }
   /** No route has the path (empty), or those that have it take only these methods. */
   | { readonly route: undefined; readonly allow: readonly string[] };
 
@@ -36,7 +65,7 @@ export type Match =
 export class Router {
   readonly #matches: UriMatcher;
   readonly #max: number;
-  #routes: readonly Route[] = [];
+  #routes: readonly ResolvedRoute[] = [];
 
   /** Makes an empty table of at most `max` routes. */
   constructor(matches: UriMatcher, max: number) {
@@ -47,11 +76,12 @@ export class Router {
   /**
    * Adds a route, which takes effect with the next request.
    *
-   * @throws {ConfigError} `INVALID_CONFIG` for an unknown method
+   * @throws {ConfigError} `INVALID_CONFIG` for an unknown method or WebSocket option
    * @throws {StateError} `HANDLER_EXISTS` when a route that is there already would always be
    * chosen instead; `HANDLERS_FULL`
    */
-  add(route: Route): void {
+  add(added: Route): void {
+    const route = resolve(added);
     if (!METHODS.has(route.method) && route.method !== ANY) {
       throw new ConfigError(
         "INVALID_CONFIG",
@@ -74,7 +104,7 @@ export class Router {
         `There are ${this.#max} routes already: raise maxUriHandlers`,
       );
     }
-    this.#routes = [...this.#routes, Object.freeze({ ...route })];
+    this.#routes = [...this.#routes, Object.freeze(route)];
   }
 
   /**
@@ -95,7 +125,7 @@ export class Router {
   /** The route for a request; HEAD goes to GET's where it has none of its own. */
   match(method: string, path: string): Match {
     const allow = new Set<string>();
-    let get: Route | undefined;
+    let get: ResolvedRoute | undefined;
     for (const route of this.#routes) {
       if (!this.#matches(route.uri, path)) continue;
       if (route.method === method || (route.method === ANY && !mustBeNamed(method))) {
@@ -107,6 +137,11 @@ export class Router {
     if (method === "HEAD" && get !== undefined) return { route: get };
     return { route: undefined, allow: allowed(allow) };
   }
+}
+
+function resolve(route: Route): ResolvedRoute {
+  if (!("websocket" in route)) return { ...route };
+  return { ...route, method: "GET", websocket: resolveRouteOptions(route.websocket) };
 }
 
 function mustBeNamed(method: string): boolean {

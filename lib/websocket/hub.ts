@@ -1,0 +1,118 @@
+/**
+ * The open WebSockets of a server, and messages to many of them at once: to all (original: the
+ * client list with `httpd_ws_send_frame_async`), or to those that subscribed to a topic. A message
+ * is encoded once; no receiver waits for another.
+ *
+ * @module
+ */
+import type { HttpsdError } from "../errors.ts";
+import type { Session } from "../httpd/session.ts";
+import { PreparedMessage } from "./outgoing.ts";
+import type { ServerWebSocket } from "./socket.ts";
+
+/** What can be sent to many: text, bytes, or what was made of them before. */
+export type BroadcastData = string | BufferSource | PreparedMessage;
+
+/** Whom a hub tells of its sockets. */
+export interface HubHost {
+  /** A socket failed, or a callback of it. */
+  failed(session: Session, error: HttpsdError): void;
+  /** A message, Ping or Pong came: the session is in use. */
+  touched(session: Session): void;
+}
+
+/** The WebSockets of one server. */
+export class WebSocketHub {
+  readonly #sockets = new Set<ServerWebSocket>();
+  readonly #subscribers = new Map<string, Set<ServerWebSocket>>();
+  readonly #topics = new Map<ServerWebSocket, Set<string>>();
+  readonly #host: HubHost;
+
+  /** Makes an empty hub. */
+  constructor(host: HubHost) {
+    this.#host = host;
+  }
+
+  /** The sockets that are open, in the order in which they were opened. */
+  get sockets(): ReadonlySet<ServerWebSocket> {
+    return this.#sockets;
+  }
+
+  /** A socket is open. */
+  add(ws: ServerWebSocket): void {
+    this.#sockets.add(ws);
+  }
+
+  /** A socket is no longer open: it leaves its topics too. */
+  remove(ws: ServerWebSocket): void {
+    if (!this.#sockets.delete(ws)) return;
+    for (const topic of this.topicsOf(ws)) this.unsubscribe(ws, topic);
+  }
+
+  /** A socket failed. */
+  failed(ws: ServerWebSocket, error: HttpsdError): void {
+    this.#host.failed(ws.session, error);
+  }
+
+  /** A message, Ping or Pong came. */
+  touched(ws: ServerWebSocket): void {
+    this.#host.touched(ws.session);
+  }
+
+  /** What a socket is subscribed to. */
+  topicsOf(ws: ServerWebSocket): ReadonlySet<string> {
+    return this.#topics.get(ws) ?? NO_TOPICS;
+  }
+
+  /** Adds an open socket to a topic. */
+  subscribe(ws: ServerWebSocket, topic: string): void {
+    if (!this.#sockets.has(ws)) return;
+    addTo(this.#subscribers, topic, ws);
+    addTo(this.#topics, ws, topic);
+  }
+
+  /** Takes a socket away from a topic. */
+  unsubscribe(ws: ServerWebSocket, topic: string): void {
+    deleteFrom(this.#subscribers, topic, ws);
+    deleteFrom(this.#topics, ws, topic);
+  }
+
+  /** Sends to all, or to those that `filter` picks; returns to how many. */
+  broadcast(data: BroadcastData, filter?: (ws: ServerWebSocket) => boolean): number {
+    return sendToAll(this.#sockets, data, filter);
+  }
+
+  /** Sends to all that subscribed to `topic`; returns to how many. */
+  publish(topic: string, data: BroadcastData): number {
+    const subscribers = this.#subscribers.get(topic);
+    return subscribers === undefined ? 0 : sendToAll(subscribers, data);
+  }
+}
+
+const NO_TOPICS: ReadonlySet<string> = new Set();
+
+function sendToAll(
+  sockets: Iterable<ServerWebSocket>,
+  data: BroadcastData,
+  filter?: (ws: ServerWebSocket) => boolean,
+): number {
+  const message = data instanceof PreparedMessage ? data : new PreparedMessage(data);
+  let receivers = 0;
+  for (const ws of sockets) {
+    if (filter !== undefined && !filter(ws)) continue;
+    void ws.send(message); // who cannot keep up is closed at its own limit
+    receivers++;
+  }
+  return receivers;
+}
+
+function addTo<K, V>(sets: Map<K, Set<V>>, key: K, value: V): void {
+  const set = sets.get(key);
+  if (set === undefined) sets.set(key, new Set([value]));
+  else set.add(value);
+}
+
+function deleteFrom<K, V>(sets: Map<K, Set<V>>, key: K, value: V): void {
+  const set = sets.get(key);
+  if (set?.delete(value) && set.size === 0) sets.delete(key);
+}

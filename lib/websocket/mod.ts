@@ -1,0 +1,29 @@
+/**
+ * WebSockets (RFC 6455) with permessage-deflate (RFC 7692): on routes with `websocket`, and in fetch
+ * handlers with {@linkcode upgradeWebSocket}.
+ *
+ * @example
+ * ```ts
+ * server.route({
+ *   uri: "/ws",
+ *   websocket: { onMessage: (ws, message) => ws.send(message) },
+ * });
+ * ```
+ *
+ * @module
+ */
+export { CloseCode, type CloseStatus } from "./close.ts";
+export type { ContainedEvents } from "../contained_events.ts";
+export type { DeflateAgreement, DeflateOptions } from "./deflate.ts";
+export type {
+  SocketEventHandler,
+  UpgradedWebSocket,
+  UpgradedWebSocketEventMap,
+} from "./event_socket.ts";
+export { Opcode } from "./frame.ts";
+export type { BroadcastData } from "./hub.ts";
+export type { WebSocketDeflateOptions, WebSocketOptions, WebSocketSettings } from "./options.ts";
+export { PreparedMessage } from "./outgoing.ts";
+export type { WebSocketFrame, WebSocketMessage, WebSocketMessageStream } from "./receivers.ts";
+export { type CloseInfo, type OutgoingFrame, ReadyState, type ServerWebSocket } from "./socket.ts";
+export { upgradeWebSocket, type WebSocketUpgrade } from "./upgrade.ts";

@@ -1,0 +1,274 @@
+/**
+ * What a WebSocket route, or an upgrade in a fetch handler, may be told; with the defaults and the
+ * checks.
+ *
+ * @module
+ */
+import * as v from "valibot";
+import { ConfigError } from "../errors.ts";
+import type { HttpdRequest } from "../httpd/request.ts";
+import { type DeflateOptions, negotiateDeflate } from "./deflate.ts";
+import { isToken } from "./extensions.ts";
+import type { CloseInfo, ServerWebSocket } from "./socket.ts";
+import type { HttpsdError } from "../errors.ts";
+import type { WebSocketFrame, WebSocketMessage } from "./receivers.ts";
+
+/** permessage-deflate, and from which size on it is used. */
+export interface WebSocketDeflateOptions extends DeflateOptions {
+  /** Shorter messages, in bytes, are sent as they are. Default: 1,024. */
+  readonly threshold?: number;
+}
+
+/** What a WebSocket is held to. Times are in ms, sizes in bytes; `Infinity` turns a limit off. */
+export interface WebSocketSettings {
+  /**
+   * The subprotocols that the server speaks (original: `supported_subprotocol`). The first that the
+   * client offers and the server speaks is chosen. Default: none.
+   */
+  readonly protocols?: readonly string[];
+  /** Whether and how messages are compressed (RFC 7692). Default: false. */
+  readonly deflate?: boolean | WebSocketDeflateOptions;
+  /** The longest message from the client, also once inflated. Longer: 1009. Default: 1 MiB. */
+  readonly maxPayloadBytes?: number;
+  /** The most frames of one message from the client. More: 1008. Default: 1,024. */
+  readonly maxFragments?: number;
+  /**
+   * How much may wait for the client to read. When something is sent while more than this waits,
+   * the client is closed with 1008. Who awaits each `send()` never comes near. Default: 4 MiB.
+   */
+  readonly maxBufferedBytes?: number;
+  /** The most Ping and Pong frames from the client in a second. More: 1008. Default: 100. */
+  readonly maxPingsPerSecond?: number;
+  /** How long nothing may come from the client before it is sent a Ping. Default: 30,000. */
+  readonly pingPeriodMs?: number;
+  /** How long nothing may come before the client counts as dead. Default: twice `pingPeriodMs`. */
+  readonly notAliveMs?: number;
+  /** How long no message may go either way; then it is closed with 1001. Default: `Infinity`. */
+  readonly idleTimeoutMs?: number;
+  /** How long the closing handshake may take before the connection is cut. Default: 5,000. */
+  readonly closeTimeoutMs?: number;
+}
+
+/**
+ * A WebSocket route: its settings and its callbacks. Callbacks may be async. Those of one socket
+ * that receive are called one after another, each when the promise of the one before has settled;
+ * meanwhile what the client sends waits in a bounded queue, and then in the client. A callback that
+ * throws closes its socket with 1011 and becomes an `error` event.
+ */
+export interface WebSocketOptions extends WebSocketSettings {
+  /**
+   * Called with a valid opening handshake, before it is answered (original: `ws_pre_handshake_cb`).
+   * The place to check Origin and credentials. A returned `Response` refuses; returning nothing
+   * accepts.
+   */
+  readonly onUpgrade?: (
+    request: HttpdRequest,
+  ) => Response | void | Promise<Response | void>;
+  /** How long `onUpgrade` may take; then the answer is 503. Default: 10,000. */
+  readonly upgradeTimeoutMs?: number;
+  /**
+   * Called once the socket is open (original: `ws_post_handshake_cb`). When there is neither
+   * `onMessage` nor `onFrame`, it may read the socket itself, by iterating over it or with
+   * `messages`; who has not begun to when its promise settles will not, and what the client sends
+   * is thrown away.
+   */
+  readonly onOpen?: (ws: ServerWebSocket, request: HttpdRequest) => void | Promise<void>;
+  /** Called with each message: text as a string, binary as bytes that are yours to keep. */
+  readonly onMessage?: (ws: ServerWebSocket, message: WebSocketMessage) => void | Promise<void>;
+  /**
+   * Called with each data frame and each Pong as it comes, instead of `onMessage`: fragments are
+   * not put together, and long frames come in pieces (original: the handler of a WebSocket URI).
+   * Goes without `deflate`.
+   */
+  readonly onFrame?: (ws: ServerWebSocket, frame: WebSocketFrame) => void | Promise<void>;
+  /** The longest piece that `onFrame` is given; what is no longer comes whole. Default: 64 KiB. */
+  readonly maxPieceBytes?: number;
+  /**
+   * Whether Ping and Close frames come to `onFrame` too, and are its to answer (original:
+   * `handle_ws_control_frames`). A Close that it leaves unanswered is answered after it.
+   * Default: false.
+   */
+  readonly manualControlFrames?: boolean;
+  /** Called with the payload of each Ping, which has been answered; not beside `onFrame`. */
+  readonly onPing?: (ws: ServerWebSocket, payload: Uint8Array) => void | Promise<void>;
+  /** Called with the payload of each Pong; not beside `onFrame`. */
+  readonly onPong?: (ws: ServerWebSocket, payload: Uint8Array) => void | Promise<void>;
+  /** Called once, as the last, when the socket's connection is over and its messages are handled. */
+  readonly onClose?: (ws: ServerWebSocket, info: CloseInfo) => void | Promise<void>;
+  /** Called with what made the socket fail, before `onClose`. */
+  readonly onError?: (ws: ServerWebSocket, error: HttpsdError) => void | Promise<void>;
+}
+
+const DEFAULT_THRESHOLD = 1_024;
+
+const duration = (fallback: number) => limit("a time in ms", 1, fallback);
+const size = (fallback: number) => limit("a size in bytes", 1, fallback);
+const count = (fallback: number) => limit("a count", 1, fallback);
+
+function limit(what: string, least: number, fallback: number) {
+  return v.optional(number(what, least), fallback);
+}
+
+function number(what: string, least: number) {
+  const message = `must be ${what}, ${least} or more`;
+  return v.pipe(
+    v.number(message),
+    v.check((value) => value === Infinity || Number.isInteger(value), message),
+    v.minValue(least, message),
+  );
+}
+
+const callback = v.optional(v.function("must be a function"));
+
+const SETTINGS = {
+  protocols: v.optional(
+    v.array(v.pipe(v.string(), v.check(isToken, "must be a token")), "must be an array"),
+    [],
+  ),
+  deflate: v.optional(
+    v.union(
+      [
+        v.boolean(),
+        v.strictObject({
+          threshold: limit("a size in bytes", 0, DEFAULT_THRESHOLD),
+          serverContextTakeover: v.exactOptional(v.boolean()),
+          clientContextTakeover: v.exactOptional(v.boolean()),
+          serverMaxWindowBits: v.exactOptional(v.number()),
+          clientMaxWindowBits: v.exactOptional(v.number()),
+          level: v.exactOptional(v.number()),
+          memLevel: v.exactOptional(v.number()),
+        }),
+      ],
+      "must be true, false or an object of WebSocketDeflateOptions",
+    ),
+    false,
+  ),
+  maxPayloadBytes: size(1024 * 1024),
+  maxFragments: count(1024),
+  maxBufferedBytes: size(4 * 1024 * 1024),
+  maxPingsPerSecond: count(100),
+  pingPeriodMs: duration(30_000),
+  notAliveMs: v.optional(number("a time in ms", 1)),
+  idleTimeoutMs: duration(Infinity),
+  closeTimeoutMs: duration(5_000),
+};
+
+const SETTINGS_SCHEMA = v.strictObject(SETTINGS);
+
+const ROUTE_SCHEMA = v.strictObject({
+  ...SETTINGS,
+  onUpgrade: callback,
+  upgradeTimeoutMs: v.optional(
+    v.pipe(number("a time in ms", 1), v.maxValue(2 ** 31 - 1, "must be less than 25 days")),
+    10_000,
+  ),
+  onOpen: callback,
+  onMessage: callback,
+  onFrame: callback,
+  maxPieceBytes: size(64 * 1024),
+  manualControlFrames: v.optional(v.boolean("must be true or false"), false),
+  onPing: callback,
+  onPong: callback,
+  onClose: callback,
+  onError: callback,
+});
+
+/** The callbacks of an open socket. */
+export type SocketCallbacks = Pick<
+  WebSocketOptions,
+  "onMessage" | "onFrame" | "onPing" | "onPong" | "onClose" | "onError"
+>;
+
+/** Settings with all defaults in. */
+export interface SocketConfig extends Omit<Required<WebSocketSettings>, "deflate"> {
+  /** How to compress; `undefined`: not at all. */
+  readonly deflate: WebSocketDeflateOptions & { readonly threshold: number } | undefined;
+  /** The longest piece of a frame. */
+  readonly maxPieceBytes: number;
+  /** Whether Ping and Close are the frame callback's to answer. */
+  readonly manualControlFrames: boolean;
+  /** The callbacks of an open socket. */
+  readonly callbacks: SocketCallbacks;
+}
+
+/** A route's options with all defaults in. */
+export interface RouteConfig extends SocketConfig {
+  /** What may refuse a handshake. */
+  readonly onUpgrade: WebSocketOptions["onUpgrade"];
+  /** How long it may take, in ms. */
+  readonly upgradeTimeoutMs: number;
+  /** What hears of a socket that is open. */
+  readonly onOpen: WebSocketOptions["onOpen"];
+}
+
+/**
+ * Checks the options of a WebSocket route and fills in the defaults.
+ *
+ * @throws {ConfigError} `INVALID_CONFIG` naming the option
+ */
+export function resolveRouteOptions(options: WebSocketOptions): RouteConfig {
+  const output = parse(ROUTE_SCHEMA, options);
+  const { onFrame, onMessage, onPing, onPong } = options;
+  if (onFrame !== undefined && (onMessage ?? onPing ?? onPong) !== undefined) {
+    throw invalid("onFrame", "excludes onMessage, onPing and onPong: all frames come to it");
+  }
+  if (onFrame !== undefined && output.deflate !== false) {
+    throw invalid("deflate", "goes with whole messages only: use onMessage instead of onFrame");
+  }
+  if (output.manualControlFrames && onFrame === undefined) {
+    throw invalid("manualControlFrames", "needs onFrame, to answer them");
+  }
+  return {
+    ...resolveCommon(output),
+    maxPieceBytes: output.maxPieceBytes,
+    manualControlFrames: output.manualControlFrames,
+    callbacks: options,
+    onUpgrade: options.onUpgrade,
+    onOpen: options.onOpen,
+    upgradeTimeoutMs: output.upgradeTimeoutMs,
+  };
+}
+
+/**
+ * Checks the settings of a socket that a fetch handler upgrades, and fills in the defaults.
+ *
+ * @throws {ConfigError} `INVALID_CONFIG` naming the option
+ */
+export function resolveSettings(
+  settings: WebSocketSettings,
+  callbacks: SocketCallbacks,
+): SocketConfig {
+  const output = parse(SETTINGS_SCHEMA, settings);
+  return {
+    ...resolveCommon(output),
+    maxPieceBytes: Infinity,
+    manualControlFrames: false,
+    callbacks,
+  };
+}
+
+function resolveCommon(
+  output: v.InferOutput<typeof SETTINGS_SCHEMA>,
+): Omit<SocketConfig, "maxPieceBytes" | "manualControlFrames" | "callbacks"> {
+  const { notAliveMs = 2 * output.pingPeriodMs } = output;
+  const deflate: SocketConfig["deflate"] = output.deflate === true
+    ? { threshold: DEFAULT_THRESHOLD }
+    : output.deflate || undefined;
+  if (deflate !== undefined) negotiateDeflate([], deflate); // checks its options
+  return { ...output, notAliveMs, deflate };
+}
+
+function parse<S extends v.GenericSchema>(schema: S, options: unknown): v.InferOutput<S> {
+  const result = v.safeParse(schema, options, { abortPipeEarly: true });
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  const unknown = issue.type === "strict_object" && issue.expected === "never";
+  throw invalid(
+    v.getDotPath(issue) ?? "options",
+    unknown ? "is not known: see WebSocketOptions" : issue.message,
+  );
+}
+
+function invalid(name: string, problem: string): ConfigError {
+  return new ConfigError("INVALID_CONFIG", `WebSocket option ${name} ${problem}`);
+}

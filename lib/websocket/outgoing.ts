@@ -1,0 +1,70 @@
+/**
+ * A message on its way out: encoded once, deflated once per agreement, for however many receivers.
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import { type DeflateAgreement, deflateMessage } from "./deflate.ts";
+import { encodeFrame, Opcode } from "./frame.ts";
+
+/**
+ * A message that is encoded once and can be sent to many sockets. `server.broadcast` and
+ * `server.publish` make one of what they are given; make one yourself to send to a choice of your
+ * own. Bytes are copied: they may be changed afterwards.
+ */
+export class PreparedMessage {
+  readonly #opcode: Opcode;
+  readonly #frame: Uint8Array;
+  readonly #payload: Uint8Array;
+  #deflated: Map<string, Uint8Array> | undefined;
+
+  /** Encodes text as a Text message, bytes as a Binary message. */
+  constructor(data: string | BufferSource) {
+    this.#opcode = typeof data === "string" ? Opcode.Text : Opcode.Binary;
+    const bytes = bytesOf(data);
+    this.#frame = encodeFrame(this.#opcode, bytes);
+    this.#payload = this.#frame.subarray(this.#frame.length - bytes.length);
+  }
+
+  /** The frame's opcode. */
+  get opcode(): Opcode {
+    return this.#opcode;
+  }
+
+  /** The message as one frame, not compressed. */
+  get frame(): Uint8Array {
+    return this.#frame;
+  }
+
+  /** The bytes of the message. */
+  get payload(): Uint8Array {
+    return this.#payload;
+  }
+
+  /**
+   * The message as one frame for connections whose server side keeps no context: compressed, or
+   * plain where that is shorter. Connections of the same agreement share it.
+   */
+  frameFor(agreement: DeflateAgreement): Uint8Array {
+    const { serverMaxWindowBits, level, memLevel } = agreement;
+    const key = `${serverMaxWindowBits} ${level} ${memLevel}`;
+    const known = this.#deflated?.get(key);
+    if (known !== undefined) return known;
+    const deflated = encodeFrame(this.#opcode, deflateMessage(this.#payload, agreement), {
+      rsv1: true,
+    });
+    const frame = deflated.length < this.#frame.length ? deflated : this.#frame;
+    (this.#deflated ??= new Map()).set(key, frame);
+    return frame;
+  }
+}
+
+/** The bytes of text or of a buffer, not copied. */
+export function bytesOf(data: string | BufferSource): Uint8Array {
+  if (typeof data === "string") return Buffer.from(data, "utf8");
+  if (data instanceof Uint8Array) return data;
+  if (ArrayBuffer.isView(data)) {
+    return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  }
+  return new Uint8Array(data);
+}

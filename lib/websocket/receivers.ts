@@ -1,0 +1,391 @@
+/**
+ * The three ways in which a program may receive: whole messages, frames (the original's), and
+ * messages as streams. Each turns bytes into items of an inbox; what concerns the socket itself,
+ * the control frames and failures, goes to its {@linkcode ReceiverHost}.
+ *
+ * @module
+ */
+import { WebSocketError } from "../errors.ts";
+import type { CloseStatus } from "./close.ts";
+import type { Inflater } from "./deflate.ts";
+import { type FrameLimits, FrameParser, FrameStep, Opcode } from "./frame.ts";
+import { Inbox } from "./inbox.ts";
+import { MessageReader, MessageStep } from "./message.ts";
+import { Utf8Validator } from "./utf8.ts";
+
+/** A whole message: text as a string, binary as bytes. */
+export type WebSocketMessage = string | Uint8Array;
+
+/** A frame or a piece of one (original: `httpd_ws_frame_t`). */
+export interface WebSocketFrame {
+  /** The frame's opcode; Continuation for all fragments of a message but the first. */
+  readonly opcode: Opcode;
+  /** Whether the frame ends its message: the FIN bit. */
+  readonly final: boolean;
+  /** The payload, or the next piece of it; yours to keep. */
+  readonly payload: Uint8Array;
+  /** How many bytes of the frame are still to come, in pieces (original: `left_len`). */
+  readonly remaining: number;
+}
+
+/** A message that is read while it arrives. */
+export interface WebSocketMessageStream {
+  /** Whether it is text. */
+  readonly type: "text" | "binary";
+  /** Its bytes, of text too. Read it or cancel it: the next message comes behind it. */
+  readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
+}
+
+/** The socket, as its receiver knows it. */
+export interface ReceiverHost {
+  /** A Ping came. */
+  pinged(payload: Uint8Array): void;
+  /** A Pong came. */
+  ponged(payload: Uint8Array): void;
+  /** A data frame or message began. */
+  used(): void;
+  /** A Close frame came: nothing follows. */
+  peerClosed(status: CloseStatus): void;
+  /** The peer broke a rule: nothing follows. */
+  broken(error: WebSocketError): void;
+  /** There is room again. */
+  madeRoom(): void;
+}
+
+/** Takes bytes. */
+export interface Receiver {
+  /** Where the items go. */
+  readonly inbox: Pick<Inbox<unknown>, "end" | "whenHandled" | "hold" | "isDelivered">;
+  /** Whether the program has to take something before more is read. */
+  readonly full: boolean;
+  /** Gives the next bytes, which are modified; allowed when `next()` has said false. */
+  push(bytes: Uint8Array): void;
+  /** Takes a step; false when it needs more bytes. */
+  next(): boolean;
+  /** Nothing more will be received: what waits is still given, a message under way is cut. */
+  end(error: WebSocketError): void;
+  /** Nothing more will be given. */
+  discard(error: WebSocketError): void;
+}
+
+/** Receives whole messages. */
+export class MessageReceiver implements Receiver {
+  /** The messages. */
+  readonly inbox: Inbox<WebSocketMessage>;
+  readonly #host: ReceiverHost;
+  readonly #reader: MessageReader;
+
+  /** Makes the receiver of one socket. */
+  constructor(host: ReceiverHost, limits: Omit<FrameLimits, "deflate">, inflater?: Inflater) {
+    this.#host = host;
+    this.#reader = new MessageReader(limits, inflater);
+    this.inbox = new Inbox(() => host.madeRoom());
+  }
+
+  /** Whether the program has to take something before more is read. */
+  get full(): boolean {
+    return this.inbox.full;
+  }
+
+  /** Gives the next bytes. */
+  push(bytes: Uint8Array): void {
+    this.#reader.push(bytes);
+  }
+
+  /** Takes a step. */
+  next(): boolean {
+    const reader = this.#reader;
+    switch (reader.next()) {
+      case MessageStep.Need:
+        return false;
+      case MessageStep.Text:
+        this.#host.used();
+        this.inbox.push(reader.text, reader.text.length * 2);
+        break;
+      case MessageStep.Binary:
+        this.#host.used();
+        this.inbox.push(reader.bytes, reader.bytes.length);
+        break;
+      case MessageStep.Ping:
+        this.#host.pinged(reader.bytes);
+        break;
+      case MessageStep.Pong:
+        this.#host.ponged(reader.bytes);
+        break;
+      case MessageStep.Close:
+        this.#host.peerClosed(reader.closeStatus!);
+        break;
+      case MessageStep.Fail:
+        this.#host.broken(reader.error!);
+    }
+    return true;
+  }
+
+  /** Nothing more will be received. */
+  end(): void {
+    this.inbox.end();
+  }
+
+  /** Nothing more will be given. */
+  discard(): void {
+    this.inbox.discard();
+  }
+}
+
+/** Bytes that gather; memory follows what has come, not what was announced. */
+class Gathered {
+  #buffer = new Uint8Array(0);
+  length = 0;
+
+  add(bytes: Uint8Array): void {
+    const length = this.length + bytes.length;
+    if (length > this.#buffer.length) {
+      const grown = new Uint8Array(Math.max(length, this.#buffer.length * 2));
+      grown.set(this.#buffer.subarray(0, this.length));
+      this.#buffer = grown;
+    }
+    this.#buffer.set(bytes, this.length);
+    this.length = length;
+  }
+
+  take(): Uint8Array<ArrayBuffer> {
+    const bytes = this.#buffer.subarray(0, this.length);
+    this.#buffer = new Uint8Array(0);
+    this.length = 0;
+    return bytes;
+  }
+}
+
+/** Receives frames, each whole up to a length, in pieces of that length beyond it. */
+export class FrameReceiver implements Receiver {
+  /** The frames and pieces. */
+  readonly inbox: Inbox<WebSocketFrame>;
+  readonly #host: ReceiverHost;
+  readonly #parser: FrameParser;
+  readonly #maxPieceBytes: number;
+  readonly #manual: boolean;
+  readonly #gathered = new Gathered();
+  #remaining = 0;
+
+  /**
+   * Makes the receiver of one socket.
+   *
+   * @param manual whether Ping and Close are the program's to answer
+   */
+  constructor(
+    host: ReceiverHost,
+    limits: Omit<FrameLimits, "deflate">,
+    maxPieceBytes: number,
+    manual: boolean,
+  ) {
+    this.#host = host;
+    this.#parser = new FrameParser({ ...limits, deflate: false });
+    this.#maxPieceBytes = maxPieceBytes;
+    this.#manual = manual;
+    this.inbox = new Inbox(() => host.madeRoom());
+  }
+
+  /** Whether the program has to take something before more is read. */
+  get full(): boolean {
+    return this.inbox.full;
+  }
+
+  /** Gives the next bytes. */
+  push(bytes: Uint8Array): void {
+    this.#parser.push(bytes);
+  }
+
+  /** Takes a step. */
+  next(): boolean {
+    switch (this.#parser.next()) {
+      case FrameStep.Need:
+        return false;
+      case FrameStep.Header:
+        this.#remaining = this.#parser.payloadLength;
+        break;
+      case FrameStep.Data:
+        this.#takeData(this.#parser.data);
+        break;
+      case FrameStep.End:
+        this.#endFrame();
+        break;
+      case FrameStep.Fail:
+        this.#host.broken(this.#parser.error!);
+    }
+    return true;
+  }
+
+  /** Nothing more will be received. */
+  end(): void {
+    this.inbox.end();
+  }
+
+  /** Nothing more will be given. */
+  discard(): void {
+    this.inbox.discard();
+  }
+
+  #takeData(data: Uint8Array): void {
+    let rest = data;
+    while (this.#gathered.length + rest.length > this.#maxPieceBytes) {
+      const fitting = this.#maxPieceBytes - this.#gathered.length;
+      this.#gathered.add(rest.subarray(0, fitting));
+      this.#deliver(this.#gathered.take());
+      rest = rest.subarray(fitting);
+    }
+    this.#gathered.add(rest);
+  }
+
+  #endFrame(): void {
+    const { opcode, closeStatus } = this.#parser;
+    const payload = this.#gathered.take();
+    const delegated = this.#manual || opcode === Opcode.Pong || opcode < Opcode.Close;
+    if (opcode === Opcode.Ping) this.#host.pinged(payload);
+    else if (opcode === Opcode.Pong) this.#host.ponged(payload);
+    else this.#host.used();
+    if (delegated) this.#deliver(payload);
+    if (opcode === Opcode.Close) this.#host.peerClosed(closeStatus!);
+  }
+
+  #deliver(payload: Uint8Array): void {
+    this.#remaining -= payload.length;
+    const { opcode, fin: final } = this.#parser;
+    this.inbox.push({ opcode, final, payload, remaining: this.#remaining }, payload.length);
+  }
+}
+
+/** How many bytes of one body may wait for its reader. */
+const BODY_MARK = 64 * 1024;
+
+/** What a chunk of a body takes besides its bytes. */
+const CHUNK_OVERHEAD = 256;
+
+/** Receives messages as streams; a compressed one is inflated as a whole first. */
+export class StreamReceiver implements Receiver {
+  /** The messages. */
+  readonly inbox: Inbox<WebSocketMessageStream>;
+  readonly #host: ReceiverHost;
+  readonly #parser: FrameParser;
+  readonly #inflater: Inflater | undefined;
+  readonly #maxPayloadBytes: number;
+  readonly #gathered = new Gathered();
+  readonly #control = new Gathered();
+  /** The message under way, unless it is compressed or its body was cancelled. */
+  #body: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>> | undefined;
+  #type: WebSocketMessageStream["type"] = "text";
+
+  /** Makes the receiver of one socket. */
+  constructor(host: ReceiverHost, limits: Omit<FrameLimits, "deflate">, inflater?: Inflater) {
+    this.#host = host;
+    this.#parser = new FrameParser({ ...limits, deflate: inflater !== undefined });
+    this.#inflater = inflater;
+    this.#maxPayloadBytes = limits.maxPayloadBytes;
+    this.inbox = new Inbox(() => host.madeRoom());
+  }
+
+  /** Whether the program has to read the body, or take messages, before more is read. */
+  get full(): boolean {
+    return this.inbox.full || (this.#body?.desiredSize ?? 1) <= 0;
+  }
+
+  /** Gives the next bytes. */
+  push(bytes: Uint8Array): void {
+    this.#parser.push(bytes);
+  }
+
+  /** Takes a step. */
+  next(): boolean {
+    const parser = this.#parser;
+    switch (parser.next()) {
+      case FrameStep.Need:
+        return false;
+      case FrameStep.Header:
+        if (parser.opcode < Opcode.Close) this.#beginFrame(parser.opcode);
+        break;
+      case FrameStep.Data:
+        if (parser.opcode >= Opcode.Close) this.#control.add(parser.data);
+        else if (parser.compressed) this.#gathered.add(parser.data);
+        else this.#body?.enqueue(new Uint8Array(parser.data));
+        break;
+      case FrameStep.End:
+        if (parser.opcode >= Opcode.Close) this.#endControl(parser.opcode);
+        else if (parser.fin) this.#endMessage();
+        break;
+      case FrameStep.Fail:
+        this.#host.broken(parser.error!);
+    }
+    return true;
+  }
+
+  /** Nothing more will be received. */
+  end(error: WebSocketError): void {
+    this.#cutBody(error);
+    this.inbox.end();
+  }
+
+  /** Nothing more will be given. */
+  discard(error: WebSocketError): void {
+    this.#cutBody(error);
+    this.inbox.discard();
+  }
+
+  #beginFrame(opcode: Opcode): void {
+    this.#host.used();
+    if (opcode === Opcode.Continuation) return;
+    this.#type = opcode === Opcode.Text ? "text" : "binary";
+    if (!this.#parser.compressed) this.#body = this.#beginBody();
+  }
+
+  /** Gives the program a message whose body is to come. */
+  #beginBody(): ReadableStreamDefaultController<Uint8Array<ArrayBuffer>> {
+    let controller!: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>;
+    const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
+      start: (its) => void (controller = its),
+      pull: () => this.#host.madeRoom(),
+      cancel: () => {
+        if (this.#body === controller) this.#body = undefined;
+        this.#host.madeRoom();
+      },
+    }, { highWaterMark: BODY_MARK, size: (chunk) => (chunk?.length ?? 0) + CHUNK_OVERHEAD });
+    this.inbox.push({ type: this.#type, body }, 0);
+    return controller;
+  }
+
+  #endControl(opcode: Opcode): void {
+    const payload = this.#control.take();
+    if (opcode === Opcode.Ping) this.#host.pinged(payload);
+    else if (opcode === Opcode.Pong) this.#host.ponged(payload);
+    else this.#host.peerClosed(this.#parser.closeStatus!);
+  }
+
+  #endMessage(): void {
+    if (this.#parser.compressed) this.#inflate();
+    this.#body?.close();
+    this.#body = undefined;
+  }
+
+  #inflate(): void {
+    try {
+      // The parser lets a compressed frame pass only when there is an inflater.
+      const bytes = this.#inflater!.inflate(this.#gathered.take(), this.#maxPayloadBytes);
+      if (this.#type === "text") assertUtf8(bytes);
+      this.#body = this.#beginBody();
+      if (bytes.length > 0) this.#body.enqueue(new Uint8Array(bytes));
+    } catch (error) {
+      if (!(error instanceof WebSocketError)) throw error;
+      this.#host.broken(error);
+    }
+  }
+
+  #cutBody(error: WebSocketError): void {
+    this.#body?.error(error);
+    this.#body = undefined;
+  }
+}
+
+/** Plain text was validated as it came; what was inflated is validated here. */
+function assertUtf8(bytes: Uint8Array): void {
+  const validator = new Utf8Validator();
+  if (validator.push(bytes) && validator.complete) return;
+  throw new WebSocketError(1007, "WS_INVALID_DATA", "Text message is not UTF-8");
+}

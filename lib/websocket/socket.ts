@@ -1,0 +1,637 @@
+/**
+ * One WebSocket on one connection (RFC 6455): what programs hold in their hands, and the protocol
+ * that the HTTP session hands its connection to after the upgrade.
+ *
+ * @module
+ */
+import { ConnectionError, type HttpsdError, StateError, WebSocketError } from "../errors.ts";
+import type { Exchange } from "../httpd/exchange.ts";
+import type { Protocol, Session } from "../httpd/session.ts";
+import type { Connection } from "../net/connection.ts";
+import { CloseCode, type CloseStatus, encodeClose } from "./close.ts";
+import { type DeflateAgreement, Inflater } from "./deflate.ts";
+import { Opcode } from "./frame.ts";
+import type { WebSocketHub } from "./hub.ts";
+import { KeepAlive } from "./keep_alive.ts";
+import type { SocketConfig } from "./options.ts";
+import { bytesOf, PreparedMessage } from "./outgoing.ts";
+import {
+  FrameReceiver,
+  MessageReceiver,
+  type Receiver,
+  type ReceiverHost,
+  StreamReceiver,
+  type WebSocketMessage,
+  type WebSocketMessageStream,
+} from "./receivers.ts";
+import { Sender } from "./sender.ts";
+
+/** Where a socket is in its life; the numbers of the WebSocket standard. */
+export const ReadyState = {
+  /** Messages go both ways. */
+  Open: 1,
+  /** The closing handshake is under way. */
+  Closing: 2,
+  /** The connection is over. */
+  Closed: 3,
+} as const;
+
+/** One of the {@linkcode ReadyState}s. */
+export type ReadyState = typeof ReadyState[keyof typeof ReadyState];
+
+/** How a socket was closed. */
+export interface CloseInfo {
+  /** The code of the client's Close frame; 1005 when it had none, 1006 when no frame came. */
+  readonly code: number;
+  /** The reason in the client's Close frame. */
+  readonly reason: string;
+  /** Whether both sides had sent their Close frame when the connection ended. */
+  readonly wasClean: boolean;
+  /** What made the socket fail, or cut its connection. */
+  readonly error: HttpsdError | undefined;
+}
+
+/** A frame to be sent (original: `httpd_ws_frame_t`). */
+export interface OutgoingFrame {
+  /** Text or Binary to begin a message, Continuation to go on with it; or Ping, or Pong. */
+  readonly opcode: Exclude<Opcode, typeof Opcode.Close>;
+  /** The payload; empty when absent. */
+  readonly payload?: string | BufferSource;
+  /** Whether the frame ends its message. Default: true. */
+  readonly final?: boolean;
+}
+
+/** What a {@linkcode ServerWebSocket} is made of. */
+export interface SocketParts {
+  /** The server's sockets. */
+  readonly hub: WebSocketHub;
+  /** The settings and callbacks. */
+  readonly config: SocketConfig;
+  /** The chosen subprotocol. */
+  readonly protocol: string | undefined;
+  /** The agreement on compression. */
+  readonly agreement: DeflateAgreement | undefined;
+  /** Called once the socket is open; may return a promise. */
+  readonly opened: (ws: ServerWebSocket) => unknown;
+}
+
+/**
+ * The server's end of a WebSocket. Every method may be called at any time and from anywhere: frames
+ * leave whole and in the order of the calls. Iterating over it gives its messages.
+ */
+export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
+  /** Anything that the program wants to keep for this socket. */
+  context: unknown;
+  /** The session whose connection it is. */
+  readonly session: Session;
+  /** The chosen subprotocol; empty when there is none. */
+  readonly protocol: string;
+  /** The extensions in use, as the handshake's answer names them; empty when there are none. */
+  readonly extensions: string;
+
+  readonly #connection: Connection;
+  readonly #hub: WebSocketHub;
+  readonly #config: SocketConfig;
+  readonly #agreement: DeflateAgreement | undefined;
+  readonly #sender: Sender;
+  readonly #keepAlive: KeepAlive;
+  readonly #closed = Promise.withResolvers<CloseInfo>();
+
+  #readyState: ReadyState = ReadyState.Open;
+  #receiver: Receiver | undefined;
+  #messages: ReadableStream<WebSocketMessageStream> | undefined;
+  /** Whether the program has begun to read by itself, without callbacks. */
+  #selfRead = false;
+  #pumping = false;
+  /** Nothing is read any more: the client broke a rule. */
+  #broken = false;
+  #peerStatus: CloseStatus | undefined;
+  #error: HttpsdError | undefined;
+
+  #closeDue = Infinity;
+  #blockedDue = Infinity;
+  #pingWindow = -Infinity; // when the second began that pings are counted in
+  #pings = 0;
+
+  readonly #consumer: Protocol = {
+    kind: "websocket",
+    shutdown: () => this.close(CloseCode.GoingAway),
+    bytesReady: () => this.#bytesReady(),
+    drained: () => this.#drained(),
+    expired: () => this.#expired(),
+    closed: (error) => this.#connectionClosed(error),
+  };
+
+  readonly #receiverHost: ReceiverHost = {
+    pinged: (payload) => this.#pinged(payload),
+    ponged: (payload) => this.#ponged(payload),
+    used: () => this.#used(),
+    peerClosed: (status) => this.#peerClosed(status),
+    broken: (error) => this.#fail(error),
+    madeRoom: () => this.#pump(),
+  };
+
+  /**
+   * Answers an opening handshake with 101 and takes over its connection; only upgrades do.
+   *
+   * @throws {StateError} `ALREADY_SENT`
+   */
+  constructor(
+    exchange: Exchange,
+    fields: Iterable<readonly [string, string]>,
+    { hub, config, protocol = "", agreement, opened }: SocketParts,
+  ) {
+    this.session = exchange.session;
+    this.protocol = protocol;
+    this.extensions = agreement?.response ?? "";
+    this.#connection = exchange.session.connection;
+    this.#hub = hub;
+    this.#config = config;
+    this.#agreement = agreement;
+    this.#sender = new Sender(this.#connection, agreement, config.deflate?.threshold ?? Infinity);
+    this.#keepAlive = new KeepAlive(config, performance.now());
+    exchange.upgrade(fields, this.#consumer);
+    hub.add(this);
+    this.#arm();
+    this.#open(opened);
+  }
+
+  /** Where the socket is in its life. */
+  get readyState(): ReadyState {
+    return this.#readyState;
+  }
+
+  /** How many bytes wait to be sent. */
+  get bufferedAmount(): number {
+    return this.#sender.bufferedBytes;
+  }
+
+  /** Resolves when the connection is over. */
+  get closed(): Promise<CloseInfo> {
+    return this.#closed.promise;
+  }
+
+  /** The topics that it is subscribed to. */
+  get topics(): ReadonlySet<string> {
+    return this.#hub.topicsOf(this);
+  }
+
+  /**
+   * Sends a message: text as Text, anything else as Binary. What is given is copied. Resolves when
+   * the next may follow: at once, or when the client has read enough.
+   *
+   * Rejects with {@linkcode WebSocketError} `WS_CLOSED` once the socket is closing, and
+   * `WS_SLOW_CONSUMER` when more than `maxBufferedBytes` waits; a rejection that nobody looks at
+   * does no harm.
+   *
+   * @param options `compress` overrides the threshold of compression
+   */
+  send(
+    data: string | BufferSource | Blob | PreparedMessage,
+    options: { readonly compress?: boolean } = {},
+  ): Promise<void> {
+    return this.#attempt(() => {
+      if (data instanceof Blob) {
+        const read = async () => new PreparedMessage(await data.arrayBuffer());
+        return this.#sender.sendLater(data.size, read);
+      }
+      const message = data instanceof PreparedMessage ? data : new PreparedMessage(data);
+      return this.#sender.send(message, options.compress);
+    });
+  }
+
+  /**
+   * Sends one frame, so that a message can leave in fragments (original:
+   * `httpd_ws_send_frame`). Other messages wait until its last fragment; await each call before the
+   * next. Goes uncompressed. Close frames are sent by {@linkcode ServerWebSocket.close}.
+   *
+   * Rejects as {@linkcode ServerWebSocket.send} does, and with `WS_CANNOT_SEND` for a frame that is
+   * not allowed.
+   */
+  sendFrame({ opcode, payload = "", final = true }: OutgoingFrame): Promise<void> {
+    return this.#attempt(() => {
+      const bytes = bytesOf(payload);
+      if (opcode >= Opcode.Close) return this.#sendControl(opcode, bytes, final);
+      return this.#sender.sendFrame(opcode, bytes, final);
+    });
+  }
+
+  /**
+   * Sends a Ping, whose Pong comes to `onPong` or `onFrame`.
+   *
+   * Rejects as {@linkcode ServerWebSocket.send} does, and with `WS_CANNOT_SEND` beyond 125 bytes.
+   */
+  ping(payload: string | BufferSource = ""): Promise<void> {
+    return this.sendFrame({ opcode: Opcode.Ping, payload });
+  }
+
+  /**
+   * Begins the closing handshake behind what was sent before. What the client still sends is thrown
+   * away; if it does not answer in `closeTimeoutMs`, the connection is cut. Does nothing when the
+   * socket is closing already.
+   *
+   * @param code 1000 to 1003, 1007 to 1014 or 3000 to 4999; none when absent
+   * @param reason at most 123 bytes of UTF-8
+   * @throws {WebSocketError} `WS_CANNOT_SEND` when code or reason may not be sent
+   */
+  close(code?: number, reason?: string): void {
+    const payload = encodeClose(code, reason);
+    if (this.#readyState === ReadyState.Open) this.#beginClose(payload);
+  }
+
+  /** Cuts the connection now. */
+  terminate(): void {
+    this.#connection.destroy();
+  }
+
+  /**
+   * Closes with 1011 and reports `cause`, as when a callback throws: for what fails outside of the
+   * callbacks.
+   */
+  fail(cause: unknown): void {
+    const error = callbackError(cause);
+    this.#report(error);
+    if (this.#readyState !== ReadyState.Open) return;
+    this.#beginClose(encodeClose(error.closeCode, "The server failed"));
+  }
+
+  /** Adds the socket to a topic of the server's `publish`. It leaves it when it closes. */
+  subscribe(topic: string): void {
+    this.#hub.subscribe(this, topic);
+  }
+
+  /** Takes the socket away from a topic. */
+  unsubscribe(topic: string): void {
+    this.#hub.unsubscribe(this, topic);
+  }
+
+  /**
+   * The messages, one after another, until the socket closes, however it does. What is not asked
+   * for waits in a bounded queue, and then in the client.
+   *
+   * @throws {StateError} `BODY_USED` when they are read otherwise: by `onMessage`, `onFrame` or
+   * `messages`, or are thrown away since nobody began to read in `onOpen`
+   */
+  [Symbol.asyncIterator](): AsyncIterableIterator<WebSocketMessage, undefined> {
+    const receiver = this.#receiver ??= this.#messageReceiver();
+    if (!(receiver instanceof MessageReceiver) || receiver.inbox.isDelivered) throw alreadyRead();
+    this.#selfRead = true;
+    const { inbox } = receiver;
+    return {
+      next: () => inbox.next(),
+      return: () => Promise.resolve({ done: true, value: undefined }), // the rest is for the next loop
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    };
+  }
+
+  /**
+   * The messages as streams, for messages that are too long to be held whole; to be asked for in
+   * `onOpen` before its first `await`.
+   *
+   * @throws {StateError} `BODY_USED` when they are read otherwise
+   */
+  get messages(): ReadableStream<WebSocketMessageStream> {
+    if (this.#messages !== undefined) return this.#messages;
+    if (this.#receiver !== undefined) throw alreadyRead();
+    const { inbox } = this.#receiver = new StreamReceiver(
+      this.#receiverHost,
+      this.#config,
+      this.#inflater(),
+    );
+    this.#selfRead = true;
+    return this.#messages = new ReadableStream<WebSocketMessageStream>({
+      async pull(controller) {
+        const { done, value } = await inbox.next();
+        if (done) controller.close();
+        else controller.enqueue(value);
+      },
+      cancel: () => inbox.deliverTo(({ body }) => void body.cancel()),
+    }, { highWaterMark: 0 });
+  }
+
+  #open(opened: SocketParts["opened"]): void {
+    const { callbacks, maxPieceBytes, manualControlFrames } = this.#config;
+    const { onMessage, onFrame } = callbacks;
+    if (onFrame !== undefined) {
+      const receiver = this.#receiver = new FrameReceiver(
+        this.#receiverHost,
+        this.#config,
+        maxPieceBytes,
+        manualControlFrames,
+      );
+      receiver.inbox.deliverTo((frame) => this.#contain(() => onFrame(this, frame)));
+    } else if (onMessage !== undefined) {
+      const receiver = this.#receiver = this.#messageReceiver();
+      receiver.inbox.deliverTo((message) => this.#contain(() => onMessage(this, message)));
+    }
+    const opening = this.#contain(() => opened(this));
+    if (this.#receiver?.inbox.isDelivered) {
+      if (opening !== undefined) this.#receiver.inbox.hold(opening);
+    } else if (opening === undefined) {
+      this.#discardUnread();
+    } else {
+      void opening.then(() => this.#discardUnread());
+    }
+  }
+
+  /** Nobody has begun to read, so nobody will: a client that sends must not get stuck. */
+  #discardUnread(): void {
+    if (this.#selfRead) return;
+    const receiver = this.#receiver ??= this.#messageReceiver();
+    if (receiver instanceof MessageReceiver) receiver.inbox.deliverTo(() => {});
+  }
+
+  #messageReceiver(): MessageReceiver {
+    return new MessageReceiver(this.#receiverHost, this.#config, this.#inflater());
+  }
+
+  #inflater(): Inflater | undefined {
+    return this.#agreement && new Inflater(this.#agreement);
+  }
+
+  #sendControl(opcode: Opcode, payload: Uint8Array, final: boolean): Promise<void> {
+    if (opcode === Opcode.Close || !final) {
+      const message = opcode === Opcode.Close
+        ? "A Close frame is sent by close(): call that"
+        : "A control frame cannot be a fragment: leave out final";
+      throw new WebSocketError(CloseCode.InternalError, "WS_CANNOT_SEND", message);
+    }
+    return this.#sender.sendControl(opcode, payload);
+  }
+
+  /** Sends, unless the client is too slow; a failure is told to whoever awaits the promise. */
+  #attempt(send: () => Promise<void>): Promise<void> {
+    try {
+      if (
+        this.#readyState === ReadyState.Open &&
+        this.#sender.bufferedBytes > this.#config.maxBufferedBytes
+      ) {
+        throw this.#tooSlow();
+      }
+      const sent = send();
+      this.#keepAlive.used(performance.now());
+      this.#watchReader();
+      return sent;
+    } catch (error) {
+      const failed = Promise.reject(error);
+      failed.catch(() => {}); // who does not look must not bring the process down
+      return failed;
+    }
+  }
+
+  #tooSlow(): WebSocketError {
+    const error = new WebSocketError(
+      CloseCode.PolicyViolation,
+      "WS_SLOW_CONSUMER",
+      `The client reads too slowly: more than ${this.#config.maxBufferedBytes} bytes wait for it`,
+    );
+    this.#report(error);
+    this.#beginClose(encodeClose(error.closeCode, "Client reads too slowly"));
+    return error;
+  }
+
+  /** Sets the deadline for a client that does not read. */
+  #watchReader(): void {
+    if (this.#blockedDue !== Infinity || !this.#sender.blocked) return;
+    this.#blockedDue = performance.now() + this.#connection.sendTimeoutMs;
+    this.#arm();
+  }
+
+  #drained(): void {
+    this.#blockedDue = Infinity;
+    this.#sender.drained();
+  }
+
+  #bytesReady(): void {
+    this.#keepAlive.seen(performance.now());
+    this.#pump();
+  }
+
+  /** Takes steps until the client, or the program, must be waited for. */
+  #pump(): void {
+    if (this.#pumping) return; // a callback that made room comes back here
+    this.#pumping = true;
+    this.#connection.cork();
+    try {
+      while (this.#step());
+    } finally {
+      this.#connection.uncork();
+      this.#pumping = false;
+    }
+    this.#watchReader();
+  }
+
+  /** One step; false when there is something to wait for. */
+  #step(): boolean {
+    const connection = this.#connection;
+    if (connection.closed || connection.finishing) return false;
+    if (this.#broken || this.#peerStatus !== undefined) return false;
+    const receiver = this.#receiver ??= this.#messageReceiver();
+    if (receiver.full) return false;
+    if (receiver.next()) return true;
+    const bytes = connection.take();
+    if (bytes !== undefined) receiver.push(bytes);
+    else if (connection.ended) connection.finish(); // without a Close frame: not clean
+    return bytes !== undefined;
+  }
+
+  #used(): void {
+    this.#keepAlive.used(performance.now());
+    this.#hub.touched(this);
+  }
+
+  #pinged(payload: Uint8Array): void {
+    if (!this.#countPing() || this.#readyState !== ReadyState.Open) return;
+    const { manualControlFrames, callbacks: { onPing } } = this.#config;
+    if (manualControlFrames) return;
+    this.#sender.answerPing(payload);
+    void this.#contain(() => onPing?.(this, payload));
+  }
+
+  #ponged(payload: Uint8Array): void {
+    if (!this.#countPing() || this.#readyState !== ReadyState.Open) return;
+    void this.#contain(() => this.#config.callbacks.onPong?.(this, payload));
+  }
+
+  /** False when it was one too many in a second: the socket has failed. */
+  #countPing(): boolean {
+    const now = performance.now();
+    if (now - this.#pingWindow >= 1000) {
+      this.#pingWindow = now;
+      this.#pings = 0;
+    }
+    this.#hub.touched(this);
+    const { maxPingsPerSecond } = this.#config;
+    if (++this.#pings <= maxPingsPerSecond) return true;
+    this.#fail(
+      new WebSocketError(
+        CloseCode.PolicyViolation,
+        "WS_PING_FLOOD",
+        `More than ${maxPingsPerSecond} Ping and Pong frames in a second`,
+      ),
+    );
+    return false;
+  }
+
+  /** A Close frame came: it is answered when what came before it was handled. */
+  #peerClosed(status: CloseStatus): void {
+    this.#peerStatus = status;
+    if (this.#readyState !== ReadyState.Open) {
+      this.#finishHandshake();
+      return;
+    }
+    const receiver = this.#receiver!;
+    this.#closeDue = performance.now() + this.#config.closeTimeoutMs;
+    this.#arm();
+    receiver.inbox.whenHandled(() => this.#answerClose(status));
+    receiver.end(closedError());
+  }
+
+  #answerClose({ code, reason }: CloseStatus): void {
+    if (this.#readyState !== ReadyState.Open) return;
+    this.#beginClose(code === CloseCode.NoStatus ? encodeClose() : encodeClose(code, reason));
+  }
+
+  #beginClose(payload: Uint8Array): void {
+    this.#leave(ReadyState.Closing);
+    this.#closeDue = performance.now() + this.#config.closeTimeoutMs;
+    this.#receiver?.discard(closedError());
+    this.#sender.close(payload, () => this.#finishHandshake());
+    this.#arm();
+    this.#pump(); // the client's Close may lie behind what the program had not taken
+  }
+
+  /** Ends the connection when both have sent their Close frame; the server first (section 7.1.1). */
+  #finishHandshake(): void {
+    if (this.#peerStatus !== undefined && this.#sender.closeWritten) this.#connection.finish();
+  }
+
+  /** The client broke a rule: it is told which, and nothing more is read (section 7.1.7). */
+  #fail(error: WebSocketError): void {
+    if (this.#broken) return;
+    this.#broken = true;
+    this.#report(error);
+    if (this.#readyState === ReadyState.Open) this.#leave(ReadyState.Closing);
+    this.#receiver?.discard(error);
+    this.#sender.closeNow(encodeClose(error.closeCode, error.message));
+    this.#connection.finish();
+  }
+
+  /** The socket is no longer open: it is no longer of the server's sockets. */
+  #leave(readyState: ReadyState): void {
+    this.#readyState = readyState;
+    this.#hub.remove(this);
+  }
+
+  /** Runs a callback; what it throws closes the socket. The promise never rejects. */
+  #contain(run: () => unknown): void | Promise<void> {
+    try {
+      const result = run();
+      if (!(result instanceof Promise)) return;
+      return result.then(() => {}, (cause) => this.fail(cause));
+    } catch (cause) {
+      this.fail(cause);
+    }
+  }
+
+  #report(error: HttpsdError): void {
+    this.#hub.failed(this, error);
+    if (this.#error !== undefined) return;
+    this.#error = error;
+    const failed = (cause: unknown) => this.#hub.failed(this, callbackError(cause));
+    try {
+      const result: unknown = this.#config.callbacks.onError?.(this, error);
+      if (result instanceof Promise) result.catch(failed);
+    } catch (cause) {
+      failed(cause);
+    }
+  }
+
+  /** The one deadline: whatever comes next. */
+  #arm(): void {
+    if (this.#connection.closed || this.#connection.finishing) return;
+    const alive = this.#isKeptAlive ? this.#keepAlive.next : Infinity;
+    this.#connection.deadline = Math.min(this.#closeDue, this.#blockedDue, alive);
+  }
+
+  get #isKeptAlive(): boolean {
+    return this.#readyState === ReadyState.Open && this.#peerStatus === undefined;
+  }
+
+  #expired(): void {
+    const now = performance.now();
+    if (this.#blockedDue <= now) return this.#timeOut("The client did not read in time");
+    if (this.#closeDue <= now) this.#closeOverdue();
+    else if (this.#isKeptAlive) this.#keepUp(now);
+    this.#arm();
+  }
+
+  #closeOverdue(): void {
+    // Either the client owes its Close frame, or a callback holds up the answer to it.
+    if (this.#readyState === ReadyState.Open) this.#answerClose(this.#peerStatus!);
+    else this.#timeOut("The closing handshake did not end in time");
+  }
+
+  #keepUp(now: number): void {
+    // While the program does not take what came, the client cannot be heard.
+    if (this.#receiver?.full) this.#keepAlive.seen(now);
+    switch (this.#keepAlive.due(now)) {
+      case "ping":
+        void this.#sender.sendControl(Opcode.Ping, NO_BYTES);
+        break;
+      case "idle":
+        this.#beginClose(encodeClose(CloseCode.GoingAway, "No message for too long"));
+        break;
+      case "dead":
+        this.#timeOut("The client is not alive: it neither sends nor answers");
+    }
+  }
+
+  #timeOut(message: string): void {
+    const error = new ConnectionError("CONNECTION_TIMEOUT", message);
+    this.#report(error);
+    this.#connection.destroy(error);
+  }
+
+  #connectionClosed(error: HttpsdError | undefined): void {
+    const status = this.#peerStatus;
+    this.#leave(ReadyState.Closed);
+    this.#sender.abort();
+    const info: CloseInfo = {
+      code: status?.code ?? CloseCode.Abnormal,
+      reason: status?.reason ?? "",
+      wasClean: status !== undefined && this.#sender.closeWritten,
+      error: this.#error ?? error,
+    };
+    this.#closed.resolve(info);
+    const tell = () => void this.#contain(() => this.#config.callbacks.onClose?.(this, info));
+    const receiver = this.#receiver;
+    if (receiver?.inbox.isDelivered) receiver.inbox.whenHandled(tell);
+    else tell();
+    receiver?.end(closedError());
+  }
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+function callbackError(cause: unknown): WebSocketError {
+  return new WebSocketError(
+    CloseCode.InternalError,
+    "WS_CALLBACK_FAILED",
+    "A WebSocket callback threw",
+    { cause },
+  );
+}
+
+function closedError(): WebSocketError {
+  return new WebSocketError(CloseCode.Abnormal, "WS_CLOSED", "The WebSocket is closed");
+}
+
+function alreadyRead(): StateError {
+  return new StateError(
+    "BODY_USED",
+    "The messages are read otherwise or thrown away: begin to read in onOpen, in one way",
+  );
+}

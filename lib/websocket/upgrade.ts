@@ -1,0 +1,205 @@
+/**
+ * How a request becomes a WebSocket (RFC 6455 section 4.2): on a route, and in a fetch handler.
+ *
+ * @module
+ */
+import { HttpError, StateError } from "../errors.ts";
+import type { Exchange } from "../httpd/exchange.ts";
+import { sendResponse } from "../httpd/fetch.ts";
+import type { HttpdRequest } from "../httpd/request.ts";
+import { negotiateDeflate } from "./deflate.ts";
+import { type SocketDriver, UpgradedWebSocket } from "./event_socket.ts";
+import {
+  type AcceptedUpgrade,
+  acceptHeaders,
+  checkUpgrade,
+  chooseProtocol,
+  type RefusedUpgrade,
+} from "./handshake.ts";
+import type { WebSocketHub } from "./hub.ts";
+import {
+  resolveSettings,
+  type RouteConfig,
+  type SocketConfig,
+  type WebSocketSettings,
+} from "./options.ts";
+import { ServerWebSocket, type SocketParts } from "./socket.ts";
+
+/**
+ * Answers a request to a WebSocket route: with 101, with what `onUpgrade` says, or with how the
+ * request is no opening handshake.
+ *
+ * @throws {HttpError} `HANDLER_FAILED` when `onUpgrade` answers in part; or what it throws
+ */
+export async function acceptWebSocket(
+  exchange: Exchange,
+  request: HttpdRequest,
+  config: RouteConfig,
+  hub: WebSocketHub,
+): Promise<void> {
+  const upgrade = checkUpgrade(exchange.head);
+  if (!upgrade.ok) return exchange.sendError(upgrade.status, upgrade.message, upgrade.headers);
+  const { onUpgrade, onOpen, upgradeTimeoutMs } = config;
+  if (onUpgrade !== undefined) {
+    exchange.answerWithin(upgradeTimeoutMs);
+    exchange.session.deadlineMoved();
+    const answer = await onUpgrade(request);
+    if (exchange.response.answered || exchange.session.connection.closed) return;
+    if (answer !== undefined) return await sendResponse(exchange, answer);
+    if (exchange.response.started) {
+      throw new HttpError(500, "HANDLER_FAILED", "onUpgrade ended without a whole response");
+    }
+  }
+  openWebSocket(exchange, upgrade, { hub, config, opened: (ws) => onOpen?.(ws, request) });
+}
+
+/**
+ * Answers 101, with `fields` besides its own; 503 when the connection is about to end, since the
+ * server stops or the client has ended its side.
+ */
+function openWebSocket(
+  exchange: Exchange,
+  upgrade: AcceptedUpgrade,
+  { hub, config, opened }: Pick<SocketParts, "hub" | "config" | "opened">,
+  fields: Iterable<readonly [string, string]> = [],
+): boolean {
+  if (!exchange.response.keepAlive) {
+    exchange.sendError(503);
+    return false;
+  }
+  const protocol = chooseProtocol(upgrade.protocols, config.protocols);
+  const agreement = config.deflate && negotiateDeflate(upgrade.extensions, config.deflate);
+  const own = acceptHeaders(upgrade, protocol, agreement)
+    .filter(([name]) => name !== "Connection"); // which the exchange writes itself
+  const more = [...fields].filter(([name]) => !HANDSHAKE_FIELDS.has(name));
+  const parts = { hub, config, protocol, agreement, opened };
+  new ServerWebSocket(exchange, [...own, ...more], parts);
+  return true;
+}
+
+/** What no handler may add to a 101: the fields of the handshake, and those of a body. */
+const HANDSHAKE_FIELDS = new Set([
+  "connection",
+  "content-length",
+  "content-type",
+  "sec-websocket-accept",
+  "sec-websocket-extensions",
+  "sec-websocket-protocol",
+  "transfer-encoding",
+  "upgrade",
+]);
+
+/** What {@linkcode upgradeWebSocket} gives. */
+export interface WebSocketUpgrade {
+  /** The socket; it opens when the response has been returned. */
+  readonly socket: UpgradedWebSocket;
+  /** What the handler has to return. Fields that are added to it are sent with the 101. */
+  readonly response: Response;
+}
+
+const offers = new WeakMap<Request, UpgradeOffer>();
+
+/**
+ * Makes a WebSocket of a request, in a fetch handler:
+ *
+ * ```ts
+ * const { socket, response } = upgradeWebSocket(request);
+ * socket.onmessage = ({ data }) => socket.send(data);
+ * return response;
+ * ```
+ *
+ * @param request the very `Request` that the handler was given
+ * @throws {HttpError} 400 or 405 `BAD_REQUEST`, 426 `UPGRADE_REQUIRED` when it is no valid opening
+ * handshake; uncaught, it is the answer
+ * @throws {ConfigError} `INVALID_CONFIG` naming the setting
+ * @throws {StateError} `NOT_UPGRADABLE` for a request that has no connection of its own, or was
+ * upgraded already
+ */
+export function upgradeWebSocket(
+  request: Request,
+  settings: WebSocketSettings = {},
+): WebSocketUpgrade {
+  const offer = offers.get(request);
+  if (offer !== undefined) return offer.take(request, settings);
+  if (request.headers.has("upgrade")) throw notUpgradable();
+  throw new HttpError(426, "UPGRADE_REQUIRED", "This resource is a WebSocket", {
+    fields: [["Upgrade", "websocket"]],
+  });
+}
+
+/** By this field a response is known to be the one of the upgrade, whoever has rebuilt it. */
+const ACCEPT = "sec-websocket-accept";
+
+/** The server's call before a fetch handler: it may upgrade `request`, if that asks for it. */
+export function offerUpgrade(
+  request: Request,
+  exchange: Exchange,
+  hub: WebSocketHub,
+): UpgradeOffer | undefined {
+  if (exchange.head.get("upgrade") === undefined) return undefined;
+  const offer = new UpgradeOffer(exchange, hub);
+  offers.set(request, offer);
+  return offer;
+}
+
+/** One request that a fetch handler may make a WebSocket of. */
+export class UpgradeOffer {
+  readonly #exchange: Exchange;
+  readonly #hub: WebSocketHub;
+  #taken: { upgrade: AcceptedUpgrade; config: SocketConfig; driver: SocketDriver } | undefined;
+  #over = false;
+
+  /** Offers the connection of `exchange`. */
+  constructor(exchange: Exchange, hub: WebSocketHub) {
+    this.#exchange = exchange;
+    this.#hub = hub;
+  }
+
+  /** The handler's part, through {@linkcode upgradeWebSocket}, which says what is thrown. */
+  take(request: Request, settings: WebSocketSettings): WebSocketUpgrade {
+    if (this.#taken !== undefined || this.#over) throw notUpgradable();
+    const upgrade = checkUpgrade(this.#exchange.head);
+    if (!upgrade.ok) throw refusalError(upgrade);
+    const driver = UpgradedWebSocket.create(request.url);
+    this.#taken = { upgrade, config: resolveSettings(settings, driver.callbacks), driver };
+    const headers = { upgrade: "websocket", [ACCEPT]: upgrade.accept };
+    return { socket: driver.socket, response: new Response(null, { status: 101, headers }) };
+  }
+
+  /**
+   * The server's part, once the handler has returned: opens the socket if `response` is the one of
+   * the upgrade.
+   *
+   * @returns false when it is not, so that it has to be sent
+   */
+  complete(response: Response): boolean {
+    if (this.#taken === undefined || !(response instanceof Response)) return false;
+    const { upgrade, config, driver } = this.#taken;
+    if (response.headers.get(ACCEPT) !== upgrade.accept) return false;
+    this.#taken = undefined;
+    this.#over = true;
+    const opened = (ws: ServerWebSocket) => driver.opened(ws);
+    const parts = { hub: this.#hub, config, opened };
+    if (!openWebSocket(this.#exchange, upgrade, parts, response.headers)) driver.refused();
+    return true;
+  }
+
+  /** The handler is over: a socket that was not opened never will be. */
+  withdraw(): void {
+    this.#over = true;
+    this.#taken?.driver.refused();
+    this.#taken = undefined;
+  }
+}
+
+function notUpgradable(): StateError {
+  return new StateError(
+    "NOT_UPGRADABLE",
+    "The request cannot be upgraded: pass the one that the handler was given, once",
+  );
+}
+
+function refusalError({ status, headers: fields, message }: RefusedUpgrade): HttpError {
+  const code = status === 426 ? "UPGRADE_REQUIRED" : "BAD_REQUEST";
+  return new HttpError(status, code, message, { fields });
+}
