@@ -1,0 +1,456 @@
+/**
+ * A directory as a website: GET and HEAD with conditional requests (RFC 9110 section 13), ranges
+ * (section 14), precompressed siblings (section 12.5.3) and content types, and no way out of it.
+ *
+ * @example
+ * ```ts
+ * import { serve } from "@httpsd/httpsd";
+ * import { serveFiles } from "@httpsd/httpsd/files";
+ *
+ * await serve({ cert, key }, serveFiles("./public", { cacheControl: "max-age=600" }));
+ * ```
+ *
+ * @module
+ */
+import { realpath } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { ConfigError } from "../errors.ts";
+import { evaluatePreconditions, ifRangeHolds, type Validators } from "./conditional.ts";
+import {
+  type ContentCoding,
+  parseAcceptEncoding,
+  rankCodings,
+  varyByEncoding,
+} from "./content_coding.ts";
+import { contentTypeOf, extensionOf, isCompressible } from "./content_types.ts";
+import {
+  type Dotfiles,
+  locate,
+  type Located,
+  type OpenFile,
+  openLocated,
+  parsePath,
+  type PathTarget,
+} from "./disk.ts";
+import { fileBody, lengthOf, type Segment } from "./file_body.ts";
+import { formatHttpDate } from "./http_date.ts";
+import { listDirectory, LISTING_CONTENT_SECURITY_POLICY } from "./listing.ts";
+import { type ByteRange, selectRanges } from "./ranges.ts";
+
+/** The options of {@linkcode serveFiles}. */
+export interface ServeFilesOptions {
+  /** What URL paths begin with before the root's names, such as `"/static"`. Default: `""`. */
+  readonly prefix?: string;
+  /** The file that stands for its directory; `undefined`: none does. Default: `"index.html"`. */
+  readonly index?: string | undefined;
+  /** Whether a directory without an index is listed, rather than answered 404. Default: `false`. */
+  readonly listing?: boolean;
+  /**
+   * The file, by its path below the root, that answers with 200 where nothing is found and the
+   * client navigates (its `Accept` names `text/html`): for single-page apps. Default: none.
+   */
+  readonly fallback?: string;
+  /**
+   * The names that may be served although they begin with a dot, such as `[".well-known"]`, or
+   * `"all"`. Default: `[]`. A link that is named without a dot may lead to any name in the root.
+   */
+  readonly dotfiles?: Dotfiles;
+  /**
+   * The value of `Cache-Control`, or what gives it for the path of a file below the root, such as
+   * `/assets/app.js`. Default: none is sent.
+   */
+  readonly cacheControl?: string | ((path: string) => string | undefined);
+  /**
+   * Whether `app.js.br`, `app.js.zst` or `app.js.gz` is sent for `app.js` to clients that accept it.
+   * A sibling older than its original is not used, nor is one for a request with `Range`, since few
+   * clients can put together a part of compressed bytes. Default: `true`.
+   */
+  readonly precompressed?: boolean;
+  /**
+   * Media types by file extension without dot, in lower case, besides and before the known ones.
+   * Default: none. What has no type at all is sent as `application/octet-stream`.
+   */
+  readonly contentTypes?: Readonly<Record<string, string>>;
+  /** The most ranges in one request; more are answered 416. Default: 16. */
+  readonly maxRanges?: number;
+}
+
+/**
+ * Makes a fetch handler that serves the files below `root`, a path or a `file:` URL.
+ *
+ * It answers GET and HEAD, and everything else with 405. 404 is the answer to all that may not be
+ * served, as to what is not there: names with `..`, slashes, backslashes or NUL in any encoding,
+ * dotfiles, links out of the root, devices, pipes and sockets. 403 is for what the system does not
+ * let the server read. A directory's path without its slash is redirected (301).
+ *
+ * The entity tag is made of size, time of modification and time of the last change of anything
+ * about the file, so it differs from machine to machine. It is strong, and `Last-Modified` is sent,
+ * once two seconds have passed since: until then the file may change without its times changing.
+ *
+ * Bodies longer than 64 KiB are streams that read the disk as the client
+ * takes them; who drops such a response must cancel its body, or the file stays open. A file that
+ * shrinks while it is sent fails the stream with `BAD_RESPONSE`.
+ *
+ * The handler rejects with the system's error when the root cannot be read.
+ *
+ * @throws {ConfigError} `INVALID_CONFIG` naming the option
+ */
+export function serveFiles(
+  root: string | URL,
+  options: ServeFilesOptions = {},
+): (request: Request) => Promise<Response> {
+  const site = resolveOptions(root, options);
+  return (request) => answer(site, request);
+}
+
+/** The options with their defaults. */
+interface Site {
+  readonly root: string;
+  readonly prefix: string;
+  readonly index: string | undefined;
+  readonly listing: boolean;
+  readonly fallback: PathTarget | undefined;
+  readonly dotfiles: Dotfiles;
+  readonly cacheControl: (path: string) => string | undefined;
+  readonly precompressed: boolean;
+  readonly contentTypes: ReadonlyMap<string, string>;
+  readonly maxRanges: number;
+}
+
+function resolveOptions(root: string | URL, options: ServeFilesOptions): Site {
+  const { prefix = "", fallback, cacheControl, maxRanges = 16 } = options;
+  if (!/^(?:\/[^/]+)*$/.test(prefix)) {
+    throw invalid(`Option prefix must begin with a slash and not end in one, not be "${prefix}"`);
+  }
+  if (!Number.isSafeInteger(maxRanges) || maxRanges < 1) {
+    throw invalid(`Option maxRanges must be a whole number from 1 on, not ${maxRanges}`);
+  }
+  return {
+    root: rootPath(root),
+    prefix,
+    index: "index" in options ? options.index : "index.html",
+    listing: options.listing ?? false,
+    fallback: fallback === undefined ? undefined : fallbackTarget(fallback),
+    dotfiles: options.dotfiles ?? [],
+    cacheControl: typeof cacheControl === "function" ? cacheControl : () => cacheControl,
+    precompressed: options.precompressed ?? true,
+    contentTypes: new Map(Object.entries(options.contentTypes ?? {})),
+    maxRanges,
+  };
+}
+
+function rootPath(root: string | URL): string {
+  if (typeof root === "string" && root !== "") return root;
+  if (root instanceof URL && root.protocol === "file:") return fileURLToPath(root);
+  throw invalid(`The root must be a path or a file: URL, not "${root}"`);
+}
+
+function fallbackTarget(path: string): PathTarget {
+  const target = parsePath(`/${path.replace(/^\//, "")}`, "all");
+  if (target === undefined || target.directory) {
+    throw invalid(`Option fallback must be the path of a file below the root, not "${path}"`);
+  }
+  return target;
+}
+
+function invalid(message: string): ConfigError {
+  return new ConfigError("INVALID_CONFIG", message);
+}
+
+async function answer(site: Site, request: Request): Promise<Response> {
+  if (request.method !== "GET" && request.method !== "HEAD") {
+    return plainResponse(request, 405, "Method not allowed", { allow: "GET, HEAD" });
+  }
+  const target = targetOf(site, request);
+  if (target === undefined) return notFound(request);
+  try {
+    const root = await realpath(site.root);
+    return await answerTarget(site, request, root, target) ??
+      await answerFallback(site, request, root) ?? notFound(request);
+  } catch (error) {
+    if (!isForbidden(error)) throw error;
+    return plainResponse(request, 403, "Forbidden");
+  }
+}
+
+function targetOf(site: Site, request: Request): PathTarget | undefined {
+  const { pathname } = new URL(request.url);
+  const rest = pathname.slice(site.prefix.length);
+  const isBelow = pathname.startsWith(site.prefix) && (rest === "" || rest.startsWith("/"));
+  return isBelow ? parsePath(rest, site.dotfiles) : undefined;
+}
+
+async function answerTarget(
+  site: Site,
+  request: Request,
+  root: string,
+  { segments, directory }: PathTarget,
+): Promise<Response | undefined> {
+  const found = await locate(root, segments);
+  if (found?.kind === "file") {
+    const isFilePath = !directory && segments.length > 0;
+    return !isFilePath ? undefined : await answerFile(site, request, root, segments, found);
+  }
+  if (found === undefined) return undefined;
+  if (!directory) return redirectToDirectory(request);
+  return await answerIndex(site, request, root, segments) ??
+    await answerListing(site, request, root, segments, found);
+}
+
+/** `//host` would lead away, but a path with an empty name is never found. */
+function redirectToDirectory(request: Request): Response {
+  const { pathname, search } = new URL(request.url);
+  return plainResponse(request, 301, "Moved", { location: `${pathname}/${search}` });
+}
+
+async function answerIndex(
+  site: Site,
+  request: Request,
+  root: string,
+  segments: readonly string[],
+): Promise<Response | undefined> {
+  if (site.index === undefined) return undefined;
+  return await answerFileAt(site, request, root, [...segments, site.index]);
+}
+
+async function answerFallback(
+  site: Site,
+  request: Request,
+  root: string,
+): Promise<Response | undefined> {
+  const isNavigation = /\btext\/html\b/i.test(request.headers.get("accept") ?? "");
+  if (site.fallback === undefined || !isNavigation) return undefined;
+  return await answerFileAt(site, request, root, site.fallback.segments);
+}
+
+async function answerFileAt(
+  site: Site,
+  request: Request,
+  root: string,
+  segments: readonly string[],
+): Promise<Response | undefined> {
+  const found = await locate(root, segments);
+  if (found?.kind !== "file") return undefined;
+  return await answerFile(site, request, root, segments, found);
+}
+
+async function answerListing(
+  site: Site,
+  request: Request,
+  root: string,
+  segments: readonly string[],
+  { path }: Located,
+): Promise<Response | undefined> {
+  if (!site.listing) return undefined;
+  const page = await listDirectory(root, segments, path, site.dotfiles);
+  return textResponse(request, 200, page, {
+    "content-security-policy": LISTING_CONTENT_SECURITY_POLICY,
+    "content-type": "text/html; charset=utf-8",
+  });
+}
+
+/** A file, and the form of it that this client gets. */
+interface Representation extends OpenFile {
+  readonly contentType: string;
+  readonly coding: ContentCoding | undefined;
+}
+
+async function answerFile(
+  site: Site,
+  request: Request,
+  root: string,
+  segments: readonly string[],
+  found: Located,
+): Promise<Response | undefined> {
+  const name = segments.at(-1)!;
+  const contentType = site.contentTypes.get(extensionOf(name)) ?? contentTypeOf(name) ??
+    "application/octet-stream";
+  const isNegotiated = site.precompressed && isCompressible(contentType);
+  const cacheControl = site.cacheControl(`/${segments.join("/")}`);
+  const sibling = isNegotiated && !request.headers.has("range")
+    ? await openSibling(request.headers, root, segments, found)
+    : undefined;
+  const opened = sibling ?? await openLocated(found);
+  if (opened === undefined) return undefined;
+  let isBodys = false;
+  try {
+    const representation = { contentType, coding: sibling?.coding, ...opened };
+    const { status, headers, segments } = plan(request, representation, site.maxRanges);
+    if (isNegotiated) varyByEncoding(headers);
+    if (cacheControl !== undefined) headers.set("cache-control", cacheControl);
+    if (request.method === "HEAD" || segments.length === 0) {
+      return new Response(null, { status, headers });
+    }
+    isBodys = true;
+    return new Response(await fileBody(opened.handle, segments), { status, headers });
+  } finally {
+    if (!isBodys) await opened.handle.close();
+  }
+}
+
+/** Precompressed siblings, the one that is most likely the smallest first. */
+const SIBLINGS: readonly ContentCoding[] = ["br", "zstd", "gzip"];
+
+const SIBLING_EXTENSIONS: Readonly<Record<string, string>> = {
+  br: ".br",
+  zstd: ".zst",
+  gzip: ".gz",
+};
+
+async function openSibling(
+  headers: Headers,
+  root: string,
+  segments: readonly string[],
+  original: Located,
+): Promise<OpenFile & { coding: ContentCoding } | undefined> {
+  const accepted = parseAcceptEncoding(headers.get("accept-encoding"));
+  for (const coding of rankCodings(accepted, SIBLINGS)) {
+    const name = segments.at(-1)! + SIBLING_EXTENSIONS[coding];
+    const found = await locate(root, [...segments.slice(0, -1), name]);
+    if (found?.kind !== "file") continue;
+    if (wholeSecond(found.stats.mtimeMs) < wholeSecond(original.stats.mtimeMs)) continue;
+    const opened = await openLocated(found);
+    if (opened !== undefined) return { coding, ...opened };
+  }
+  return undefined;
+}
+
+/** Status, fields and content of an answer. */
+interface Plan {
+  readonly status: number;
+  readonly headers: Headers;
+  /** What is sent of the file; empty for nothing. */
+  readonly segments: readonly Segment[];
+}
+
+function plan(request: Request, representation: Representation, maxRanges: number): Plan {
+  const validators = validatorsOf(representation, Date.now());
+  const headers = new Headers({ etag: validators.etag, "x-content-type-options": "nosniff" });
+  if (validators.settled) headers.set("last-modified", formatHttpDate(validators.lastModified));
+  switch (evaluatePreconditions(request.headers, validators)) {
+    case "failed":
+      return { status: 412, headers, segments: [] };
+    case "not-modified":
+      return { status: 304, headers, segments: [] };
+    case "proceed":
+      return planContent(request, headers, representation, validators, maxRanges);
+  }
+}
+
+/** How long after a change another one can still hide: the coarsest clock of a file system (FAT). */
+const SETTLING_MS = 2000;
+
+function validatorsOf({ stats, coding }: Representation, now: number): Validators {
+  const { size, mtimeNs, mtimeMs, ctimeNs, ctimeMs } = stats;
+  const changed = Number(mtimeMs > ctimeMs ? mtimeMs : ctimeMs);
+  const settled = changed + SETTLING_MS <= now;
+  const state = [size, mtimeNs, ctimeNs].map((part) => part.toString(36)).join("-");
+  const tag = `"${state}${coding === undefined ? "" : `-${coding}`}"`;
+  return { etag: settled ? tag : `W/${tag}`, lastModified: wholeSecond(mtimeMs), settled };
+}
+
+function wholeSecond(ms: bigint): number {
+  return Math.floor(Number(ms) / 1000) * 1000;
+}
+
+function planContent(
+  request: Request,
+  headers: Headers,
+  { stats, contentType, coding }: Representation,
+  validators: Validators,
+  maxRanges: number,
+): Plan {
+  const size = Number(stats.size);
+  headers.set("accept-ranges", "bytes");
+  if (coding !== undefined) headers.set("content-encoding", coding);
+  const range = request.method === "GET" ? request.headers.get("range") : null;
+  const ranges = range !== null && ifRangeHolds(request.headers.get("if-range"), validators)
+    ? selectRanges(range, size, maxRanges)
+    : undefined;
+  if (ranges === "unsatisfiable") {
+    headers.set("content-range", `bytes */${size}`);
+    return { status: 416, headers, segments: [] };
+  }
+  if (ranges === undefined) {
+    headers.set("content-type", contentType);
+    headers.set("content-length", String(size));
+    return { status: 200, headers, segments: size === 0 ? [] : [{ start: 0, end: size }] };
+  }
+  const segments = ranges.length === 1
+    ? planSinglePart(headers, ranges[0]!, contentType, size)
+    : planMultipart(headers, ranges, contentType, size);
+  headers.set("content-length", String(segments.reduce((sum, part) => sum + lengthOf(part), 0)));
+  return { status: 206, headers, segments };
+}
+
+function planSinglePart(
+  headers: Headers,
+  range: ByteRange,
+  contentType: string,
+  size: number,
+): Segment[] {
+  headers.set("content-type", contentType);
+  headers.set("content-range", contentRange(range, size));
+  return [range];
+}
+
+/** RFC 9110 section 14.6. */
+function planMultipart(
+  headers: Headers,
+  ranges: readonly ByteRange[],
+  contentType: string,
+  size: number,
+): Segment[] {
+  const boundary = crypto.randomUUID();
+  headers.set("content-type", `multipart/byteranges; boundary=${boundary}`);
+  const segments = ranges.flatMap((range, i): Segment[] => [
+    utf8(
+      `${i === 0 ? "" : "\r\n"}--${boundary}\r\nContent-Type: ${contentType}\r\n` +
+        `Content-Range: ${contentRange(range, size)}\r\n\r\n`,
+    ),
+    range,
+  ]);
+  return [...segments, utf8(`\r\n--${boundary}--\r\n`)];
+}
+
+function contentRange({ start, end }: ByteRange, size: number): string {
+  return `bytes ${start}-${end - 1}/${size}`;
+}
+
+function utf8(text: string): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(text);
+}
+
+function isForbidden(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === "EACCES" || code === "EPERM";
+}
+
+function notFound(request: Request): Response {
+  return plainResponse(request, 404, "Not found");
+}
+
+function plainResponse(
+  request: Request,
+  status: number,
+  text: string,
+  fields: Record<string, string> = {},
+): Response {
+  const contentType = "text/plain; charset=utf-8";
+  return textResponse(request, status, `${text}\n`, { "content-type": contentType, ...fields });
+}
+
+function textResponse(
+  request: Request,
+  status: number,
+  text: string,
+  fields: Record<string, string>,
+): Response {
+  const body = utf8(text);
+  const headers = {
+    ...fields,
+    "content-length": String(body.length),
+    "x-content-type-options": "nosniff",
+  };
+  return new Response(request.method === "HEAD" ? null : body, { status, headers });
+}

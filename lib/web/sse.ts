@@ -1,0 +1,242 @@
+/**
+ * Server-sent events: a response that lasts, and a client that comes back when it breaks (HTML
+ * standard, section 9.2).
+ *
+ * @example
+ * ```ts
+ * import { serverSentEvents } from "@httpsd/httpsd/sse";
+ *
+ * const clock = (request: Request) =>
+ *   serverSentEvents(request, async ({ send, signal }) => {
+ *     while (!signal.aborted) {
+ *       await send({ data: new Date().toISOString() });
+ *       await new Promise((resolve) => setTimeout(resolve, 1000));
+ *     }
+ *   });
+ * ```
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import { ConfigError, ConnectionError, HttpError } from "../errors.ts";
+
+/** An event. What is left out is not sent. */
+export interface ServerSentEvent {
+  /** The text, of any number of lines. Without it the client takes note of `id`, no more. */
+  readonly data?: string;
+  /** The type that listeners are registered for, without line breaks. The client's default: `message`. */
+  readonly event?: string;
+  /** What the client sends as `Last-Event-ID` when it comes back, without line breaks or NUL. */
+  readonly id?: string;
+  /** After how many ms the client shall come back when the stream breaks, a whole number. */
+  readonly retry?: number;
+}
+
+/** How a callback sends events; its members can be taken apart. */
+export interface EventSender {
+  /**
+   * Sends an event. The promise never rejects; it resolves to `true` when the client has taken it
+   * and is ready for the next, to `false` when the stream is over. Who does not wait for it fills
+   * a buffer, and a client for which that runs over is cut off.
+   *
+   * @throws {HttpError} 500 `BAD_RESPONSE`, at once, for line breaks or NUL where none may be and
+   * for a `retry` that is no whole number
+   */
+  readonly send: (event: ServerSentEvent) => Promise<boolean>;
+  /** The last event that a client saw before it came back; `undefined` when it is new. */
+  readonly lastEventId: string | undefined;
+  /** Aborted when the stream is over, whoever ended it. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Where events come from: an async iterable, of which the next is asked for when the client has
+ * taken the one before, or a callback, whose promise lasts as long as the stream shall.
+ */
+export type ServerSentEventSource =
+  | AsyncIterable<ServerSentEvent>
+  | ((sender: EventSender) => Promise<void>);
+
+/** The options of {@linkcode serverSentEvents}. */
+export interface ServerSentEventsOptions {
+  /** How often an idle stream gets a comment, so that no proxy drops it, in ms. Default: 15,000. */
+  readonly keepAliveMs?: number;
+  /** How many bytes may wait for a slow client before it is cut off. Default: 1 MiB. */
+  readonly maxBufferedBytes?: number;
+  /** More fields of the response, or other values for those that are set. Default: none. */
+  readonly headers?: HeadersInit;
+}
+
+/**
+ * Answers with an event stream. The stream ends when the source does, when `request.signal` is
+ * aborted, and when the body is cancelled; the source is told by its `return()` or by `signal`. A
+ * source that fails breaks the stream with its error, after which browsers come back. A client that
+ * falls behind by more than `maxBufferedBytes` breaks it with `CONNECTION_ABORTED`. A HEAD request
+ * gets the fields, and the source is left alone.
+ *
+ * The response is `no-store`, and `no-transform`, because compressors hold back what they get.
+ * The first thing sent is an empty comment, so that the client knows at once that it is connected.
+ *
+ * @throws {ConfigError} `INVALID_CONFIG` naming the option
+ */
+export function serverSentEvents(
+  request: Request,
+  source: ServerSentEventSource,
+  options: ServerSentEventsOptions = {},
+): Response {
+  const { keepAliveMs = 15_000, maxBufferedBytes = 1024 * 1024 } = options;
+  assertPositive("keepAliveMs", keepAliveMs);
+  assertPositive("maxBufferedBytes", maxBufferedBytes);
+  const headers = new Headers({
+    "cache-control": "no-store, no-transform",
+    "content-type": "text/event-stream",
+    "x-accel-buffering": "no", // nginx would gather events
+    "x-content-type-options": "nosniff",
+  });
+  for (const [name, value] of new Headers(options.headers)) headers.set(name, value);
+  if (request.method === "HEAD") return new Response(null, { headers });
+  const stream = new EventStream(request, keepAliveMs, maxBufferedBytes);
+  void stream.run(source);
+  return new Response(stream.body, { headers });
+}
+
+function assertPositive(name: string, value: number): void {
+  if (value > 0) return;
+  throw new ConfigError("INVALID_CONFIG", `Option ${name} must be more than 0, not ${value}`);
+}
+
+/** The `Last-Event-ID` of a client that comes back, which browsers send in UTF-8. */
+export function lastEventId(request: Request): string | undefined {
+  const value = request.headers.get("last-event-id");
+  return value ? Buffer.from(value, "latin1").toString("utf8") : undefined;
+}
+
+class EventStream implements EventSender {
+  readonly lastEventId: string | undefined;
+  readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
+  readonly #request: Request;
+  readonly #over = new AbortController();
+  readonly #maxBufferedBytes: number;
+  readonly #keepAlive: ReturnType<typeof setInterval>;
+  #controller!: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>;
+  /** Resolves when all that was sent is taken, or the stream is over. */
+  #taken: PromiseWithResolvers<boolean> | undefined;
+
+  constructor(request: Request, keepAliveMs: number, maxBufferedBytes: number) {
+    this.lastEventId = lastEventId(request);
+    this.#request = request;
+    this.#maxBufferedBytes = maxBufferedBytes;
+    this.body = new ReadableStream<Uint8Array<ArrayBuffer>>({
+      start: (controller) => void (this.#controller = controller),
+      pull: () => this.#settle(true),
+      cancel: () => this.#end(),
+    }, new ByteLengthQueuingStrategy({ highWaterMark: 1 })); // one byte waiting is one too many
+    this.#keepAlive = setInterval(() => this.#sendKeepAlive(), keepAliveMs);
+    request.signal.addEventListener("abort", this.#close, { once: true });
+    this.#controller.enqueue(COMMENT);
+  }
+
+  get signal(): AbortSignal {
+    return this.#over.signal;
+  }
+
+  async run(source: ServerSentEventSource): Promise<void> {
+    if (this.#request.signal.aborted) return this.#close();
+    try {
+      if (typeof source === "function") await source(this);
+      else await this.#sendAll(source);
+      this.#close();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  async #sendAll(source: AsyncIterable<ServerSentEvent>): Promise<void> {
+    const events = source[Symbol.asyncIterator]();
+    const stop = () => void events.return?.().catch(ignore);
+    this.signal.addEventListener("abort", stop, { once: true });
+    for (let next = await events.next(); !next.done; next = await events.next()) {
+      if (!await this.send(next.value)) return;
+    }
+    this.signal.removeEventListener("abort", stop); // it ended by itself
+  }
+
+  readonly send = (event: ServerSentEvent): Promise<boolean> => {
+    const bytes = new TextEncoder().encode(encodeEvent(event));
+    if (this.signal.aborted) return Promise.resolve(false);
+    if (this.#buffered + bytes.length > this.#maxBufferedBytes) {
+      this.#fail(
+        new ConnectionError(
+          "CONNECTION_ABORTED",
+          `The client reads events too slowly: ${this.#buffered} bytes wait for it`,
+        ),
+      );
+      return Promise.resolve(false);
+    }
+    this.#controller.enqueue(bytes);
+    if (this.#buffered === 0) return Promise.resolve(true);
+    this.#taken ??= Promise.withResolvers();
+    return this.#taken.promise;
+  };
+
+  get #buffered(): number {
+    return 1 - (this.#controller.desiredSize ?? 1);
+  }
+
+  #sendKeepAlive(): void {
+    if (this.#buffered === 0) this.#controller.enqueue(COMMENT);
+  }
+
+  readonly #close = (): void => {
+    if (this.signal.aborted) return;
+    this.#controller.close();
+    this.#end();
+  };
+
+  #fail(error: unknown): void {
+    if (this.signal.aborted) return; // what fails because it was told to stop is no failure
+    this.#controller.error(error);
+    this.#end();
+  }
+
+  #end(): void {
+    clearInterval(this.#keepAlive);
+    this.#request.signal.removeEventListener("abort", this.#close);
+    this.#over.abort();
+    this.#settle(false);
+  }
+
+  #settle(isReady: boolean): void {
+    this.#taken?.resolve(isReady);
+    this.#taken = undefined;
+  }
+}
+
+/** A source that fails while it is told to stop has nobody left to tell. */
+function ignore(): void {}
+
+/** A line that clients pass over, with the empty line behind it. */
+const COMMENT = new TextEncoder().encode(":\n\n");
+
+function encodeEvent({ data, event, id, retry }: ServerSentEvent): string {
+  let text = "";
+  if (event !== undefined) text += `event: ${singleLine("event", event)}\n`;
+  if (id !== undefined) text += `id: ${singleLine("id", id)}\n`;
+  if (retry !== undefined) text += `retry: ${wholeNumber(retry)}\n`;
+  for (const line of data?.split(/\r\n|\r|\n/) ?? []) text += `data: ${line}\n`;
+  return `${text}\n`;
+}
+
+function singleLine(member: string, value: string): string {
+  if (!/[\r\n\0]/.test(value)) return value; // clients ignore an id with NUL
+  throw new HttpError(
+    500,
+    "BAD_RESPONSE",
+    `The event's ${member} has a line break or NUL, which would end it: leave it out`,
+  );
+}
+
+function wholeNumber(retry: number): number {
+  if (Number.isSafeInteger(retry) && retry >= 0) return retry;
+  throw new HttpError(500, "BAD_RESPONSE", `The event's retry must be whole ms, not ${retry}`);
+}
