@@ -350,6 +350,9 @@ export type Config =
  * `NOT_SUPPORTED` naming the option and the runtime that cannot do it
  */
 export function resolveConfig(options: HttpsServerOptions): Config {
+  if (typeof options !== "object" || options === null) {
+    throw new ConfigError("INVALID_CONFIG", `Options must be an object, not ${shown(options)}`);
+  }
   const defaults = options.profile === "esp-idf" ? espIdf(options.transportMode) : {};
   const result = v.safeParse(SCHEMA, { ...defaults, ...options }, { abortPipeEarly: true });
   if (!result.success) throw invalidConfig(result.issues[0]);
@@ -433,5 +436,7 @@ function invalidConfig(issue: v.BaseIssue<unknown>): ConfigError {
 /** A value as it may stand in a message: short, and without secrets that may be in a string. */
 function shown(value: unknown): string {
   if (typeof value === "number" || typeof value === "boolean") return String(value);
-  return value === null ? "null" : Array.isArray(value) ? "an array" : `a ${typeof value}`;
+  if (value === null || value === undefined) return String(value);
+  if (Array.isArray(value)) return "an array";
+  return typeof value === "object" ? "an object" : `a ${typeof value}`;
 }

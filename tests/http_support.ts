@@ -7,6 +7,7 @@
 import { afterAll } from "bun:test";
 import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
+import type { ConnectionOptions } from "node:tls";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import type { HttpsdError } from "../lib/errors.ts";
 import type { FetchHandler } from "../lib/httpd/dispatcher.ts";
@@ -95,10 +96,14 @@ export class RawClient {
     });
   }
 
-  /** Connects to 127.0.0.1. */
-  static async connect(port: number, mode: Mode = "plain"): Promise<RawClient> {
-    const socket = mode === "tls" ? await connect({ mode, port }) : await connectTcp(port);
-    return new RawClient(socket);
+  /** Connects to 127.0.0.1; `options` are for TLS. */
+  static async connect(
+    port: number,
+    mode: Mode = "plain",
+    options: ConnectionOptions = {},
+  ): Promise<RawClient> {
+    if (mode === "plain") return new RawClient(await connectTcp(port));
+    return new RawClient(await connect({ mode, port }, options));
   }
 
   send(data: string | Uint8Array): void {
