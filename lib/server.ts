@@ -497,11 +497,21 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     }
   }
 
+  /** A hook refused the session or failed; unless the client is gone, that ends it. */
   #turnAway(session: Session, cause: unknown): void {
-    const error = cause instanceof HttpsdError
-      ? cause
-      : new ConnectionError("CONNECTION_REFUSED", "A hook threw", { cause });
-    session.destroy(error);
+    const refused = cause instanceof HttpsdError;
+    if (!session.connection.closed) {
+      session.destroy(
+        refused ? cause : new ConnectionError("CONNECTION_REFUSED", "A hook threw", { cause }),
+      );
+    } else if (!refused) {
+      this.#tellError(new HttpsdError("HOOK_FAILED", "A hook threw", { cause }), { session });
+    }
+  }
+
+  /** A session is over that the hooks had not let in. */
+  #notOpened(session: Session, error: HttpsdError | undefined): void {
+    if (error === undefined) return; // the client has left in good order
     this.#tellError(error, { session });
     this.#tellUser("error", { session: undefined, remoteAddress: session.remoteAddress, error });
   }
@@ -562,7 +572,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   }
 
   #ended(session: Session, error: HttpsdError | undefined): void {
-    if (!this.#sessions.delete(session)) return; // a hook has not let it in
+    if (!this.#sessions.delete(session)) return this.#notOpened(session, error);
     this.#contain(() => this.#config.closeFn?.(session, error), session);
     if (this.hasListened("http:disconnected")) {
       this.dispatchEvent(new DisconnectedEvent("http:disconnected", this, session, error));

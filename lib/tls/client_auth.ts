@@ -4,11 +4,10 @@
  *
  * @module
  */
-import { X509Certificate } from "node:crypto";
 import type { TLSSocket } from "node:tls";
 import { ConfigError } from "../errors.ts";
-import type { PemOrDer } from "./identity.ts";
-import { pemText } from "./pem.ts";
+import { readCertificate } from "./certificate.ts";
+import { derOf, givenMaterial, invalid, pemBlocks, type PemOrDer } from "./source.ts";
 import { PeerCertificate } from "./tls_info.ts";
 
 /** A policy for client certificates. */
@@ -71,10 +70,11 @@ export class ClientAuth {
         `Option clientAuth.mode is ${JSON.stringify(mode)}: use "required" or "optional"`,
       );
     }
-    const sources: readonly PemOrDer[] = typeof ca === "string" || ca instanceof Uint8Array
-      ? [ca]
-      : ca;
+    const sources = (Array.isArray(ca) ? ca : [ca]) as readonly PemOrDer[];
     this.ca = sources.flatMap(readAuthorities);
+    if (this.ca.length === 0) {
+      throw invalid("Option clientAuth.ca is empty: give the CA's certificate");
+    }
     this.required = mode === "required";
     const widened = previous?.ca.every((authority) => this.ca.includes(authority)) ?? false;
     this.#stood = new Set(widened ? previous!.#stood : []);
@@ -145,34 +145,21 @@ function headerBytes(der: Uint8Array, offset: number): number {
   return length < 0x80 ? 2 : 2 + (length & 0x7f);
 }
 
-const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
-
+/** All certificates of a source, checked, each as PEM. */
 function readAuthorities(source: PemOrDer): string[] {
-  const text = pemText(source);
-  let authorities: X509Certificate[];
-  try {
-    authorities = text === undefined
-      ? [new X509Certificate(source)]
-      : (text.match(PEM_CERTIFICATE) ?? []).map((block) => new X509Certificate(block));
-  } catch (cause) {
-    throw new ConfigError(
-      "INVALID_CERTIFICATE",
-      "Option clientAuth.ca is no certificate in PEM or DER: give the CA's certificate",
-      { cause },
-    );
-  }
+  const material = givenMaterial(source, "Option clientAuth.ca");
+  const authorities = pemBlocks(material)?.filter(({ label }) => label === "CERTIFICATE")
+    .map(derOf) ?? [material.bytes];
   if (authorities.length === 0) {
-    throw new ConfigError(
-      "INVALID_CERTIFICATE",
-      "Option clientAuth.ca holds no BEGIN CERTIFICATE line: give the CA's certificate as PEM",
-    );
+    throw invalid("Option clientAuth.ca has no BEGIN CERTIFICATE line: give the CA's certificate");
   }
-  for (const { subject, validTo } of authorities) {
-    if (new Date(validTo).getTime() >= Date.now()) continue;
-    throw new ConfigError(
-      "INVALID_CERTIFICATE",
-      `The client CA ${subject} expired on ${validTo}: give its successor`,
-    );
+  return authorities.map(readAuthority);
+}
+
+function readAuthority(der: Uint8Array): string {
+  const { x509, name } = readCertificate(der, "Option clientAuth.ca");
+  if (x509.validToDate < new Date()) {
+    throw invalid(`${name} expired on ${x509.validToDate.toISOString()}: give its successor`);
   }
-  return authorities.map((authority) => authority.toString());
+  return x509.toString();
 }

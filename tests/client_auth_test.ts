@@ -1,0 +1,350 @@
+/** Tests of client certificates, with OpenSSL as the client and as the attacker. */
+import assert from "node:assert/strict";
+import { describe, test } from "bun:test";
+import type { HttpsServerOptions } from "../lib/config.ts";
+import type { SessionEvent } from "../lib/events.ts";
+import { ClientAuth } from "../lib/tls/client_auth.ts";
+import { assertRuntime } from "./runtime.ts";
+import {
+  alice,
+  clientCa,
+  file,
+  localhost,
+  mallory,
+  otherCa,
+  pairFor,
+  ROGUES,
+  sClient,
+  serverCa,
+  signedByOpenssl,
+  startServer,
+  type TestServer,
+  type Version,
+  VERSIONS,
+} from "./tls_support.ts";
+
+assertRuntime();
+
+const ATTEMPTS = 10;
+const required = { clientAuth: { ca: clientCa.cert, mode: "required" } } as const;
+const optional = { clientAuth: { ca: clientCa.cert, mode: "optional" } } as const;
+
+/** Tries ten times at once; every attempt must fail before any handler, each with one error. */
+async function assertShutOut(
+  server: TestServer,
+  attempt: () => Promise<{ status: number | undefined; output: string }>,
+  code: RegExp,
+): Promise<void> {
+  const [requests, errors] = [server.requests, server.errors.length];
+  const results = await Promise.all(Array.from({ length: ATTEMPTS }, attempt));
+  for (const { status, output } of results) assert.equal(status, undefined, output);
+  assert.equal(server.requests, requests);
+  const told = server.errors.slice(errors);
+  assert.equal(told.length, ATTEMPTS, told.map(({ error }) => error.message).join("\n"));
+  for (const { error, phase, remoteAddress } of told) {
+    assert.match(error.code, code);
+    assert.equal(phase, "handshake");
+    assert.equal(remoteAddress, "127.0.0.1");
+  }
+}
+
+/** A file with a session that `server` has given to a client. */
+async function sessionOf(
+  server: TestServer,
+  version: Version,
+  options: Parameters<typeof sClient>[1] = {},
+): Promise<string> {
+  const save = file("");
+  const { status, output } = await sClient(server.port, { version, save, ...options });
+  assert.equal(status, 200, output);
+  return save;
+}
+
+for (const version of VERSIONS) {
+  describe(`A required client certificate, ${version}`, () => {
+    test("lets in whom the CA knows, full and resumed", async () => {
+      await using server = await startServer(required);
+      const resume = await sessionOf(server, version, { client: alice });
+      const again = await sClient(server.port, { version, client: alice, resume });
+      assert.equal(again.resumed, true);
+      assert.equal(again.facts?.resumed, true);
+      assert.equal(again.facts?.authorized, true);
+      assert.equal(again.facts?.subject, "CN=alice");
+      assert.deepEqual(server.errors, []);
+    });
+
+    test("is also what the original's cacert asks for", async () => {
+      await using server = await startServer({ cacert: clientCa.cert });
+      assert.equal((await sClient(server.port, { version, client: alice })).status, 200);
+      assert.equal((await sClient(server.port, { version })).status, undefined);
+    });
+
+    for (const [name, client] of Object.entries(ROGUES)) {
+      test(`keeps ${name} out, ten times`, async () => {
+        await using server = await startServer(required);
+        const code = client === undefined
+          ? /^TLS_CLIENT_CERT_REQUIRED$/
+          : /^TLS_CLIENT_CERT_INVALID$/;
+        await assertShutOut(server, () => sClient(server.port, { version, client }), code);
+        assert.equal((await sClient(server.port, { version, client: alice })).status, 200);
+      }, 20_000);
+    }
+
+    test("is not got round with a session of a server that asks for none", async () => {
+      await using open = await startServer();
+      await using server = await startServer(required);
+      const resume = await sessionOf(open, version);
+      await assertShutOut(
+        server,
+        () => sClient(server.port, { version, resume }),
+        /^TLS_CLIENT_CERT_REQUIRED$/,
+      );
+    });
+
+    test("is not got round with a session of a server that trusts another CA", async () => {
+      await using other = await startServer({ clientAuth: { ca: otherCa.cert } });
+      await using server = await startServer(required);
+      const resume = await sessionOf(other, version, { client: mallory });
+      await assertShutOut(
+        server,
+        () => sClient(server.port, { version, resume, client: mallory }),
+        /^TLS_CLIENT_CERT_INVALID$/,
+      );
+    });
+
+    test("is not got round with a session that an optional policy gave to a stranger", async () => {
+      await using lenient = await startServer(optional);
+      await using server = await startServer(required);
+      const resume = await sessionOf(lenient, version, { client: mallory });
+      await assertShutOut(
+        server,
+        () => sClient(server.port, { version, resume, client: mallory }),
+        /^TLS_CLIENT_CERT_INVALID$/,
+      );
+    });
+
+    test("of one name is not got round by another name, none, or its session", async () => {
+      const guarded = { ...await pairFor("guarded.example"), ...required };
+      const open = { ...await pairFor("open.example"), clientAuth: null };
+      await using server = await startServer({ identities: [guarded, open] });
+      const { port } = server;
+      const [asOpen, asGuarded] = [{ name: "open.example" }, { name: "guarded.example" }];
+      assert.equal((await sClient(port, { version, ...asOpen })).status, 200);
+      assert.equal((await sClient(port, { version, ...asGuarded, client: alice })).status, 200);
+      const session = await sessionOf(server, version, asOpen);
+      const nameless = await sessionOf(server, version, { name: null });
+      for (const resume of [undefined, session, nameless]) {
+        const session = resume === undefined ? {} : { resume };
+        await assertShutOut(
+          server,
+          () => sClient(port, { version, ...asGuarded, ...session }),
+          /^TLS_CLIENT_CERT_REQUIRED$/,
+        );
+        const requests = server.requests;
+        for (const name of ["open.example", "localhost", "unknown.example", null]) {
+          for (const host of ["guarded.example", "GUARDED.example", "guarded.example:443"]) {
+            const { status } = await sClient(port, { version, name, host, ...session });
+            assert.equal(status, 421, `${name} asked for ${host}`);
+          }
+        }
+        assert.equal(server.requests, requests);
+      }
+    }, 30_000);
+  });
+
+  describe(`An optional client certificate, ${version}`, () => {
+    test("is authorized when the CA knows it, full and resumed", async () => {
+      await using server = await startServer(optional);
+      const resume = await sessionOf(server, version, { client: alice });
+      const { facts } = await sClient(server.port, { version, resume, client: alice });
+      assert.equal(facts?.resumed, true);
+      assert.equal(facts?.authorized, true);
+      assert.equal(facts?.authorizationError, undefined);
+    });
+
+    for (const [name, client] of Object.entries(ROGUES)) {
+      test(`never calls ${name} authorized, full or resumed`, async () => {
+        await using server = await startServer(optional);
+        const save = file("");
+        for (const session of [{ save }, { resume: save }]) {
+          const all = Array.from(
+            { length: ATTEMPTS },
+            () => sClient(server.port, { version, client, ...session }),
+          );
+          for (const { facts, output } of await Promise.all(all)) {
+            if (facts === undefined) continue; // some do not get through the handshake at all
+            assert.equal(facts.authorized, false, output);
+            assert.equal(facts.authorizationError === undefined, client === undefined);
+          }
+        }
+        for (const { error } of server.errors) assert.equal(error.code, "TLS_CLIENT_CERT_INVALID");
+        const { facts } = await sClient(server.port, { version, client: alice });
+        assert.equal(facts?.authorized, true);
+      }, 20_000);
+    }
+
+    test("is not authorized by a session of a server that trusts another CA", async () => {
+      await using other = await startServer({ clientAuth: { ca: otherCa.cert } });
+      await using server = await startServer(optional);
+      const resume = await sessionOf(other, version, { client: mallory });
+      const { facts } = await sClient(server.port, { version, resume, client: mallory });
+      assert.equal(facts?.authorized, false);
+      assert.equal(typeof facts?.authorizationError, "string");
+    });
+  });
+
+  describe(`Changing the client CAs, ${version}`, () => {
+    test("keeps sessions when CAs are added, and ends them with their CA", async () => {
+      await using server = await startServer(required);
+      const { port } = server;
+      const resume = await sessionOf(server, version, { client: alice });
+      const both = { ca: [clientCa.cert, otherCa.cert] };
+      await server.server.reload({ clientAuth: both });
+      assert.equal((await sClient(port, { version, client: alice, resume })).status, 200);
+      assert.equal((await sClient(port, { version, client: mallory })).status, 200);
+      const kept = await sessionOf(server, version, { client: alice });
+      await server.server.reload({ clientAuth: { ca: otherCa.cert } });
+      await assertShutOut(
+        server,
+        () => sClient(port, { version, client: alice, resume: kept }),
+        /^TLS_CLIENT_CERT_INVALID$/,
+      );
+      assert.equal((await sClient(port, { version, client: mallory })).status, 200);
+    });
+  });
+}
+
+describe("verifyClient", () => {
+  /** Serves with a hook, and gives what the client got and the one error told. */
+  async function judgedBy(verifyClient: NonNullable<HttpsServerOptions["verifyClient"]>) {
+    await using server = await startServer({ ...required, handshakeTimeoutMs: 300, verifyClient });
+    const { status } = await sClient(server.port, { client: alice });
+    assert.equal(server.requests, status === 200 ? 1 : 0);
+    assert.ok(server.errors.length <= 1);
+    assert.equal(server.server.sessions.size, 0);
+    return { status, error: server.errors[0]?.error };
+  }
+
+  test("lets in with true, with nothing, and asynchronously", async () => {
+    for (const answer of [true, undefined, Promise.resolve(true), Promise.resolve()]) {
+      assert.deepEqual(await judgedBy(() => answer), { status: 200, error: undefined });
+    }
+  });
+
+  test("is given the certificate and the session", async () => {
+    const seen: unknown[] = [];
+    await judgedBy((certificate, session) => {
+      seen.push(certificate.subject, session.remoteAddress, session.tls?.authorized);
+    });
+    assert.deepEqual(seen, ["CN=alice", "127.0.0.1", true]);
+  });
+
+  test("shuts out with false, at once or later", async () => {
+    for (const answer of [false, Promise.resolve(false)]) {
+      const { status, error } = await judgedBy(() => answer);
+      assert.equal(status, undefined);
+      assert.equal(error?.code, "TLS_CLIENT_CERT_INVALID");
+    }
+  });
+
+  test("shuts out when it throws or rejects, and tells why", async () => {
+    const cause = new Error("The list is out of date");
+    const throws = () => {
+      throw cause;
+    };
+    for (const hook of [throws, () => Promise.reject(cause)]) {
+      const { status, error } = await judgedBy(hook);
+      assert.equal(status, undefined);
+      assert.equal(error?.code, "CONNECTION_REFUSED");
+      assert.equal(error?.cause, cause);
+    }
+  });
+
+  test("shuts out within the deadline when it never answers", async () => {
+    const { status, error } = await judgedBy(() => new Promise(() => {}));
+    assert.equal(status, undefined);
+    assert.equal(error?.code, "CONNECTION_TIMEOUT");
+  });
+
+  test("is asked about resumed sessions too, and not about what does not stand", async () => {
+    const asked: string[] = [];
+    const verifyClient = (certificate: { subject: string }) => void asked.push(certificate.subject);
+    await using server = await startServer({ ...optional, verifyClient });
+    const resume = await sessionOf(server, "TLSv1.3", { client: alice });
+    assert.equal((await sClient(server.port, { client: alice, resume })).facts?.resumed, true);
+    assert.equal((await sClient(server.port, { client: mallory })).status, 200);
+    assert.equal((await sClient(server.port)).status, 200);
+    assert.deepEqual(asked, ["CN=alice", "CN=alice"]);
+  });
+});
+
+describe("PeerCertificate", () => {
+  test("tells its facts in handlers, hooks and events", async () => {
+    const seen: SessionEvent["session"][] = [];
+    await using server = await startServer({
+      ...required,
+      openFn: (session) => void seen.push(session),
+      userCallback: ({ state, session }) => void (state === "create" && seen.push(session!)),
+      closeFn: (session) => void seen.push(session),
+    });
+    server.server.addEventListener("connected", ({ session }) => seen.push(session));
+    server.server.addEventListener("disconnected", ({ session }) => seen.push(session));
+    assert.equal((await sClient(server.port, { client: alice })).facts?.subject, "CN=alice");
+    assert.equal(seen.length, 5);
+    for (const { tls } of seen) {
+      const certificate = tls?.peerCertificate;
+      assert.equal(certificate?.subject, "CN=alice");
+      assert.equal(certificate.issuer, "CN=Client CA 1");
+      assert.match(certificate.serialNumber, /^[0-9A-F]+$/);
+      assert.match(certificate.fingerprint256, /^([0-9A-F]{2}:){31}[0-9A-F]{2}$/);
+      assert.ok(certificate.validFrom < new Date() && certificate.validTo > new Date());
+      assert.ok(certificate.x509.checkPrivateKey !== undefined && certificate.der.length > 200);
+      assert.equal(certificate.subjectAltName, undefined);
+    }
+  });
+
+  test("does not let a name look like several", async () => {
+    const client = signedByOpenssl(
+      [
+        "extendedKeyUsage=clientAuth",
+        "subjectAltName=@san\n[san]\nDNS.1=a.example",
+        "otherName.1=1.2.3.4;UTF8:x",
+      ],
+      "/O=a, CN=admin/CN=x\nCN=root",
+    );
+    await using server = await startServer(required);
+    const { facts } = await sClient(server.port, { client });
+    assert.equal(facts?.subject, "O=a\\, CN=admin, CN=x\\0ACN=root");
+  });
+});
+
+describe("ClientAuth", () => {
+  test("throws on what is no policy", async () => {
+    const expired = await serverCa.issueAuthority({
+      days: 3,
+      notAfter: new Date(Date.now() - 9e7),
+    });
+    const code = (expected: string) => (error: { code?: string }) => error.code === expected;
+    assert.throws(() => new ClientAuth({ ca: "" }), code("INVALID_CERTIFICATE"));
+    assert.throws(() => new ClientAuth({ ca: [] }), code("INVALID_CERTIFICATE"));
+    assert.throws(() => new ClientAuth({ ca: alice.key }), code("INVALID_CERTIFICATE"));
+    assert.throws(() => new ClientAuth({ ca: new Uint8Array(9) }), code("INVALID_CERTIFICATE"));
+    assert.throws(() => new ClientAuth({ ca: expired.cert }), code("INVALID_CERTIFICATE"));
+    assert.throws(() => new ClientAuth({ ca: 5 as unknown as string }), code("INVALID_CONFIG"));
+    assert.throws(
+      () => new ClientAuth({ ca: clientCa.cert, mode: "requested" as "required" }),
+      code("INVALID_CONFIG"),
+    );
+  });
+
+  test("takes several CAs, as PEM and DER", () => {
+    const { ca } = new ClientAuth({ ca: [`${clientCa.cert}\n${otherCa.cert}`, serverCa.certDer] });
+    assert.equal(ca.length, 3);
+  });
+
+  test("stops a server from starting", async () => {
+    await assert.rejects(startServer({ ...localhost, cacert: "" }), {
+      code: "INVALID_CERTIFICATE",
+    });
+  });
+});
