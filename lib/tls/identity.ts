@@ -262,7 +262,8 @@ function isPair({ x509, key: { type } }: Certificate, key: KeyObject): boolean {
 }
 
 function assertServerCertificate(leaf: Certificate): void {
-  if (leaf.isAuthority) {
+  // What `openssl req -x509` makes calls itself an authority; whoever trusts it knows it as a leaf.
+  if (leaf.isAuthority && !leaf.isSelfIssued) {
     throw invalid(
       `${leaf.name} is a certificate authority's (CA:TRUE), which many clients refuse from a ` +
         "server: issue one with basicConstraints=CA:FALSE",
