@@ -37,6 +37,8 @@ import { formatHttpDate } from "./http_date.ts";
 import { listDirectory, LISTING_CONTENT_SECURITY_POLICY } from "./listing.ts";
 import { type ByteRange, selectRanges } from "./ranges.ts";
 
+export type { Dotfiles } from "./disk.ts";
+
 /** The options of {@linkcode serveFiles}. */
 export interface ServeFilesOptions {
   /** What URL paths begin with before the root's names, such as `"/static"`. Default: `""`. */
