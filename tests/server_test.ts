@@ -1,7 +1,7 @@
 /** Starting and stopping at every moment, and the httpd API's routes. */
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
-import type { HttpsdError } from "../lib/errors.ts";
+import { HttpError, type HttpsdError } from "../lib/errors.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
 import { HttpsServer, serve } from "../lib/server.ts";
 import {
@@ -407,6 +407,61 @@ describe("routes", () => {
     assert.equal(stream?.fields["content-type"], "text/plain");
     assert.equal(stream?.fields["x-a"], "b");
     assert.equal(rest.length, 0);
+  });
+
+  test("chunks and an end that nobody awaits leave whole and in order", async () => {
+    const { port, errors } = await withRoute((request) => {
+      for (const letter of "abcd") void request.sendChunk(letter.repeat(1_000_000));
+      request.end();
+    });
+    const client = await RawClient.connect(port);
+    client.socket.pause();
+    client.send(GET("/a") + GET("/a"));
+    await sleep(50);
+    client.socket.resume();
+    await client.until(() => client.text.split("\r\n0\r\n\r\n").length === 3);
+    const bodies = readResponses(client.text).map(({ body }) => body.replace(/(.)\1*/g, "$1"));
+    assert.deepEqual(bodies, ["abcd", "abcd"]);
+    assert.deepEqual(errors, []);
+    client.destroy();
+  });
+
+  test("a long answer sent at once cannot be added to while it waits for the client", async () => {
+    const codes: string[] = [];
+    const { port } = await withRoute(async (request) => {
+      request.send("x".repeat(5_000_000));
+      await request.sendChunk("evil").catch(({ code }) => codes.push(code));
+      request.end();
+    });
+    const client = await RawClient.connect(port);
+    client.socket.pause();
+    client.send(GET("/a"));
+    await sleep(50);
+    client.socket.resume();
+    await client.until(() => client.text.length > 5_000_000);
+    assert.equal(readResponses(client.text)[0]?.body, "x".repeat(5_000_000));
+    assert.deepEqual(codes, ["ALREADY_SENT"]);
+    client.destroy();
+  });
+
+  test("errors thrown with a status or fields that cannot be sent are answered with 500", async () => {
+    const bad: [status: number, field: string][] = [
+      [200, "x"],
+      [99, "x"],
+      [600, "x"],
+      [1000, "x"],
+      [NaN, "x"],
+      [404, "a\r\nX-Evil: 1"],
+    ];
+    for (const [status, value] of bad) {
+      const { port, errors } = await withRoute(() => {
+        throw new HttpError(status, "BAD_REQUEST", "mine", { fields: [["X-A", value]] });
+      });
+      const responses = await ask(port, GET("/a"));
+      assert.deepEqual(responses.map(({ status }) => status), [500], String(status));
+      assert.equal(responses[0]?.fields["x-evil"], undefined);
+      assert.ok(errors.length >= 1);
+    }
   });
 
   test("a field that HTTP does not allow throws BAD_RESPONSE, and nothing of it is sent", async () => {

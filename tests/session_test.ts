@@ -5,7 +5,7 @@ import { Buffer } from "node:buffer";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import type { HttpsdError } from "../lib/errors.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
-import type { FetchHandler } from "../lib/server.ts";
+import type { FetchHandler } from "../lib/httpd/dispatcher.ts";
 import {
   GET,
   type Mode,
@@ -540,6 +540,35 @@ describe("deadlines", () => {
     client.send(GET("/"));
     assert.equal((await cancelled as HttpsdError).code, "CONNECTION_TIMEOUT");
     assert.equal((await disconnected).code, "CONNECTION_TIMEOUT");
+    client.destroy();
+  });
+
+  test("an error handler that never ends does not hold the connection", async () => {
+    const { port, server } = await started(undefined, {
+      headersTimeoutMs: 50,
+      sendWaitTimeoutMs: 100,
+    });
+    for (const status of [400, 408]) server.onError(status, () => new Promise(() => {}));
+    for (const text of ["GET / HT", "BAD\r\n\r\n"]) {
+      const client = await RawClient.connect(port);
+      client.send(text);
+      await until(() => server.sessions.size > 0, "the session begins");
+      await until(() => server.sessions.size === 0, "the session ends");
+      client.destroy();
+    }
+  });
+
+  test("the deadline of an answer ends with its head, not with the body's next byte", async () => {
+    const { port, errors } = await started((request) => new Response(request.body), {
+      handlerTimeoutMs: 100,
+    });
+    const client = await RawClient.connect(port);
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab");
+    await client.expect("ab");
+    await sleep(250);
+    client.send("cd");
+    await client.expect("cd");
+    assert.deepEqual(errors, []);
     client.destroy();
   });
 

@@ -8,6 +8,7 @@ import { HttpError, HttpsdError } from "../errors.ts";
 import type { HttpsServer } from "../server.ts";
 import type { WebSocketHub } from "../websocket/hub.ts";
 import { acceptWebSocket, offerUpgrade } from "../websocket/upgrade.ts";
+import { encodeHead } from "./encoder.ts";
 import type { Exchange } from "./exchange.ts";
 import { sendResponse, toRequest } from "./fetch.ts";
 import { HttpdRequest } from "./request.ts";
@@ -144,7 +145,7 @@ export class Dispatcher {
       : new HttpError(500, "HANDLER_FAILED", "The handler threw", { cause });
     this.#parts.failed(error, session);
     if (response.started) return exchange.fail(error);
-    const answered = error instanceof HttpError && error.status >= 400
+    const answered = error instanceof HttpError && canAnswer(error)
       ? error
       : new HttpError(500, "HANDLER_FAILED", error.message, { cause });
     void this.#answer(exchange, answered);
@@ -199,6 +200,16 @@ export class Dispatcher {
     if (answer === undefined) return sendStandard(response, error.status);
     const body = new Uint8Array(await answer.arrayBuffer());
     response.send({ status: answer.status, fields: answer.headers }, body);
+  }
+}
+
+/** Whether an error can be answered with its own status and fields. */
+function canAnswer({ status, fields }: HttpError): boolean {
+  try {
+    encodeHead(status, undefined, fields);
+    return status >= 400 && status <= 599;
+  } catch {
+    return false; // a program can throw an error with anything in it
   }
 }
 

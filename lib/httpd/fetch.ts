@@ -110,9 +110,9 @@ async function sendBody(exchange: Exchange, head: ResponseHead, reader: BodyRead
     void reader.cancel().catch(ignore);
     return response.end();
   }
-  await response.writeAll(bytes);
+  await response.write(bytes);
   for (let piece = await next; !piece.done; piece = await reader.read()) {
-    await response.writeAll(bytesOf(piece.value));
+    await response.write(bytesOf(piece.value));
   }
   response.end();
 }

@@ -255,9 +255,8 @@ export class HttpdRequest {
    */
   async sendChunk(chunk: string | Uint8Array): Promise<void> {
     const { response } = this.#exchange;
-    if (response.ended) this.#assertUnsent();
     if (!response.started) response.start(this.#head(), undefined);
-    await response.writeAll(typeof chunk === "string" ? utf8(chunk) : chunk);
+    await response.write(typeof chunk === "string" ? utf8(chunk) : chunk);
   }
 
   /** Ends a response sent in chunks (original: `httpd_resp_send_chunk` with length 0). */
@@ -283,7 +282,7 @@ export class HttpdRequest {
     try {
       if (response.bodiless) await reader.cancel();
       for (let next = await reader.read(); !next.done; next = await reader.read()) {
-        await response.writeAll(next.value);
+        await response.write(next.value);
       }
       response.end();
     } catch (error) {

@@ -64,9 +64,12 @@ export class ResponseWriter {
   #keepAlive: boolean;
   #framing: Framing | undefined;
   #remaining = 0;
-  /** What is left of a whole response's body. */
-  #unsent: Uint8Array = NO_BYTES;
+  /** Body bytes that were handed over and wait for the client to read. */
+  #queue: Uint8Array[] = [];
+  /** What comes behind the body; `undefined` until all of it was handed over. */
+  #tail: Uint8Array | undefined;
   #ended = false;
+  #blocked = false;
   #draining: PromiseWithResolvers<void> | undefined;
 
   /** Makes the writer for the answer to `request`. */
@@ -89,7 +92,7 @@ export class ResponseWriter {
 
   /** Whether all was handed over; the end of a long body may still wait for the client to read. */
   get answered(): boolean {
-    return this.#ended || this.#unsent.length > 0;
+    return this.#ended || this.#tail !== undefined;
   }
 
   /** Whether the connection may serve another request after this response. */
@@ -135,23 +138,11 @@ export class ResponseWriter {
     this.#connection.cork();
     try {
       this.start(head, body.length);
-      if (!this.bodiless) this.#unsent = body;
-      this.#sendOn();
+      this.#handOver(body);
+      this.end();
     } finally {
       this.#connection.uncork();
     }
-  }
-
-  #sendOn(): void {
-    while (this.#unsent.length > 0 && !this.#connection.closed) {
-      const mayGoOn = this.write(this.#unsent.subarray(0, PIECE_BYTES));
-      this.#unsent = this.#unsent.subarray(PIECE_BYTES);
-      if (mayGoOn || this.#unsent.length === 0) continue;
-      this.#progress.blocked();
-      return;
-    }
-    this.#unsent = NO_BYTES;
-    this.end();
   }
 
   /**
@@ -210,22 +201,49 @@ export class ResponseWriter {
   }
 
   /**
-   * Writes body bytes. `false`: wait for {@linkcode ResponseWriter.drained} before the next.
+   * Writes body bytes as fast as the client reads them, behind those handed over before. Resolves
+   * when the next may follow; the bytes must not change until then.
    *
+   * @throws {StateError} `ALREADY_SENT` after the end of the body
    * @throws {HttpError} `BAD_RESPONSE` when the body is longer than its `Content-Length`; the
    * connection is cut, since the client cannot be told otherwise
    */
-  write(bytes: Uint8Array): boolean {
-    if (bytes.length === 0 || this.#framing === "none") return true;
+  async write(bytes: Uint8Array): Promise<void> {
+    if (this.answered) {
+      throw new StateError("ALREADY_SENT", "The response is over: write before its end");
+    }
+    this.#handOver(bytes);
+    if (this.#blocked) await (this.#draining ??= Promise.withResolvers()).promise;
+  }
+
+  #handOver(bytes: Uint8Array): void {
+    if (bytes.length === 0 || this.#framing === "none") return;
     if (bytes.length > this.#remaining) {
       throw this.#broken(`longer than its Content-Length by ${bytes.length - this.#remaining}`);
     }
     this.#remaining -= bytes.length;
+    this.#queue.push(bytes);
+    this.#sendOn();
+  }
+
+  /** Writes what was handed over until the client has to read, and ends the body if that is all. */
+  #sendOn(): void {
+    if (this.#connection.closed) this.#queue = [];
+    while (this.#queue.length > 0 && !this.#blocked) this.#writePiece();
+    if (this.#queue.length === 0 && this.#tail !== undefined) this.#finish(this.#tail);
+    else if (this.#blocked) this.#progress.blocked();
+  }
+
+  #writePiece(): void {
+    const first = this.#queue[0]!;
+    if (first.length > PIECE_BYTES) this.#queue[0] = first.subarray(PIECE_BYTES);
+    else this.#queue.shift();
+    const piece = first.subarray(0, PIECE_BYTES);
     const mayGoOn = this.#framing === "chunked"
-      ? this.#writeChunk(bytes)
-      : this.#connection.write(bytes);
-    this.#wrote("body", bytes.length);
-    return mayGoOn;
+      ? this.#writeChunk(piece)
+      : this.#connection.write(piece);
+    this.#blocked = !mayGoOn && !this.#connection.closed;
+    this.#wrote("body", piece.length);
   }
 
   #writeChunk(bytes: Uint8Array): boolean {
@@ -237,52 +255,40 @@ export class ResponseWriter {
     return mayGoOn;
   }
 
-  /** Writes body bytes as fast as the client reads them; they must not change before it resolves. */
-  async writeAll(bytes: Uint8Array): Promise<void> {
-    for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
-      const mayGoOn = this.write(bytes.subarray(at, at + PIECE_BYTES));
-      if (this.#connection.closed) return;
-      if (!mayGoOn) await this.drained();
-    }
-  }
-
-  /** Resolves when the client has read enough for the next write. */
-  drained(): Promise<void> {
-    if (this.#draining === undefined) {
-      this.#draining = Promise.withResolvers();
-      this.#progress.blocked();
-    }
-    return this.#draining.promise;
-  }
-
-  /** The session's call: the connection can be written again. */
+  /** The session's call: the connection can be written again, or is gone. */
   wake(): void {
+    this.#blocked = false;
+    this.#sendOn();
+    if (this.#blocked) return;
     this.#draining?.resolve();
     this.#draining = undefined;
-    if (this.#unsent.length > 0) this.#sendOn();
   }
 
-  /** Whether a write waits for the client to read. */
+  /** Whether the client has to read before more can be written. */
   get blocked(): boolean {
-    return this.#draining !== undefined || this.#unsent.length > 0;
+    return this.#blocked && !this.#ended;
   }
 
   /**
-   * Ends the body.
+   * Ends the body, behind what was handed over.
    *
    * @throws {HttpError} `BAD_RESPONSE` when it is shorter than its `Content-Length`; the connection
-   * is cut, so that the client does not take the part for the whole
+   * is cut, so that the client does not take the part for the whole. And for trailer fields that
+   * HTTP does not allow
    */
   end(trailers: Fields = []): void {
     if (this.answered) return;
     if (this.#framing === "length" && this.#remaining > 0 && !this.#connection.closed) {
       throw this.#broken(`shorter than its Content-Length by ${this.#remaining}`);
     }
-    if (this.#framing === "chunked") {
-      this.#connection.write(lastChunk(trailers));
-      this.#wrote("body", 0);
-    }
+    this.#tail = this.#framing === "chunked" ? lastChunk(trailers) : NO_BYTES;
+    this.#sendOn();
+  }
+
+  #finish(tail: Uint8Array): void {
+    this.#connection.write(tail);
     this.#ended = true;
+    if (tail.length > 0) this.#wrote("body", 0);
     this.#progress.done();
   }
 
@@ -291,6 +297,7 @@ export class ResponseWriter {
     if (this.#ended) return;
     this.#ended = true;
     this.#keepAlive = false;
+    this.#queue = [];
     this.#connection.destroy(error);
   }
 

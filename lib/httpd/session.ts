@@ -371,6 +371,10 @@ export class Session {
       this.#setDeadline();
       return;
     }
+    if (performance.now() < this.#waits.deadline) {
+      this.connection.deadline = this.#waits.deadline; // the answer has begun in its time
+      return;
+    }
     switch (this.#waits.current) {
       case "request":
       case "drain":
@@ -378,9 +382,11 @@ export class Session {
         break;
       case "head":
         this.#refuse(timeout("The request head did not arrive in time"), undefined);
+        this.#setDeadline();
         break;
       case "body":
         this.#refuse(timeout("The request body did not arrive in time"), this.#exchange);
+        this.#setDeadline();
         break;
       case "reader":
       case "answer":

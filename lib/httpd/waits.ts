@@ -39,6 +39,7 @@ export class Waits {
   #requestAt = 0;
   #bodyBytes = 0;
   #bodyWaitedMs = 0;
+  #deadline = Infinity;
 
   /** Starts with a connection that is established now. */
   constructor(limits: WaitLimits) {
@@ -48,6 +49,11 @@ export class Waits {
   /** What is waited for. */
   get current(): Wait | undefined {
     return this.#wait;
+  }
+
+  /** When the wait under way is over. */
+  get deadline(): number {
+    return this.#deadline;
   }
 
   /** Whether the connection is older than it may get. */
@@ -84,10 +90,10 @@ export class Waits {
     this.#request = request;
     this.#beganAt = now;
     if (wait === "head") this.#requestAt = now;
-    return wait === undefined ? Infinity : this.#deadline(wait, now);
+    return this.#deadline = wait === undefined ? Infinity : this.#deadlineOf(wait, now);
   }
 
-  #deadline(wait: Wait, now: number): number {
+  #deadlineOf(wait: Wait, now: number): number {
     const limits = this.#limits;
     switch (wait) {
       case "request":
