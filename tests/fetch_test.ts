@@ -20,7 +20,7 @@ import {
   type WireResponse,
 } from "./http_support.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
-import { blocks, digestOf, residentMiB, until } from "./support.ts";
+import { blocks, digestOf, openRelay, residentMiB, until } from "./support.ts";
 
 assertRuntime();
 stopServersAfterAll();
@@ -336,15 +336,30 @@ describe("what a handler does wrong is its own error, and never a broken wire", 
 });
 
 describe("a client that goes away", () => {
-  const goodbyes: [how: string, go: (client: RawClient) => void][] = [
-    ["with FIN", (client) => client.end()],
-    ["with a reset", (client) => void client.socket.resetAndDestroy()],
-  ];
-  for (const mode of MODES) {
-    for (const [how, go] of goodbyes) {
-      // A TLS socket cannot be reset by the client's own node:tls: the socket under it would be.
-      if (mode === "tls" && how === "with a reset") continue;
+  /** A client, and how it goes away. */
+  type Leaving = (port: number, mode: Mode) => Promise<[client: RawClient, go: () => void]>;
 
+  const goodbyes: Record<string, Leaving> = {
+    async "with FIN"(port, mode) {
+      const client = await RawClient.connect(port, mode);
+      return [client, () => client.end()];
+    },
+    // A TLS socket cannot reset the one under it, so a relay does.
+    async "with a reset"(port, mode) {
+      const relay = await openRelay(port);
+      const connecting = RawClient.connect(relay.port, mode);
+      const { client: ours, server: theirs } = await relay.accept();
+      ours.pipe(theirs);
+      theirs.pipe(ours);
+      const client = await connecting;
+      return [client, () => {
+        theirs.resetAndDestroy();
+        void relay[Symbol.asyncDispose]();
+      }];
+    },
+  };
+  for (const mode of MODES) {
+    for (const [how, leaving] of Object.entries(goodbyes)) {
       test(`${how} aborts request.signal and cancels the response's body, ${mode}`, async () => {
         const { promise: cancelled, resolve: cancel } = Promise.withResolvers<unknown>();
         const { promise: aborted, resolve: abort } = Promise.withResolvers<unknown>();
@@ -361,10 +376,10 @@ describe("a client that goes away", () => {
           { sendWaitTimeoutMs: 100 },
           mode,
         );
-        const client = await RawClient.connect(port, mode);
+        const [client, go] = await leaving(port, mode);
         client.send(GET("/"));
         await client.expect("\r\n\r\na\r\n");
-        go(client);
+        go();
         assert.match((await aborted as HttpsdError).code, /^CONNECTION_(CLOSED|RESET)$/);
         assert.match((await cancelled as HttpsdError).code, /^CONNECTION_/);
         assert.deepEqual(errors, []);
@@ -380,10 +395,10 @@ describe("a client that goes away", () => {
           {},
           mode,
         );
-        const client = await RawClient.connect(port, mode);
+        const [client, go] = await leaving(port, mode);
         client.send(POST + "Content-Length: 5\r\n\r\nab");
         await sleep(20);
-        go(client);
+        go();
         assert.match((await failed).code, /^CONNECTION_(CLOSED|RESET)$/);
         client.destroy();
       });
@@ -393,10 +408,10 @@ describe("a client that goes away", () => {
           sendWaitTimeoutMs: 100,
           idleTimeoutMs: 200,
         }, mode);
-        const client = await RawClient.connect(port, mode);
+        const [client, go] = await leaving(port, mode);
         client.send(GET("/"));
         await until(() => [...server.sessions].some(({ busy }) => busy), "the handler runs");
-        go(client);
+        go();
         await until(() => server.sessions.size === 0, "the session ends");
         client.destroy();
       });
