@@ -127,7 +127,9 @@ export type HttpErrorCode =
   /** The handler threw, rejected, or returned something that is no response. */
   | "HANDLER_FAILED"
   /** The handler's response breaks HTTP: bad field, bad status, wrong length. */
-  | "BAD_RESPONSE";
+  | "BAD_RESPONSE"
+  /** The handler answered with `sendError()`; only `http:error` events tell it. */
+  | "ANSWERED";
 
 /** Codes of {@linkcode WebSocketError}: why a WebSocket fails, or a frame may not be sent. */
 export type WebSocketErrorCode =

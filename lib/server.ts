@@ -16,6 +16,7 @@ import {
   ConfigError,
   ConnectionError,
   type ErrorCode,
+  type HttpError,
   HttpsdError,
   StateError,
   TlsError,
@@ -94,6 +95,10 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     const config = this.#config = resolveConfig(options);
     this.#router = new Router(config.uriMatch, config.maxUriHandlers);
     this.#work = new WorkQueue(config.maxQueuedWork);
+    const errorAnswered = (error: HttpError, session: Session) => {
+      if (!this.hasListened("http:error")) return;
+      this.dispatchEvent(new ServerErrorEvent("http:error", this, error, { session }));
+    };
     const dispatcher = this.#dispatcher = new Dispatcher({
       server: this,
       router: this.#router,
@@ -103,10 +108,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       speaksFor: ({ connection: { context }, tls }, host) =>
         context === undefined || !!this.#front?.selector.speaksFor(context, tls?.sni, host),
       failed: (error, session) => this.#tellError(error, { session }),
-      errorAnswered: (error, session) => {
-        if (!this.hasListened("http:error")) return;
-        this.dispatchEvent(new ServerErrorEvent("http:error", this, error, { session }));
-      },
+      errorAnswered,
     });
     this.#deadlines = new Deadlines([
       config.handshakeTimeoutMs,
@@ -133,7 +135,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       admitted: (connection) => this.#admitted(connection),
       refused: (refusal) => this.#refused(refusal),
     });
-    this.#cap = new SocketCap({
+    const cap = this.#cap = new SocketCap({
       maxOpenSockets: config.maxOpenSockets,
       maxWaiting: config.backlogConn,
       waitMs: config.handshakeTimeoutMs,
@@ -152,7 +154,11 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       },
       handle: (exchange) => dispatcher.handle(exchange),
       refuse: (session, response, error) => dispatcher.refuse(session, response, error),
-      answered: (session) => this.touch(session),
+      errorAnswered: (session, error) => errorAnswered(error, session),
+      touched: (session) => this.touch(session),
+      get crowded() {
+        return config.lruPurge && cap.waiting > 0;
+      },
       failed: (session, error) => this.#tellError(error, { session }),
       ended: (session, error) => this.#ended(session, error),
     };
@@ -237,12 +243,21 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
 
   /**
    * Runs `work` between requests, in the order given, and resolves with its result (original:
-   * `httpd_queue_work`).
+   * `httpd_queue_work`). What it throws is told in an `error` event too, so that the promise may be
+   * left alone.
    *
    * @throws {StateError} `QUEUE_FULL` (as a rejection) when `maxQueuedWork` wait already
    */
   queueWork<T>(work: () => T | Promise<T>): Promise<T> {
-    return this.#work.queue(work);
+    const result = this.#work.queue(work);
+    result.catch((cause) =>
+      this.#tellError(
+        cause instanceof HttpsdError
+          ? cause
+          : new HttpsdError("HOOK_FAILED", "Queued work threw", { cause }),
+      )
+    );
+    return result;
   }
 
   /** What handlers share: the option `globalUserContext` (original: `httpd_get_global_user_ctx`). */
@@ -448,7 +463,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   #purgeOne(): void {
     if (!this.#config.lruPurge) return;
     for (const session of this.#sessions) {
-      if (!session.connection.finishing && session.purge()) return;
+      if (session.purge()) return;
     }
   }
 
@@ -577,7 +592,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     if (this.hasListened("http:disconnected")) {
       this.dispatchEvent(new DisconnectedEvent("http:disconnected", this, session, error));
     }
-    this.#contain(() => session.freeContext(), session);
+    session.freeContext();
     this.#tellUser("close", { session, remoteAddress: session.remoteAddress, error });
     if (this.hasListened("disconnected")) {
       this.dispatchEvent(new DisconnectedEvent("disconnected", this, session, error));

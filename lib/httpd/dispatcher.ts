@@ -133,8 +133,14 @@ export class Dispatcher {
   }
 
   #request(exchange: Exchange, routeContext?: unknown): HttpdRequest {
-    const { server, maxRespHeaders } = this.#parts;
-    return new HttpdRequest(exchange, { server, routeContext, maxRespHeaders });
+    const { server, maxRespHeaders, errorAnswered } = this.#parts;
+    return new HttpdRequest(exchange, {
+      server,
+      routeContext,
+      maxRespHeaders,
+      failed: (error) => this.#failed(exchange, error),
+      errorAnswered: (error) => errorAnswered(error, exchange.session),
+    });
   }
 
   /** A handler failed, or asked for something that fails: answer the error, and tell of it. */

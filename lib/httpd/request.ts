@@ -21,6 +21,10 @@ export interface RequestOrigin {
   readonly routeContext: unknown;
   /** The most fields that a handler may add to a response. */
   readonly maxRespHeaders: number;
+  /** The request cannot be answered by its handler any more: answer the error. */
+  readonly failed: (error: HttpError) => void;
+  /** The handler answered an error itself. */
+  readonly errorAnswered: (error: HttpError) => void;
 }
 
 /** What a handler of the httpd API is called with. */
@@ -160,7 +164,8 @@ export class HttpdRequest {
   /**
    * Lets the handler end before the response does; whoever holds the request answers it later, as
    * from `queueWork` or a timer (original: `httpd_req_async_handler_begin`). The next request of
-   * the connection waits until then. Nothing sent within `deadlineMs` becomes a 503.
+   * the connection waits until then. Nothing sent within `deadlineMs` becomes a 503: look at
+   * {@linkcode HttpdRequest.sent} before answering, or `send()` throws where nobody catches it.
    */
   detach(deadlineMs = 60_000): void {
     this.#exchange.detach(deadlineMs);
@@ -172,7 +177,7 @@ export class HttpdRequest {
    */
   complete(): void {
     if (this.#exchange.response.answered) return;
-    this.#exchange.fail(new HttpError(500, "HANDLER_FAILED", "The request was not answered"));
+    this.#origin.failed(new HttpError(500, "HANDLER_FAILED", "The request was not answered"));
   }
 
   /** Sets the status, 200 unless set (original: `httpd_resp_set_status`). */
@@ -275,12 +280,12 @@ export class HttpdRequest {
    */
   async sendStream(source: ReadableStream<Uint8Array>, length?: number): Promise<void> {
     const { response } = this.#exchange;
-    response.start(this.#head(), length);
     const reader = source.getReader();
-    const cancel = (reason: unknown) => void reader.cancel(reason).catch(() => {});
+    const cancel = (reason?: unknown) => void reader.cancel(reason).catch(() => {});
     this.#exchange.onClosed(cancel);
     try {
-      if (response.bodiless) await reader.cancel();
+      response.start(this.#head(), length);
+      if (response.bodiless) cancel();
       for (let next = await reader.read(); !next.done; next = await reader.read()) {
         await response.write(next.value);
       }
@@ -299,6 +304,20 @@ export class HttpdRequest {
    */
   sendError(status: number, text?: string): void {
     this.#exchange.sendError(status, text, this.#fields);
+    this.#origin.errorAnswered(new HttpError(status, "ANSWERED", text ?? `Answered ${status}`));
+  }
+
+  /**
+   * Sends bytes as they are in place of a response that is made here: head, body and framing are
+   * the handler's concern, up to {@linkcode HttpdRequest.end} (original: `httpd_send`). Resolves
+   * when the next may follow.
+   *
+   * @throws {StateError} `ALREADY_SENT` when a response was sent in another way, or ended
+   */
+  async sendRaw(bytes: string | Uint8Array): Promise<void> {
+    const { response } = this.#exchange;
+    if (!response.raw) response.startRaw();
+    await response.write(typeof bytes === "string" ? utf8(bytes) : bytes);
   }
 
   #head(): ResponseHead {

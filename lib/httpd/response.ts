@@ -23,7 +23,7 @@ export interface ResponseHead {
 }
 
 /** How the body's end is found. */
-type Framing = "none" | "length" | "chunked" | "close";
+type Framing = "none" | "length" | "chunked" | "close" | "raw";
 
 /** Fields that belong to the connection, which is the server's (RFC 9110 section 7.6.1). */
 const HOP_BY_HOP = new Set([
@@ -105,6 +105,11 @@ export class ResponseWriter {
     return this.#framing === "none";
   }
 
+  /** Whether the handler frames the response itself. */
+  get raw(): boolean {
+    return this.#framing === "raw";
+  }
+
   /** Makes this the last response of the connection. */
   closeAfterwards(): void {
     this.#keepAlive = false;
@@ -131,6 +136,18 @@ export class ResponseWriter {
   #assertUnsent(): void {
     if (!this.started) return;
     throw new StateError("ALREADY_SENT", "The response was sent already: send one per request");
+  }
+
+  /**
+   * Leaves head, body and framing to the handler: what is written goes out as it is.
+   *
+   * @throws {StateError} `ALREADY_SENT`
+   */
+  startRaw(): void {
+    this.#assertUnsent();
+    this.#progress.starting();
+    this.#framing = "raw";
+    this.#remaining = Infinity;
   }
 
   /** Writes a whole response, as fast as the client reads it; `body` must not change afterwards. */

@@ -128,13 +128,12 @@ export class Router {
     let get: ResolvedRoute | undefined;
     for (const route of this.#routes) {
       if (!this.#matches(route.uri, path)) continue;
-      if (route.method === method || (route.method === ANY && !mustBeNamed(method))) {
-        return { route };
-      }
-      if (route.method === "GET") get ??= route;
+      if (route.method === method) return { route };
+      if (route.method === ANY && !mustBeNamed(method)) return { route: get ?? route };
+      if (route.method === "GET" && method === "HEAD") get ??= route;
       allow.add(route.method);
     }
-    if (method === "HEAD" && get !== undefined) return { route: get };
+    if (get !== undefined) return { route: get };
     return { route: undefined, allow: allowed(allow) };
   }
 }

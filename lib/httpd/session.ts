@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { ConnectionError, HttpError, type HttpsdError } from "../errors.ts";
+import { ConnectionError, HttpError, HttpsdError, StateError } from "../errors.ts";
 import type { Connection, Consumer } from "../net/connection.ts";
 import { after } from "../net/deadlines.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
@@ -45,11 +45,21 @@ export interface SessionHost {
   failed(session: Session, error: HttpsdError): void;
   /** Hears what happens on sessions in the original's terms; `undefined` where nobody listens. */
   readonly tell: Tell | undefined;
-  /** A request was answered, and the session waits for the next. */
-  answered(session: Session): void;
+  /** An error status was answered without a handler's doing. */
+  errorAnswered(session: Session, error: HttpError): void;
+  /** The session is now the most recently used one. */
+  touched(session: Session): void;
+  /** Whether somebody waits for the room that a session would make by not becoming idle. */
+  readonly crowded: boolean;
   /** The session is over, once. */
   ended(session: Session, error: HttpsdError | undefined): void;
 }
+
+/**
+ * Where a session is in its life: its hooks have not let it in; it waits for a request, or is a
+ * WebSocket; a request is under way; nothing is read any more.
+ */
+export type SessionState = "opening" | "idle" | "busy" | "closing";
 
 /** What takes over a connection after an upgrade. */
 export interface Protocol extends Consumer {
@@ -90,7 +100,10 @@ export class Session {
   /** The answer to a request that could not be read. */
   #refusal: ResponseWriter | undefined;
   #context: unknown;
-  #freeContext: ((context: unknown) => void) | undefined;
+  #freeContext: ((context: unknown) => unknown) | undefined;
+  /** Why this side closes, where somebody said so. */
+  #reason: HttpsdError | undefined;
+  #over = false;
 
   /** Takes a connection; nothing is read before {@linkcode Session.begin}. */
   constructor(connection: Connection, host: SessionHost) {
@@ -133,6 +146,13 @@ export class Session {
     return this.#exchange !== undefined;
   }
 
+  /** Where the session is in its life. */
+  get state(): SessionState {
+    if (this.connection.closed || this.connection.finishing) return "closing";
+    if (!this.#begun) return "opening";
+    return this.busy ? "busy" : "idle";
+  }
+
   /** Anything that handlers want to keep for the session (original: `sess_ctx`). */
   get context(): unknown {
     return this.#context;
@@ -145,12 +165,14 @@ export class Session {
 
   /**
    * Keeps `context` for the session's handlers. `free` is called with it when another takes its
-   * place and when the session ends (original: `httpd_sess_set_ctx`).
+   * place and when the session ends; what it throws becomes an `error` event (original:
+   * `httpd_sess_set_ctx`). A session that is over keeps none: `free` is called at once.
    */
-  setContext<T>(context: T, free?: (context: T) => void): void {
+  setContext<T>(context: T, free?: (context: T) => unknown): void {
     if (context !== this.#context) this.freeContext();
     this.#context = context;
-    this.#freeContext = free as ((context: unknown) => void) | undefined;
+    this.#freeContext = free as ((context: unknown) => unknown) | undefined;
+    if (this.#over) this.freeContext();
   }
 
   /** Frees the context now, as the end of the session does. */
@@ -158,7 +180,34 @@ export class Session {
     const free = this.#freeContext;
     const context = this.#context;
     this.#context = this.#freeContext = undefined;
-    free?.(context);
+    const failed = (cause: unknown) =>
+      this.#host.failed(this, new HttpsdError("HOOK_FAILED", "A context's free threw", { cause }));
+    try {
+      const result = free?.(context);
+      if (result instanceof Promise) result.catch(failed);
+    } catch (cause) {
+      failed(cause);
+    }
+  }
+
+  /** Makes this session the most recently used one (`httpd_sess_update_lru_counter`). */
+  touch(): void {
+    this.#host.touched(this);
+  }
+
+  /**
+   * Writes bytes as they are, outside of HTTP's framing: whether the client understands them is the
+   * caller's concern (original: `httpd_socket_send`). On a session that is over they go nowhere.
+   *
+   * @throws {StateError} `ALREADY_SENT` in the middle of a response, which they would break, and
+   * on a WebSocket
+   */
+  send(bytes: Uint8Array): void {
+    const response = this.#exchange?.response;
+    if (this.#protocol !== undefined || (response?.started && !response.ended)) {
+      throw new StateError("ALREADY_SENT", "Raw bytes would break what is being sent: wait for it");
+    }
+    this.connection.write(bytes.slice());
   }
 
   /** What is spoken on the connection (original: `httpd_ws_client_info_t`). */
@@ -166,9 +215,13 @@ export class Session {
     return this.#protocol?.kind ?? "http";
   }
 
-  /** Closes when the request under way is answered, or now when there is none. */
-  close(): void {
+  /**
+   * Closes when the request under way is answered, or now when there is none (original:
+   * `httpd_sess_trigger_close`). `reason` is what `closeFn` and the `disconnected` event tell.
+   */
+  close(reason?: HttpsdError): void {
     this.#last = true;
+    this.#reason ??= reason;
     if (this.#protocol !== undefined) this.#protocol.shutdown();
     else if (this.#exchange === undefined) this.connection.finish();
     else {
@@ -179,11 +232,12 @@ export class Session {
 
   /**
    * Closes an idle session at once to make room for another (original: `lru_purge_enable`). Returns
-   * false for one inside a request, which is not closed.
+   * false for one inside a request, which is not closed, and one that closes already.
    */
   purge(): boolean {
-    if (this.busy) return false;
+    if (this.busy || this.state === "closing" || this.#last) return false;
     this.#last = true;
+    this.#reason = new ConnectionError("CONNECTION_ABORTED", "Closed to make room for another");
     if (this.#protocol !== undefined) this.#protocol.shutdown();
     else this.connection.finish(0);
     return true;
@@ -280,8 +334,7 @@ export class Session {
     this.#waits.requestCame();
     const { limits } = this.#host;
     const exchange = new Exchange(this, this.#parser.head, {
-      // A client that waits for 100 may send the body or the next request: nobody can tell which.
-      starting: () => exchange.awaitsContinue && exchange.response.closeAfterwards(),
+      starting: () => this.#responseStarts(exchange),
       done: () => this.#advance(),
       blocked: () => this.#setDeadline(),
       wrote: this.#wrote(),
@@ -293,6 +346,12 @@ export class Session {
       this.#waits.tooOld;
     if (last) exchange.response.closeAfterwards();
     this.#host.handle(exchange);
+  }
+
+  /** Decides whether the response is the last one, as its head says so. */
+  #responseStarts(exchange: Exchange): void {
+    // A client that waits for 100 may send the body or the next request: nobody can tell which.
+    if (exchange.awaitsContinue || this.#host.crowded) exchange.response.closeAfterwards();
   }
 
   #wrote(): ResponseProgress["wrote"] {
@@ -312,7 +371,8 @@ export class Session {
       return;
     }
     this.#exchange = undefined;
-    this.#host.answered(this);
+    this.#host.touched(this);
+    if (this.#host.crowded) this.#last = true;
     if (this.#last) this.connection.finish();
     else this.#pump();
   }
@@ -367,7 +427,7 @@ export class Session {
       return;
     }
     if (this.#exchange?.overdue) {
-      this.#host.failed(this, this.#exchange.giveUp());
+      this.#giveUp(this.#exchange);
       this.#setDeadline();
       return;
     }
@@ -396,12 +456,21 @@ export class Session {
     }
   }
 
+  /** The handler takes too long: the client is told, by nobody who could take too long as well. */
+  #giveUp(exchange: Exchange): void {
+    const error = exchange.giveUp();
+    this.#host.failed(this, error);
+    this.#host.errorAnswered(this, error);
+  }
+
   #closed(error: HttpsdError | undefined): void {
     this.#protocol?.closed(error);
     this.#exchange?.closed(
       error ?? new ConnectionError("CONNECTION_CLOSED", "The client is gone"),
     );
-    this.#host.ended(this, error);
+    this.#host.ended(this, error ?? this.#reason);
+    this.#over = true;
+    this.freeContext();
   }
 
   /** The one deadline that fits what the session waits for now; each new byte of a body moves it. */
