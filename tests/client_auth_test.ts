@@ -15,6 +15,7 @@ import {
   pairFor,
   ROGUES,
   sClient,
+  selfSigned,
   serverCa,
   signedByOpenssl,
   startServer,
@@ -77,6 +78,35 @@ for (const version of VERSIONS) {
       await using server = await startServer({ cacert: clientCa.cert });
       assert.equal((await sClient(server.port, { version, client: alice })).status, 200);
       assert.equal((await sClient(server.port, { version })).status, undefined);
+    });
+
+    test("lets in whom an intermediate of the CA has certified", async () => {
+      const intermediate = await clientCa.issueAuthority({ name: "Devices" });
+      const client = await intermediate.issue({ usage: "client", subject: "CN=pump 7" });
+      await using server = await startServer(required);
+      const args = ["-cert_chain", file(client.cert)];
+      const resume = await sessionOf(server, version, { client, args });
+      for (const session of [{}, { resume }]) {
+        const { facts } = await sClient(server.port, { version, client, args, ...session });
+        assert.equal(facts?.authorized, true);
+        assert.equal(facts?.subject, "CN=pump 7");
+      }
+      await assertShutOut(
+        server,
+        () => sClient(server.port, { version, client }), // without the link to its CA
+        /^TLS_CLIENT_CERT_INVALID$/,
+      );
+    });
+
+    test("may be the very one that a client has signed itself", async () => {
+      const [own, other] = [selfSigned(), selfSigned()];
+      await using server = await startServer({ cacert: own.cert });
+      assert.equal((await sClient(server.port, { version, client: own })).status, 200);
+      await assertShutOut(
+        server,
+        () => sClient(server.port, { version, client: other }),
+        /^TLS_CLIENT_CERT_INVALID$/,
+      );
     });
 
     for (const [name, client] of Object.entries(ROGUES)) {

@@ -8,10 +8,13 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { spawn, spawnSync } from "node:child_process";
 import { createPrivateKey, X509Certificate } from "node:crypto";
+import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import tls from "node:tls";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import type { ServerErrorEvent } from "../lib/events.ts";
 import { HttpsServer } from "../lib/server.ts";
@@ -91,7 +94,8 @@ export function openssl(args: readonly string[]): string {
   return stdout;
 }
 
-function selfSigned(): Pair {
+/** A client's certificate that nobody has certified but itself. */
+export function selfSigned(): Pair {
   const [cert, key] = [file(""), file("")];
   openssl([
     ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"],
@@ -257,6 +261,22 @@ export async function sClient(port: number, options: ClientOptions = {}): Promis
     resumed: /^Reused, /m.test(output),
     serverName: /^subject=.*?CN = ([^,\n]+)/m.exec(output)?.[1],
   };
+}
+
+/** The ClientHello of this runtime's own client, as it stands on the wire. */
+export async function clientHello(servername = "localhost"): Promise<Buffer> {
+  const listener = net.createServer();
+  listener.listen(0, "127.0.0.1");
+  await once(listener, "listening");
+  const { port } = listener.address() as net.AddressInfo;
+  const client = tls.connect({ port, host: "127.0.0.1", servername, ALPNProtocols: ["http/1.1"] });
+  client.on("error", () => {}); // nobody answers it
+  const [socket] = await once(listener, "connection") as [net.Socket];
+  const [hello] = await once(socket, "data") as [Buffer];
+  client.destroy();
+  socket.destroy();
+  listener.close();
+  return hello;
 }
 
 /** Runs a program and gives all that it prints. */

@@ -203,6 +203,7 @@ class Admission implements Waiting {
   begin(): void {
     this.#options.deadlines.watch(this);
     this.#raw.on("error", this.#failed);
+    this.#raw.on("end", this.#closed);
     this.#raw.on("close", this.#closed);
     const { proxy } = this.#options;
     if (proxy === undefined) {
@@ -442,6 +443,7 @@ class Admission implements Waiting {
     this.#options.deadlines.unwatch(this);
     this.#raw.off("data", this.#data);
     this.#raw.off("error", this.#failed);
+    this.#raw.off("end", this.#closed);
     this.#raw.off("close", this.#closed);
   }
 
