@@ -19,6 +19,7 @@ export type { Address } from "./lib/net/listener.ts";
 export type { IdentityOptions, PemOrDer } from "./lib/tls/identity.ts";
 export type { PeerCertificate, TlsInfo } from "./lib/tls/tls_info.ts";
 export type { ErrorHandler, FetchHandler, RequestInfo } from "./lib/httpd/dispatcher.ts";
+export { matchExact, matchWildcard, type UriMatcher } from "./lib/httpd/matcher.ts";
 export type { HttpdRequest } from "./lib/httpd/request.ts";
 export type { HandlerRoute, Route, RouteHandler, WebSocketRoute } from "./lib/httpd/router.ts";
 export type { Session } from "./lib/httpd/session.ts";
