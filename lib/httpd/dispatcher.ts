@@ -10,7 +10,8 @@ import type { WebSocketHub } from "../websocket/hub.ts";
 import { acceptWebSocket, offerUpgrade } from "../websocket/upgrade.ts";
 import { encodeHead } from "./encoder.ts";
 import type { Exchange } from "./exchange.ts";
-import { sendResponse, toRequest } from "./fetch.ts";
+import { sendResponse } from "./fetch.ts";
+import { requestFor } from "./lazy_request.ts";
 import { HttpdRequest } from "./request.ts";
 import { type ResponseWriter, utf8 } from "./response.ts";
 import type { ResolvedRoute, Router } from "./router.ts";
@@ -122,7 +123,7 @@ export class Dispatcher {
 
   async #runFetch(exchange: Exchange, handler: FetchHandler): Promise<void> {
     const { server, hub } = this.#parts;
-    const request = toRequest(exchange);
+    const request = requestFor(exchange);
     const offer = offerUpgrade(request, exchange, hub);
     try {
       const response = await handler(request, { session: exchange.session, server });

@@ -1,48 +1,11 @@
 /**
- * The `fetch` face of an exchange: a `Request` for the handler, and its `Response` onto the wire
- * (Fetch standard; RFC 9112).
+ * A fetch handler's `Response` onto the wire (Fetch standard; RFC 9112).
  *
  * @module
  */
 import { HttpError } from "../errors.ts";
 import type { Exchange } from "./exchange.ts";
 import type { ResponseHead } from "./response.ts";
-
-/**
- * The request as the platform's own class.
- *
- * @throws {HttpError} 400 `BAD_REQUEST` when the target is no URL; 501 `NOT_IMPLEMENTED` for
- * `CONNECT` and `TRACE`, which a `Request` cannot carry
- */
-export function toRequest(exchange: Exchange): Request {
-  const { head, session } = exchange;
-  if (head.method === "CONNECT" || head.method === "TRACE") {
-    throw new HttpError(501, "NOT_IMPLEMENTED", `A fetch handler cannot serve ${head.method}`);
-  }
-  const headers = new Headers();
-  for (let i = 0; i < head.fieldCount; i++) headers.append(head.fieldName(i), head.fieldValue(i));
-  const mayHaveBody = head.method !== "GET" && head.method !== "HEAD";
-  const scheme = session.tls === undefined ? "http" : "https";
-  const host = head.host ??
-    authorityOf(session.connection.localAddress, session.connection.localPort);
-  const path = head.form === "asterisk" ? "/*" : head.path;
-  const url = `${scheme}://${host}${path}${head.query === "" ? "" : `?${head.query}`}`;
-  try {
-    return new Request(url, {
-      method: head.method,
-      headers,
-      signal: exchange.signal,
-      ...(exchange.hasBody && mayHaveBody &&
-        { body: exchange.body.stream, duplex: "half" as const }),
-    });
-  } catch (cause) {
-    throw new HttpError(400, "BAD_REQUEST", `The target ${url} is no URL`, { cause });
-  }
-}
-
-function authorityOf(address: string, port: number): string {
-  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
-}
 
 /**
  * Writes a handler's response.
