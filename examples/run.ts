@@ -1,0 +1,69 @@
+/**
+ * What the examples share: starting one from the command line. `PORT` chooses the port (0 takes a
+ * free one), `CERTS` the directory of the certificates (default: certs/), which are made when there
+ * are none.
+ */
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { devCertificates } from "../lib/tls/dev_certificates.ts";
+import { HttpsdError, type HttpsServer, type HttpsServerOptions } from "../mod.ts";
+
+/** Where an example listens unless the environment says otherwise. */
+export interface RunOptions {
+  /** The port. Default: 8443. */
+  readonly port?: number;
+  /** Without TLS, for the few examples that make no sense with it. Default: `false`. */
+  readonly insecure?: boolean;
+}
+
+/** Starts the server that `createServer` makes, and stops it at SIGINT and SIGTERM. */
+export async function run(
+  createServer: (options: HttpsServerOptions) => HttpsServer,
+  options: RunOptions = {},
+): Promise<void> {
+  try {
+    await start(createServer, options);
+  } catch (error) {
+    if (!isExpected(error)) throw error;
+    console.error(`httpsd: ${error.message}`);
+    process.exit(1);
+  }
+}
+
+async function start(
+  createServer: (options: HttpsServerOptions) => HttpsServer,
+  { port = 8443, insecure = false }: RunOptions,
+): Promise<void> {
+  const address = { hostname: "127.0.0.1", port: Number(process.env["PORT"] ?? port) };
+  const certificates = insecure ? undefined : await devCertificates(
+    process.env["CERTS"] ?? fileURLToPath(new URL("../certs", import.meta.url)),
+  );
+  const server = createServer(
+    certificates === undefined
+      ? { ...address, transportMode: "insecure" }
+      : { ...address, cert: certificates.cert, key: certificates.key },
+  );
+  await server.start();
+  stopOnSignals(server);
+
+  const url = `${insecure ? "http" : "https"}://localhost:${server.address.port}/`;
+  console.log(`Listening on ${url}`);
+  if (certificates !== undefined) console.log(`  curl --cacert ${certificates.caFile} ${url}`);
+}
+
+function stopOnSignals(server: HttpsServer): void {
+  let stopping = false;
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, async () => {
+      if (stopping) return; // Ctrl-C may arrive twice: from the terminal and from npm
+      stopping = true;
+      await server.stop({ drainMs: 1000 });
+      process.exit(0);
+    });
+  }
+}
+
+/** Tells what people can mend (a busy port, a bad certificate, no permission) from bugs. */
+function isExpected(error: unknown): error is Error {
+  return error instanceof HttpsdError || (error instanceof Error && error.name === "NotCapable");
+}
