@@ -7,6 +7,7 @@
 import { type AnyListener, ContainedEvents } from "../contained_events.ts";
 import { encodeClose } from "./close.ts";
 import type { SocketCallbacks } from "./options.ts";
+import type { Bytes } from "./outgoing.ts";
 import type { WebSocketMessage } from "./receivers.ts";
 import type { ServerWebSocket } from "./socket.ts";
 
@@ -116,7 +117,7 @@ export class UpgradedWebSocket extends ContainedEvents {
    *
    * @throws {DOMException} `InvalidStateError` before `open`
    */
-  send(data: string | BufferSource | Blob): void {
+  send(data: string | Bytes | Blob): void {
     if (this.readyState === this.CONNECTING) {
       throw new DOMException("The WebSocket is not open yet: await its open event", INVALID_STATE);
     }

@@ -7,11 +7,11 @@
  */
 import type { HttpsdError } from "../errors.ts";
 import type { Session } from "../httpd/session.ts";
-import { PreparedMessage } from "./outgoing.ts";
+import { type Bytes, PreparedMessage } from "./outgoing.ts";
 import type { ServerWebSocket } from "./socket.ts";
 
 /** What can be sent to many: text, bytes, or what was made of them before. */
-export type BroadcastData = string | BufferSource | PreparedMessage;
+export type BroadcastData = string | Bytes | PreparedMessage;
 
 /** Whom a hub tells of its sockets. */
 export interface HubHost {

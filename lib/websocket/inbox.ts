@@ -76,10 +76,11 @@ export class Inbox<T> {
 
   /** The next item; `done` at the end. */
   next(): Promise<IteratorResult<T, undefined>> {
+    const wasFull = this.full;
     const first = this.#items.shift();
     if (first !== undefined) {
       this.#cost -= first.cost;
-      this.#madeRoom();
+      if (wasFull && !this.full) this.#madeRoom();
       return Promise.resolve({ done: false, value: first.item });
     }
     if (this.#ended) {
@@ -127,13 +128,14 @@ export class Inbox<T> {
 
   #deliver(): void {
     if (this.#handler === undefined) return;
+    const wasFull = this.full;
     while (!this.#held && this.#items.length > 0) {
       const { item, cost } = this.#items.shift()!;
       this.#cost -= cost;
       this.#handle(item, this.#handler);
     }
     if (this.#handled) this.#runAfterwards();
-    this.#madeRoom();
+    if (wasFull && !this.full) this.#madeRoom();
   }
 
   #runAfterwards(): void {

@@ -23,6 +23,8 @@ export class KeepAlive {
   readonly #times: KeepAliveTimes;
   #seenAt: number;
   #pingedAt: number;
+  /** When the first Ping was sent since something came; it is unanswered. */
+  #askedAt = Infinity;
   #usedAt: number;
 
   /** Starts at `now`. */
@@ -34,6 +36,7 @@ export class KeepAlive {
   /** Bytes came: the client lives. */
   seen(now: number): void {
     this.#seenAt = now;
+    this.#askedAt = Infinity;
   }
 
   /** A message came or went: the socket is used. */
@@ -43,18 +46,24 @@ export class KeepAlive {
 
   /** When {@linkcode KeepAlive.due} may next have something; traffic moves it back, never ahead. */
   get next(): number {
-    const { notAliveMs, idleTimeoutMs } = this.#times;
-    return Math.min(this.#pingDue, this.#seenAt + notAliveMs, this.#usedAt + idleTimeoutMs);
+    return Math.min(this.#pingDue, this.#deadDue, this.#usedAt + this.#times.idleTimeoutMs);
   }
 
   /** What is due; a Ping counts as sent when it was told so. */
   due(now: number): Due {
-    const { notAliveMs, idleTimeoutMs } = this.#times;
-    if (this.#seenAt + notAliveMs <= now) return "dead";
-    if (this.#usedAt + idleTimeoutMs <= now) return "idle";
+    if (this.#deadDue <= now) return "dead";
+    if (this.#usedAt + this.#times.idleTimeoutMs <= now) return "idle";
     if (this.#pingDue > now) return undefined;
     this.#pingedAt = now;
+    this.#askedAt = Math.min(this.#askedAt, now);
     return "ping";
+  }
+
+  /** Where Pings are sent, nobody is dead who was not asked in time: this process may have stalled. */
+  get #deadDue(): number {
+    const { pingPeriodMs, notAliveMs } = this.#times;
+    if (pingPeriodMs >= notAliveMs) return this.#seenAt + notAliveMs;
+    return this.#askedAt + (notAliveMs - pingPeriodMs);
   }
 
   get #pingDue(): number {

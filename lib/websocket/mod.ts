@@ -23,7 +23,7 @@ export type {
 export { Opcode } from "./frame.ts";
 export type { BroadcastData } from "./hub.ts";
 export type { WebSocketDeflateOptions, WebSocketOptions, WebSocketSettings } from "./options.ts";
-export { PreparedMessage } from "./outgoing.ts";
+export { type Bytes, PreparedMessage } from "./outgoing.ts";
 export type { WebSocketFrame, WebSocketMessage, WebSocketMessageStream } from "./receivers.ts";
 export { type CloseInfo, type OutgoingFrame, ReadyState, type ServerWebSocket } from "./socket.ts";
 export { upgradeWebSocket, type WebSocketUpgrade } from "./upgrade.ts";

@@ -7,6 +7,9 @@ import { Buffer } from "node:buffer";
 import { type DeflateAgreement, deflateMessage } from "./deflate.ts";
 import { encodeFrame, Opcode } from "./frame.ts";
 
+/** Bytes in any of their shapes. */
+export type Bytes = ArrayBufferLike | ArrayBufferView;
+
 /**
  * A message that is encoded once and can be sent to many sockets. `server.broadcast` and
  * `server.publish` make one of what they are given; make one yourself to send to a choice of your
@@ -19,7 +22,7 @@ export class PreparedMessage {
   #deflated: Map<string, Uint8Array> | undefined;
 
   /** Encodes text as a Text message, bytes as a Binary message. */
-  constructor(data: string | BufferSource) {
+  constructor(data: string | Bytes) {
     this.#opcode = typeof data === "string" ? Opcode.Text : Opcode.Binary;
     const bytes = bytesOf(data);
     this.#frame = encodeFrame(this.#opcode, bytes);
@@ -60,7 +63,7 @@ export class PreparedMessage {
 }
 
 /** The bytes of text or of a buffer, not copied. */
-export function bytesOf(data: string | BufferSource): Uint8Array {
+export function bytesOf(data: string | Bytes): Uint8Array {
   if (typeof data === "string") return Buffer.from(data, "utf8");
   if (data instanceof Uint8Array) return data;
   if (ArrayBuffer.isView(data)) {

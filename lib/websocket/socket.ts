@@ -14,7 +14,7 @@ import { Opcode } from "./frame.ts";
 import type { WebSocketHub } from "./hub.ts";
 import { KeepAlive } from "./keep_alive.ts";
 import type { SocketConfig } from "./options.ts";
-import { bytesOf, PreparedMessage } from "./outgoing.ts";
+import { type Bytes, bytesOf, PreparedMessage } from "./outgoing.ts";
 import {
   FrameReceiver,
   MessageReceiver,
@@ -56,7 +56,7 @@ export interface OutgoingFrame {
   /** Text or Binary to begin a message, Continuation to go on with it; or Ping, or Pong. */
   readonly opcode: Exclude<Opcode, typeof Opcode.Close>;
   /** The payload; empty when absent. */
-  readonly payload?: string | BufferSource;
+  readonly payload?: string | Bytes;
   /** Whether the frame ends its message. Default: true. */
   readonly final?: boolean;
 }
@@ -187,7 +187,7 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
    * @param options `compress` overrides the threshold of compression
    */
   send(
-    data: string | BufferSource | Blob | PreparedMessage,
+    data: string | Bytes | Blob | PreparedMessage,
     options: { readonly compress?: boolean } = {},
   ): Promise<void> {
     return this.#attempt(() => {
@@ -221,7 +221,7 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
    *
    * Rejects as {@linkcode ServerWebSocket.send} does, and with `WS_CANNOT_SEND` beyond 125 bytes.
    */
-  ping(payload: string | BufferSource = ""): Promise<void> {
+  ping(payload: string | Bytes = ""): Promise<void> {
     return this.sendFrame({ opcode: Opcode.Ping, payload });
   }
 

@@ -1,0 +1,507 @@
+/** The life of WebSockets: closing, deadlines, keep-alive, slow clients, many receivers, the stop. */
+import assert from "node:assert/strict";
+import { describe, test } from "bun:test";
+import { Buffer } from "node:buffer";
+import net from "node:net";
+import process from "node:process";
+import { PreparedMessage, type ServerWebSocket } from "../lib/websocket/mod.ts";
+import { MODES, stopServersAfterAll } from "./http_support.ts";
+import { assertRuntime, runtime } from "./runtime.ts";
+import { openSockets, residentMiB, until } from "./support.ts";
+import { type ClientFrame, clientFrame } from "./websocket_cases.ts";
+import {
+  CLOSE,
+  closePayload,
+  echo,
+  FrameClient,
+  handshake,
+  withRoute,
+} from "./websocket_support.ts";
+
+assertRuntime();
+
+stopServersAfterAll();
+
+/** Server options under which deadlines are exact to a few ms. */
+const QUICK = { lingerMs: 100, idleTimeoutMs: 60_000 };
+
+for (const mode of MODES) {
+  describe(`closing, ${mode}`, () => {
+    test("by the client: its code and reason come back, then the server ends", async () => {
+      const { server, port, closes } = await withRoute(echo, {}, mode);
+      const client = await FrameClient.open(port, { mode });
+      client.send({ op: 8, hex: closePayload(4321, "done ✓") }, { op: 1, text: "never" });
+      assert.deepEqual(await client.close(), [4321, "done ✓"]);
+      await client.end();
+      client.socket.end();
+      await until(() => closes.length === 1, "onClose is called");
+      assert.deepEqual(closes[0], {
+        code: 4321,
+        reason: "done ✓",
+        wasClean: true,
+        error: undefined,
+      });
+      await until(() => server.sessions.size === 0, "The session is over");
+    });
+
+    test("by the server: behind what was sent, and what comes then is thrown away", async () => {
+      const { port, closes, sockets } = await withRoute(echo, {}, mode);
+      const client = await FrameClient.open(port, { mode });
+      const [ws] = sockets;
+      void ws!.send("last");
+      ws!.close(1000, "bye");
+      assert.equal(ws!.readyState, 2);
+      await assert.rejects(ws!.send("late"), { code: "WS_CLOSED" });
+      client.send({ op: 1, text: "unheard" }, { op: 9 }, CLOSE);
+      assert.equal(await client.text(), "1 last");
+      assert.deepEqual(await client.close(), [1000, "bye"]);
+      await client.end();
+      client.socket.end();
+      assert.deepEqual(await ws!.closed, closes[0]);
+      assert.deepEqual([closes[0]?.code, closes[0]?.wasClean], [1000, true]);
+      assert.equal(ws!.readyState, 3);
+    });
+
+    test("without a Close frame it is 1006 and not clean", async () => {
+      const { port, closes } = await withRoute(echo, {}, mode);
+      const client = await FrameClient.open(port, { mode });
+      client.send({ op: 1, text: "half a goodbye" });
+      assert.equal(await client.text(), "1 half a goodbye");
+      client.socket.end();
+      await until(() => closes.length === 1, "onClose is called");
+      assert.deepEqual([closes[0]?.code, closes[0]?.wasClean], [1006, false]);
+    });
+
+    test("terminate() cuts", async () => {
+      const { port, closes, sockets } = await withRoute(echo, {}, mode);
+      const client = await FrameClient.open(port, { mode });
+      sockets[0]!.terminate();
+      await client.end();
+      await until(() => closes.length === 1, "onClose is called");
+      assert.equal(closes[0]?.error?.code, "CONNECTION_ABORTED");
+    });
+
+    test("server.stop() says 1001 to all and waits for them", async () => {
+      const { server, port, closes } = await withRoute(echo, {}, mode);
+      const clients = [
+        await FrameClient.open(port, { mode }),
+        await FrameClient.open(port, { mode }),
+      ];
+      const events: string[] = [];
+      for (const type of ["disconnected", "stop"] as const) {
+        server.addEventListener(type, () => void events.push(type));
+      }
+      const stopped = server.stop();
+      for (const client of clients) {
+        assert.deepEqual(await client.close(), [1001, ""]);
+        client.send({ op: 8, hex: closePayload(1001) });
+        await client.end();
+        client.socket.end();
+      }
+      await stopped;
+      assert.deepEqual(closes.map(({ code, wasClean }) => [code, wasClean]), [
+        [1001, true],
+        [1001, true],
+      ]);
+      assert.deepEqual(events, ["disconnected", "disconnected", "stop"]);
+    });
+  });
+}
+
+describe("deadlines", () => {
+  test("a client that does not answer the Close is cut after closeTimeoutMs", async () => {
+    const { port, closes, sockets, errors } = await withRoute(
+      { ...echo, closeTimeoutMs: 50 },
+      QUICK,
+    );
+    const client = await FrameClient.open(port);
+    sockets[0]!.close(1000);
+    assert.deepEqual(await client.close(), [1000, ""]);
+    await client.end();
+    await until(() => closes.length === 1, "onClose is called");
+    assert.deepEqual([closes[0]?.code, closes[0]?.wasClean], [1006, false]);
+    assert.equal(errors[0]?.code, "CONNECTION_TIMEOUT");
+  });
+
+  test("a Close behind a callback that never ends is answered after closeTimeoutMs", async () => {
+    const { port } = await withRoute(
+      { onMessage: () => new Promise<void>(() => {}), closeTimeoutMs: 50 },
+      QUICK,
+    );
+    const client = await FrameClient.open(port, { rest: [{ op: 1, text: "stuck" }, CLOSE] });
+    assert.deepEqual(await client.close(), [1000, ""]);
+    await client.end();
+    client.socket.destroy();
+  });
+
+  test("server.stop() cuts what does not close in drainMs", async () => {
+    const { server, port, closes } = await withRoute(echo);
+    const client = await FrameClient.open(port);
+    const begun = performance.now();
+    await server.stop({ drainMs: 50 });
+    assert.ok(performance.now() - begun < 2_000);
+    assert.equal(closes.length, 1);
+    client.socket.destroy();
+  });
+
+  test("a quiet client is pinged, one that answers lives, one that does not is cut", async () => {
+    const { port, closes, errors } = await withRoute(
+      { ...echo, pingPeriodMs: 40, notAliveMs: 120 },
+      QUICK,
+    );
+    const alive = await FrameClient.open(port);
+    const dead = await FrameClient.open(port);
+    let pongs = 0;
+    const answering = (async () => {
+      for (let frame = await alive.next(); frame !== undefined; frame = await alive.next()) {
+        if (frame.op !== 9) continue;
+        pongs++;
+        alive.send({ op: 10 });
+      }
+    })();
+    assert.equal((await dead.next())?.op, 9);
+    while (await dead.next() !== undefined);
+    await until(() => closes.length === 1, "The dead one is closed");
+    assert.equal(errors[0]?.code, "CONNECTION_TIMEOUT");
+    assert.match(errors[0]!.message, /not alive/);
+    await until(() => pongs >= 8, "The living one is still pinged");
+    assert.equal(closes.length, 1);
+    alive.socket.destroy();
+    await answering;
+  });
+
+  test("an unused socket is closed with 1001 after idleTimeoutMs, pings or not", async () => {
+    const { port } = await withRoute({ ...echo, idleTimeoutMs: 100, pingPeriodMs: 30 }, QUICK);
+    const client = await FrameClient.open(port);
+    let frame = await client.next();
+    for (; frame?.op === 9; frame = await client.next()) client.send({ op: 10 });
+    assert.equal(frame?.op, 8);
+    assert.equal(frame.payload.readUInt16BE(0), 1001);
+    client.socket.destroy();
+  });
+
+  test("a busy callback does not make its client look dead", async () => {
+    const gate = Promise.withResolvers<void>();
+    const { port, closes } = await withRoute({
+      onMessage: () => gate.promise,
+      pingPeriodMs: 20,
+      notAliveMs: 60,
+      maxPayloadBytes: 10_000_000,
+    }, QUICK);
+    const client = await FrameClient.open(port);
+    const frame = clientFrame({ op: 2, repeat: ["00", 100_000] });
+    for (let i = 0; i < 40; i++) client.send(frame);
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    assert.deepEqual(closes, []);
+    gate.resolve();
+    client.socket.destroy();
+  });
+});
+
+describe("limits", () => {
+  test("a ping flood is closed with 1008", async () => {
+    const { port, errors } = await withRoute({ ...echo, maxPingsPerSecond: 10 });
+    const client = await FrameClient.open(port);
+    client.send(...new Array<ClientFrame>(11).fill({ op: 9 }), { op: 1, text: "never" });
+    for (let i = 0; i < 10; i++) assert.equal(await client.text(), "10 ");
+    assert.equal((await client.close())[0], 1008);
+    assert.equal(errors[0]?.code, "WS_PING_FLOOD");
+    client.socket.destroy();
+  });
+
+  test("a client that pings and does not read costs one pong", async () => {
+    const { port, sockets } = await withRoute({
+      maxPingsPerSecond: Infinity,
+      onOpen: (ws) => void ws.send(new Uint8Array(30_000_000)),
+    });
+    const socket = await paused(port);
+    await until(() => sockets.length === 1, "It is open");
+    const before = sockets[0]!.bufferedAmount;
+    const pings = Buffer.concat(
+      new Array(10_000).fill(clientFrame({ op: 9, text: "x".repeat(100) })),
+    );
+    await new Promise((resolve) => socket.write(pings, resolve));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.ok(sockets[0]!.bufferedAmount <= before + 200);
+    socket.destroy();
+  });
+
+  for (const mode of MODES) {
+    test(`send() waits for a client that does not read, ${mode}`, async () => {
+      let sent = 0;
+      const { port, sockets } = await withRoute(
+        {
+          maxBufferedBytes: 1_000_000,
+          async onOpen(ws) {
+            const chunk = new Uint8Array(100_000);
+            for (; sent < 500; sent++) await ws.send(chunk);
+          },
+        },
+        {},
+        mode,
+      );
+      const client = await FrameClient.open(port, { mode });
+      client.socket.pause();
+      let last = -1;
+      await until(() => {
+        const still = sent === last && sent > 0;
+        last = sent;
+        return still;
+      }, "The sender waits");
+      if (runtime === "bun" || mode === "plain") { // pause() does not hold a TLS client on Deno
+        assert.ok(sent < 500, `Sent ${sent}`);
+        assert.ok(sockets[0]!.bufferedAmount < 1_100_000);
+      }
+      client.socket.resume();
+      await until(() => client.received === 500, "All have come", 10_000);
+      client.socket.destroy();
+    }, 20_000);
+  }
+
+  test("a slow client is closed at maxBufferedBytes, and a rejection nobody sees does no harm", async () => {
+    const { port, errors, closes, sockets } = await withRoute(
+      { maxBufferedBytes: 1_000_000, closeTimeoutMs: 100 },
+      { ...QUICK, sendWaitTimeoutMs: 200 },
+    );
+    const socket = await paused(port);
+    await until(() => sockets.length === 1, "It is open");
+    const [ws] = sockets;
+    const chunk = new Uint8Array(100_000);
+    let turns = 0;
+    while (ws!.readyState === 1 && turns++ < 1000) {
+      void ws!.send(chunk);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.equal(errors[0]?.code, "WS_SLOW_CONSUMER");
+    assert.ok(ws!.bufferedAmount < 1_300_000);
+    await until(() => closes.length === 1, "It is cut");
+    assert.equal(closes[0]?.error?.code, "WS_SLOW_CONSUMER");
+    assert.equal(ws!.bufferedAmount, 0);
+    socket.destroy();
+  });
+
+  test("a client that never reads is cut after sendWaitTimeoutMs", async () => {
+    const { port, closes } = await withRoute(
+      { onOpen: (ws) => ws.send(new Uint8Array(30_000_000)) },
+      { ...QUICK, sendWaitTimeoutMs: 150 },
+    );
+    const socket = await paused(port);
+    await until(() => closes.length === 1, "It is cut");
+    assert.equal(closes[0]?.error?.code, "CONNECTION_TIMEOUT");
+    socket.destroy();
+  });
+});
+
+/** A client that shakes hands and then reads nothing. */
+async function paused(port: number): Promise<net.Socket> {
+  const socket = net.connect({ port, host: "127.0.0.1" });
+  socket.on("error", () => {});
+  await new Promise<void>((resolve) => socket.once("connect", () => resolve()));
+  socket.pause();
+  socket.write(handshake("/ws"));
+  return socket;
+}
+
+describe("many receivers", () => {
+  test("broadcast() reaches all, or those that are picked", async () => {
+    const { server, port } = await withRoute({
+      protocols: ["a", "b"],
+      onOpen: (ws) => void (ws.context = ws.protocol),
+    });
+    const clients = [];
+    for (const protocol of ["a", "b", "a"]) {
+      clients.push(
+        await FrameClient.open(port, { fields: { "Sec-WebSocket-Protocol": protocol } }),
+      );
+    }
+    assert.equal(server.websockets.size, 3);
+    assert.equal(server.broadcast("to all"), 3);
+    assert.equal(server.broadcast(Uint8Array.of(1, 2), ({ context }) => context === "a"), 2);
+    for (const [i, client] of clients.entries()) {
+      assert.equal(await client.text(), "1 to all");
+      if (i !== 1) assert.equal(await client.text(), "2 \x01\x02");
+      client.socket.destroy();
+    }
+    await until(() => server.websockets.size === 0, "They are gone");
+    assert.equal(server.broadcast("nobody"), 0);
+  });
+
+  test("publish() reaches those who subscribed, until they close", async () => {
+    const { server, port, sockets } = await withRoute({
+      onMessage(ws, topic) {
+        ws.subscribe(String(topic));
+        return ws.send(`on ${[...ws.topics].join()}`);
+      },
+    });
+    const one = await FrameClient.open(port, {
+      rest: [{ op: 1, text: "x" }, { op: 1, text: "y" }],
+    });
+    const two = await FrameClient.open(port, { rest: [{ op: 1, text: "y" }] });
+    assert.equal(await one.text(), "1 on x");
+    assert.equal(await one.text(), "1 on x,y");
+    assert.equal(await two.text(), "1 on y");
+    assert.deepEqual(
+      [server.publish("x", "1"), server.publish("y", "2"), server.publish("z", "3")],
+      [1, 2, 0],
+    );
+    assert.equal(await one.text(), "1 1");
+    assert.equal(await one.text(), "1 2");
+    assert.equal(await two.text(), "1 2");
+    sockets[0]!.unsubscribe("y");
+    assert.equal(server.publish("y", "4"), 1);
+    sockets[1]!.close();
+    assert.equal(sockets[1]!.topics.size, 0);
+    assert.equal(server.publish("y", "5"), 0);
+    sockets[1]!.subscribe("y");
+    assert.equal(server.publish("y", "6"), 0);
+    one.socket.destroy();
+    two.socket.destroy();
+  });
+
+  test("a prepared message is deflated once for all connections of an agreement", () => {
+    const message = new PreparedMessage("x".repeat(5000));
+    const agreement = {
+      response: "",
+      serverContextTakeover: false,
+      clientContextTakeover: false,
+      serverMaxWindowBits: 15,
+      clientMaxWindowBits: 15,
+      level: 6,
+      memLevel: 8,
+    };
+    assert.equal(message.frameFor(agreement), message.frameFor({ ...agreement }));
+    assert.notEqual(message.frameFor(agreement), message.frameFor({ ...agreement, level: 1 }));
+    assert.ok(message.frameFor(agreement).length < 100);
+    const short = new PreparedMessage("x");
+    assert.equal(short.frameFor(agreement), short.frame);
+  });
+
+  const large = Number(process.env["HTTPSD_WS_CLIENTS"] ?? 0);
+  test("1,000 clients receive every broadcast, in order", () => receiveAll(1_000, 50), 60_000);
+  if (large > 0) {
+    test(
+      `${large} clients receive every broadcast, in order`,
+      () => receiveAll(large, 100),
+      280_000,
+    );
+  }
+});
+
+const ROUNDS = 20;
+const BYTES = 16 * 1024;
+
+/** Connects `count` clients, `slow` of which never read, and broadcasts to all. */
+async function receiveAll(count: number, slow: number): Promise<void> {
+  const before = residentMiB();
+  const { server, port, errors, sockets } = await withRoute(
+    { maxBufferedBytes: (ROUNDS - 4) * BYTES, closeTimeoutMs: 500 },
+    { ...QUICK, sendWaitTimeoutMs: 2_000 },
+  );
+  const asleep = await Promise.all(Array.from({ length: slow }, () => paused(port)));
+  await until(() => sockets.length === slow, "The slow ones are open");
+  const readers: Reader[] = [];
+  while (readers.length < count - slow) {
+    const batch = Math.min(200, count - slow - readers.length);
+    readers.push(...await Promise.all(Array.from({ length: batch }, () => Reader.open(port))));
+  }
+  await until(() => server.websockets.size === count, "All are open", 10_000);
+  const open = residentMiB();
+
+  // What the system buffers for those who do not read is filled, so that now their socket blocks.
+  for (const ws of sockets.slice(0, slow)) while (await takes(ws, new Uint8Array(BYTES)));
+
+  const payload = new Uint8Array(BYTES);
+  const rounds: number[] = [];
+  for (let round = 1; round <= ROUNDS; round++) {
+    new DataView(payload.buffer).setUint32(0, round);
+    const begun = performance.now();
+    const receivers = server.broadcast(payload);
+    assert.ok(receivers >= readers.length && receivers <= count);
+    await until(
+      () => readers.every(({ messages }) => messages === round),
+      `Round ${round}`,
+      30_000,
+    );
+    rounds.push(performance.now() - begun);
+  }
+  const peak = residentMiB();
+  assert.ok(readers.every(({ inOrder }) => inOrder));
+  assert.equal(server.websockets.size, readers.length);
+  assert.equal(errors.filter(({ code }) => code === "WS_SLOW_CONSUMER").length, slow);
+  await until(() => server.sessions.size === readers.length, "The slow ones are cut", 20_000);
+
+  for (const socket of asleep) socket.destroy();
+  for (const reader of readers) reader.socket.destroy();
+  await until(() => server.sessions.size === 0, "All are gone", 20_000);
+  if (count <= 1_000) return;
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  rounds.sort((a, b) => a - b);
+  console.log(
+    `${runtime}: ${count} clients, ${slow} of them asleep, ${ROUNDS} broadcasts of ${BYTES} bytes: ` +
+      `${rounds[ROUNDS / 2]!.toFixed(0)} ms each (median; worst ${rounds.at(-1)!.toFixed(0)}); ` +
+      `MiB before ${before.toFixed(0)}, open ${open.toFixed(0)}, peak ${peak.toFixed(0)}, ` +
+      `after ${residentMiB().toFixed(0)}; ${openSockets()} descriptors`,
+  );
+}
+
+/** Whether a message leaves at once. */
+async function takes(ws: ServerWebSocket, message: Uint8Array): Promise<boolean> {
+  void ws.send(message);
+  for (let turn = 0; turn < 20 && ws.bufferedAmount > 0; turn++) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  return ws.bufferedAmount === 0;
+}
+
+/** A client that counts the frames of {@linkcode receiveAll} and keeps none. */
+class Reader {
+  readonly socket: net.Socket;
+  messages = 0;
+  inOrder = true;
+  #head = Buffer.alloc(0);
+  #open = false;
+  #at = 0; // how much of the frame under way has come
+
+  private constructor(socket: net.Socket) {
+    this.socket = socket;
+    socket.on("error", () => {});
+  }
+
+  static async open(port: number): Promise<Reader> {
+    const socket = net.connect({ port, host: "127.0.0.1" });
+    const reader = new Reader(socket);
+    const opened = Promise.withResolvers<void>();
+    socket.on("data", (bytes: Buffer) => {
+      let rest = bytes;
+      if (!reader.#open) {
+        reader.#head = Buffer.concat([reader.#head, bytes]);
+        const end = reader.#head.indexOf("\r\n\r\n");
+        if (end < 0) return;
+        rest = reader.#head.subarray(end + 4);
+        reader.#open = true;
+        opened.resolve();
+      }
+      reader.#count(rest);
+    });
+    socket.on("connect", () => socket.write(handshake("/ws")));
+    await opened.promise;
+    return reader;
+  }
+
+  /** Each frame is 4 bytes of header and BYTES of payload that begin with its number. */
+  #count(bytes: Uint8Array): void {
+    const FRAME = 4 + BYTES;
+    for (let i = 0; i < bytes.length;) {
+      const step = Math.min(FRAME - this.#at, bytes.length - i);
+      const last = 7 - this.#at; // the low byte of the number
+      if (last >= 0 && last < step) {
+        this.inOrder &&= bytes[i + last] === this.messages + 1;
+      }
+      this.#at += step;
+      i += step;
+      if (this.#at < FRAME) continue;
+      this.#at = 0;
+      this.messages++;
+    }
+  }
+}
