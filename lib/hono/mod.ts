@@ -278,7 +278,7 @@ export function redirectToHttps(options: RedirectOptions = {}): (request: Reques
   if (!Number.isInteger(port) || port < 1 || port > 65_535) {
     throw new ConfigError("INVALID_CONFIG", `Option port must be from 1 to 65535, not ${port}`);
   }
-  if (hostname !== undefined && !URL.canParse(`https://${hostname}:${port}/`)) {
+  if (hostname !== undefined && !isHost(hostname)) {
     throw new ConfigError("INVALID_CONFIG", `Option hostname is no host: "${hostname}"`);
   }
   return (request) => {
@@ -288,4 +288,10 @@ export function redirectToHttps(options: RedirectOptions = {}): (request: Reques
     if (hostname !== undefined) url.hostname = hostname;
     return new Response(null, { status: 308, headers: { location: url.href } });
   };
+}
+
+/** Whether a text is a host and nothing else, of which URL parsers would make a path or a user. */
+function isHost(text: string): boolean {
+  const url = `https://${text}/`;
+  return URL.canParse(url) && new URL(url).hostname === text.toLowerCase();
 }
