@@ -207,7 +207,7 @@ export class Session {
     if (this.#protocol !== undefined || (response?.started && !response.ended)) {
       throw new StateError("ALREADY_SENT", "Raw bytes would break what is being sent: wait for it");
     }
-    this.connection.write(bytes.slice());
+    this.connection.write(new Uint8Array(bytes)); // a copy; not slice(): a Buffer's is a view
   }
 
   /** What is spoken on the connection (original: `httpd_ws_client_info_t`). */
