@@ -418,6 +418,19 @@ describe("a client that goes away", () => {
     }
   }
 
+  test("in the middle of a body with a Content-Length is not the handler's error", async () => {
+    const { port, server, errors } = await started(() =>
+      new Response(streamOf(Array(1000).fill("ab"), 5), { headers: { "Content-Length": "2000" } })
+    );
+    const client = await RawClient.connect(port);
+    client.send(GET("/"));
+    await client.expect("abab");
+    client.socket.resetAndDestroy();
+    await until(() => server.sessions.size === 0, "the session ends");
+    await sleep(20);
+    assert.deepEqual(errors, []);
+  });
+
   test("after its answer has not gone away: the signal stays quiet", async () => {
     const signals: AbortSignal[] = [];
     const { port, server } = await started((request) => {
