@@ -53,13 +53,14 @@ function rawHandle(raw: Socket): RawHandle | undefined {
   return usable ? handle as RawHandle : undefined;
 }
 
-/** A fatal alert is lost when the raw socket goes at once: see docs/runtimes.md. */
+/** Deno writes a fatal alert after it has destroyed the stream: see docs/runtimes.md. */
 const ALERT_GRACE_MS = 20;
 
 /** A TCP socket as a Duplex whose reading side really stops. */
 export class PacedSocket extends Duplex implements Flow {
   readonly #raw: Socket;
   #stopped = false;
+  #doomed = false;
 
   /** Takes over a raw socket, with the bytes that were unshifted into it. */
   constructor(raw: Socket) {
@@ -69,8 +70,16 @@ export class PacedSocket extends Duplex implements Flow {
       if (!this.push(bytes) || this.#stopped) raw.pause();
     });
     raw.on("end", () => this.push(null));
-    raw.on("error", (error) => this.destroy(error));
-    raw.on("close", () => this.destroy());
+    raw.on("error", (error) => super.destroy(error));
+    raw.on("close", () => super.destroy());
+  }
+
+  /** Destroys the stream and its socket, after a moment in which it can still be written. */
+  override destroy(error?: Error): this {
+    if (this.#doomed) return this;
+    this.#doomed = true;
+    setTimeout(() => super.destroy(error), ALERT_GRACE_MS);
+    return this;
   }
 
   stop(): void {
@@ -96,7 +105,7 @@ export class PacedSocket extends Duplex implements Flow {
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    setTimeout(() => this.#raw.destroy(), ALERT_GRACE_MS);
+    this.#raw.destroy();
     done(error);
   }
 }

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { createServer, type Server, type Socket } from "node:net";
+import { lookup } from "node:dns/promises";
+import { createServer, isIPv6, type Server, type Socket } from "node:net";
 import { ListenError, type ListenErrorCode } from "../errors.ts";
 
 /** Where to listen. */
@@ -36,20 +37,22 @@ export class Listener {
    * Listens, and calls `accepted` with each new socket. No bytes are read from it until a `data`
    * listener is added. `failed` hears of sockets that the system could not accept.
    *
-   * @throws {ListenError} when the address cannot be opened
+   * @throws {ListenError} `ADDRESS_IN_USE`, `ADDRESS_NOT_AVAILABLE`, `PERMISSION_DENIED`, or
+   * `LISTEN_FAILED` for anything else, such as a name that does not exist
    */
   static async open(
     options: ListenOptions,
     accepted: (raw: Socket) => void,
     failed: (error: ListenError) => void,
   ): Promise<Listener> {
-    await assertPermitted(options);
     const server = createServer({ allowHalfOpen: true, noDelay: true }, accepted);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     server.once("listening", resolve);
     server.once("error", reject);
     try {
-      const { hostname: host, port, backlog } = options;
+      const { hostname, port, backlog } = options;
+      const host = hostname === undefined ? undefined : (await lookup(hostname)).address;
+      await assertPermitted(host ?? EVERY_ADDRESS, port);
       server.listen({ port, backlog, ...(host !== undefined && { host }) });
       await promise;
     } catch (cause) {
@@ -79,27 +82,29 @@ export class Listener {
 }
 
 /** Deno throws a refused permission where nobody can catch it, so it is asked for beforehand. */
-async function assertPermitted({ hostname, port }: ListenOptions): Promise<void> {
+async function assertPermitted(address: string, port: number): Promise<void> {
   const { Deno } = globalThis as {
     Deno?: { permissions: { request(it: object): Promise<{ state: string }> } };
   };
   if (Deno === undefined) return;
-  const host = `${hostname ?? "0.0.0.0"}:${port}`;
+  const host = `${isIPv6(address) ? `[${address}]` : address}:${port}`;
   const { state } = await Deno.permissions.request({ name: "net", host });
-  if (state === "granted") return;
-  throw new ListenError(
-    "PERMISSION_DENIED",
-    `Deno may not listen on ${host}: run it with --allow-net`,
-  );
+  if (state !== "granted") throw Object.assign(new Error("Denied by Deno"), { code: "EPERM" });
 }
+
+/** What the runtimes listen on when they are given no address. */
+const EVERY_ADDRESS = "::";
+
+const NOT_OURS = "it is no address of this machine: choose one that is";
+const REFUSED =
+  "the system or the runtime refused: choose a port above 1023, run with the right, Deno with --allow-net";
 
 const LISTEN_CODES: Record<string, [ListenErrorCode, string]> = {
   EADDRINUSE: ["ADDRESS_IN_USE", "another process listens there: choose another port"],
-  EADDRNOTAVAIL: ["ADDRESS_NOT_AVAILABLE", "it is no address of this machine: choose one that is"],
-  EACCES: [
-    "PERMISSION_DENIED",
-    "the system refused: choose a port above 1023 or run with the right",
-  ],
+  EADDRNOTAVAIL: ["ADDRESS_NOT_AVAILABLE", NOT_OURS],
+  EINVAL: ["ADDRESS_NOT_AVAILABLE", NOT_OURS], // what Deno makes of it
+  EACCES: ["PERMISSION_DENIED", REFUSED],
+  EPERM: ["PERMISSION_DENIED", REFUSED], // what Deno makes of a name that may not be looked up
 };
 
 function listenError(cause: NodeJS.ErrnoException, options: ListenOptions): ListenError {
