@@ -42,6 +42,7 @@ import { type Address, Listener } from "./net/listener.ts";
 import { SocketCap } from "./net/socket_cap.ts";
 import { runtime } from "./capabilities.ts";
 import { CidrSet } from "./net/cidr.ts";
+import { ACME_TLS } from "./tls/context.ts";
 import { TlsFront } from "./tls/front.ts";
 import type { HostOptions, SelectorOptions } from "./tls/selection.ts";
 import { type BroadcastData, WebSocketHub } from "./websocket/hub.ts";
@@ -343,7 +344,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     }
     const selection: SelectorOptions = {
       fallback,
-      hosts: identities,
+      hosts: identities.map(copy),
       clientAuth: config.clientAuth ?? undefined,
       alpnProtocols,
       strictSni,
@@ -385,7 +386,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     await this.#front.reload((current) => ({
       ...current,
       fallback: fallback ?? current.fallback,
-      hosts: options.identities === undefined ? current.hosts : config.identities,
+      hosts: options.identities === undefined ? current.hosts : config.identities.map(copy),
       clientAuth: config.clientAuth === undefined
         ? current.clientAuth
         : config.clientAuth ?? undefined,
@@ -625,9 +626,6 @@ const OWN_MISTAKES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "WS_CALLBACK_FAILED",
 ]);
 
-/** The protocol of ACME's TLS-ALPN challenge (RFC 8737). */
-const ACME_TLS = "acme-tls/1";
-
 /** Mozilla's intermediate list for TLS 1.2, less the suites that BoringSSL does not have. */
 const INTERMEDIATE_CIPHERS = [
   "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -637,6 +635,9 @@ const INTERMEDIATE_CIPHERS = [
   "ECDHE-ECDSA-CHACHA20-POLY1305",
   "ECDHE-RSA-CHACHA20-POLY1305",
 ].join(":");
+
+/** The caller may change its own; what is given again is read again. */
+const copy = (host: HostOptions): HostOptions => ({ ...host });
 
 /** The identity that stands at the top of the options. */
 function defaultHost(config: Config): HostOptions | undefined {

@@ -279,6 +279,14 @@ export async function clientHello(servername = "localhost"): Promise<Buffer> {
   return hello;
 }
 
+/** Shakes hands with this runtime's own client, without a request. */
+export async function handshake(port: number, servername: string): Promise<tls.TLSSocket> {
+  const socket = tls.connect({ port, host: "127.0.0.1", servername, ca: serverCa.cert });
+  await once(socket, "secureConnect");
+  socket.on("error", () => {}); // tests look at what the server has seen
+  return socket;
+}
+
 /** Runs a program and gives all that it prints. */
 export async function run(command: string, args: readonly string[], input = ""): Promise<string> {
   const child = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"] });

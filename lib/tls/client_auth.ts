@@ -54,15 +54,16 @@ export class ClientAuth {
   /** Whether a certificate must be shown. */
   readonly required: boolean;
   /** Fingerprints of the certificates that stood in a full handshake. */
-  readonly #stood: Set<string>;
+  readonly #stood = new Set<string>();
 
   /**
-   * Checks a policy. What stood under `previous` stands under this one too if it has all of its CAs.
+   * Checks a policy. What stood under one of `previous` stands under this one too if it has all of
+   * that one's CAs.
    *
    * @throws {ConfigError} `INVALID_CERTIFICATE` when a CA certificate cannot be read or has expired;
    * `INVALID_CONFIG` when the mode is unknown
    */
-  constructor(options: ClientAuthOptions, previous?: ClientAuth) {
+  constructor(options: ClientAuthOptions, previous: Iterable<ClientAuth> = []) {
     const { ca, mode = "required" } = options;
     if (mode !== "required" && mode !== "optional") {
       throw new ConfigError(
@@ -76,8 +77,15 @@ export class ClientAuth {
       throw invalid("Option clientAuth.ca is empty: give the CA's certificate");
     }
     this.required = mode === "required";
-    const widened = previous?.ca.every((authority) => this.ca.includes(authority)) ?? false;
-    this.#stood = new Set(widened ? previous!.#stood : []);
+    for (const narrower of previous) {
+      if (!narrower.ca.every((authority) => this.ca.includes(authority))) continue;
+      for (const fingerprint of narrower.#stood) this.#stood.add(fingerprint);
+    }
+  }
+
+  /** The same for policies that ask for the same. */
+  get key(): string {
+    return [this.required, ...this.ca.toSorted()].join("\n");
   }
 
   /**

@@ -53,6 +53,9 @@ export interface HandshakeOutcome {
   failed(error: TlsError): void;
 }
 
+/** The protocol of ACME's TLS-ALPN challenge (RFC 8737). */
+export const ACME_TLS = "acme-tls/1";
+
 const VERSION_NUMBERS: Record<string, number> = { "TLSv1.2": 0x0303, "TLSv1.3": 0x0304 };
 
 /** Whether client and server share a version. Deno answers the lack of one with the wrong alert. */
@@ -107,6 +110,20 @@ export class SecurityContext {
     this.alpnProtocols = options.alpnProtocols;
     this.clientAuth = options.clientAuth;
     this.#settings = options.settings;
+  }
+
+  /** Whether it serves nothing but ACME's TLS-ALPN challenge (RFC 8737), which is no request. */
+  get isChallenge(): boolean {
+    return this.alpnProtocols.length === 1 && this.alpnProtocols[0] === ACME_TLS;
+  }
+
+  /** Whether another context shakes hands in the same way. */
+  equals(other: SecurityContext): boolean {
+    return this.identity.certPem === other.identity.certPem &&
+      this.identity.keyPem === other.identity.keyPem &&
+      this.alpnProtocols.join("\0") === other.alpnProtocols.join("\0") &&
+      this.clientAuth === other.clientAuth &&
+      this.#settings === other.#settings;
   }
 
   /**

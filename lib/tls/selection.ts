@@ -86,7 +86,7 @@ export interface SelectorOptions {
   readonly settings: TlsSettings;
 }
 
-/** Loaded hosts by their options object, so that a reload keeps what has not changed. */
+/** Loaded hosts by their options object. */
 type Loaded = Map<HostOptions, SecurityContext>;
 
 /** An immutable set of contexts and the rules to choose among them. */
@@ -110,21 +110,15 @@ export class Selector {
     this.#chosen = new ContextCache(options.settings);
     const { fallback, hosts } = options;
     this.#fallback = fallback === undefined ? [] : [loaded.get(fallback)!];
-    for (const host of fallback === undefined ? hosts : [...hosts, fallback]) {
-      const context = loaded.get(host)!;
-      for (const name of namesOf(host, context.identity)) {
-        const known = this.#names.get(name);
-        if (known === undefined) this.#names.set(name, [context]);
-        else known.push(context);
-      }
-    }
+    for (const [name, contexts] of byName(hosts, fallback, loaded)) this.#names.set(name, contexts);
     const policies = new Set([...loaded.values()].map((context) => context.clientAuth));
     this.#severalPolicies = policies.size > 1 || options.certSelect !== undefined;
   }
 
   /**
    * Loads and checks all identities. What `previous` has loaded from the same options objects is
-   * kept, but for those in `changed`; so sessions and tickets outlive a reload of their neighbours.
+   * kept unread, but for those in `changed`. A context that turns out to be the same is kept too, so
+   * that sessions and tickets outlive a reload of their neighbours.
    *
    * @throws {ConfigError} `INVALID_CERTIFICATE`, `INVALID_CONFIG`; `previous` stays as it was
    */
@@ -134,34 +128,35 @@ export class Selector {
     changed: ReadonlySet<HostOptions> = new Set(),
   ): Promise<Selector> {
     assertSettings(options.settings);
+    const before = previous === undefined ? [] : [...previous.#loaded.values()];
+    const policies = new Policies(previous === undefined ? [] : [previous.#clientAuth], before);
     const keepPolicy = previous !== undefined &&
       previous.options.clientAuth === options.clientAuth;
-    const previousPolicy = previous === undefined ? undefined : previous.#clientAuth;
     const clientAuth = keepPolicy
-      ? previousPolicy
-      : options.clientAuth && new ClientAuth(options.clientAuth, previousPolicy);
+      ? previous.#clientAuth
+      : options.clientAuth && policies.get(options.clientAuth);
+    const known = new Map(before.map((context) => [context.identity.fingerprint256, context]));
     const loaded: Loaded = new Map();
-    const policies = new Map<ClientAuthOptions, ClientAuth>();
-    const all = options.fallback ? [options.fallback, ...options.hosts] : options.hosts;
-    for (const host of all) {
-      const known = previous === undefined ? undefined : previous.#loaded.get(host);
-      const reusable = known !== undefined && !changed.has(host) &&
-        (host.clientAuth !== undefined || keepPolicy);
-      if (reusable) {
-        loaded.set(host, known);
+    for (const host of options.fallback ? [...options.hosts, options.fallback] : options.hosts) {
+      const current = previous === undefined ? undefined : previous.#loaded.get(host);
+      if (
+        current !== undefined && !changed.has(host) && (host.clientAuth !== undefined || keepPolicy)
+      ) {
+        loaded.set(host, current);
         continue;
       }
-      const own = host.clientAuth;
-      if (own && !policies.has(own)) policies.set(own, known?.clientAuth ?? new ClientAuth(own));
-      loaded.set(
-        host,
-        new SecurityContext({
-          identity: await loadIdentity(host),
-          alpnProtocols: host.alpnProtocols ?? options.alpnProtocols,
-          clientAuth: own === undefined ? clientAuth : own === null ? undefined : policies.get(own),
-          settings: options.settings,
-        }),
-      );
+      const context = new SecurityContext({
+        identity: await loadIdentity(host),
+        alpnProtocols: host.alpnProtocols ?? options.alpnProtocols,
+        clientAuth: host.clientAuth === undefined
+          ? clientAuth
+          : host.clientAuth === null
+          ? undefined
+          : policies.get(host.clientAuth),
+        settings: options.settings,
+      });
+      const same = known.get(context.identity.fingerprint256);
+      loaded.set(host, same !== undefined && context.equals(same) ? same : context);
     }
     return new Selector(options, loaded, clientAuth);
   }
@@ -255,18 +250,73 @@ function hostname(authority: string): string {
   return authority.replace(/:\d*$/, "");
 }
 
-function namesOf(host: HostOptions, identity: Identity): readonly string[] {
-  if (host.names === undefined) {
-    return identity.names.filter((name) => normalizePattern(name) !== undefined);
+/**
+ * The contexts of each name and wildcard, those of the hosts first. Where several share a name, what
+ * the client offers decides between them, so all must ask for the same client certificates.
+ *
+ * @throws {ConfigError} `INVALID_CONFIG` when they do not
+ */
+function byName(
+  hosts: readonly HostOptions[],
+  fallback: HostOptions | undefined,
+  loaded: Loaded,
+): Map<string, SecurityContext[]> {
+  const table = new Map<string, SecurityContext[]>();
+  for (const host of fallback === undefined ? hosts : [...hosts, fallback]) {
+    const context = loaded.get(host)!;
+    for (const name of namesOf(host, context.identity)) {
+      const contexts = table.get(name);
+      if (contexts === undefined) table.set(name, [context]);
+      else if (contexts.every((other) => arePooled(other, context))) contexts.push(context);
+      else if (host !== fallback) {
+        throw new ConfigError(
+          "INVALID_CONFIG",
+          `Option identities has two policies for client certificates of ${name}: give the same clientAuth`,
+        );
+      }
+    }
   }
-  for (const name of host.names) {
-    if (normalizePattern(name) !== undefined) continue;
+  return table;
+}
+
+/** Whether it is all the same to a handler which of the two a client has chosen by its offer. */
+function arePooled(one: SecurityContext, other: SecurityContext): boolean {
+  return one.clientAuth === other.clientAuth || one.isChallenge || other.isChallenge;
+}
+
+/** The names of a host in normal form. */
+function namesOf(host: HostOptions, identity: Identity): readonly string[] {
+  if (host.names === undefined) return identity.names;
+  return host.names.map((name) => {
+    const normal = normalizePattern(name);
+    if (normal !== undefined) return normal;
     throw new ConfigError(
       "INVALID_CONFIG",
       `Option names holds ${JSON.stringify(name)}: use names such as a.example or *.a.example`,
     );
+  });
+}
+
+/** Policies by what they ask for, so that equal ones are one and remember the same clients. */
+class Policies {
+  readonly #previous: ReadonlySet<ClientAuth>;
+  readonly #byKey = new Map<string, ClientAuth>();
+
+  constructor(
+    defaults: readonly (ClientAuth | undefined)[],
+    contexts: readonly SecurityContext[],
+  ) {
+    const policies = [...defaults, ...contexts.map(({ clientAuth }) => clientAuth)];
+    this.#previous = new Set(policies.filter((policy) => policy !== undefined));
+    for (const policy of this.#previous) this.#byKey.set(policy.key, policy);
   }
-  return host.names;
+
+  get(options: ClientAuthOptions): ClientAuth {
+    const policy = new ClientAuth(options, this.#previous);
+    const known = this.#byKey.get(policy.key);
+    if (known === undefined) this.#byKey.set(policy.key, policy);
+    return known ?? policy;
+  }
 }
 
 /** A client that offers no protocols speaks HTTP/1.1 (RFC 7301 leaves it to the application). */

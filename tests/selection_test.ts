@@ -1,0 +1,408 @@
+/** Tests of how a certificate is chosen: by name, by protocol, by signature, by the user's hook. */
+import assert from "node:assert/strict";
+import { describe, test } from "bun:test";
+import type { HttpsServerOptions } from "../lib/config.ts";
+import { ClientAuth } from "../lib/tls/client_auth.ts";
+import type { ClientHello } from "../lib/tls/client_hello.ts";
+import { SecurityContext } from "../lib/tls/context.ts";
+import { loadIdentity } from "../lib/tls/identity.ts";
+import {
+  type CertSelect,
+  type CertSelection,
+  type HandshakeInfo,
+  refuse,
+  Selector,
+} from "../lib/tls/selection.ts";
+import { assertRuntime } from "./runtime.ts";
+import { connectTcp, received, until } from "./support.ts";
+import {
+  alice,
+  clientCa,
+  clientHello,
+  handshake,
+  localhost,
+  pairFor,
+  sClient,
+  serverCa,
+  startServer,
+  VERSIONS,
+} from "./tls_support.ts";
+
+assertRuntime();
+
+const a = await pairFor("a.example");
+const b = await pairFor("b.example");
+const identityA = await loadIdentity(a);
+
+for (const version of VERSIONS) {
+  describe(`Static selection, ${version}`, () => {
+    /** Who answers to each name. */
+    async function namesOf(options: HttpsServerOptions, names: readonly (string | null)[]) {
+      await using server = await startServer(options);
+      const answers: Record<string, string | number | undefined> = {};
+      for (const name of names) {
+        const { serverName, alert } = await sClient(server.port, { version, name });
+        answers[name ?? "none"] = serverName ?? alert;
+      }
+      return answers;
+    }
+
+    test("goes by exact name, wildcard, default", async () => {
+      const identities = [
+        await pairFor("*.example.com"),
+        await pairFor("www.example.com"),
+        { ...a, names: ["a.example", "alias.example"] },
+        b,
+      ];
+      const names = [
+        ...["a.example", "A.Example", "alias.example", "b.example", "www.example.com"],
+        ...["x.example.com", "x.y.example.com", "example.com", "unknown.example", null],
+      ];
+      assert.deepEqual(await namesOf({ identities }, names), {
+        "a.example": "a.example",
+        "A.Example": "a.example",
+        "alias.example": "a.example",
+        "b.example": "b.example",
+        "www.example.com": "www.example.com",
+        "x.example.com": "*.example.com",
+        "x.y.example.com": "localhost",
+        "example.com": "localhost",
+        "unknown.example": "localhost",
+        "none": "localhost",
+      });
+    });
+
+    test("refuses unknown names with strictSni, and serves those that name none", async () => {
+      const names = ["a.example", "unknown.example", null];
+      assert.deepEqual(await namesOf({ identities: [a], strictSni: true }, names), {
+        "a.example": "a.example",
+        "unknown.example": 112,
+        "none": "localhost",
+      });
+    });
+
+    test("never lets a client choose another policy for a name", async () => {
+      const ec = await serverCa.issue({ names: ["guarded.example", "*.guarded.example"] });
+      const rsa = await serverCa.issue({
+        names: ["guarded.example", "localhost"],
+        algorithm: "RSA 2048",
+      });
+      const clientAuth = { ca: clientCa.cert };
+      const guarded = { cert: ec.cert, key: ec.key, clientAuth };
+      const fallback = { cert: rsa.cert, key: rsa.key };
+      await assert.rejects(
+        startServer({ identities: [guarded, { ...fallback, names: ["GUARDED.example"] }] }),
+        { code: "INVALID_CONFIG", message: /guarded\.example.*clientAuth/ },
+      );
+      const open = { ...await pairFor("*.guarded.example"), names: ["x.guarded.example"] };
+      await using server = await startServer({ ...fallback, identities: [guarded, open] });
+      for (const args of [[], ["-sigalgs", "RSA-PSS+SHA256:RSA+SHA256"]]) {
+        const name = "guarded.example";
+        assert.equal((await sClient(server.port, { version, name, args })).status, undefined);
+      }
+      const [under, above] = [{ name: "y.guarded.example" }, { name: "x.guarded.example" }];
+      assert.equal((await sClient(server.port, { version, ...under })).status, undefined);
+      assert.equal((await sClient(server.port, { version, ...above })).status, 200);
+      assert.equal(server.requests, 1);
+    });
+
+    test("chooses EC or RSA by what the client can check", async () => {
+      const rsa = await serverCa.issue({ names: ["both.example"], algorithm: "RSA 2048" });
+      const identities = [await pairFor("both.example"), { cert: rsa.cert, key: rsa.key }];
+      await using server = await startServer({ identities });
+      const signatures: Record<string, RegExp> = {
+        "ECDSA+SHA256:RSA-PSS+SHA256:RSA+SHA256": /Peer signature type: ECDSA/,
+        "ECDSA+SHA256": /Peer signature type: ECDSA/,
+        "RSA-PSS+SHA256:RSA+SHA256": /Peer signature type: RSA/,
+      };
+      for (const [sigalgs, signature] of Object.entries(signatures)) {
+        const args = ["-sigalgs", sigalgs];
+        const { status, output } = await sClient(server.port, {
+          version,
+          name: "both.example",
+          args,
+        });
+        assert.equal(status, 200, output);
+        assert.match(output, signature);
+      }
+    });
+
+    test("speaks the protocols of each identity, in the server's order", async () => {
+      const identities = [{ ...a, alpnProtocols: ["x", "http/1.1"] }, { ...b, alpnProtocols: [] }];
+      await using server = await startServer({ identities, alpnProtocols: ["http/1.1", "y"] });
+      const agreed = async (name: string) => {
+        const args = ["-alpn", "y,http/1.1,x"];
+        return (await sClient(server.port, { version, name, args })).facts?.alpn;
+      };
+      assert.equal(await agreed("a.example"), "x");
+      assert.equal(await agreed("b.example"), undefined);
+      assert.equal(await agreed("localhost"), "http/1.1");
+    });
+
+    test("answers ACME's challenge by ALPN, and closes", async () => {
+      const challenge = { ...await pairFor("a.example"), alpnProtocols: ["acme-tls/1"] };
+      await using server = await startServer({ identities: [a, challenge] });
+      const validator = { version, name: "a.example", args: ["-alpn", "acme-tls/1"] };
+      const { output, status } = await sClient(server.port, validator);
+      assert.match(output, /ALPN protocol: acme-tls\/1/);
+      assert.equal(status, undefined);
+      assert.equal(server.requests, 0);
+      assert.equal((await sClient(server.port, { version, name: "a.example" })).status, 200);
+    });
+  });
+
+  describe(`certSelect, ${version}`, () => {
+    const answers: Record<string, (() => CertSelection | PromiseLike<CertSelection>)> = {
+      "an identity": () => identityA,
+      "a promise of one": () => Promise.resolve(identityA),
+      "a thenable of one": () =>
+        ({ then: (f: (it: CertSelection) => void) => f(identityA) }) as never,
+      "a context": () => ({ identity: identityA, alpnProtocols: ["x"] }),
+    };
+    for (const [name, answer] of Object.entries(answers)) {
+      test(`takes ${name}`, async () => {
+        await using server = await startServer({ certSelect: answer as CertSelect });
+        const { serverName, status } = await sClient(server.port, { version });
+        assert.deepEqual({ serverName, status }, { serverName: "a.example", status: 200 });
+      });
+    }
+
+    for (const nothing of [undefined, null, Promise.resolve(undefined)]) {
+      test(`leaves it to the names with ${nothing}`, async () => {
+        const certSelect = () => nothing;
+        await using server = await startServer({ identities: [a], certSelect });
+        for (const name of ["a.example", "localhost"]) {
+          assert.equal((await sClient(server.port, { version, name })).serverName, name);
+        }
+      });
+    }
+
+    test("refuses with the alert that it is told", async () => {
+      const certSelect: CertSelect = ({ serverName }) =>
+        serverName === "a.example" ? refuse() : Promise.resolve(refuse("access_denied"));
+      await using server = await startServer({ certSelect });
+      assert.equal((await sClient(server.port, { version, name: "a.example" })).alert, 112);
+      assert.equal((await sClient(server.port, { version, name: "b.example" })).alert, 49);
+      const told = server.errors.map(({ error, phase, sni }) => [error.code, phase, sni]);
+      assert.deepEqual(told, [
+        ["TLS_SELECTION_FAILED", "selection", "a.example"],
+        ["TLS_SELECTION_FAILED", "selection", "b.example"],
+      ]);
+    });
+
+    test("brings its own client-auth policy and protocols", async () => {
+      const clientAuth = new ClientAuth({ ca: clientCa.cert });
+      const certSelect: CertSelect = ({ serverName }) =>
+        serverName === "a.example"
+          ? { identity: identityA, clientAuth, alpnProtocols: ["x"] }
+          : undefined;
+      await using server = await startServer({ certSelect });
+      const { port } = server;
+      const name = "a.example";
+      const { facts } = await sClient(port, { version, name, client: alice, args: ["-alpn", "x"] });
+      assert.equal(facts?.subject, "CN=alice");
+      assert.equal(facts.alpn, "x");
+      assert.equal((await sClient(port, { version, name })).status, undefined);
+      assert.equal((await sClient(port, { version, name: "b.example" })).status, 200);
+      assert.equal((await sClient(port, { version, name: "b.example", host: name })).status, 421);
+      assert.equal((await sClient(port, { version, name: null, host: name })).status, 421);
+    });
+
+    const thrown = new Error("The database is down");
+    const nonsense: Record<string, () => unknown> = {
+      "throws": () => {
+        throw thrown;
+      },
+      "rejects": () => Promise.reject(thrown),
+      "rejects with nothing": () => Promise.reject(undefined),
+      "answers a number": () => 5,
+      "answers a text": () => "a.example",
+      "answers PEM": () => a,
+      "answers false": () => false,
+      "answers a promise of nonsense": () => Promise.resolve({ identity: {} }),
+      "answers a policy that is none": () => ({ identity: identityA, clientAuth: { ca: "x" } }),
+      "answers protocols that are none": () => ({ identity: identityA, alpnProtocols: [5] }),
+      "answers a too long protocol": () => ({
+        identity: identityA,
+        alpnProtocols: ["x".repeat(256)],
+      }),
+      "answers what throws when it is looked at": () =>
+        new Proxy({}, {
+          get: () => {
+            throw thrown;
+          },
+        }),
+    };
+    for (const [name, hook] of Object.entries(nonsense)) {
+      test(`fails one connection when it ${name}`, async () => {
+        const certSelect = ((hello) =>
+          hello.serverName === "a.example" ? hook() : undefined) as CertSelect;
+        await using server = await startServer({ certSelect });
+        assert.equal((await sClient(server.port, { version, name: "a.example" })).alert, 80);
+        assert.equal((await sClient(server.port, { version })).status, 200);
+        assert.equal(server.errors.length, 1);
+        const { error, phase, sni } = server.errors[0]!;
+        assert.equal(error.code, "TLS_SELECTION_FAILED", String(error));
+        assert.deepEqual([phase, sni], ["selection", "a.example"]);
+        if (name === "throws" || name === "rejects") assert.equal(error.cause, thrown);
+      });
+    }
+
+    test("fails one connection within the deadline when it never answers", async () => {
+      const certSelect: CertSelect = ({ serverName }) =>
+        serverName === "a.example" ? new Promise(() => {}) : undefined;
+      await using server = await startServer({ certSelect, handshakeTimeoutMs: 300 });
+      const start = performance.now();
+      const [slow, fast] = await Promise.all([
+        sClient(server.port, { version, name: "a.example" }),
+        sClient(server.port, { version }),
+      ]);
+      assert.ok(performance.now() - start < 2_000);
+      assert.equal(slow.status, undefined);
+      assert.equal(fast.status, 200);
+      assert.deepEqual(server.errors.map(({ error }) => error.code), ["TLS_HANDSHAKE_TIMEOUT"]);
+      assert.equal(server.errors[0]?.phase, "selection");
+    });
+  });
+}
+
+describe("certSelect", () => {
+  test("sees what the client offers and where it comes from", async () => {
+    const seen: [ClientHello, HandshakeInfo][] = [];
+    const tlsUserData = { tenant: 7 };
+    const certSelect: CertSelect = (...args) => void seen.push(args);
+    await using server = await startServer({ certSelect, tlsUserData });
+    const args = ["-alpn", "h3,http/1.1", "-groups", "P-256:X25519", "-sigalgs", "ECDSA+SHA256"];
+    const { status } = await sClient(server.port, { name: "Www.Example.", args });
+    assert.equal(status, 200);
+    const [hello, handshake] = seen[0]!;
+    assert.equal(hello.serverName, "www.example");
+    assert.deepEqual(hello.alpnProtocols, ["h3", "http/1.1"]);
+    assert.deepEqual(hello.versions.slice(0, 2), [0x0304, 0x0303]);
+    assert.ok(hello.cipherSuites.includes(0x1301));
+    assert.deepEqual(hello.groups, [23, 29]);
+    assert.deepEqual(hello.signatureAlgorithms, [0x0403]);
+    assert.match(hello.ja4, /^t13d\d{4}h3_[0-9a-f]{12}_[0-9a-f]{12}$/);
+    assert.equal(handshake.remoteAddress, "127.0.0.1");
+    assert.equal(handshake.localPort, server.port);
+    assert.equal(handshake.tlsUserData, tlsUserData);
+  });
+
+  test("may be all there is", async () => {
+    const options = { cert: undefined as never, key: undefined as never };
+    await using server = await startServer({ ...options, certSelect: () => identityA });
+    assert.equal((await sClient(server.port)).serverName, "a.example");
+  });
+
+  test("holds 200 connections in a hook of 200 ms without one waiting for another", async () => {
+    const certSelect: CertSelect = () =>
+      new Promise((resolve) => setTimeout(() => resolve(undefined), 200));
+    await using server = await startServer({ certSelect });
+    const start = performance.now();
+    const sockets = await Promise.all(
+      Array.from({ length: 200 }, () => handshake(server.port, "localhost")),
+    );
+    const ms = performance.now() - start;
+    for (const socket of sockets) socket.destroy();
+    assert.ok(ms >= 200 && ms < 4_000, `${ms} ms`); // one after another: 40 s
+    assert.deepEqual(server.errors, []);
+  });
+
+  test("may answer a client that is gone", async () => {
+    let answer: () => void = () => {};
+    const certSelect: CertSelect = () =>
+      new Promise((resolve) => answer = () => resolve(undefined));
+    for (const leave of ["end", "resetAndDestroy"] as const) {
+      await using server = await startServer({ certSelect });
+      answer = () => {};
+      const before = answer;
+      const socket = await connectTcp(server.port);
+      socket.write(await clientHello());
+      await until(() => answer !== before, "The hook is called");
+      const closed = received(socket);
+      socket[leave]();
+      answer();
+      await until(() => server.errors.length > 0, "An error event");
+      await closed;
+      assert.deepEqual(server.errors.map(({ error }) => error.code), ["TLS_PEER_CLOSED"]);
+    }
+  });
+
+  test("may answer after the deadline and after stop()", async () => {
+    const answers: (() => void)[] = [];
+    const certSelect: CertSelect = () =>
+      new Promise((resolve) => answers.push(() => resolve(identityA)));
+    await using server = await startServer({ certSelect, handshakeTimeoutMs: 200 });
+    await sClient(server.port);
+    const cut = sClient(server.port);
+    await until(() => answers.length === 2, "The hook is called");
+    await server.server.stop();
+    assert.equal((await cut).status, undefined);
+    for (const answer of answers) answer();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const codes = server.errors.map(({ error }) => error.code);
+    assert.deepEqual(codes, ["TLS_HANDSHAKE_TIMEOUT", "CONNECTION_ABORTED"]);
+    assert.equal(server.requests, 0);
+  });
+});
+
+describe("Selector", () => {
+  const NAMES = 10_000;
+  const endpoints = { remoteAddress: "192.0.2.1", remotePort: 1, localAddress: "", localPort: 443 };
+
+  function selectorOf(certSelect: CertSelect): Promise<Selector> {
+    return Selector.load({
+      fallback: localhost,
+      hosts: [],
+      clientAuth: undefined,
+      alpnProtocols: [],
+      strictSni: false,
+      certSelect,
+      tlsUserData: undefined,
+      settings: {
+        minVersion: "TLSv1.2",
+        maxVersion: "TLSv1.3",
+        ciphers: undefined,
+        sessionTickets: true,
+      },
+    });
+  }
+
+  const helloOf = (serverName: string) => ({ serverName }) as ClientHello;
+
+  test("keeps one context for an identity, whatever names attackers think of", async () => {
+    const selector = await selectorOf(() => identityA);
+    const contexts = new Set<unknown>();
+    for (let i = 0; i < NAMES; i++) {
+      contexts.add(selector.select(helloOf(`${i}.attack.example`), endpoints));
+    }
+    assert.equal(contexts.size, 1);
+    assert.ok([...contexts][0] instanceof SecurityContext);
+  });
+
+  test("keeps no more than 4,096 contexts when the hook makes one for each name", async () => {
+    const selector = await selectorOf(({ serverName }) => ({
+      identity: identityA,
+      alpnProtocols: [serverName!],
+    }));
+    const choose = (i: number) => selector.select(helloOf(`${i}.example`), endpoints);
+    const first = choose(0);
+    assert.equal(choose(0), first);
+    const contexts = Array.from({ length: NAMES }, (_, i) => choose(i));
+    assert.equal(choose(NAMES - 1), contexts[NAMES - 1]);
+    assert.equal(choose(NAMES - 4_096), contexts[NAMES - 4_096]);
+    assert.notEqual(choose(NAMES - 4_097), contexts[NAMES - 4_097]);
+    assert.notEqual(choose(0), first);
+  });
+
+  test("tells protocols apart that look alike when joined", async () => {
+    const lists = [["a,b"], ["a", "b"], [], ["a"]];
+    let next = 0;
+    const selector = await selectorOf(() => ({
+      identity: identityA,
+      alpnProtocols: lists[next++]!,
+    }));
+    const contexts = new Set(lists.map(() => selector.select(helloOf("a"), endpoints)));
+    assert.equal(contexts.size, lists.length);
+  });
+});
