@@ -717,7 +717,11 @@ describe("serveFiles() lets nothing out", () => {
       renameSync(path, `${path}-away`);
       symlinkSync(`${path}-away`, path); // the very same file, by way of a link
     };
-    for (const change of [toLink, toLinkAbove, toPipe, movedAway]) {
+    const toAnotherFile = (path: string) => {
+      writeFileSync(join(path, "other"), "harmful");
+      renameSync(join(path, "other"), join(path, "secret.txt"));
+    };
+    for (const change of [toLink, toLinkAbove, toPipe, movedAway, toAnotherFile]) {
       assert.equal(await swap(change), undefined, change.name);
     }
     assert.deepEqual(openFiles(), []);
@@ -737,6 +741,7 @@ describe("serveFiles() bodies", () => {
     const reader = (await get("/grows.bin")).body!.getReader();
     const first = await reader.read();
     assert.ok(first.value!.length <= 64 * 1024);
+    await new Promise((resolve) => setTimeout(resolve, 30)); // time to read ahead, if it would
     writeFileSync(path, new Uint8Array(1_000_000).fill(7)); // what follows is read from now on
     const second = await reader.read();
     assert.equal(second.value![0], 7);

@@ -262,6 +262,52 @@ describe("serverSentEvents() ends", () => {
   });
 });
 
+test("serverSentEvents() leaves no timer and no listener behind, however it ends", async () => {
+  const ends: ((stream: ReturnType<typeof held>, abort: AbortController) => unknown)[] = [
+    ({ end }) => end(),
+    ({ fail }) => fail(new RangeError("It broke")),
+    ({ response }) => response.body!.cancel(),
+    (_, abort) => abort.abort(),
+  ];
+  for (const end of ends) {
+    const abort = new AbortController();
+    const request = new Request("http://host/", { signal: abort.signal });
+    const timers = new Set<unknown>();
+    const listeners = new Set<unknown>();
+    const { setInterval, clearInterval } = globalThis;
+    const { signal } = request;
+    const spies = {
+      addEventListener(type: string, listener: () => void, options: AddEventListenerOptions) {
+        listeners.add(listener);
+        AbortSignal.prototype.addEventListener.call(signal, type, listener, options);
+      },
+      removeEventListener(type: string, listener: () => void) {
+        listeners.delete(listener);
+        AbortSignal.prototype.removeEventListener.call(signal, type, listener);
+      },
+    };
+    Object.assign(signal, spies);
+    globalThis.setInterval = ((...args: Parameters<typeof setInterval>) => {
+      const timer = setInterval(...args);
+      timers.add(timer);
+      return timer;
+    }) as typeof setInterval;
+    globalThis.clearInterval = (timer) => {
+      timers.delete(timer);
+      clearInterval(timer as number);
+    };
+    try {
+      const stream = held(request);
+      assert.deepEqual([timers.size, listeners.size], [1, 1]);
+      await end(stream, abort);
+      await until(() => stream.sender.signal.aborted, "The stream is over");
+      assert.deepEqual([timers.size, listeners.size], [0, 0]);
+    } finally {
+      Object.assign(globalThis, { setInterval, clearInterval });
+    }
+  }
+});
+
 test("lastEventId() reads UTF-8", () => {
   const asking = (id: string) => new Request("http://host/", { headers: { "last-event-id": id } });
   assert.equal(lastEventId(REQUEST), undefined);
