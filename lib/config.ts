@@ -235,22 +235,39 @@ const alpn = v.pipe(
   v.regex(/^[\x20-\x7e]{1,255}$/, "must be protocol names of 1 to 255 characters"),
 );
 
-const SCHEMA = v.strictObject({
+const alpnProtocols = v.pipe(v.array(alpn, "must be an array"), v.readonly());
+
+const clientAuth = v.nullish(v.strictObject({
+  ca: given<ClientAuthOptions["ca"]>(),
+  mode: v.optional(
+    v.picklist(["required", "optional"], 'must be "required" or "optional"'),
+    "required",
+  ),
+}, "must be { ca, mode }"));
+
+/** The options of one identity; misspelt ones must not be ignored, they may guard something. */
+const identity = {
   cert: v.optional(given<NonNullable<IdentityOptions["cert"]>>()),
   key: v.optional(given<NonNullable<IdentityOptions["key"]>>()),
   pfx: v.optional(given<NonNullable<IdentityOptions["pfx"]>>()),
   passphrase: v.optional(v.string("must be text")),
   allowExpired: flag(false),
-  identities: v.optional(
-    v.custom<readonly HostOptions[]>(Array.isArray, "must be an array of { cert, key, names }"),
-    [],
-  ),
-  clientAuth: v.nullish(
-    v.custom<ClientAuthOptions>(
-      (value) => typeof value === "object" && value !== null && "ca" in value,
-      "must be { ca, mode }",
-    ),
-  ),
+};
+
+const host = v.pipe(
+  v.strictObject({
+    ...identity,
+    names: v.optional(v.array(v.string("must be names"), "must be an array of names")),
+    alpnProtocols: v.optional(alpnProtocols),
+    clientAuth,
+  }, "must be { cert, key, names, … }"),
+  v.transform((options) => options as HostOptions), // undefined is as good as left out
+);
+
+const SCHEMA = v.strictObject({
+  ...identity,
+  identities: v.optional(v.array(host, "must be an array of { cert, key, names, … }"), []),
+  clientAuth,
   cacert: v.optional(given<PemOrDer>()),
   hostname: v.optional(
     v.pipe(v.string("must be a name or address"), v.nonEmpty("must not be empty")),
@@ -260,7 +277,7 @@ const SCHEMA = v.strictObject({
     v.picklist(["secure", "insecure"], 'must be "secure" or "insecure"'),
     "secure",
   ),
-  alpnProtocols: v.optional(v.pipe(v.array(alpn, "must be an array"), v.readonly()), ["http/1.1"]),
+  alpnProtocols: v.optional(alpnProtocols, ["http/1.1"]),
   tlsVersion: version,
   minVersion: version,
   maxVersion: version,
@@ -368,7 +385,9 @@ export function resolveConfig(options: HttpsServerOptions): Config {
   const config = {
     ...output,
     port: output.port ?? (output.transportMode === "secure" ? 443 : 80),
-    clientAuth: output.cacert === undefined ? output.clientAuth : { ca: output.cacert },
+    clientAuth: output.cacert === undefined
+      ? output.clientAuth
+      : { ca: output.cacert, mode: "required" as const },
     minVersion: minVersion ?? "TLSv1.2",
     maxVersion: maxVersion ?? "TLSv1.3",
   };

@@ -344,7 +344,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     }
     const selection: SelectorOptions = {
       fallback,
-      hosts: identities.map(copy),
+      hosts: identities,
       clientAuth: config.clientAuth ?? undefined,
       alpnProtocols,
       strictSni,
@@ -386,7 +386,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     await this.#front.reload((current) => ({
       ...current,
       fallback: fallback ?? current.fallback,
-      hosts: options.identities === undefined ? current.hosts : config.identities.map(copy),
+      hosts: options.identities === undefined ? current.hosts : config.identities,
       clientAuth: config.clientAuth === undefined
         ? current.clientAuth
         : config.clientAuth ?? undefined,
@@ -635,9 +635,6 @@ const INTERMEDIATE_CIPHERS = [
   "ECDHE-ECDSA-CHACHA20-POLY1305",
   "ECDHE-RSA-CHACHA20-POLY1305",
 ].join(":");
-
-/** The caller may change its own; what is given again is read again. */
-const copy = (host: HostOptions): HostOptions => ({ ...host });
 
 /** The identity that stands at the top of the options. */
 function defaultHost(config: Config): HostOptions | undefined {

@@ -10,6 +10,7 @@ import {
   type CertSelect,
   type CertSelection,
   type HandshakeInfo,
+  type HostOptions,
   refuse,
   Selector,
 } from "../lib/tls/selection.ts";
@@ -222,6 +223,7 @@ for (const version of VERSIONS) {
       "answers a promise of nonsense": () => Promise.resolve({ identity: {} }),
       "answers a policy that is none": () => ({ identity: identityA, clientAuth: { ca: "x" } }),
       "answers protocols that are none": () => ({ identity: identityA, alpnProtocols: [5] }),
+      "answers HTTP/2": () => ({ identity: identityA, alpnProtocols: ["h2"] }),
       "answers a too long protocol": () => ({
         identity: identityA,
         alpnProtocols: ["x".repeat(256)],
@@ -343,6 +345,22 @@ describe("certSelect", () => {
     const codes = server.errors.map(({ error }) => error.code);
     assert.deepEqual(codes, ["TLS_HANDSHAKE_TIMEOUT", "CONNECTION_ABORTED"]);
     assert.equal(server.requests, 0);
+  });
+});
+
+describe("Option identities", () => {
+  test("takes nothing that it would have to ignore", async () => {
+    const wrong: [object, RegExp][] = [
+      [{ ...a, clientauth: { ca: clientCa.cert } }, /identities\.0\.clientauth is not known/],
+      [{ ...a, clientAuth: { ca: clientCa.cert, modes: "required" } }, /clientAuth\.modes is not/],
+      [{ ...a, clientAuth: { ca: clientCa.cert, mode: "request" } }, /mode.*"optional"/],
+      [{ ...a, names: "a.example" }, /identities\.0\.names/],
+      [{ ...a, names: ["*.com"] }, /names holds "\*\.com"/],
+    ];
+    for (const [identity, message] of wrong) {
+      const options = { identities: [identity as HostOptions] };
+      await assert.rejects(startServer(options), { code: "INVALID_CONFIG", message });
+    }
   });
 });
 

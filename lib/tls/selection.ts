@@ -209,11 +209,11 @@ export class Selector {
       : answer;
     const usable = identity instanceof Identity &&
       (clientAuth === undefined || clientAuth === null || clientAuth instanceof ClientAuth) &&
-      (alpnProtocols === undefined || areProtocols(alpnProtocols));
+      (alpnProtocols === undefined || areServable(alpnProtocols));
     if (!usable) {
       throw new TlsError(
         "TLS_SELECTION_FAILED",
-        "Hook certSelect answered no Identity: return what loadIdentity() gave, or refuse()",
+        "Hook certSelect answered what cannot be used: return what loadIdentity() gave, or refuse()",
       );
     }
     return this.#chosen.get(
@@ -340,10 +340,12 @@ function isThenable(answer: unknown): answer is PromiseLike<CertSelection> {
   return typeof (answer as { then?: unknown } | undefined | null)?.then === "function";
 }
 
-/** ALPN names are 1 to 255 bytes long (RFC 7301 section 3.1). */
-function areProtocols(protocols: unknown): protocols is readonly string[] {
+/** ALPN names are 1 to 255 bytes long (RFC 7301 section 3.1); HTTP/2 is not served. */
+function areServable(protocols: unknown): boolean {
   return Array.isArray(protocols) &&
-    protocols.every((name) => typeof name === "string" && /^[\x20-\x7e]{1,255}$/.test(name));
+    protocols.every((name) =>
+      typeof name === "string" && /^[\x20-\x7e]{1,255}$/.test(name) && name !== "h2"
+    );
 }
 
 function selectionFailed(cause: unknown): TlsError {
