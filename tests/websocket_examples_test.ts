@@ -1,0 +1,282 @@
+/** The original's pytest cases of `ws_echo_server` and `wss_server`, and the page in Chromium. */
+import assert from "node:assert/strict";
+import { describe, test } from "bun:test";
+import { Buffer } from "node:buffer";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { createServer as createEchoServer } from "../examples/ws_echo_server.ts";
+import { createServer as createWssServer, type WssOptions } from "../examples/wss_server.ts";
+import type { HttpsServer } from "../lib/server.ts";
+import { readResponses } from "./http_support.ts";
+import { assertRuntime } from "./runtime.ts";
+import { certificates, until } from "./support.ts";
+import { CLOSE, FrameClient, handshake, refusedHandshake } from "./websocket_support.ts";
+
+assertRuntime();
+
+const quiet = (): void => {};
+
+async function startEcho(): Promise<HttpsServer> {
+  const server = createEchoServer(
+    { hostname: "127.0.0.1", port: 0, transportMode: "insecure" },
+    { log: quiet },
+  );
+  await server.start();
+  return server;
+}
+
+describe("ws_echo_server", () => {
+  test("main: echoes frames, sends from the work queue, and echoes the Pong to its own Ping", async () => {
+    await using server = await startEcho();
+    const client = await FrameClient.open(server.address.port);
+    for (let round = 0; round < 2; round++) {
+      client.send({ op: 1, text: "Hello" }, { op: 2, hex: "0102ff" }, { op: 9, text: "data" });
+      const texts = new Set([await client.text(), await client.text(), await client.text()]);
+      assert.deepEqual(texts, new Set(["1 Hello", "2 \x01\x02�", "10 data"]));
+      client.send({ op: 1, text: "Trigger async" });
+      assert.equal(await client.text(), "1 Async data");
+      client.send({ op: 1, text: "Ping" });
+      assert.equal(await client.text(), "9 Ping");
+      client.send({ op: 10, text: "Ping" });
+      assert.equal(await client.text(), "10 Ping");
+    }
+    client.send({ op: 1, fin: false, text: "frag" }, { op: 0, text: "ment" }, CLOSE);
+    assert.equal((await client.next())?.fin, false);
+    assert.equal((await client.next())?.op, 0);
+    assert.deepEqual(await client.close(), [1000, ""]);
+    client.socket.destroy();
+  });
+
+  test("partial: 200 bytes come back as fragments of 64, 64, 64 and 8", async () => {
+    await using server = await startEcho();
+    const client = await FrameClient.open(server.address.port, { path: "/ws_partial" });
+    for (let round = 0; round < 2; round++) {
+      client.send({ op: 1, repeat: ["41", 200] });
+      const frames = [];
+      for (let i = 0; i < 4; i++) {
+        const frame = await client.next();
+        frames.push([frame?.op, frame?.fin, frame?.payload.length]);
+      }
+      assert.deepEqual(frames, [[1, false, 64], [0, false, 64], [0, false, 64], [0, true, 8]]);
+    }
+    client.socket.destroy();
+  });
+
+  test("auth: lets in with a valid token only, and says welcome first", async () => {
+    await using server = await startEcho();
+    const { port } = server.address;
+    const answer = await refusedHandshake(port, handshake("/auth?token=invalid"));
+    assert.equal(readResponses(answer)[0]?.status, 401);
+    const client = await FrameClient.open(port, { path: "/auth?token=valid" });
+    const welcome = "1 Welcome to the WebSocket Echo Server (post-handshake)!";
+    assert.equal(await client.text(), welcome);
+    client.socket.destroy();
+  });
+});
+
+/** The original's times, a hundred times faster. */
+const FAST: WssOptions = { pingPeriodMs: 50, notAliveMs: 100, helloMs: 100, pulseMs: 100 };
+
+async function startWss(
+  options: WssOptions = FAST,
+): Promise<{ server: HttpsServer; log: string[] }> {
+  const { cert, key } = await certificates();
+  const log: string[] = [];
+  const server = createWssServer(
+    { hostname: "127.0.0.1", port: 0, cert, key, lingerMs: 50, handshakeTimeoutMs: 5_000 },
+    { ...options, log: (line) => void log.push(line) },
+  );
+  await server.start();
+  return { server, log };
+}
+
+/** The opcodes that come to a client in `ms`; it answers Pings unless it is told otherwise. */
+async function live(client: FrameClient, ms: number, answers = true): Promise<string[]> {
+  const frames: string[] = [];
+  const timer = setTimeout(() => client.send(CLOSE), ms);
+  for (let frame = await client.next(); frame !== undefined; frame = await client.next()) {
+    frames.push(`${frame.op} ${frame.payload}`);
+    if (frame.op === 9 && answers) client.send({ op: 10, hex: frame.payload.toString("hex") });
+  }
+  clearTimeout(timer);
+  client.socket.destroy();
+  return frames;
+}
+
+describe("wss_server", () => {
+  test("echoes text and answers a Ping with its data", async () => {
+    const { server, log } = await startWss();
+    await using _stopping = server;
+    const client = await FrameClient.open(server.address.port, { mode: "tls" });
+    client.send({ op: 1, text: "Espressif" }, { op: 9, text: "payload" });
+    assert.equal(await client.text(), "1 Espressif");
+    assert.equal(await client.text(), "10 payload");
+    assert.match(log[0]!, /^New client connected \d+$/);
+    client.socket.destroy();
+  });
+
+  test("three clients that answer Pings stay, and are greeted", async () => {
+    const { server } = await startWss();
+    await using _stopping = server;
+    const clients = [];
+    for (let i = 0; i < 3; i++) {
+      clients.push(live(await FrameClient.open(server.address.port, { mode: "tls" }), 600));
+    }
+    for (const frames of await Promise.all(clients)) {
+      assert.ok(frames.filter((frame) => frame === "1 Hello client").length >= 3);
+      assert.ok(frames.filter((frame) => frame.startsWith("9")).length >= 3);
+      assert.equal(frames.at(-1)?.[0], "8");
+    }
+  });
+
+  test("a silent client is found not alive and closed", async () => {
+    const { server, log } = await startWss();
+    await using _stopping = server;
+    const client = await FrameClient.open(server.address.port, { mode: "tls" });
+    const frames = await live(client, 4_000, false);
+    assert.ok(frames.some((frame) => frame.startsWith("9")));
+    await until(() => log.length === 3, "It is logged");
+    assert.match(
+      log.join("\n"),
+      /^New client connected (\d+)\nClient not alive, closing \1\nClient disconnected \1$/,
+    );
+  });
+
+  test("the page's socket refuses other pages", async () => {
+    const { server } = await startWss();
+    await using _stopping = server;
+    const { port } = server.address;
+    const open = (Origin: string) =>
+      FrameClient.open(port, {
+        mode: "tls",
+        path: "/chat",
+        fields: { Origin, Host: `localhost:${port}` },
+      });
+    await assert.rejects(open("https://evil.example"), /403/);
+    const client = await open(`https://localhost:${port}`);
+    assert.match(await client.text(), /"welcome"/);
+    client.socket.destroy();
+  });
+
+  test("the page in Chromium sees others come, write, and pong", async () => {
+    if (!process.env["CI"] && spawnSync("chromium", ["--version"]).status !== 0) return;
+    const { server } = await startWss({ ...FAST, pingPeriodMs: 5_000, notAliveMs: 10_000 });
+    await using _stopping = server;
+    const { port } = server.address;
+    await using page = await Page.open(`https://localhost:${port}/`);
+    await page.until(`document.getElementById("state").textContent.startsWith("Connected")`);
+    await page.evaluate(`document.getElementById("add").click()`);
+    const client = await FrameClient.open(port, { mode: "tls", path: "/chat" });
+    client.send({ op: 1, text: "<b>Hello page</b>" });
+    await page.until(`document.querySelectorAll("#clients li").length === 3`);
+    await page.until(
+      `document.querySelector("#log .said")?.textContent.endsWith("<b>Hello page</b>")`,
+    );
+    await page.until(`document.querySelectorAll("#clients .alive").length >= 2`);
+    await page.until(`document.getElementById("log").textContent.includes("Hello client")`);
+    await page.evaluate(
+      `document.forms[0].text.value = "Hello all"; document.forms[0].requestSubmit()`,
+    );
+    let text = await client.text();
+    while (!text.includes(`"text":"Hello all"`)) text = await client.text();
+    client.socket.end();
+    client.socket.destroy();
+    await page.until(`document.querySelectorAll("#clients li").length === 2`);
+    assert.deepEqual(page.complaints, []);
+  }, 60_000);
+});
+
+/** A page in a headless Chromium, driven over its DevTools protocol. */
+class Page implements AsyncDisposable {
+  /** Uncaught exceptions and what the console was told: nothing, if all is well. */
+  readonly complaints: string[] = [];
+  readonly #process: ChildProcess;
+  readonly #profile: string;
+  readonly #socket: WebSocket;
+  readonly #calls = new Map<number, (result: unknown) => void>();
+  #lastCall = 0;
+
+  private constructor(child: ChildProcess, profile: string, socket: WebSocket) {
+    this.#process = child;
+    this.#profile = profile;
+    this.#socket = socket;
+    socket.onmessage = ({ data }) => {
+      const { id, result, method, params } = JSON.parse(data);
+      if (id !== undefined) this.#calls.get(id)?.(result);
+      else if (/^(Runtime\.exceptionThrown|Log\.entryAdded)$/.test(method)) {
+        this.complaints.push(JSON.stringify(params));
+      }
+    };
+  }
+
+  static async open(url: string): Promise<Page> {
+    const profile = await mkdtemp(join(tmpdir(), "httpsd-chromium-"));
+    const child = spawn("chromium", [
+      "--headless",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+      "--ignore-certificate-errors", // simple_test.ts tests the trust
+      "--remote-debugging-port=0",
+      `--user-data-dir=${profile}`,
+      "about:blank",
+    ], { stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, HOME: profile } });
+    let output = "";
+    const port = await new Promise<string>((resolve, reject) => {
+      child.stderr!.on("data", (bytes: Buffer) => {
+        output += bytes.toString();
+        const found = /ws:\/\/127\.0\.0\.1:(\d+)/.exec(output);
+        if (found !== null) resolve(found[1]!);
+      });
+      child.once("exit", () => reject(new Error(`Chromium ended: ${output}`)));
+    });
+    const targets = await (await fetch(`http://127.0.0.1:${port}/json`)).json();
+    const target = targets.find(({ type }: { type: string }) => type === "page");
+    const socket = new WebSocket(target.webSocketDebuggerUrl);
+    await new Promise((resolve) => socket.onopen = resolve);
+    const page = new Page(child, profile, socket);
+    await page.#call("Runtime.enable");
+    await page.#call("Log.enable");
+    await page.#call("Page.navigate", { url });
+    return page;
+  }
+
+  /** Evaluates JavaScript in the page. */
+  async evaluate(expression: string): Promise<unknown> {
+    const { result } = await this.#call("Runtime.evaluate", { expression }) as {
+      result?: { value?: unknown };
+    };
+    return result?.value;
+  }
+
+  /** Waits until an expression is true. */
+  async until(expression: string): Promise<void> {
+    for (let turn = 0; turn < 400; turn++) {
+      if (await this.evaluate(expression) === true) return;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    const text = await this.evaluate("document.body.innerText");
+    assert.fail(`Never true: ${expression}\n${text}\n${this.complaints}`);
+  }
+
+  #call(method: string, params: object = {}): Promise<unknown> {
+    const id = ++this.#lastCall;
+    this.#socket.send(JSON.stringify({ id, method, params }));
+    return new Promise((resolve) => this.#calls.set(id, resolve));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const ended = once(this.#process, "exit");
+    this.#process.kill("SIGKILL");
+    await ended;
+    await rm(this.#profile, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
