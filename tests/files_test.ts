@@ -26,6 +26,7 @@ import { locate, openLocated, parsePath } from "../lib/web/disk.ts";
 import { serveFiles, type ServeFilesOptions } from "../lib/web/files.ts";
 import { formatHttpDate, parseHttpDate } from "../lib/web/http_date.ts";
 import { selectRanges } from "../lib/web/ranges.ts";
+import { createServer } from "../examples/files.ts";
 import { GET, RawClient, started, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
 import { blocks, digestOf, until } from "./support.ts";
@@ -823,4 +824,13 @@ describe("serveFiles() on sockets", () => {
     leaver.destroy();
     await until(() => openFiles().length === 0, "The file is closed");
   });
+});
+
+test("examples/files.ts serves and lists a directory", async () => {
+  const insecure = { hostname: "127.0.0.1", port: 0, transportMode: "insecure" } as const;
+  await using server = createServer(insecure, root);
+  await server.start();
+  const url = `http://127.0.0.1:${server.address.port}`;
+  assert.equal(await (await fetch(`${url}/ten.txt`)).text(), TEN);
+  assert.match(await (await fetch(`${url}/sub/deep/`)).text(), /page\.html/);
 });

@@ -36,6 +36,7 @@ import { PeerCertificate } from "../lib/tls/tls_info.ts";
 import { compress } from "../lib/web/compress.ts";
 import { serveFiles } from "../lib/web/files.ts";
 import { serverSentEvents } from "../lib/web/sse.ts";
+import { app as exampleApp } from "../examples/hono.ts";
 import { RawClient, readResponses, type WireResponse } from "./http_support.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 import { certificates, connect, until } from "./support.ts";
@@ -580,4 +581,15 @@ describe("redirectToHttps()", () => {
     assert.equal(response.headers.get("location"), "https://127.0.0.1:8443/a?b");
     await response.body?.cancel();
   });
+});
+
+test("examples/hono.ts greets, and opens /fleet to certificates that stand", async () => {
+  const pumps = new PeerCertificate(pump.certDer);
+  assert.match(
+    await (await exampleApp.request("/", {}, infoWith(pumps))).text(),
+    /^Hello ::1 port 9/,
+  );
+  assert.equal((await exampleApp.request("/fleet", {}, infoWith(undefined))).status, 403);
+  const welcome = await exampleApp.request("/fleet", {}, infoWith(pumps));
+  assert.equal(await welcome.text(), "Welcome CN=pump 7\n");
 });

@@ -9,6 +9,7 @@ import {
   type ServerSentEventsOptions,
   type ServerSentEventSource,
 } from "../lib/web/sse.ts";
+import { createServer } from "../examples/sse.ts";
 import { RawClient, started, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
 import { until } from "./support.ts";
@@ -362,4 +363,22 @@ describe("serverSentEvents() on sockets", () => {
     assert.equal(await sender.send({ data }), false);
     client.destroy();
   }, 20_000);
+});
+
+test("examples/sse.ts counts on from the last event", async () => {
+  const insecure = { hostname: "127.0.0.1", port: 0, transportMode: "insecure" } as const;
+  await using server = createServer(insecure, 5);
+  await server.start();
+  const url = `http://127.0.0.1:${server.address.port}`;
+  assert.match(await (await fetch(url)).text(), /new EventSource\("\/ticks"\)/);
+  const abort = new AbortController();
+  const headers = { "last-event-id": "41" };
+  const { body } = await fetch(`${url}/ticks`, { headers, signal: abort.signal });
+  let text = "";
+  for await (const chunk of body!) {
+    text += new TextDecoder().decode(chunk);
+    if (text.includes("id: 43\n")) break;
+  }
+  abort.abort();
+  assert.match(text, /^:\n\nevent: tick\nid: 42\nretry: 1000\ndata: .*\n\nevent: tick\nid: 43\n/);
 });
