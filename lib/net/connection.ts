@@ -136,6 +136,14 @@ export class Connection implements Endpoints, Waiting {
   #closed = false;
   #error: HttpsdError | undefined;
 
+  /** What is heard of the bytes, until an override takes the socket's place. */
+  readonly #transport = {
+    data: (bytes: Uint8Array): void => this.#received(bytes),
+    end: (): void => this.#ended(),
+    drain: (): void => this.#drained(),
+    finish: (): void => this.#allSent(),
+  };
+
   /** Starts to read the socket at once; bytes queue until a consumer is attached. */
   constructor(parts: ConnectionParts) {
     this.#parts = parts;
@@ -154,10 +162,7 @@ export class Connection implements Endpoints, Waiting {
   }
 
   #listenTo(socket: Duplex): void {
-    socket.on("data", (bytes: Uint8Array) => this.#received(bytes));
-    socket.on("end", () => this.#ended());
-    socket.on("drain", () => this.#drained());
-    socket.on("finish", () => this.#allSent());
+    for (const [event, listener] of Object.entries(this.#transport)) socket.on(event, listener);
     socket.on("error", (error: Error) => this.#failed(error));
     socket.on("close", () => this.#over());
   }
@@ -260,16 +265,26 @@ export class Connection implements Endpoints, Waiting {
 
   /**
    * Puts something between a plain connection and its socket: `wrap` gets the socket's own streams
-   * and returns those to use instead (original: `httpd_sess_set_recv_override` and its kin).
+   * and returns those to use instead (original: `httpd_sess_set_recv_override` and its kin). What
+   * has come and was not taken yet passes through it too.
    *
    * @throws {ConfigError} `NOT_SUPPORTED` on a TLS connection, where TLS has that place
+   * @throws {ConnectionError} `CONNECTION_CLOSED` when a side has ended already
    */
   override(wrap: (socket: ByteStreams) => ByteStreams): void {
     const { socket, raw } = this.#parts;
     if (this.tls !== undefined) {
       throw new ConfigError("NOT_SUPPORTED", "A TLS connection's transport cannot be overridden");
     }
-    for (const event of ["data", "end", "drain", "finish"]) socket.removeAllListeners(event);
+    if (this.#peerEnded || this.#ending || this.#closed) {
+      throw new ConnectionError("CONNECTION_CLOSED", "The connection ends: override it earlier");
+    }
+    for (const [event, listener] of Object.entries(this.#transport)) socket.off(event, listener);
+    raw.pause();
+    for (let bytes = this.#queue.pop(); bytes !== undefined; bytes = this.#queue.pop()) {
+      raw.unshift(bytes);
+    }
+    this.#queuedBytes = 0;
     const wrapped = wrap(Duplex.toWeb(raw) as unknown as ByteStreams);
     const duplex = Duplex.fromWeb(wrapped as unknown as Parameters<typeof Duplex.fromWeb>[0], {
       allowHalfOpen: true,

@@ -1,0 +1,725 @@
+/** Errors and their handlers, sessions and their contexts, detached requests, queued work, stop. */
+import assert from "node:assert/strict";
+import { describe, test } from "bun:test";
+import type { HttpsServerOptions } from "../lib/config.ts";
+import { ConnectionError, HttpError } from "../lib/errors.ts";
+import type { HttpdRequest } from "../lib/httpd/request.ts";
+import type { Session } from "../lib/httpd/session.ts";
+import type { ByteStreams } from "../lib/net/connection.ts";
+import {
+  GET,
+  type Mode,
+  MODES,
+  RawClient,
+  readResponses,
+  sleep,
+  type Started,
+  started,
+  stopServersAfterAll,
+} from "./http_support.ts";
+import { assertRuntime } from "./runtime.ts";
+import { until } from "./support.ts";
+
+assertRuntime();
+
+stopServersAfterAll();
+
+type Handler = (request: HttpdRequest) => Response | void | Promise<Response | void>;
+
+/** A server whose every GET and POST of any path but /none goes to one handler. */
+async function serving(
+  handler: Handler,
+  options: HttpsServerOptions = {},
+  mode: Mode = "plain",
+): Promise<Started> {
+  const uriMatch = (_: string, path: string) => path !== "/none";
+  const host = await started(undefined, { uriMatch, ...options }, mode);
+  for (const method of ["GET", "POST"]) host.server.route({ uri: "/", method, handler });
+  return host;
+}
+
+/** All that comes back for bytes on a connection of its own, up to its end. */
+async function textFor(port: number, bytes: string, mode: Mode = "plain"): Promise<string> {
+  const client = await RawClient.connect(port, mode);
+  client.send(bytes);
+  const text = await client.rest();
+  client.destroy();
+  return text;
+}
+
+const last = (request: string) => request.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+
+/** One client, and the one session that the server has for it. */
+async function connected({ server, port }: Started, mode: Mode = "plain") {
+  const known = new Set(server.sessions);
+  const client = await RawClient.connect(port, mode);
+  const find = () => [...server.sessions].find((session) => !known.has(session));
+  await until(() => find() !== undefined, "the session is open");
+  return { client, session: find()! };
+}
+
+describe("error handlers", () => {
+  /** What makes the server itself answer with a status, before there is a request. */
+  const unread: [status: number, bytes: string, options?: HttpsServerOptions][] = [
+    [400, "GET / HTTP/1.1\r\nHost a\r\n\r\n"],
+    [408, "GET / HT", { headersTimeoutMs: 60 }],
+    [413, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n", { maxBodyBytes: 8 }],
+    [414, `GET /${"x".repeat(64)} HTTP/1.1\r\nHost: a\r\n\r\n`, { maxUriLen: 32 }],
+    [431, `GET / HTTP/1.1\r\nHost: a\r\nX: ${"x".repeat(64)}\r\n\r\n`, { maxReqHdrLen: 64 }],
+    [505, "GET / HTTP/2.0\r\nHost: a\r\n\r\n"],
+  ];
+
+  for (const mode of MODES) {
+    for (const [status, bytes, options] of unread) {
+      test(`answer ${status} where there is no request, and the connection closes, ${mode}`, async () => {
+        const { server, port } = await serving((request) => request.send(), options, mode);
+        const calls: unknown[] = [];
+        server.onError(status, (error, request, session) => {
+          calls.push([error.status, request, session.remoteAddress]);
+          return new Response("own", { status, headers: { "X-Own": "yes" } });
+        });
+        const [own] = readResponses(await textFor(port, bytes, mode));
+        assert.deepEqual(
+          [own?.status, own?.body, own?.fields["x-own"], own?.fields["connection"]],
+          [status, "own", "yes", "close"],
+        );
+        assert.deepEqual(calls, [[status, undefined, "127.0.0.1"]]);
+        server.onError(status, null);
+        const [standard] = readResponses(await textFor(port, bytes, mode));
+        assert.equal(standard?.status, status);
+        assert.notEqual(standard?.body, "own");
+      });
+    }
+  }
+
+  for (const status of [400, 401, 403, 404, 405, 408, 411, 413, 414, 431, 500, 501, 505]) {
+    test(`answer a thrown ${status} in the standard's stead, with the request at hand`, async () => {
+      const { server, port } = await serving((request) => {
+        if (request.path !== "/bad") return request.send("good");
+        throw new HttpError(status, "BAD_REQUEST", "thrown");
+      });
+      server.onError(status, (error, request) => {
+        assert.equal(error.message, "thrown");
+        request!.status(status).send(`own for ${request!.path}`);
+      });
+      const text = await textFor(port, GET("/bad") + last(GET("/")));
+      const [bad, next] = readResponses(text);
+      assert.deepEqual([bad?.status, bad?.body], [status, "own for /bad"]);
+      if (status === 500) assert.deepEqual([next, bad?.fields["connection"]], [undefined, "close"]);
+      else assert.equal(next?.body, "good");
+    });
+  }
+
+  test("may answer with another status, as the captive portal's 303", async () => {
+    const { server, port } = await serving((request) => request.send());
+    server.onError(404, (_, request) => request!.status(303).header("Location", "/").send("Go"));
+    const [answer] = readResponses(await textFor(port, last(GET("/none"))));
+    assert.deepEqual([answer?.status, answer?.fields["location"]], [303, "/"]);
+  });
+
+  for (const mode of MODES) {
+    test(`keep the connection, with the unread body out of the way, ${mode}`, async () => {
+      const { server, port } = await serving((request) => request.send("next"), {}, mode);
+      server.onError(404, (_, request) => request!.status(404).send("own"));
+      const post = "POST /none HTTP/1.1\r\nHost: a\r\nContent-Length: 35\r\n\r\n";
+      const text = await textFor(port, post + GET("/evil").padEnd(35, "x") + last(GET("/")), mode);
+      assert.deepEqual(readResponses(text).map(({ body }) => body), ["own", "next"]);
+    });
+  }
+
+  const failing: [how: string, handler: () => Response | void | Promise<Response | void>][] = [
+    ["throws", () => {
+      throw new Error("handler");
+    }],
+    ["rejects", () => Promise.reject(new Error("handler"))],
+    ["answers nothing", () => {}],
+    ["returns what is no response", () => "x" as unknown as Response],
+  ];
+  for (const [how, handler] of failing) {
+    test(`that ${how} are replaced by the standard answer, and told of`, async () => {
+      const { server, port, errors } = await serving((request) => request.send());
+      server.onError(404, handler).onError(400, handler);
+      const [unrouted] = readResponses(await textFor(port, last(GET("/none"))));
+      assert.deepEqual([unrouted?.status, unrouted?.body], [404, "Nothing matches the given URI"]);
+      assert.deepEqual(errors.map(({ code }) => code), ["HANDLER_FAILED"]);
+      const [unread] = readResponses(await textFor(port, "GET\r\n\r\n"));
+      assert.deepEqual([unread?.status, unread?.body], [400, "Bad request syntax"]);
+    });
+  }
+
+  test("that answer in part are cut", async () => {
+    const { server, port, errors } = await serving((request) => request.send());
+    server.onError(404, async (_, request) => await request!.sendChunk("part"));
+    assert.ok((await textFor(port, GET("/none"))).endsWith("4\r\npart\r\n"));
+    assert.deepEqual(errors.map(({ code }) => code), ["HANDLER_FAILED"]);
+  });
+
+  test("of 500 are not asked about themselves", async () => {
+    let calls = 0;
+    const { server, port, errors } = await serving(() => {
+      throw new Error("handler");
+    });
+    server.onError(500, () => {
+      calls++;
+      throw new Error("error handler");
+    });
+    const [answer] = readResponses(await textFor(port, GET("/")));
+    assert.deepEqual([answer?.status, calls, errors.length], [500, 1, 2]);
+  });
+
+  test("405 keeps its Allow in the standard answer, and gives it to the handler", async () => {
+    const { server, port } = await serving((request) => request.send());
+    const put = "PUT / HTTP/1.1\r\nHost: a\r\n\r\n";
+    const [standard] = readResponses(await textFor(port, last(put)));
+    assert.equal(standard?.fields["allow"], "GET, POST, HEAD");
+    server.onError(
+      405,
+      ({ fields }, request) => request!.status(405).header("X-Allow", fields[0]![1]).send(),
+    );
+    const [own] = readResponses(await textFor(port, last(put)));
+    assert.equal(own?.fields["x-allow"], "GET, POST, HEAD");
+  });
+});
+
+describe("a session's context", () => {
+  for (const mode of MODES) {
+    test(`is freed when it is replaced and when the session ends, once each, ${mode}`, async () => {
+      const log: string[] = [];
+      const host = await serving(
+        (request) => {
+          const { session } = request;
+          const name = request.rawQuery;
+          if (name === "") session.setContext(undefined);
+          else if (session.context !== name) {
+            session.setContext(name, (freed) => void log.push(freed));
+          }
+          request.send(String(session.context));
+        },
+        {},
+        mode,
+      );
+      const { client } = await connected(host, mode);
+      for (const [name, freed] of [["a", ""], ["a", ""], ["b", "a"], ["", "ab"], ["c", "ab"]]) {
+        client.text = "";
+        client.send(GET(`/?${name}`));
+        await client.expect(/\r\n\r\n\w/);
+        assert.equal(log.join(""), freed);
+      }
+      client.destroy();
+      await until(() => log.length === 3, "the last context is freed");
+      assert.deepEqual(log, ["a", "b", "c"]);
+    });
+
+    test(`closeFn, http:disconnected, free, close, disconnected come in this order, ${mode}`, async () => {
+      const log: string[] = [];
+      const host = await serving(
+        (request) => {
+          request.session.setContext("c", () => void log.push("free"));
+          request.send();
+        },
+        {
+          closeFn: (session) => void log.push(`closeFn ${session.context}`),
+          userCallback: ({ state }) => void log.push(state),
+          globalUserContext: "global",
+          globalUserContextFree: (context) => void log.push(`free ${context}`),
+        },
+        mode,
+      );
+      const { server } = host;
+      for (const type of ["http:disconnected", "disconnected", "http:stop", "stop"] as const) {
+        server.addEventListener(type, () => log.push(type));
+      }
+      assert.equal(server.context, "global");
+      const { client } = await connected(host, mode);
+      client.send(GET("/"));
+      await client.expect("200");
+      await server.stop();
+      const tls = mode === "tls";
+      assert.deepEqual(log, [
+        ...(tls ? ["create"] : []),
+        "closeFn c",
+        "http:disconnected",
+        "free",
+        ...(tls ? ["close"] : []),
+        "disconnected",
+        "free global",
+        "http:stop",
+        "stop",
+      ]);
+      client.destroy();
+    });
+  }
+
+  test("is freed too when a hook set it and refused, and at once on a session that is over", async () => {
+    let freed = 0;
+    let refused: Session | undefined;
+    const { port } = await serving((request) => request.send(), {
+      openFn(session) {
+        refused = session;
+        session.setContext({}, () => void freed++);
+        return false;
+      },
+    });
+    const client = await RawClient.connect(port);
+    await client.rest();
+    await until(() => freed === 1, "the context is freed");
+    refused!.setContext({}, () => void freed++);
+    assert.deepEqual([freed, refused!.context], [2, undefined]);
+    client.destroy();
+  });
+
+  test("whose free throws or rejects harms nobody", async () => {
+    const host = await serving((request) => {
+      const free = request.path === "/1"
+        ? () => {
+          throw new Error("no");
+        }
+        : () => Promise.reject(new Error("no"));
+      request.session.setContext({}, free);
+      request.send(request.path);
+    });
+    const { client } = await connected(host);
+    client.send(GET("/1") + GET("/2"));
+    await client.expect("/2");
+    client.destroy();
+    await until(() => host.errors.length === 2, "both are told");
+    assert.deepEqual(host.errors.map(({ code }) => code), ["HOOK_FAILED", "HOOK_FAILED"]);
+  });
+
+  test("persists over requests of a connection and no further, as the adder's", async () => {
+    const { port } = await serving(async (request) => {
+      const { session } = request;
+      if (session.context === undefined) session.setContext({ sum: 0 });
+      const counter = session.context as { sum: number };
+      const body = await request.recv();
+      counter.sum += Number(new TextDecoder().decode(body));
+      request.send(String(counter.sum));
+    });
+    const clients = await Promise.all([1, 2, 3].map(() => RawClient.connect(port)));
+    const add = (n: number) => `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n${n}`;
+    clients.forEach((client, i) => client.send(add(i + 1) + add(i + 1) + add(i + 1)));
+    for (const [i, client] of clients.entries()) {
+      await client.until(() => client.text.split("HTTP/1.1").length === 4);
+      const sums = readResponses(client.text).map(({ body }) => Number(body));
+      assert.deepEqual(sums, [i + 1, 2 * (i + 1), 3 * (i + 1)]);
+      client.destroy();
+    }
+  });
+});
+
+describe("sessions", () => {
+  for (const mode of MODES) {
+    test(`are listed with id, kind and state, ${mode}`, async () => {
+      const states: string[] = [];
+      const { promise: asleep, resolve: wake } = Promise.withResolvers<void>();
+      const host = await serving(
+        async (request) => {
+          await asleep;
+          request.header("Connection", "close").send();
+        },
+        { openFn: (session) => void states.push(session.state) },
+        mode,
+      );
+      const { client, session } = await connected(host, mode);
+      const other = await connected(host, mode);
+      states.push(session.state);
+      client.send(GET("/"));
+      await until(() => session.busy, "the handler runs");
+      states.push(session.state);
+      wake();
+      await client.rest();
+      await until(() => session.state === "closing", "the session closes");
+      client.destroy();
+      await until(() => host.server.sessions.size === 1, "the session is over");
+      states.push(session.state, other.session.state);
+      assert.deepEqual(states, ["opening", "opening", "idle", "busy", "closing", "idle"]);
+      assert.deepEqual([session.kind, session.id < other.session.id], ["http", true]);
+      other.client.destroy();
+    });
+
+    test(`close(reason) ends the one and no other, and its reason is told, ${mode}`, async () => {
+      const told: unknown[] = [];
+      const host = await serving(
+        (request) => request.send(),
+        { closeFn: (_, error) => void told.push(error) },
+        mode,
+      );
+      host.server.addEventListener("disconnected", ({ error }) => told.push(error));
+      const fresh = await connected(host, mode);
+      const other = await connected(host, mode);
+      const reason = new ConnectionError("CONNECTION_ABORTED", "Logged out");
+      fresh.session.close(reason); // the original does nothing for one without a request
+      await fresh.client.rest();
+      fresh.client.destroy();
+      await until(() => told.length === 2, "the end is told");
+      assert.deepEqual(told, [reason, reason]);
+      const newer = await connected(host, mode);
+      fresh.session.close(); // the original may hit the newer one, which has the same descriptor
+      fresh.session.destroy();
+      for (const { client } of [other, newer]) {
+        client.send(GET("/"));
+        await client.expect("200");
+        client.destroy();
+      }
+    });
+  }
+
+  test("close() in a request lets it be answered", async () => {
+    const { port } = await serving((request) => {
+      request.session.close();
+      request.send("bye");
+    });
+    const [answer] = readResponses(await textFor(port, GET("/") + GET("/")));
+    assert.deepEqual([answer?.body, answer?.fields["connection"]], ["bye", "close"]);
+  });
+});
+
+/** Streams that change each byte by `mask` on its way, in both directions. */
+function masked({ readable, writable }: ByteStreams, mask = 0x5a): ByteStreams {
+  const change = () =>
+    new TransformStream<Uint8Array, Uint8Array>({
+      transform: (bytes, controller) => controller.enqueue(bytes.map((byte) => byte ^ mask)),
+    });
+  const out = change();
+  void out.readable.pipeTo(writable).catch(() => {});
+  return { readable: readable.pipeThrough(change()), writable: out.writable };
+}
+
+const maskedText = (text: string) =>
+  [...text].map((c) => String.fromCharCode(c.charCodeAt(0) ^ 0x5a)).join("");
+
+describe("a transport override", () => {
+  test("stands between a plain connection and its socket, and requests pass through it", async () => {
+    const { server, port } = await serving(async (request) => {
+      let length = 0;
+      for await (const bytes of request.body) length += bytes.length;
+      request.send(`${length} ${"x".repeat(200_000)}`);
+    }, { openFn: ({ connection }) => connection.override(masked) });
+    const client = await RawClient.connect(port);
+    const post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n";
+    client.send(maskedText(post + "y".repeat(300_000) + last(GET("/"))));
+    const [first, second] = readResponses(maskedText(await client.rest()));
+    assert.equal(first?.body.length, 200_007);
+    assert.ok(first?.body.startsWith("300000 x"));
+    assert.ok(second?.body.startsWith("0 x"));
+    client.end();
+    await until(() => server.sessions.size === 0, "the session is over");
+    client.destroy();
+  });
+
+  test("can begin in a session, with what has come and nobody has taken", async () => {
+    const { promise: come, resolve: allCame } = Promise.withResolvers<void>();
+    const host = await serving((request) => request.send(request.path), {
+      async openFn({ connection }) {
+        await until(() => connection.queuedBytes > 0, "bytes wait");
+        connection.override(masked);
+        allCame();
+      },
+    });
+    const client = await RawClient.connect(host.port);
+    const [first, ...rest] = maskedText(GET("/1") + last(GET("/2")));
+    client.send(first!);
+    await come;
+    client.send(rest.join(""));
+    const bodies = readResponses(maskedText(await client.rest())).map(({ body }) => body);
+    assert.deepEqual(bodies, ["/1", "/2"]);
+    client.destroy();
+  });
+
+  test("of a connection whose client has ended its side throws CONNECTION_CLOSED", async () => {
+    const codes: string[] = [];
+    const { port } = await serving(async (request) => {
+      const { signal } = request;
+      await until(() => signal.aborted, "the client's end is seen");
+      try {
+        request.session.connection.override(masked);
+      } catch (error) {
+        codes.push((error as ConnectionError).code);
+      }
+      request.send("x");
+    });
+    const client = await RawClient.connect(port);
+    client.send(GET("/"));
+    client.end();
+    await client.expect("\r\n\r\nx");
+    assert.deepEqual(codes, ["CONNECTION_CLOSED"]);
+    client.destroy();
+  });
+
+  test("that fails ends the connection", async () => {
+    const { server, port } = await serving((request) => request.send("x"), {
+      openFn: ({ connection }) =>
+        connection.override(({ writable }) => ({
+          readable: new ReadableStream({
+            start: (controller) => controller.error(new Error("broken")),
+          }),
+          writable,
+        })),
+    });
+    const client = await RawClient.connect(port);
+    client.send(GET("/"));
+    await client.rest().catch(() => "");
+    await until(() => server.sessions.size === 0, "the session is over");
+    client.destroy();
+  });
+
+  test("of a TLS connection throws NOT_SUPPORTED", async () => {
+    const errors: unknown[] = [];
+    const host = await serving(
+      (request) => request.send(),
+      {
+        openFn({ connection }) {
+          try {
+            connection.override(masked);
+          } catch (error) {
+            errors.push((error as { code: string }).code);
+          }
+        },
+      },
+      "tls",
+    );
+    const { client } = await connected(host, "tls");
+    client.send(GET("/"));
+    await client.expect("200");
+    assert.deepEqual(errors, ["NOT_SUPPORTED"]);
+    client.destroy();
+  });
+});
+
+describe("a detached request", () => {
+  for (const mode of MODES) {
+    test(`is answered later, in its turn, its body out of the way, ${mode}`, async () => {
+      const { promise, resolve } = Promise.withResolvers<HttpdRequest>();
+      const { port } = await serving(
+        (request) => {
+          if (request.path !== "/slow") return request.send(request.path);
+          request.detach();
+          resolve(request);
+        },
+        {},
+        mode,
+      );
+      const client = await RawClient.connect(port, mode);
+      const evil = GET("/evil");
+      client.send(
+        `POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: ${evil.length}\r\n\r\n${evil}` +
+          last(GET("/next")),
+      );
+      const request = await promise;
+      assert.equal(client.text, "");
+      request.send("late");
+      request.complete(); // of no effect: it is answered
+      const bodies = readResponses(await client.rest()).map(({ body }) => body);
+      assert.deepEqual(bodies, ["late", "/next"]);
+      client.destroy();
+    });
+  }
+
+  test("that nobody answers is a 503 at its deadline, and its signal is aborted", async () => {
+    let request: HttpdRequest | undefined;
+    const { port, errors } = await serving((detached) => {
+      if (detached.path !== "/") return detached.send("next");
+      request = detached;
+      void request.signal;
+      request.detach(100);
+    });
+    const [late, next] = readResponses(await textFor(port, GET("/") + last(GET("/2"))));
+    assert.deepEqual([late?.status, next?.body], [503, "next"]);
+    assert.equal(request?.signal.aborted, true);
+    assert.equal(request?.sent, true);
+    assert.deepEqual(errors.map(({ code }) => code), ["HANDLER_TIMEOUT"]);
+  });
+
+  test("that is completed without an answer is a 500, through its error handler", async () => {
+    const { server, port } = await serving((request) => {
+      request.detach();
+      setTimeout(() => request.complete(), 1);
+    });
+    server.onError(500, (_, request) => request!.status(500).send("own"));
+    const [answer] = readResponses(await textFor(port, GET("/")));
+    assert.deepEqual([answer?.status, answer?.body], [500, "own"]);
+  });
+
+  test("that is completed in the middle of its answer is cut", async () => {
+    const { port } = await serving(async (request) => {
+      request.detach();
+      await request.sendChunk("part");
+      setTimeout(() => request.complete(), 1);
+    });
+    assert.ok((await textFor(port, GET("/"))).endsWith("part\r\n"));
+  });
+
+  test("whose client is gone is aborted; answering it harms nobody", async () => {
+    const { promise, resolve } = Promise.withResolvers<HttpdRequest>();
+    const host = await serving((request) => {
+      request.detach();
+      resolve(request);
+    });
+    const { client } = await connected(host);
+    client.send(GET("/"));
+    const request = await promise;
+    const { signal } = request;
+    client.destroy();
+    await until(() => signal.aborted, "the signal is aborted");
+    request.send("nobody");
+    await until(() => host.server.sessions.size === 0, "the session is over");
+    request.complete();
+    assert.deepEqual(host.errors, []);
+  });
+
+  test("does not outlive stop()", async () => {
+    const { promise, resolve } = Promise.withResolvers<HttpdRequest>();
+    const { server, port } = await serving((request) => {
+      request.detach();
+      resolve(request);
+    });
+    const client = await RawClient.connect(port);
+    client.send(GET("/"));
+    const request = await promise;
+    await server.stop({ drainMs: 50 });
+    assert.equal(server.sessions.size, 0);
+    request.send("nobody");
+    client.destroy();
+  });
+});
+
+describe("queueWork()", () => {
+  test("runs in order, each after the current event, and resolves with the result", async () => {
+    const { server } = await serving((request) => request.send());
+    const log: number[] = [];
+    const results = [1, 2, 3].map((n) => server.queueWork(() => (log.push(n), n)));
+    assert.deepEqual(log, []);
+    assert.deepEqual(await Promise.all(results), [1, 2, 3]);
+    assert.deepEqual(log, [1, 2, 3]);
+    assert.equal(await server.queueWork(async () => (await sleep(1), "later")), "later");
+  });
+
+  test("from inside work waits for the next turn, and does not starve the server", async () => {
+    const { server, port } = await serving((request) => request.send("served"));
+    let rounds = 0;
+    const again = (): void => {
+      rounds++;
+      if (rounds < 1_000_000) void server.queueWork(again);
+    };
+    void server.queueWork(again);
+    const [answer] = readResponses(await textFor(port, last(GET("/"))));
+    assert.equal(answer?.body, "served");
+    const before = rounds;
+    await until(() => rounds > before, "the work goes on");
+    rounds = 1_000_000;
+  });
+
+  test("rejects with QUEUE_FULL at once beyond maxQueuedWork; what was taken is run", async () => {
+    const { server } = await serving((request) => request.send(), { maxQueuedWork: 6 });
+    let ran = 0;
+    const results = await Promise.allSettled(
+      Array.from({ length: 16 }, () => server.queueWork(() => void ran++)),
+    );
+    const full = results.filter(({ status }) => status === "rejected") as PromiseRejectedResult[];
+    assert.deepEqual([ran, full.length], [6, 10]);
+    for (const { reason } of full) assert.equal(reason.code, "QUEUE_FULL");
+    await server.queueWork(() => {});
+  });
+
+  test("work that throws, and whose promise nobody holds, becomes an error event", async () => {
+    const { server, errors } = await serving((request) => request.send());
+    void server.queueWork(() => {
+      throw new Error("sync");
+    });
+    void server.queueWork(() => Promise.reject(new Error("async")));
+    await assert.rejects(
+      server.queueWork(() => {
+        throw new Error("held");
+      }),
+      { message: "held" },
+    );
+    await until(() => errors.length === 3, "all are told");
+    for (const { code } of errors) assert.equal(code, "HOOK_FAILED");
+  });
+});
+
+describe("slow handlers", () => {
+  for (const mode of MODES) {
+    test(`two of them never delay a third connection, ${mode}`, async () => {
+      const { promise: asleep, resolve: wake } = Promise.withResolvers<void>();
+      const { server, port } = await serving(
+        async (request) => {
+          if (request.path === "/long") await asleep;
+          request.send(request.path);
+        },
+        {},
+        mode,
+      );
+      const slow = await Promise.all([1, 2].map(() => RawClient.connect(port, mode)));
+      for (const client of slow) client.send(last(GET("/long")));
+      await until(() => [...server.sessions].filter(({ busy }) => busy).length === 2, "both run");
+      for (let i = 0; i < 3; i++) {
+        const [quick] = readResponses(await textFor(port, last(GET("/quick")), mode));
+        assert.equal(quick?.body, "/quick");
+      }
+      for (const client of slow) assert.equal(client.text, "");
+      wake();
+      for (const client of slow) {
+        assert.equal(readResponses(await client.rest())[0]?.body, "/long");
+        client.destroy();
+      }
+    });
+  }
+});
+
+describe("stop()", () => {
+  const places: [where: string, arrange: (host: Started, stop: () => void) => Promise<void>][] = [
+    ["queued work", async ({ server }, stop) => void (await server.queueWork(stop))],
+    ["a connected listener", async ({ server, port }, stop) => {
+      server.addEventListener("connected", stop);
+      (await RawClient.connect(port)).send(GET("/"));
+    }],
+    ["an http:header listener", async ({ server, port }, stop) => {
+      server.addEventListener("http:header", stop);
+      (await RawClient.connect(port)).send(GET("/"));
+    }],
+    ["a context's free", async (host, stop) => {
+      const { client, session } = await connected(host);
+      session.setContext({}, stop);
+      client.destroy();
+    }],
+    ["an error handler", async ({ server, port }, stop) => {
+      server.onError(404, stop);
+      (await RawClient.connect(port)).send(GET("/none"));
+    }],
+  ];
+  for (const [where, arrange] of places) {
+    test(`in ${where} stops, bounded, with stop as the last event`, async () => {
+      const host = await serving((request) => request.send(), { drainMs: 300 });
+      const { server } = host;
+      const events: string[] = [];
+      for (const type of ["connected", "disconnected", "http:stop", "stop"] as const) {
+        server.addEventListener(type, () => events.push(type));
+      }
+      const { promise, resolve } = Promise.withResolvers<Promise<void>>();
+      await arrange(host, () => resolve(server.stop()));
+      await (await promise);
+      assert.deepEqual([server.state, server.sessions.size], ["idle", 0]);
+      assert.deepEqual(events.slice(-2), ["http:stop", "stop"]);
+      const count = (type: string) => events.filter((event) => event === type).length;
+      assert.ok(count("disconnected") - count("connected") <= 1);
+    });
+  }
+
+  for (const hook of ["openFn", "closeFn", "userCallback"] as const) {
+    test(`in ${hook} stops, bounded`, async () => {
+      const { promise, resolve } = Promise.withResolvers<Promise<void>>();
+      const stop = () => resolve(server.stop({ drainMs: 300 }));
+      const { server, port } = await serving(
+        (request) => request.send(),
+        { [hook]: () => stop() },
+        "tls",
+      );
+      const client = await RawClient.connect(port, "tls").catch(() => undefined);
+      client?.send(last(GET("/")));
+      await (await promise);
+      assert.deepEqual([server.state, server.sessions.size], ["idle", 0]);
+      client?.destroy();
+    });
+  }
+});
