@@ -118,6 +118,7 @@ export class Dispatcher {
     if (response !== undefined) return await sendResponse(exchange, response);
     if (exchange.response.answered || exchange.session.connection.closed) return;
     if (exchange.detached) return;
+    if (exchange.aborted) return exchange.session.destroy(); // so the handler was right to end
     throw new HttpError(500, "HANDLER_FAILED", "The handler ended without a whole response");
   }
 

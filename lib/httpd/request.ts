@@ -173,10 +173,12 @@ export class HttpdRequest {
 
   /**
    * Ends a detached request: what is missing of its response becomes a 500, or a cut connection
-   * when the response has begun (original: `httpd_req_async_handler_complete`).
+   * when the response has begun or the client has gone away (original:
+   * `httpd_req_async_handler_complete`).
    */
   complete(): void {
     if (this.#exchange.response.answered) return;
+    if (this.#exchange.aborted) return this.session.destroy();
     this.#origin.failed(new HttpError(500, "HANDLER_FAILED", "The request was not answered"));
   }
 
