@@ -43,7 +43,10 @@ export function createServer(
   let requests = 0;
 
   function answerLong(request: HttpdRequest): void {
-    const accepted = pool.offer(() => sendTicks(request, ++requests, tickMs, log));
+    const accepted = pool.offer(async () => {
+      await sendTicks(request, ++requests, tickMs, log);
+      request.complete();
+    });
     if (!accepted) return request.status(503, "Busy").send("<div> no workers available. </div>");
     request.detach();
   }
@@ -65,7 +68,7 @@ async function sendTicks(
   tickMs: number,
   log: (line: string) => void,
 ): Promise<void> {
-  if (request.signal.aborted || request.sent) return; // it was given up while it waited
+  if (request.signal.aborted || request.sent) return; // its client or the server gave up waiting
   log(`Request ${number} for ${request.host}, query ${request.rawQuery}`);
   await request.sendChunk(`<div>req: ${number}</div>\n`);
   for (let tick = 0; tick < TICKS && !request.signal.aborted; tick++) {

@@ -113,17 +113,29 @@ class FileServer {
     if (await statsOf(path) !== undefined) return request.sendError(400, "File already exists");
     if ((request.contentLength ?? 0) > MAX_FILE_BYTES) return refuseLargeFile(request);
 
+    switch (await this.#keep(request, path)) {
+      case "kept":
+        return redirect(request, 303, "File uploaded successfully");
+      case "taken":
+        return request.sendError(400, "File already exists");
+      case "large":
+        return refuseLargeFile(request);
+    }
+  }
+
+  /** Makes the body a file, in one step when all of it is there. */
+  async #keep(request: HttpdRequest, path: string): Promise<"kept" | "taken" | "large"> {
     const part = join(this.#directory, `.upload-${randomUUID()}`);
     try {
-      if (!await receiveFile(request, part)) return refuseLargeFile(request);
+      if (!await receiveFile(request, part)) return "large";
       await link(part, path); // fails when the name is taken by now, which a rename would not
+      return "kept";
     } catch (error) {
-      if (codeOf(error) !== "EEXIST") throw error;
-      return request.sendError(400, "File already exists");
+      if (codeOf(error) === "EEXIST") return "taken";
+      throw error;
     } finally {
       await rm(part, { force: true });
     }
-    redirect(request, 303, "File uploaded successfully");
   }
 
   async remove(request: HttpdRequest): Promise<void> {

@@ -118,6 +118,7 @@ async function sendUptime(request: HttpdRequest): Promise<void> {
     await request.sendChunk(`data: Time since boot: ${Math.floor(process.uptime())} seconds\n\n`);
     await delay(1000);
   }
+  request.end();
 }
 
 if (import.meta.main) {

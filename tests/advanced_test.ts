@@ -10,6 +10,7 @@ import {
   ask,
   type Example,
   nextResponse,
+  printable,
   request,
   runExample,
   stopExamplesAfterAll,
@@ -330,13 +331,4 @@ function advancedTests(mode: Mode): void {
 /** What makes it likely that pieces arrive one by one; nothing depends on it. */
 function pause(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
-}
-
-/** Text of printable characters that follow no simple pattern. */
-function printable(length: number): string {
-  let state = 1;
-  return Array.from({ length }, () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return String.fromCharCode(0x20 + (state >>> 16) % 95);
-  }).join("");
 }

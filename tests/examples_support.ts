@@ -114,3 +114,12 @@ function firstResponse(
   const [response] = readResponses(text.slice(0, length), [method]);
   return { response: response!, length };
 }
+
+/** Text of printable characters that follow no simple pattern. */
+export function printable(length: number): string {
+  let state = 1;
+  return Array.from({ length }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return String.fromCharCode(0x20 + (state >>> 16) % 95);
+  }).join("");
+}
