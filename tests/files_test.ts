@@ -382,6 +382,8 @@ describe("serveFiles()", () => {
     const response = await get("/sub/", { "if-none-match": headers.get("etag")! }, options);
     assert.equal(response.status, 304);
     assert.equal(response.headers.get("cache-control"), "no-cache");
+    const refused = await get("/sub/", { "if-match": '"x"' }, options);
+    assert.deepEqual([refused.status, refused.headers.get("cache-control")], [412, null]);
     assert.equal(
       (await body("/ten.txt", {}, { cacheControl: "max-age=1" })).headers.get("cache-control"),
       "max-age=1",
