@@ -69,15 +69,16 @@ export class TlsFront {
 
   /** Begins to watch files and expiry dates. */
   begin(): void {
-    this.#watchFiles();
-    this.#checkExpiry();
     this.#expiryTimer = setInterval(() => this.#checkExpiry(), EXPIRY_CHECK_MS);
     (this.#expiryTimer as { unref?(): void }).unref?.();
+    setImmediate(() => this.#checkExpiry()); // who awaits the start can still begin to listen
+    this.#watchFiles();
   }
 
   /** Stops watching. */
   close(): void {
     clearInterval(this.#expiryTimer);
+    this.#expiryTimer = undefined;
     for (const watcher of this.#watchers.values()) watcher.close();
     this.#watchers.clear();
   }
@@ -111,14 +112,13 @@ export class TlsFront {
   }
 
   #refreshWatches(): void {
-    if (this.#expiryTimer === undefined) return;
     this.#checkExpiry();
     this.#watchFiles();
   }
 
   /** Watches the identities in force, and no others. */
   #watchFiles(): void {
-    if (!this.#options.watch) return;
+    if (!this.#options.watch || this.#expiryTimer === undefined) return;
     const before = this.#watchers;
     this.#watchers = new Map();
     for (const [host, identity] of this.#selector.identities()) {
@@ -140,6 +140,7 @@ export class TlsFront {
   }
 
   #checkExpiry(): void {
+    if (this.#expiryTimer === undefined) return; // closed, or not begun
     const horizon = Date.now() + this.#options.expiryNoticeDays * DAY_MS;
     for (const [, identity] of this.#selector.identities()) {
       if (identity.validTo.getTime() > horizon || this.#told.has(identity.fingerprint256)) continue;
