@@ -89,7 +89,7 @@ function sendTwice(request: HttpdRequest): void {
   void server.queueWork(() => {
     const body = "Hello Double World!";
     const head = `HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: ${body.length}`;
-    session.connection.write(Buffer.from(`${head}\r\n\r\n${body}`));
+    session.send(Buffer.from(`${head}\r\n\r\n${body}`));
   });
 }
 
