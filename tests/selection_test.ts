@@ -15,11 +15,10 @@ import {
   Selector,
 } from "../lib/tls/selection.ts";
 import { assertRuntime } from "./runtime.ts";
-import { connectTcp, received, until } from "./support.ts";
+import { clientHello, connectTcp, received, until } from "./support.ts";
 import {
   alice,
   clientCa,
-  clientHello,
   handshake,
   localhost,
   pairFor,

@@ -10,7 +10,6 @@ import { spawn, spawnSync } from "node:child_process";
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -261,22 +260,6 @@ export async function sClient(port: number, options: ClientOptions = {}): Promis
     resumed: /^Reused, /m.test(output),
     serverName: /^subject=.*?CN = ([^,\n]+)/m.exec(output)?.[1],
   };
-}
-
-/** The ClientHello of this runtime's own client, as it stands on the wire. */
-export async function clientHello(servername = "localhost"): Promise<Buffer> {
-  const listener = net.createServer();
-  listener.listen(0, "127.0.0.1");
-  await once(listener, "listening");
-  const { port } = listener.address() as net.AddressInfo;
-  const client = tls.connect({ port, host: "127.0.0.1", servername, ALPNProtocols: ["http/1.1"] });
-  client.on("error", () => {}); // nobody answers it
-  const [socket] = await once(listener, "connection") as [net.Socket];
-  const [hello] = await once(socket, "data") as [Buffer];
-  client.destroy();
-  socket.destroy();
-  listener.close();
-  return hello;
 }
 
 /** Shakes hands with this runtime's own client, without a request. */

@@ -9,10 +9,9 @@ import type { HttpsServerOptions } from "../lib/config.ts";
 import type { TlsErrorCode } from "../lib/errors.ts";
 import type { ServerErrorEvent } from "../lib/events.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
-import { connectTcp, received, until } from "./support.ts";
+import { clientHello, connectTcp, received, until } from "./support.ts";
 import {
   clientCa,
-  clientHello,
   type ClientOptions,
   file,
   mallory,
