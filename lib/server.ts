@@ -142,7 +142,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       waitMs: config.handshakeTimeoutMs,
       deadlines: this.#deadlines,
       makeRoom: () => this.#purgeOne(),
-      admit: (raw) => this.#gate.admit(raw),
+      admit: (raw, closed) => this.#gate.admit(raw, closed),
     });
     const tell: Tell = (type, session, bytes) => {
       if (this.hasListened(type)) this.dispatchEvent(new DataEvent(type, this, session, bytes));
@@ -460,9 +460,12 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     this.#cap.offer(raw);
   }
 
-  /** Closes the least recently used session that is idle. */
+  /** Closes the least recently used session that is idle, one in half a head only if it has to. */
   #purgeOne(): void {
     if (!this.#config.lruPurge) return;
+    for (const session of this.#sessions) {
+      if (!session.receiving && session.purge()) return;
+    }
     for (const session of this.#sessions) {
       if (session.purge()) return;
     }

@@ -146,6 +146,11 @@ export class Session {
     return this.#exchange !== undefined;
   }
 
+  /** Whether a part of a request has come, and no handler has it yet. */
+  get receiving(): boolean {
+    return this.#parser.incomplete || this.connection.queuedBytes > 0;
+  }
+
   /** Where the session is in its life. */
   get state(): SessionState {
     if (this.connection.closed || this.connection.finishing) return "closing";

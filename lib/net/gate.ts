@@ -97,9 +97,10 @@ export class Gate {
     return this.#admissions.size;
   }
 
-  /** Takes a socket as accepted. */
-  admit(raw: Socket): void {
+  /** Takes a socket as accepted; `closed` is called once, when its connection is closed. */
+  admit(raw: Socket, closed: () => void = () => {}): void {
     const admission = new Admission(raw, this.#options, {
+      closed,
       count: (address) => this.#count(address),
       ready: () => this.#ready(admission),
       left: () => this.#left(admission),
@@ -165,6 +166,8 @@ interface Keeper {
   ready(): void;
   /** It is over, one way or the other. */
   left(): void;
+  /** Its connection is closed. */
+  closed(): void;
 }
 
 /** One socket's way through the gate. */
@@ -202,6 +205,7 @@ class Admission implements Waiting {
   /** Reads the PROXY header where one may come, and goes on. */
   begin(): void {
     this.#options.deadlines.watch(this);
+    this.#raw.once("close", this.#free);
     this.#raw.on("error", this.#failed);
     this.#raw.on("end", this.#closed);
     this.#raw.on("close", this.#closed);
@@ -295,7 +299,6 @@ class Admission implements Waiting {
       return;
     }
     this.#release = release;
-    this.#raw.once("close", release);
     if (this.#selector === undefined) {
       this.#hold(bytes);
       const connection = this.#connection(this.#raw, pausingFlow(this.#raw), undefined);
@@ -394,8 +397,8 @@ class Admission implements Waiting {
       return;
     }
     // On Bun the raw socket is closed when the client has ended its side.
-    this.#raw.off("close", this.#release);
-    socket.once("close", this.#release);
+    this.#raw.off("close", this.#free);
+    socket.once("close", this.#free);
     this.#admit(this.#connection(socket, flow, { socket, context, client }));
   }
 
@@ -447,6 +450,11 @@ class Admission implements Waiting {
     this.#raw.off("close", this.#closed);
   }
 
+  /** Gives the connection's place to others. */
+  readonly #free = (): void => {
+    this.#release();
+    this.#keeper.closed();
+  };
   readonly #data = (bytes: Uint8Array): void => this.#read?.(bytes);
   readonly #failed = (error: Error): void => this.refuse(toTlsError(error));
   readonly #closed = (): void => {

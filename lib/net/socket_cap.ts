@@ -20,8 +20,8 @@ export interface SocketCapOptions {
   readonly deadlines: Deadlines;
   /** Closes an idle connection, if one can be closed. Called once for each newcomer at the cap. */
   readonly makeRoom: () => void;
-  /** Takes a socket that there is room for. */
-  readonly admit: (raw: Socket) => void;
+  /** Takes a socket that there is room for, and calls `closed` once when it is closed. */
+  readonly admit: (raw: Socket, closed: () => void) => void;
 }
 
 /** Counts open sockets and keeps newcomers waiting while there are too many. */
@@ -72,11 +72,11 @@ export class SocketCap {
 
   #letIn(raw: Socket): void {
     this.#open++;
-    raw.once("close", () => {
+    // Not the socket's own "close": on Bun, under TLS, it comes with the peer's end already.
+    this.#options.admit(raw, () => {
       this.#open--;
       this.#next();
     });
-    this.#options.admit(raw);
   }
 
   #next(): void {
@@ -106,16 +106,22 @@ class Newcomer implements Waiting {
     this.deadline = deadline;
     this.#gone = gone;
     raw.on("error", ignoreError);
+    raw.on("end", this.#leave); // comes only where no bytes wait before it
     raw.on("close", gone);
   }
 
   expire(): void {
+    this.#leave();
+  }
+
+  readonly #leave = (): void => {
     this.raw.destroy();
     this.#gone();
-  }
+  };
 
   /** Leaves the socket to others. */
   release(): void {
+    this.raw.off("end", this.#leave);
     this.raw.off("close", this.#gone);
     if (!this.raw.destroyed) this.raw.off("error", ignoreError);
   }
