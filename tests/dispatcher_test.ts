@@ -567,6 +567,26 @@ describe("a detached request", () => {
     assert.deepEqual(host.errors, []);
   });
 
+  for (const way of ["completed", "left by its handler"]) {
+    test(`whose client is gone may be ${way} without an answer: no failure`, async () => {
+      const { promise, resolve } = Promise.withResolvers<HttpdRequest>();
+      const host = await serving(async (request) => {
+        if (way === "completed") request.detach();
+        else await request.sendChunk("part");
+        resolve(request);
+        while (way !== "completed" && !request.signal.aborted) await sleep(5);
+      });
+      const { client } = await connected(host);
+      client.send(GET("/"));
+      const request = await promise;
+      client.end(); // no reset, which would close the connection by itself
+      await until(() => request.signal.aborted, "the signal is aborted");
+      if (way === "completed") request.complete();
+      await until(() => host.server.sessions.size === 0, "the session is over");
+      assert.deepEqual(host.errors, []);
+    });
+  }
+
   test("does not outlive stop()", async () => {
     const { promise, resolve } = Promise.withResolvers<HttpdRequest>();
     const { server, port } = await serving((request) => {
