@@ -1,7 +1,7 @@
 /** The original's pytest cases of `ws_echo_server` and `wss_server`, and the page in Chromium. */
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
-import { Buffer } from "node:buffer";
+import type { Buffer } from "node:buffer";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";

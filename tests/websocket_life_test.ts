@@ -7,7 +7,7 @@ import process from "node:process";
 import { PreparedMessage, type ServerWebSocket } from "../lib/websocket/mod.ts";
 import { MODES, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
-import { openSockets, residentMiB, until } from "./support.ts";
+import { residentMiB, until } from "./support.ts";
 import { type ClientFrame, clientFrame } from "./websocket_cases.ts";
 import {
   CLOSE,
@@ -182,7 +182,7 @@ describe("deadlines", () => {
 
   test("a busy callback does not make its client look dead", async () => {
     const gate = Promise.withResolvers<void>();
-    const { port, closes } = await withRoute({
+    const { port, errors, sockets } = await withRoute({
       onMessage: () => gate.promise,
       pingPeriodMs: 20,
       notAliveMs: 60,
@@ -192,7 +192,8 @@ describe("deadlines", () => {
     const frame = clientFrame({ op: 2, repeat: ["00", 100_000] });
     for (let i = 0; i < 40; i++) client.send(frame);
     await new Promise((resolve) => setTimeout(resolve, 400));
-    assert.deepEqual(closes, []);
+    assert.deepEqual(errors, []);
+    assert.equal(sockets[0]?.readyState, 1);
     gate.resolve();
     client.socket.destroy();
   });
@@ -379,11 +380,9 @@ describe("many receivers", () => {
   const large = Number(process.env["HTTPSD_WS_CLIENTS"] ?? 0);
   test("1,000 clients receive every broadcast, in order", () => receiveAll(1_000, 50), 60_000);
   if (large > 0) {
-    test(
-      `${large} clients receive every broadcast, in order`,
-      () => receiveAll(large, 100),
-      280_000,
-    );
+    test(`${large} clients receive every broadcast, in order, three times`, async () => {
+      for (let time = 0; time < 3; time++) await receiveAll(large, 100);
+    }, 280_000);
   }
 });
 
@@ -393,9 +392,9 @@ const BYTES = 16 * 1024;
 /** Connects `count` clients, `slow` of which never read, and broadcasts to all. */
 async function receiveAll(count: number, slow: number): Promise<void> {
   const before = residentMiB();
-  const { server, port, errors, sockets } = await withRoute(
+  const { server, port, errors, sockets, closes } = await withRoute(
     { maxBufferedBytes: (ROUNDS - 4) * BYTES, closeTimeoutMs: 500 },
-    { ...QUICK, sendWaitTimeoutMs: 2_000 },
+    { ...QUICK, sendWaitTimeoutMs: Math.max(3_000, 2 * count) },
   );
   const asleep = await Promise.all(Array.from({ length: slow }, () => paused(port)));
   await until(() => sockets.length === slow, "The slow ones are open");
@@ -408,7 +407,7 @@ async function receiveAll(count: number, slow: number): Promise<void> {
   const open = residentMiB();
 
   // What the system buffers for those who do not read is filled, so that now their socket blocks.
-  for (const ws of sockets.slice(0, slow)) while (await takes(ws, new Uint8Array(BYTES)));
+  await Promise.all(sockets.slice(0, slow).map(fill));
 
   const payload = new Uint8Array(BYTES);
   const rounds: number[] = [];
@@ -433,6 +432,12 @@ async function receiveAll(count: number, slow: number): Promise<void> {
   for (const socket of asleep) socket.destroy();
   for (const reader of readers) reader.socket.destroy();
   await until(() => server.sessions.size === 0, "All are gone", 20_000);
+  sockets.length =
+    closes.length =
+    errors.length =
+    readers.length =
+    asleep.length =
+      0;
   if (count <= 1_000) return;
   await new Promise((resolve) => setTimeout(resolve, 500));
   rounds.sort((a, b) => a - b);
@@ -440,17 +445,19 @@ async function receiveAll(count: number, slow: number): Promise<void> {
     `${runtime}: ${count} clients, ${slow} of them asleep, ${ROUNDS} broadcasts of ${BYTES} bytes: ` +
       `${rounds[ROUNDS / 2]!.toFixed(0)} ms each (median; worst ${rounds.at(-1)!.toFixed(0)}); ` +
       `MiB before ${before.toFixed(0)}, open ${open.toFixed(0)}, peak ${peak.toFixed(0)}, ` +
-      `after ${residentMiB().toFixed(0)}; ${openSockets()} descriptors`,
+      `after ${residentMiB().toFixed(0)}`,
   );
 }
 
-/** Whether a message leaves at once. */
-async function takes(ws: ServerWebSocket, message: Uint8Array): Promise<boolean> {
-  void ws.send(message);
-  for (let turn = 0; turn < 20 && ws.bufferedAmount > 0; turn++) {
-    await new Promise((resolve) => setTimeout(resolve, 1));
+/** Sends until something stays behind. */
+async function fill(ws: ServerWebSocket): Promise<void> {
+  const message = new Uint8Array(64 * 1024);
+  while (ws.bufferedAmount === 0) {
+    void ws.send(message);
+    for (let turn = 0; turn < 20 && ws.bufferedAmount > 0; turn++) {
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
   }
-  return ws.bufferedAmount === 0;
 }
 
 /** A client that counts the frames of {@linkcode receiveAll} and keeps none. */

@@ -120,6 +120,7 @@ describe("handshake", () => {
         ...echo,
         async onUpgrade(request) {
           if (when === "later") await new Promise((resolve) => setTimeout(resolve, 5));
+          request.header("Set-Cookie", "a=b");
           if (request.query.get("token") === "valid") return;
           return new Response("no entry", { status: 401 });
         },
@@ -133,6 +134,7 @@ describe("handshake", () => {
         rest: [{ op: 1, text: "a" }],
       });
       assert.equal(await client.text(), "1 a");
+      assert.match(client.head, /^set-cookie: a=b\r$/im);
       client.socket.destroy();
     });
   }

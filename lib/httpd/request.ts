@@ -322,6 +322,11 @@ export class HttpdRequest {
     await response.write(typeof bytes === "string" ? utf8(bytes) : bytes);
   }
 
+  /** The fields that were set with {@linkcode HttpdRequest.header}, for whatever answers. */
+  get responseFields(): Fields {
+    return this.#fields;
+  }
+
   #head(): ResponseHead {
     return {
       status: this.#status,

@@ -59,7 +59,7 @@ export interface WebSocketOptions extends WebSocketSettings {
   /**
    * Called with a valid opening handshake, before it is answered (original: `ws_pre_handshake_cb`).
    * The place to check Origin and credentials. A returned `Response` refuses; returning nothing
-   * accepts.
+   * accepts; fields set with `request.header()` are then sent with the 101.
    */
   readonly onUpgrade?: (
     request: HttpdRequest,

@@ -50,7 +50,8 @@ export async function acceptWebSocket(
       throw new HttpError(500, "HANDLER_FAILED", "onUpgrade ended without a whole response");
     }
   }
-  openWebSocket(exchange, upgrade, { hub, config, opened: (ws) => onOpen?.(ws, request) });
+  const opened = (ws: ServerWebSocket) => onOpen?.(ws, request);
+  openWebSocket(exchange, upgrade, { hub, config, opened }, request.responseFields);
 }
 
 /**
@@ -61,7 +62,7 @@ function openWebSocket(
   exchange: Exchange,
   upgrade: AcceptedUpgrade,
   { hub, config, opened }: Pick<SocketParts, "hub" | "config" | "opened">,
-  fields: Iterable<readonly [string, string]> = [],
+  fields: Iterable<readonly [name: string, value: string]>,
 ): boolean {
   if (!exchange.response.keepAlive) {
     exchange.sendError(503);
@@ -71,7 +72,7 @@ function openWebSocket(
   const agreement = config.deflate && negotiateDeflate(upgrade.extensions, config.deflate);
   const own = acceptHeaders(upgrade, protocol, agreement)
     .filter(([name]) => name !== "Connection"); // which the exchange writes itself
-  const more = [...fields].filter(([name]) => !HANDSHAKE_FIELDS.has(name));
+  const more = [...fields].filter(([name]) => !HANDSHAKE_FIELDS.has(name.toLowerCase()));
   const parts = { hub, config, protocol, agreement, opened };
   new ServerWebSocket(exchange, [...own, ...more], parts);
   return true;
