@@ -56,3 +56,56 @@ function compareVersions(a: string, b: string): number {
   }
   return 0;
 }
+
+/**
+ * What works on the running runtime. An option that asks for what is `false` here throws
+ * `NOT_SUPPORTED`; nothing is ignored in silence.
+ */
+export interface Capabilities {
+  /** The runtime that this is true of. */
+  readonly runtime: RuntimeName;
+  /** TLS versions that can be served. */
+  readonly tlsVersions: readonly ["TLSv1.2", "TLSv1.3"];
+  /** Certificates chosen by ClientHello: options `identities`, `certSelect`, `strictSni`. */
+  readonly certSelect: boolean;
+  /** Application protocols agreed on in the handshake: option `alpnProtocols`. */
+  readonly alpn: boolean;
+  /** Client certificates, required or optional: options `clientAuth`, `cacert`, `verifyClient`. */
+  readonly clientCertificates: boolean;
+  /** PROXY headers of versions 1 and 2: option `proxyProtocol`. */
+  readonly proxyProtocol: boolean;
+  /** A choice of cipher suites: option `ciphers`. */
+  readonly ciphers: boolean;
+  /** Sessions resumed with tickets. */
+  readonly sessionTickets: boolean;
+  /** Tickets turned off: `sessionTickets: false`. */
+  readonly sessionTicketsOff: boolean;
+  /** Ticket keys shared between machines: option `sessionTicketKeys`. */
+  readonly sessionTicketKeys: boolean;
+  /** OCSP answers stapled to the certificate: option `ocspStapling`. */
+  readonly ocspStapling: boolean;
+  /** Requests in TLS 1.3 early data (0-RTT): option `earlyData`. */
+  readonly earlyData: boolean;
+  /** HTTP/2: `h2` in option `alpnProtocols`. */
+  readonly http2: boolean;
+  /** Keys that never leave their hardware: `useSecureElement` and `useEcdsaPeripheral`. */
+  readonly secureElement: boolean;
+}
+
+/** What works on the running runtime; the tests hold it to each entry. */
+export const capabilities: Capabilities = Object.freeze({
+  runtime: runtime.name,
+  tlsVersions: Object.freeze(["TLSv1.2", "TLSv1.3"] as const),
+  certSelect: true,
+  alpn: true,
+  clientCertificates: true,
+  proxyProtocol: true,
+  ciphers: runtime.name !== "deno",
+  sessionTickets: true,
+  sessionTicketsOff: runtime.name !== "deno",
+  sessionTicketKeys: false,
+  ocspStapling: false,
+  earlyData: false,
+  http2: false,
+  secureElement: false,
+});

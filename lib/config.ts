@@ -5,7 +5,7 @@
  * @module
  */
 import * as v from "valibot";
-import { runtime } from "./capabilities.ts";
+import { capabilities, runtime } from "./capabilities.ts";
 import { ConfigError, type HttpsdError } from "./errors.ts";
 import { matchExact, type UriMatcher } from "./httpd/matcher.ts";
 import type { Session } from "./httpd/session.ts";
@@ -106,6 +106,12 @@ export interface HttpsServerOptions extends ReloadOptions {
   readonly watchIntervalMs?: number;
   /** How many days before a certificate expires the event `expiring` comes. Default: 14. */
   readonly expiryNoticeDays?: number;
+  /** Not supported by any runtime: keys of session tickets that several machines share. */
+  readonly sessionTicketKeys?: Uint8Array;
+  /** Not supported by any runtime: OCSP answers stapled to the certificate (RFC 6066). */
+  readonly ocspStapling?: boolean;
+  /** Not supported by any runtime: requests in early data (RFC 8470). */
+  readonly earlyData?: boolean;
   /** Not supported: there is no secure element here. Give a `KeyProvider` as `key` instead. */
   readonly useSecureElement?: boolean;
   /** Not supported: there is no ECDSA peripheral here. Give a `KeyProvider` as `key` instead. */
@@ -218,17 +224,19 @@ const version = v.optional(
   v.picklist(["TLSv1.2", "TLSv1.3"], 'must be "TLSv1.2" or "TLSv1.3"'),
 );
 
-const flag = (fallback: boolean) => v.optional(v.boolean("must be true or false"), fallback);
+const flagValue = v.boolean("must be true or false");
 
-/** An option of the original that needs hardware: only its neutral value passes. */
-const hardware = <T>(schema: v.GenericSchema<T>, neutral: T) =>
+const flag = (fallback: boolean) => v.optional(flagValue, fallback);
+
+/** An option for what no runtime can do: only its neutral value passes. */
+const unsupported = <T>(schema: v.GenericSchema<T>, neutral: T, why: string) =>
   v.optional(v.pipe(
     schema,
-    v.check(
-      (value) => value === neutral,
-      "is not supported, there is no such hardware here: give a KeyProvider as key",
-    ),
+    v.check((value) => value === neutral, `is not supported on ${runtime.name}, ${why}`),
   ));
+
+const hardware = <T>(schema: v.GenericSchema<T>, neutral: T) =>
+  unsupported(schema, neutral, "there is no such hardware here: give a KeyProvider as key");
 
 const alpn = v.pipe(
   v.string("must be protocol names"),
@@ -299,8 +307,15 @@ const SCHEMA = v.strictObject({
   watch: flag(false),
   watchIntervalMs: duration(5_000),
   expiryNoticeDays: v.optional(number("a count of days", 0, 365), 14),
-  useSecureElement: hardware(v.boolean("must be true or false"), false),
-  useEcdsaPeripheral: hardware(v.boolean("must be true or false"), false),
+  sessionTicketKeys: unsupported(
+    v.unknown(),
+    undefined,
+    "its tickets are for this process only: leave it out",
+  ),
+  ocspStapling: unsupported(flagValue, false, "its TLS cannot staple: leave it out"),
+  earlyData: unsupported(flagValue, false, "its TLS takes none: leave it out"),
+  useSecureElement: hardware(flagValue, false),
+  useEcdsaPeripheral: hardware(flagValue, false),
   ecdsaKeyEfuseBlk: hardware(v.number("must be a number"), 0),
   proxyProtocol: v.optional(v.strictObject({
     trustedProxies: v.array(v.string("must be addresses"), "must be an array of addresses"),
@@ -423,15 +438,14 @@ function espIdf(mode: TransportMode = "secure"): HttpsServerOptions {
 /** Refuses what this runtime, or this version of httpsd, would have to ignore. */
 function assertSupported(options: v.InferOutput<typeof SCHEMA>): void {
   const protocols = [options, ...options.identities].flatMap((host) => host.alpnProtocols ?? []);
-  if (protocols.includes("h2")) {
+  if (protocols.includes("h2") && !capabilities.http2) {
     throw notSupported("alpnProtocols", "HTTP/2 is not served: leave h2 out");
   }
-  if (runtime.name === "bun") return;
   const { name } = runtime;
-  if (options.ciphers !== undefined) {
+  if (options.ciphers !== undefined && !capabilities.ciphers) {
     throw notSupported("ciphers", `${name} serves a fixed list of cipher suites: leave it out`);
   }
-  if (!options.sessionTickets) {
+  if (!options.sessionTickets && !capabilities.sessionTicketsOff) {
     throw notSupported("sessionTickets", `${name} cannot turn them off: leave it out`);
   }
 }

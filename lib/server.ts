@@ -4,7 +4,7 @@
  * @module
  */
 import type { Socket } from "node:net";
-import { assertRuntime } from "./capabilities.ts";
+import { assertRuntime, type Capabilities, capabilities, runtime } from "./capabilities.ts";
 import {
   type Config,
   type HttpsServerOptions,
@@ -40,7 +40,6 @@ import { Deadlines } from "./net/deadlines.ts";
 import { Gate, type Refusal } from "./net/gate.ts";
 import { type Address, Listener } from "./net/listener.ts";
 import { SocketCap } from "./net/socket_cap.ts";
-import { runtime } from "./capabilities.ts";
 import { CidrSet } from "./net/cidr.ts";
 import { ACME_TLS } from "./tls/context.ts";
 import { TlsFront } from "./tls/front.ts";
@@ -163,6 +162,11 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       failed: (session, error) => this.#tellError(error, { session }),
       ended: (session, error) => this.#ended(session, error),
     };
+  }
+
+  /** What works on this runtime, and what would throw `NOT_SUPPORTED`. */
+  get capabilities(): Capabilities {
+    return capabilities;
   }
 
   /** Where the server is in its life. */
