@@ -94,9 +94,11 @@ export class RequestBody {
 
   /** Throws away what waits and what comes: nobody will read it. */
   discard(): void {
-    this.#discarded ??= this.#queuedBytes;
+    const bytes = this.#queuedBytes;
+    this.#discarded ??= bytes;
     this.#chunks = [];
     this.#queuedBytes = 0;
+    if (bytes > 0) this.#source.taken(bytes);
     this.#wake();
   }
 
