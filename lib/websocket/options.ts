@@ -5,12 +5,11 @@
  * @module
  */
 import * as v from "valibot";
-import { ConfigError } from "../errors.ts";
+import { ConfigError, type HttpsdError } from "../errors.ts";
 import type { HttpdRequest } from "../httpd/request.ts";
 import { type DeflateOptions, negotiateDeflate } from "./deflate.ts";
 import { isToken } from "./extensions.ts";
 import type { CloseInfo, ServerWebSocket } from "./socket.ts";
-import type { HttpsdError } from "../errors.ts";
 import type { WebSocketFrame, WebSocketMessage } from "./receivers.ts";
 
 /** permessage-deflate, and from which size on it is used. */
