@@ -96,7 +96,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     this.#router = new Router(config.uriMatch, config.maxUriHandlers);
     this.#work = new WorkQueue(config.maxQueuedWork);
     const errorAnswered = (error: HttpError, session: Session) => {
-      if (!this.hasListened("http:error")) return;
+      if (session.connection.closed || !this.hasListened("http:error")) return;
       this.dispatchEvent(new ServerErrorEvent("http:error", this, error, { session }));
     };
     const dispatcher = this.#dispatcher = new Dispatcher({
@@ -144,6 +144,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       admit: (raw, closed) => this.#gate.admit(raw, closed),
     });
     const tell: Tell = (type, session, bytes) => {
+      if (session.connection.closed) return; // a handler goes on where nobody hears it
       if (this.hasListened(type)) this.dispatchEvent(new DataEvent(type, this, session, bytes));
     };
     const tellIfListened = () => this.listensToRequests ? tell : undefined;
