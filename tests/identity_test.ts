@@ -498,7 +498,8 @@ describe("loadIdentity() refuses certificates:", () => {
   });
 
   test("but not a self-signed one that calls itself an authority, as openssl req -x509 makes", async () => {
-    await loadIdentity(root);
+    selfSigned("quick", "ec-p256", { authority: true });
+    await loadIdentity({ cert: path("quick.pem"), key: path("ec-p256.key") });
   });
 
   test("but not for servers among other things, or for anything", async () => {
@@ -717,6 +718,7 @@ function issuedBy(kind: string): string {
 }
 
 interface SelfSignedOptions {
+  authority?: boolean;
   san?: string | undefined;
   extensions?: string[];
   options?: string[];
@@ -724,8 +726,13 @@ interface SelfSignedOptions {
 
 /** Writes `<name>.pem` for the key of `kind`. */
 function selfSigned(name: string, kind: string, given: SelfSignedOptions = {}): void {
-  const { san, extensions, options } = { san: "DNS:localhost", extensions: [], ...given };
-  const all = ["basicConstraints=critical,CA:FALSE", ...extensions];
+  const { authority, san, extensions, options } = {
+    authority: false,
+    san: "DNS:localhost",
+    extensions: [],
+    ...given,
+  };
+  const all = [`basicConstraints=critical,CA:${authority ? "TRUE" : "FALSE"}`, ...extensions];
   if (san !== undefined) all.push(`subjectAltName=${san}`);
   const added = all.flatMap((extension) => ["-addext", extension]);
   const subject = ["-subj", "/CN=localhost", "-days", "9", ...added, ...(options ?? [])];

@@ -231,12 +231,12 @@ class Admission implements Waiting {
     );
   }
 
-  /** Cuts the socket, unless it has left the gate. */
-  refuse(error: HttpsdError): void {
+  /** Cuts the socket, or what stands on it, unless it has left the gate. */
+  refuse(error: HttpsdError, stream: Duplex = this.#raw): void {
     if (this.#over) return void this.#raw.destroy();
     this.#settle();
     this.#raw.on("error", ignoreLateError);
-    this.#raw.destroy();
+    stream.destroy();
     this.#keeper.left();
     this.#tell(error);
   }
@@ -385,7 +385,7 @@ class Admission implements Waiting {
         if (this.#over) socket.destroy();
         else this.#secured(context, socket, flow);
       },
-      failed: (error) => this.refuse(error),
+      failed: (error) => this.refuse(error, stream), // the stream lets the alert out first
     });
   }
 
