@@ -333,6 +333,34 @@ describe("what a handler does wrong is its own error, and never a broken wire", 
     client.destroy();
     assert.match((await cancelled as HttpsdError).code, /^CONNECTION_/);
   });
+  test("a stream for HTTP/1.0 that fails ends in a reset: the part is not taken for all", async () => {
+    const { port } = await started(() =>
+      new Response(
+        new ReadableStream({
+          start: (controller) => controller.enqueue(Buffer.from("part")),
+          async pull() {
+            await begun.promise;
+            throw new Error("The source broke");
+          },
+        }),
+      )
+    );
+    const begun = Promise.withResolvers<void>();
+    const client = await RawClient.connect(port);
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    await client.expect("part");
+    begun.resolve();
+    await until(() => client.closed || client.ended, "the end of the connection");
+    assert.equal(client.ended, false);
+    assert.equal(client.error?.code, "ECONNRESET");
+  });
+
+  test("HEAD without a body says nothing of a length that it does not know", async () => {
+    const { port } = await started(() => new Response(null, { headers: { "x-a": "1" } }));
+    const client = await RawClient.connect(port);
+    client.send("HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert.doesNotMatch(await client.rest(), /content-length/i);
+  });
 });
 
 describe("a client that goes away", () => {

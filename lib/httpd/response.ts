@@ -175,7 +175,9 @@ export class ResponseWriter {
     this.#progress.starting();
     const bodiless = this.#request.method === "HEAD" || isBodiless(status);
     const own: [string, string][] = [];
-    let declared = status === 304 ? undefined : length;
+    // No body says nothing of the length where there never is one to see: 304, and HEAD.
+    const unknown = status === 304 || (bodiless && length === 0);
+    let declared = unknown ? undefined : length;
     let dated = false;
     let close = !this.#keepAlive;
     for (const [name, value] of fields) {
@@ -315,7 +317,7 @@ export class ResponseWriter {
     this.#ended = true;
     this.#keepAlive = false;
     this.#queue = [];
-    this.#connection.destroy(error);
+    this.#connection.reset(error);
   }
 
   #broken(how: string): HttpError {

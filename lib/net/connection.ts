@@ -355,6 +355,15 @@ export class Connection implements Endpoints, Waiting {
     this.#cut();
   }
 
+  /**
+   * Cuts the connection so that a plain TCP peer cannot take what it has got for all: with a reset
+   * instead of an end. Over TLS the missing close_notify says the same.
+   */
+  reset(error: HttpsdError): void {
+    if (!this.#closed && this.tls === undefined) this.#parts.raw.resetAndDestroy();
+    this.destroy(error);
+  }
+
   /** The clock's call: the deadline has passed. */
   expire(): void {
     const readUntil = this.#drainedAt + this.#parts.sendTimeoutMs;
