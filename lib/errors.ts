@@ -172,6 +172,7 @@ export type ErrorCode =
 
 /** The base of every error that httpsd throws, rejects with, or reports in an `error` event. */
 export class HttpsdError extends Error {
+  /** The name of the class. */
   override readonly name: string = "HttpsdError";
   /** What happened, stable across versions and runtimes. */
   readonly code: ErrorCode;
@@ -185,7 +186,9 @@ export class HttpsdError extends Error {
 
 /** An option that cannot be used; thrown by the constructor and by `start()`. */
 export class ConfigError extends HttpsdError {
+  /** The name of the class. */
   override readonly name = "ConfigError";
+  /** What happened: one of {@linkcode ConfigErrorCode}. */
   declare readonly code: ConfigErrorCode;
 
   /** Makes a configuration error. */
@@ -196,7 +199,9 @@ export class ConfigError extends HttpsdError {
 
 /** A call at the wrong time (original: `ESP_ERR_INVALID_STATE` and its kin). */
 export class StateError extends HttpsdError {
+  /** The name of the class. */
   override readonly name = "StateError";
+  /** What happened: one of {@linkcode StateErrorCode}. */
   declare readonly code: StateErrorCode;
 
   /** Makes a state error. */
@@ -207,7 +212,9 @@ export class StateError extends HttpsdError {
 
 /** The listening socket could not be opened; `start()` rejects with it. */
 export class ListenError extends HttpsdError {
+  /** The name of the class. */
   override readonly name = "ListenError";
+  /** What happened: one of {@linkcode ListenErrorCode}. */
   declare readonly code: ListenErrorCode;
 
   /** Makes a listen error. */
@@ -218,7 +225,9 @@ export class ListenError extends HttpsdError {
 
 /** A handshake that failed; the detail of an `error` event (original: `esp_tls_last_error_t`). */
 export class TlsError extends HttpsdError {
+  /** The name of the class. */
   override readonly name = "TlsError";
+  /** What happened: one of {@linkcode TlsErrorCode}. */
   declare readonly code: TlsErrorCode;
 
   /** Makes a TLS error. */
@@ -229,7 +238,9 @@ export class TlsError extends HttpsdError {
 
 /** A connection that ended early (original: `HTTPD_SOCK_ERR_*`). */
 export class ConnectionError extends HttpsdError {
+  /** The name of the class. */
   override readonly name = "ConnectionError";
+  /** What happened: one of {@linkcode ConnectionErrorCode}. */
   declare readonly code: ConnectionErrorCode;
 
   /** Makes a connection error. */
@@ -246,7 +257,9 @@ export interface HttpErrorOptions extends ErrorOptions {
 
 /** A request that is refused with `status`, or a response that could not be sent. */
 export class HttpError extends HttpsdError {
+  /** The name of the class. */
   override readonly name = "HttpError";
+  /** What happened: one of {@linkcode HttpErrorCode}. */
   declare readonly code: HttpErrorCode;
   /** The status code that the client is answered with. */
   readonly status: number;
@@ -263,7 +276,9 @@ export class HttpError extends HttpsdError {
 
 /** A WebSocket that fails, or a frame that may not be sent (original: `ESP_ERR_INVALID_STATE`). */
 export class WebSocketError extends HttpsdError {
+  /** The name of the class. */
   override readonly name = "WebSocketError";
+  /** What happened: one of {@linkcode WebSocketErrorCode}. */
   declare readonly code: WebSocketErrorCode;
   /** The close code that tells the peer (RFC 6455 section 7.4.1). */
   readonly closeCode: number;

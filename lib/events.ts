@@ -41,6 +41,7 @@ export type ServerEventType = keyof typeof EVENT_IDS;
 
 /** An event of a server: `start`, `stop`, and the base of the others. */
 export class ServerEvent extends Event {
+  /** The name that listeners are added for. */
   declare readonly type: ServerEventType;
   /** The original's numeric id. */
   readonly id: number;
