@@ -618,6 +618,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     }
   }
 
+  /** What a listener threw becomes an `error` event. */
   protected override listenerFailed(type: string, cause: unknown): void {
     const error = new HttpsdError("LISTENER_FAILED", `A listener for ${type} threw`, { cause });
     if (type === "error") console.error(error);

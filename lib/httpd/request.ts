@@ -38,7 +38,11 @@ export class HttpdRequest {
   #reason: string | undefined;
   #type = "text/html";
 
-  /** Wraps an exchange. */
+  /**
+   * Wraps an exchange.
+   *
+   * @internal
+   */
   constructor(exchange: Exchange, origin: RequestOrigin) {
     this.#exchange = exchange;
     this.#origin = origin;

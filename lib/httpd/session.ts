@@ -105,7 +105,11 @@ export class Session {
   #reason: HttpsdError | undefined;
   #over = false;
 
-  /** Takes a connection; nothing is read before {@linkcode Session.begin}. */
+  /**
+   * Takes a connection; nothing is read before {@linkcode Session.begin}.
+   *
+   * @internal
+   */
   constructor(connection: Connection, host: SessionHost) {
     this.connection = connection;
     this.#host = host;
@@ -115,7 +119,11 @@ export class Session {
     connection.deadline = after(host.limits.handshakeTimeoutMs);
   }
 
-  /** The server's call: the session is let in, and requests may be read. */
+  /**
+   * The server's call: the session is let in, and requests may be read.
+   *
+   * @internal
+   */
   begin(): void {
     this.#begun = true;
     this.#pump();
@@ -253,12 +261,20 @@ export class Session {
     this.connection.destroy(error);
   }
 
-  /** Tells of events, where somebody listens. */
+  /**
+   * Tells of events, where somebody listens.
+   *
+   * @internal
+   */
   get tell(): Tell | undefined {
     return this.#host.tell;
   }
 
-  /** The exchange's call: somebody wants the body. */
+  /**
+   * The exchange's call: somebody wants the body.
+   *
+   * @internal
+   */
   readOn(): void {
     this.#pump();
   }
@@ -266,6 +282,8 @@ export class Session {
   /**
    * The exchange's call, after its 101: `protocol` reads the connection from here on, beginning
    * with the bytes that came behind the request (RFC 9110 section 7.8).
+   *
+   * @internal
    */
   switchTo(protocol: Protocol): void {
     this.#protocol = protocol;

@@ -11,7 +11,7 @@ import { Duplex } from "node:stream";
 import { ConfigError, ConnectionError, type HttpsdError, StateError } from "../errors.ts";
 import type { SecurityContext } from "../tls/context.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
-import { after, type Deadlines, type Waiting } from "./deadlines.ts";
+import { after, type Deadlines } from "./deadlines.ts";
 import { type Flow, pausingFlow } from "./flow.ts";
 import { ConnectionStreams } from "./streams.ts";
 
@@ -93,7 +93,7 @@ export interface ConnectionParts {
 }
 
 /** A connection whose handshake is over. */
-export class Connection implements Endpoints, Waiting {
+export class Connection implements Endpoints {
   /** The client's address. */
   readonly remoteAddress: string;
   /** The client's port. */
@@ -104,9 +104,17 @@ export class Connection implements Endpoints, Waiting {
   readonly localPort: number;
   /** The handshake's facts; `undefined` in plain mode. */
   readonly tls: TlsInfo | undefined;
-  /** When the consumer's `expired()` is called, on the `performance.now()` clock. */
-  deadline = Infinity;
-  /** Sees all bytes; set while somebody listens for `data` or `sent` events. */
+  /**
+   * When the consumer's `expired()` is called, on the `performance.now()` clock.
+   *
+   * @internal
+   */
+  deadline: number = Infinity;
+  /**
+   * Sees all bytes; set while somebody listens for `data` or `sent` events.
+   *
+   * @internal
+   */
   observer: Observer | undefined;
 
   #parts: ConnectionParts;
@@ -144,7 +152,11 @@ export class Connection implements Endpoints, Waiting {
     finish: (): void => this.#allSent(),
   };
 
-  /** Starts to read the socket at once; bytes queue until a consumer is attached. */
+  /**
+   * Starts to read the socket at once; bytes queue until a consumer is attached.
+   *
+   * @internal
+   */
   constructor(parts: ConnectionParts) {
     this.#parts = parts;
     ({
@@ -192,7 +204,11 @@ export class Connection implements Endpoints, Waiting {
     return this.#pendingBytes + this.#parts.socket.writableLength;
   }
 
-  /** What the handshake was decided by; `undefined` in plain mode. */
+  /**
+   * What the handshake was decided by; `undefined` in plain mode.
+   *
+   * @internal
+   */
   get context(): SecurityContext | undefined {
     return this.#parts.context;
   }
@@ -223,6 +239,7 @@ export class Connection implements Endpoints, Waiting {
   /**
    * Makes `consumer` the one that reads; bytes that wait are announced in a microtask.
    *
+   * @internal
    * @throws {StateError} `BODY_USED` when another consumer reads the connection
    */
   attach(consumer: Consumer): void {
@@ -239,12 +256,20 @@ export class Connection implements Endpoints, Waiting {
     });
   }
 
-  /** Lets another consumer take over, as an upgrade to another protocol does. */
+  /**
+   * Lets another consumer take over, as an upgrade to another protocol does.
+   *
+   * @internal
+   */
   detach(consumer: Consumer): void {
     if (this.#consumer === consumer) this.#consumer = undefined;
   }
 
-  /** Takes the next received bytes, `undefined` when none wait. They belong to the caller. */
+  /**
+   * Takes the next received bytes, `undefined` when none wait. They belong to the caller.
+   *
+   * @internal
+   */
   take(): Uint8Array | undefined {
     const bytes = this.#queue.shift();
     if (bytes === undefined) return undefined;
@@ -256,7 +281,11 @@ export class Connection implements Endpoints, Waiting {
     return bytes;
   }
 
-  /** Puts bytes back in front of the queue, as after an upgrade. */
+  /**
+   * Puts bytes back in front of the queue, as after an upgrade.
+   *
+   * @internal
+   */
   putBack(bytes: Uint8Array): void {
     if (bytes.length === 0) return;
     this.#queue.unshift(bytes);
@@ -294,12 +323,20 @@ export class Connection implements Endpoints, Waiting {
     this.#listenTo(duplex);
   }
 
-  /** Gathers the writes that follow until {@linkcode Connection.uncork}, so that they leave as one. */
+  /**
+   * Gathers the writes that follow until {@linkcode Connection.uncork}, so that they leave as one.
+   *
+   * @internal
+   */
   cork(): void {
     this.#corks++;
   }
 
-  /** Sends what was gathered since {@linkcode Connection.cork}. */
+  /**
+   * Sends what was gathered since {@linkcode Connection.cork}.
+   *
+   * @internal
+   */
   uncork(): void {
     if (--this.#corks === 0) this.flush();
   }
@@ -307,6 +344,8 @@ export class Connection implements Endpoints, Waiting {
   /**
    * Writes bytes, which must not be changed afterwards. `false`: stop until `drained()`; the bytes
    * are taken all the same. After the end of the connection bytes go nowhere.
+   *
+   * @internal
    */
   write(bytes: Uint8Array): boolean {
     if (this.#closed || this.#ending) return false;
@@ -318,7 +357,11 @@ export class Connection implements Endpoints, Waiting {
     return !this.#blocked;
   }
 
-  /** Ends this side once all is written, then calls `done`; the peer may still send. */
+  /**
+   * Ends this side once all is written, then calls `done`; the peer may still send.
+   *
+   * @internal
+   */
   end(done: () => void): void {
     if (this.#closed || this.#ending) return;
     this.#whenSent = done;
@@ -358,13 +401,19 @@ export class Connection implements Endpoints, Waiting {
   /**
    * Cuts the connection so that a plain TCP peer cannot take what it has got for all: with a reset
    * instead of an end. Over TLS the missing close_notify says the same.
+   *
+   * @internal
    */
   reset(error: HttpsdError): void {
     if (!this.#closed && this.tls === undefined) this.#parts.raw.resetAndDestroy();
     this.destroy(error);
   }
 
-  /** The clock's call: the deadline has passed. */
+  /**
+   * The clock's call: the deadline has passed.
+   *
+   * @internal
+   */
   expire(): void {
     const readUntil = this.#drainedAt + this.#parts.sendTimeoutMs;
     if (this.#sending && readUntil > performance.now()) {
@@ -428,7 +477,11 @@ export class Connection implements Endpoints, Waiting {
     else this.deadline = after(this.#lingerMs);
   }
 
-  /** Gives the socket as much as it takes, also while corked, and the end when that is due. */
+  /**
+   * Gives the socket as much as it takes, also while corked, and the end when that is due.
+   *
+   * @internal
+   */
   flush(): void {
     if (this.#closed) return;
     while (!this.#blocked && this.#pending.length > 0) this.#send(this.#nextSlice());
