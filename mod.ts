@@ -11,16 +11,49 @@
  *
  * @module
  */
+export { type Capabilities, capabilities, type RuntimeName } from "./lib/capabilities.ts";
+export type {
+  HttpsServerOptions,
+  ProxyProtocolOptions,
+  ReloadOptions,
+  TlsSessionChange,
+  TlsVersion,
+  TransportMode,
+} from "./lib/config.ts";
 export * from "./lib/errors.ts";
 export * from "./lib/events.ts";
-export type { HttpsServerOptions, TransportMode } from "./lib/config.ts";
-export type { Connection, Endpoints } from "./lib/net/connection.ts";
-export type { Address } from "./lib/net/listener.ts";
-export type { IdentityOptions, PemOrDer } from "./lib/tls/identity.ts";
-export type { PeerCertificate, TlsInfo } from "./lib/tls/tls_info.ts";
+export type { Trailers } from "./lib/httpd/body.ts";
 export type { ErrorHandler, FetchHandler, RequestInfo } from "./lib/httpd/dispatcher.ts";
+export type { Fields } from "./lib/httpd/encoder.ts";
 export { matchExact, matchWildcard, type UriMatcher } from "./lib/httpd/matcher.ts";
 export type { HttpdRequest } from "./lib/httpd/request.ts";
 export type { HandlerRoute, Route, RouteHandler, WebSocketRoute } from "./lib/httpd/router.ts";
-export type { Session } from "./lib/httpd/session.ts";
+export type { Session, SessionState } from "./lib/httpd/session.ts";
+export type { ByteStreams, Connection, Endpoints } from "./lib/net/connection.ts";
+export type { GatePhase } from "./lib/net/gate.ts";
+export type { Address } from "./lib/net/listener.ts";
 export { HttpsServer, serve, type ServerState, type StopOptions } from "./lib/server.ts";
+export { ClientAuth, type ClientAuthOptions } from "./lib/tls/client_auth.ts";
+export { type ClientHello, tlsVersionName } from "./lib/tls/client_hello.ts";
+export {
+  type Identity,
+  type IdentityOptions,
+  type KeyMaterial,
+  type KeyProvider,
+  type KeySource,
+  type KeyType,
+  loadIdentity,
+  type PemOrDer,
+  type Source,
+} from "./lib/tls/identity.ts";
+export {
+  type CertSelect,
+  type CertSelection,
+  type ContextSelection,
+  type HandshakeInfo,
+  type HostOptions,
+  type RefusalAlert,
+  refuse,
+  type Refused,
+} from "./lib/tls/selection.ts";
+export type { PeerCertificate, TlsInfo } from "./lib/tls/tls_info.ts";

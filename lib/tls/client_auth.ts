@@ -93,6 +93,8 @@ export class ClientAuth {
    * handshake: Deno checks no certificate when a session is resumed, and lets a session of any
    * server of the process be resumed at any other. So a resumed session stands only for a
    * certificate that stood here before. Bun is held to the same rule.
+   *
+   * @internal
    */
   judge(socket: TLSSocket): ClientVerdict {
     let certificate: PeerCertificate | undefined;
