@@ -128,7 +128,8 @@ describe("connections that come and go", () => {
       const after = measured();
       if (process.env["HTTPSD_CYCLES"]) console.log(mode, cycles, before, after);
       assert.ok(after.residentMiB - before.residentMiB < 40, `${after.residentMiB} MiB`);
-      assert.ok(after.heapMiB - before.heapMiB < 8, `${after.heapMiB} MiB`);
+      const clientsMiB = cycles * 1.5 / 1024; // Deno's sockets keep some, in clients only
+      assert.ok(after.heapMiB - before.heapMiB < 4 + clientsMiB, `${after.heapMiB} MiB`);
     }, 20_000 + 20 * CYCLES);
   }
 
@@ -183,6 +184,13 @@ async function live(port: number, mode: Mode, number: number): Promise<void> {
     return;
   }
   const client = await RawClient.connect(port, mode);
+  if (mode === "tls") {
+    // Where clients of a Bun process leave before the server, in the same process, has finished the
+    // handshake, other handshakes of that process get stuck. In two processes none does.
+    client.send(GET("/"));
+    await client.expect("\r\n\r\nx");
+    client.text = "";
+  }
   await LIVES[number % LIVES.length]!(client);
   client.destroy();
 }
