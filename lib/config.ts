@@ -386,7 +386,9 @@ export function resolveConfig(options: HttpsServerOptions): Config {
     throw new ConfigError("INVALID_CONFIG", `Options must be an object, not ${shown(options)}`);
   }
   const defaults = options.profile === "esp-idf" ? espIdf(options.transportMode) : {};
-  const result = v.safeParse(SCHEMA, { ...defaults, ...options }, { abortPipeEarly: true });
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  const all = { ...defaults, ...Object.fromEntries(given) };
+  const result = v.safeParse(SCHEMA, all, { abortPipeEarly: true });
   if (!result.success) throw invalidConfig(result.issues[0]);
   const { output } = result;
   assertSupported(output);

@@ -211,7 +211,11 @@ export abstract class ServerEvents extends ContainedEvents {
     return this.#listensToRequests;
   }
 
-  /** Calls `listener` for each event of `type`; what it throws becomes an `error` event. */
+  /**
+   * Calls `listener` for each event of `type`; what it throws becomes an `error` event. An event
+   * that nobody has ever listened for is not made: no listener is the switch that turns it off
+   * (original: `CONFIG_HTTPD_ENABLE_EVENTS`).
+   */
   override addEventListener<T extends ServerEventType>(
     type: T,
     listener: ServerEventListener<T> | null,

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import type { HttpsServerOptions } from "../lib/config.ts";
+import { type HttpsServerOptions, resolveConfig } from "../lib/config.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
 import type { Session } from "../lib/httpd/session.ts";
 import {
@@ -83,6 +83,43 @@ class Visitor {
     this.client.destroy();
   }
 }
+
+describe("the options", () => {
+  const count = "a count, 1 or more";
+  const ms = "a time in ms, 1 to 2147483647";
+  const endless = "a time in ms, or Infinity, 1 or more";
+  const ranges: Record<string, string> = {
+    maxOpenSockets: count,
+    maxUriHandlers: count,
+    maxQueuedWork: count,
+    maxRequestsPerConnection: count,
+    maxConnectionsPerAddress: count,
+    maxHandshakes: count,
+    maxRespHeaders: "a count, 0 or more",
+    minBodyRate: "bytes per second, 0 to 2147483647",
+    headersTimeoutMs: ms,
+    recvWaitTimeoutMs: ms,
+    sendWaitTimeoutMs: ms,
+    requestTimeoutMs: endless,
+    handlerTimeoutMs: endless,
+    maxConnectionAgeMs: endless,
+    idleTimeoutMs: endless,
+    lruPurge: "true or false",
+    keepAlive: "true, false or { idleMs }",
+    uriMatch: "a function",
+    globalUserContextFree: "a function",
+  };
+  for (const [name, range] of Object.entries(ranges)) {
+    test(`${name} is refused with its name, its value and its range`, () => {
+      for (const value of [-1, NaN]) {
+        assert.throws(() => resolveConfig({ [name]: value }), {
+          code: "INVALID_CONFIG",
+          message: `Option ${name} is ${value}: it must be ${range}`,
+        });
+      }
+    });
+  }
+});
 
 describe("maxOpenSockets with lruPurge", () => {
   for (const mode of MODES) {

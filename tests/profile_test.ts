@@ -50,6 +50,8 @@ describe("the numbers", () => {
   test("give way to options", () => {
     const options = { maxOpenSockets: 13, lruPurge: false, port: 8443, idleTimeoutMs: 1 };
     assert.deepEqual(of({ profile, ...options }), { ...HTTPD_SSL, ...options });
+    const leftOut = { profile, maxOpenSockets: undefined } as unknown as HttpsServerOptions;
+    assert.deepEqual(of(leftOut), HTTPD_SSL);
   });
 
   test("are not the defaults without the profile", () => {
