@@ -13,9 +13,14 @@
  * examples/run.ts tells of `PORT` and `CERTS`.
  */
 import type { CertificateAuthority } from "../lib/tls/dev_certificates.ts";
-import { type Identity, loadIdentity } from "../lib/tls/identity.ts";
-import { type CertSelect, refuse } from "../lib/tls/selection.ts";
-import { HttpsServer, type HttpsServerOptions } from "../mod.ts";
+import {
+  type CertSelect,
+  HttpsServer,
+  type HttpsServerOptions,
+  type Identity,
+  loadIdentity,
+  refuse,
+} from "../mod.ts";
 import { devAuthority } from "./dev_authority.ts";
 import { run } from "./run.ts";
 
