@@ -7,13 +7,13 @@
 import { HttpError, HttpsdError } from "../errors.ts";
 import type { HttpsServer } from "../server.ts";
 import type { WebSocketHub } from "../websocket/hub.ts";
-import { acceptWebSocket, offerUpgrade } from "../websocket/upgrade.ts";
-import { encodeHead } from "./encoder.ts";
+import { acceptWebSocket, offerUpgrade, type UpgradeOffer } from "../websocket/upgrade.ts";
+import { encodeHead, utf8 } from "./encoder.ts";
 import type { Exchange } from "./exchange.ts";
 import { sendResponse } from "./fetch.ts";
 import { requestFor } from "./lazy_request.ts";
-import { HttpdRequest } from "./request.ts";
-import { type ResponseWriter, utf8 } from "./response.ts";
+import { HttpdRequest, type RequestOrigin } from "./request.ts";
+import type { ResponseWriter } from "./response.ts";
 import type { ResolvedRoute, Router } from "./router.ts";
 import type { Session } from "./session.ts";
 import { ERROR_BODIES } from "./status.ts";
@@ -63,11 +63,18 @@ export interface DispatcherParts {
 /** Routes requests to handlers and errors to error handlers. */
 export class Dispatcher {
   readonly #parts: DispatcherParts;
+  readonly #origin: RequestOrigin;
   readonly #errorHandlers = new Map<number, ErrorHandler>();
 
   /** Makes a dispatcher without error handlers. */
   constructor(parts: DispatcherParts) {
     this.#parts = parts;
+    this.#origin = {
+      server: parts.server,
+      maxRespHeaders: parts.maxRespHeaders,
+      failed: (exchange, error) => this.#failed(exchange, error),
+      errorAnswered: ({ session }, error) => parts.errorAnswered(error, session),
+    };
   }
 
   /** Answers errors of `status` with `handler`; `null`: with the standard answer again. */
@@ -109,40 +116,56 @@ export class Dispatcher {
     );
   }
 
-  async #runRoute(exchange: Exchange, route: ResolvedRoute): Promise<void> {
-    const request = this.#request(exchange, route.context);
+  #runRoute(exchange: Exchange, route: ResolvedRoute): void | Promise<void> {
+    const request = new HttpdRequest(exchange, this.#origin, route.context);
     if ("websocket" in route) {
-      return await acceptWebSocket(exchange, request, route.websocket, this.#parts.hub);
+      return acceptWebSocket(exchange, request, route.websocket, this.#parts.hub);
     }
-    const response = await route.handler(request);
-    if (response !== undefined) return await sendResponse(exchange, response);
+    const result = route.handler(request);
+    if (isThenable(result)) return this.#finishRoute(exchange, result);
+    return this.#handlerEnded(exchange, result);
+  }
+
+  async #finishRoute(exchange: Exchange, result: PromiseLike<Response | void>): Promise<void> {
+    await this.#handlerEnded(exchange, await result);
+  }
+
+  #handlerEnded(exchange: Exchange, response: Response | void): void | Promise<void> {
+    if (response !== undefined) return sendResponse(exchange, response);
     if (exchange.response.answered || exchange.session.connection.closed) return;
     if (exchange.detached) return;
     if (exchange.aborted) return exchange.session.destroy(); // so the handler was right to end
     throw new HttpError(500, "HANDLER_FAILED", "The handler ended without a whole response");
   }
 
-  async #runFetch(exchange: Exchange, handler: FetchHandler): Promise<void> {
+  #runFetch(exchange: Exchange, handler: FetchHandler): void | Promise<void> {
     const { server, hub } = this.#parts;
     const request = requestFor(exchange);
+    const info = { session: exchange.session, server };
     const offer = offerUpgrade(request, exchange, hub);
-    try {
-      const response = await handler(request, { session: exchange.session, server });
-      if (!offer?.complete(response)) await sendResponse(exchange, response);
-    } finally {
-      offer?.withdraw();
+    if (offer !== undefined) {
+      return this.#runUpgradable(exchange, offer, () => handler(request, info));
     }
+    const result = handler(request, info);
+    if (!isThenable(result)) return sendResponse(exchange, result);
+    return this.#finishFetch(exchange, result);
   }
 
-  #request(exchange: Exchange, routeContext?: unknown): HttpdRequest {
-    const { server, maxRespHeaders, errorAnswered } = this.#parts;
-    return new HttpdRequest(exchange, {
-      server,
-      routeContext,
-      maxRespHeaders,
-      failed: (error) => this.#failed(exchange, error),
-      errorAnswered: (error) => errorAnswered(error, exchange.session),
-    });
+  async #finishFetch(exchange: Exchange, result: PromiseLike<Response>): Promise<void> {
+    await sendResponse(exchange, await result);
+  }
+
+  async #runUpgradable(
+    exchange: Exchange,
+    offer: UpgradeOffer,
+    handle: () => Response | Promise<Response>,
+  ): Promise<void> {
+    try {
+      const response = await handle();
+      if (!offer.complete(response)) await sendResponse(exchange, response);
+    } finally {
+      offer.withdraw();
+    }
   }
 
   /** A handler failed, or asked for something that fails: answer the error, and tell of it. */
@@ -172,7 +195,11 @@ export class Dispatcher {
     const { session, response } = exchange;
     if (error.status === 500) response.closeAfterwards();
     try {
-      const answer = await handler(error, this.#request(exchange), session);
+      const answer = await handler(
+        error,
+        new HttpdRequest(exchange, this.#origin, undefined),
+        session,
+      );
       if (answer !== undefined) await sendResponse(exchange, answer);
       if (response.answered || session.connection.closed) return;
       throw new HttpError(500, "HANDLER_FAILED", "The error handler sent no whole response");
@@ -231,4 +258,8 @@ function handlerFailed(cause: unknown): HttpError {
 function sendStandard(response: ResponseWriter, status: number): void {
   const body = utf8(ERROR_BODIES[status] ?? "");
   response.send({ status, fields: [["Content-Type", "text/plain; charset=utf-8"]] }, body);
+}
+
+function isThenable<T>(result: T | PromiseLike<T>): result is PromiseLike<T> {
+  return typeof (result as PromiseLike<T> | undefined)?.then === "function";
 }

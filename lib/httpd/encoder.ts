@@ -4,6 +4,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
+import { runtime } from "../capabilities.ts";
 import { HttpError } from "../errors.ts";
 import { REASONS } from "./status.ts";
 
@@ -19,14 +20,28 @@ const BAD_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
  *
  * @throws {HttpError} `BAD_RESPONSE` for a name, value, status or reason that HTTP does not allow
  */
-export function encodeHead(status: number, reason: string | undefined, fields: Fields): Buffer {
+export function encodeHead(status: number, reason: string | undefined, fields: Fields): Uint8Array {
   if (!Number.isInteger(status) || status < 100 || status > 999) {
     throw badResponse(`Status ${status} is no status code: use 100 to 999`);
   }
   if (reason !== undefined) assertFieldValue("reason", reason);
   let head = `HTTP/1.1 ${status} ${reason ?? REASONS[status] ?? ""}\r\n`;
   for (const [name, value] of fields) head += fieldLine(name, value);
-  return Buffer.from(head + "\r\n", "latin1");
+  return latin1Bytes(head + "\r\n");
+}
+
+const encoder = new TextEncoder();
+
+/** Text as UTF-8, in the way that is faster on the running runtime. */
+export const utf8: (text: string) => Uint8Array = runtime.name === "bun"
+  ? (text) => encoder.encode(text)
+  : (text) => Buffer.from(text, "utf8");
+
+const ASCII = /^[\0-\x7f]*$/;
+
+/** Text as Latin-1. Nearly all of it is ASCII, for which UTF-8 is the same and faster. */
+function latin1Bytes(text: string): Uint8Array {
+  return ASCII.test(text) ? utf8(text) : Buffer.from(text, "latin1");
 }
 
 function fieldLine(name: string, value: string): string {

@@ -6,15 +6,27 @@
  */
 import { HttpError, type HttpsdError } from "../errors.ts";
 import { after } from "../net/deadlines.ts";
-import { RequestBody } from "./body.ts";
-import type { Fields } from "./encoder.ts";
+import { type BodySource, RequestBody } from "./body.ts";
+import { type Fields, utf8 } from "./encoder.ts";
 import type { RequestHead } from "./head.ts";
-import { type ResponseProgress, ResponseWriter, utf8 } from "./response.ts";
+import { type ResponseProgress, ResponseWriter } from "./response.ts";
 import type { Protocol, Session } from "./session.ts";
 import { ERROR_BODIES } from "./status.ts";
 
+/** What an exchange tells its session. */
+export interface ExchangeKeeper {
+  /** The head of the response is about to be written. */
+  starting(exchange: Exchange): void;
+  /** The response is written. */
+  done(): void;
+  /** The response waits for the client to read. */
+  blocked(): void;
+  /** Somebody wants the body: read on. */
+  wanted(): void;
+}
+
 /** One request under way. */
-export class Exchange {
+export class Exchange implements ResponseProgress, BodySource {
   /** The request's line and fields. */
   readonly head: RequestHead;
   /** The request's body. */
@@ -23,6 +35,7 @@ export class Exchange {
   readonly response: ResponseWriter;
   /** The session that the request came on. */
   readonly session: Session;
+  readonly #keeper: ExchangeKeeper;
   #abort: AbortController | undefined;
   #aborted: HttpsdError | undefined;
   #gone: HttpsdError | undefined;
@@ -31,15 +44,47 @@ export class Exchange {
   #answerBy = Infinity;
   #detached = false;
 
-  /** Begins an exchange; `progress` hears of its response. */
-  constructor(session: Session, head: RequestHead, progress: ResponseProgress) {
+  /** Begins an exchange. */
+  constructor(session: Session, head: RequestHead, keeper: ExchangeKeeper) {
     this.session = session;
     this.head = head;
-    this.body = new RequestBody({
-      wanted: () => this.#bodyWanted(),
-      taken: (bytes) => session.tell?.("http:data", session, bytes),
-    });
-    this.response = new ResponseWriter(session.connection, head, progress);
+    this.#keeper = keeper;
+    this.body = new RequestBody(this);
+    this.response = new ResponseWriter(session.connection, head, this);
+  }
+
+  /** The response's call. */
+  starting(): void {
+    this.#keeper.starting(this);
+  }
+
+  /** The response's call. */
+  done(): void {
+    this.#keeper.done();
+  }
+
+  /** The response's call. */
+  blocked(): void {
+    this.#keeper.blocked();
+  }
+
+  /** The response's question: does anybody listen to what is written? */
+  get wrote(): ResponseProgress["wrote"] {
+    return this.session.wrote;
+  }
+
+  /** The body's call. */
+  wanted(): void {
+    if (this.awaitsContinue && !this.response.started) {
+      this.#continued = true;
+      this.response.inform(100);
+    }
+    this.#keeper.wanted();
+  }
+
+  /** The body's call. */
+  taken(bytes: number): void {
+    this.session.tell?.("http:data", this.session, bytes);
   }
 
   /** Aborted when the client goes away before the response is written. */
@@ -161,14 +206,6 @@ export class Exchange {
       { status, fields: [["Content-Type", "text/plain; charset=utf-8"], ...fields] },
       utf8(text),
     );
-  }
-
-  #bodyWanted(): void {
-    if (this.awaitsContinue && !this.response.started) {
-      this.#continued = true;
-      this.response.inform(100);
-    }
-    this.session.readOn();
   }
 }
 

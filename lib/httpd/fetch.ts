@@ -5,26 +5,34 @@
  */
 import { HttpError } from "../errors.ts";
 import type { Exchange } from "./exchange.ts";
+import { knownBody } from "./known_body.ts";
 import type { ResponseHead } from "./response.ts";
 
 /**
- * Writes a handler's response.
+ * Writes a handler's response; at once when its body is all there.
  *
  * @throws {HttpError} `HANDLER_FAILED` when it is no usable response, `BAD_RESPONSE` when it breaks
  * HTTP; or whatever its body stream fails with
  */
-export async function sendResponse(exchange: Exchange, result: unknown): Promise<void> {
+export function sendResponse(exchange: Exchange, result: unknown): void | Promise<void> {
   const response = usableResponse(result);
+  const body = knownBody(response);
   const head: ResponseHead = {
     status: response.status,
     reason: response.statusText || undefined,
     fields: response.headers,
   };
-  if (response.body === null) {
-    exchange.response.send(head, EMPTY);
-    return;
-  }
-  const reader = response.body.getReader();
+  if (body !== undefined) exchange.response.send(head, body);
+  else if (response.body === null) exchange.response.send(head, EMPTY);
+  else return sendStream(exchange, head, response.body);
+}
+
+async function sendStream(
+  exchange: Exchange,
+  head: ResponseHead,
+  stream: ReadableStream<Uint8Array>,
+): Promise<void> {
+  const reader = stream.getReader();
   exchange.onClosed((reason) => void reader.cancel(reason).catch(ignore));
   try {
     await sendBody(exchange, head, reader);
@@ -39,16 +47,21 @@ function ignore(): void {}
 
 const EMPTY = new Uint8Array();
 
+/** Marks a response that was sent: one whose body is known could be sent twice unseen. */
+const SENT = Symbol("sent by httpsd");
+
 function usableResponse(result: unknown): Response {
   if (!(result instanceof Response)) {
     throw new HttpError(500, "HANDLER_FAILED", "The handler returned no Response: return one");
   }
-  if (result.bodyUsed) {
+  const marked = result as Response & { [SENT]?: true };
+  if (result.bodyUsed || marked[SENT]) {
     throw new HttpError(500, "HANDLER_FAILED", "The Response was used already: return a new one");
   }
   if (result.type === "error") {
     throw new HttpError(500, "HANDLER_FAILED", "Response.error() cannot be sent: return a status");
   }
+  marked[SENT] = true;
   return result;
 }
 

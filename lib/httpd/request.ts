@@ -8,29 +8,28 @@ import { HttpError, StateError } from "../errors.ts";
 import type { HttpsServer } from "../server.ts";
 import type { Trailers } from "./body.ts";
 import { parseCookies } from "./cookies.ts";
-import { assertFieldName, assertFieldValue, type Fields } from "./encoder.ts";
+import { assertFieldName, assertFieldValue, type Fields, utf8 } from "./encoder.ts";
 import type { Exchange } from "./exchange.ts";
-import { type ResponseHead, utf8 } from "./response.ts";
+import type { ResponseHead } from "./response.ts";
 import type { Session } from "./session.ts";
 
 /** What a request can be told to do for its route. */
 export interface RequestOrigin {
   /** The server that the request came to. */
   readonly server: HttpsServer;
-  /** The `context` of the route. */
-  readonly routeContext: unknown;
   /** The most fields that a handler may add to a response. */
   readonly maxRespHeaders: number;
   /** The request cannot be answered by its handler any more: answer the error. */
-  readonly failed: (error: HttpError) => void;
+  readonly failed: (exchange: Exchange, error: HttpError) => void;
   /** The handler answered an error itself. */
-  readonly errorAnswered: (error: HttpError) => void;
+  readonly errorAnswered: (exchange: Exchange, error: HttpError) => void;
 }
 
 /** What a handler of the httpd API is called with. */
 export class HttpdRequest {
   readonly #exchange: Exchange;
   readonly #origin: RequestOrigin;
+  readonly #routeContext: unknown;
   readonly #fields: [name: string, value: string][] = [];
   #headers: Headers | undefined;
   #cookies: Map<string, string> | undefined;
@@ -43,9 +42,10 @@ export class HttpdRequest {
    *
    * @internal
    */
-  constructor(exchange: Exchange, origin: RequestOrigin) {
+  constructor(exchange: Exchange, origin: RequestOrigin, routeContext: unknown) {
     this.#exchange = exchange;
     this.#origin = origin;
+    this.#routeContext = routeContext;
   }
 
   /** The server that the request came to (original: `req->handle`). */
@@ -60,7 +60,7 @@ export class HttpdRequest {
 
   /** The `context` of the route that the request went to (original: `req->user_ctx`). */
   get routeContext(): unknown {
-    return this.#origin.routeContext;
+    return this.#routeContext;
   }
 
   /** The method, such as `GET`. */
@@ -183,7 +183,10 @@ export class HttpdRequest {
   complete(): void {
     if (this.#exchange.response.answered) return;
     if (this.#exchange.aborted) return this.session.destroy();
-    this.#origin.failed(new HttpError(500, "HANDLER_FAILED", "The request was not answered"));
+    this.#origin.failed(
+      this.#exchange,
+      new HttpError(500, "HANDLER_FAILED", "The request was not answered"),
+    );
   }
 
   /** Sets the status, 200 unless set (original: `httpd_resp_set_status`). */
@@ -310,7 +313,10 @@ export class HttpdRequest {
    */
   sendError(status: number, text?: string): void {
     this.#exchange.sendError(status, text, this.#fields);
-    this.#origin.errorAnswered(new HttpError(status, "ANSWERED", text ?? `Answered ${status}`));
+    this.#origin.errorAnswered(
+      this.#exchange,
+      new HttpError(status, "ANSWERED", text ?? `Answered ${status}`),
+    );
   }
 
   /**

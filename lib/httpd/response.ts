@@ -5,7 +5,6 @@
  *
  * @module
  */
-import { Buffer } from "node:buffer";
 import { HttpError, StateError } from "../errors.ts";
 import type { Connection } from "../net/connection.ts";
 import { CHUNK_END, chunkHead, encodeHead, type Fields, httpDate, lastChunk } from "./encoder.ts";
@@ -209,9 +208,10 @@ export class ResponseWriter {
 
   /** Tells who wants to know, after the bytes have left: with events, order goes before speed. */
   #wrote(part: "head" | "body", bytes: number): void {
-    if (this.#progress.wrote === undefined) return;
+    const { wrote } = this.#progress;
+    if (wrote === undefined) return;
     this.#connection.flush();
-    this.#progress.wrote(part, bytes);
+    wrote(part, bytes);
   }
 
   #frame(declared: number | undefined): Framing {
@@ -345,9 +345,4 @@ function declaredLength(value: string, actual: number | undefined): number {
 
 function badResponse(message: string): HttpError {
   return new HttpError(500, "BAD_RESPONSE", message);
-}
-
-/** Text as the bytes of a body. */
-export function utf8(text: string): Uint8Array {
-  return Buffer.from(text, "utf8");
 }

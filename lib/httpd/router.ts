@@ -124,19 +124,21 @@ export class Router {
 
   /** The route for a request; HEAD goes to GET's where it has none of its own. */
   match(method: string, path: string): Match {
-    const allow = new Set<string>();
+    let allow: Set<string> | undefined;
     let get: ResolvedRoute | undefined;
     for (const route of this.#routes) {
       if (!this.#matches(route.uri, path)) continue;
       if (route.method === method) return { route };
       if (route.method === ANY && !mustBeNamed(method)) return { route: get ?? route };
       if (route.method === "GET" && method === "HEAD") get ??= route;
-      allow.add(route.method);
+      (allow ??= new Set()).add(route.method);
     }
     if (get !== undefined) return { route: get };
-    return { route: undefined, allow: allowed(allow) };
+    return allow === undefined ? NO_ROUTE : { route: undefined, allow: allowed(allow) };
   }
 }
+
+const NO_ROUTE: Match = { route: undefined, allow: [] };
 
 function resolve(route: Route): ResolvedRoute {
   if (!("websocket" in route)) return { ...route };

@@ -9,7 +9,7 @@ import { ConnectionError, HttpError, HttpsdError, StateError } from "../errors.t
 import type { Connection, Consumer } from "../net/connection.ts";
 import { after } from "../net/deadlines.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
-import { Exchange } from "./exchange.ts";
+import { Exchange, type ExchangeKeeper } from "./exchange.ts";
 import { type ParserLimits, RequestParser, Step } from "./parser.ts";
 import { type AnsweredRequest, type ResponseProgress, ResponseWriter } from "./response.ts";
 import { type Wait, type WaitLimits, Waits } from "./waits.ts";
@@ -86,6 +86,12 @@ export class Session {
     drained: () => this.#protocol === undefined ? this.#drained() : this.#protocol.drained(),
     expired: () => this.#protocol === undefined ? this.#expired() : this.#protocol.expired(),
     closed: (error) => this.#closed(error),
+  };
+  readonly #keeper: ExchangeKeeper = {
+    starting: (exchange) => this.#responseStarts(exchange),
+    done: () => this.#advance(),
+    blocked: () => this.#setDeadline(),
+    wanted: () => this.#pump(),
   };
   /** What reads the connection after an upgrade. */
   #protocol: Protocol | undefined;
@@ -271,15 +277,6 @@ export class Session {
   }
 
   /**
-   * The exchange's call: somebody wants the body.
-   *
-   * @internal
-   */
-  readOn(): void {
-    this.#pump();
-  }
-
-  /**
    * The exchange's call, after its 101: `protocol` reads the connection from here on, beginning
    * with the bytes that came behind the request (RFC 9110 section 7.8).
    *
@@ -356,13 +353,7 @@ export class Session {
     this.#requests++;
     this.#waits.requestCame();
     const { limits } = this.#host;
-    const exchange = new Exchange(this, this.#parser.head, {
-      starting: () => this.#responseStarts(exchange),
-      done: () => this.#advance(),
-      blocked: () => this.#setDeadline(),
-      wrote: this.#wrote(),
-    });
-    this.#exchange = exchange;
+    const exchange = this.#exchange = new Exchange(this, this.#parser.head, this.#keeper);
     this.tell?.("http:header", this, 0);
     exchange.answerWithin(limits.handlerTimeoutMs);
     const last = this.#last || this.#requests >= limits.maxRequestsPerConnection ||
@@ -377,7 +368,12 @@ export class Session {
     if (exchange.awaitsContinue || this.#host.crowded) exchange.response.closeAfterwards();
   }
 
-  #wrote(): ResponseProgress["wrote"] {
+  /**
+   * Tells of what is written, where somebody listens.
+   *
+   * @internal
+   */
+  get wrote(): ResponseProgress["wrote"] {
     const { tell } = this;
     if (tell === undefined) return undefined;
     return (part, bytes) => tell(part === "head" ? "http:headerssent" : "http:sent", this, bytes);
@@ -418,7 +414,7 @@ export class Session {
         starting: () => {},
         done: () => this.connection.finish(),
         blocked: () => this.#setDeadline(),
-        wrote: this.#wrote(),
+        wrote: this.wrote,
       });
       this.#host.refuse(this, this.#refusal, error);
       return;

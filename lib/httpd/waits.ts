@@ -36,7 +36,8 @@ export class Waits {
   /** The count of requests when the wait began: the head of the next request is another wait. */
   #request = 0;
   #beganAt = this.#connectedAt;
-  #requestAt = 0;
+  /** When the request under way began; one whose head came whole begins with its body. */
+  #requestAt: number | undefined;
   #bodyBytes = 0;
   #bodyWaitedMs = 0;
   #deadline = Infinity;
@@ -58,12 +59,13 @@ export class Waits {
 
   /** Whether the connection is older than it may get. */
   get tooOld(): boolean {
+    if (this.#limits.maxConnectionAgeMs === Infinity) return false;
     return performance.now() - this.#connectedAt > this.#limits.maxConnectionAgeMs;
   }
 
   /** The head of a request is there. */
   requestCame(): void {
-    if (this.#wait !== "head") this.#requestAt = performance.now();
+    if (this.#wait !== "head") this.#requestAt = undefined;
     this.#bodyBytes = this.#bodyWaitedMs = 0;
   }
 
@@ -84,10 +86,13 @@ export class Waits {
   begin(wait: Wait | undefined, request: number): number | undefined {
     const same = wait === this.#wait && request === this.#request;
     if (same && wait !== "body") return undefined;
-    const now = performance.now();
-    if (this.#wait === "body") this.#bodyWaitedMs += now - this.#beganAt;
+    const before = this.#wait;
     this.#wait = wait;
     this.#request = request;
+    // The clock is not asked where nothing is timed: it costs as much as parsing a short head.
+    if (wait === undefined && before !== "body") return this.#deadline = Infinity;
+    const now = performance.now();
+    if (before === "body") this.#bodyWaitedMs += now - this.#beganAt;
     this.#beganAt = now;
     if (wait === "head") this.#requestAt = now;
     return this.#deadline = wait === undefined ? Infinity : this.#deadlineOf(wait, now);
@@ -103,7 +108,7 @@ export class Waits {
       case "body":
         return Math.min(
           now + limits.recvWaitTimeoutMs,
-          this.#requestAt + limits.requestTimeoutMs,
+          (this.#requestAt ??= now) + limits.requestTimeoutMs,
           now + this.#patienceMs(),
         );
       case "drain":
