@@ -15,7 +15,9 @@ import {
   type ClientOptions,
   file,
   mallory,
+  run,
   sClient,
+  serverCaFile,
   startServer,
   type TestServer,
   VERSIONS,
@@ -94,6 +96,13 @@ const FAILURES: readonly Failure[] = [
   {
     name: "no shared cipher suite, TLSv1.2",
     client: { version: "TLSv1.2", args: ["-cipher", "AES128-SHA"] },
+    code: "TLS_NO_SHARED_PARAMETERS",
+    phase: "handshake",
+    alert: HANDSHAKE_FAILURE,
+  },
+  {
+    name: "no cipher suite but CBC, TLSv1.2",
+    client: { version: "TLSv1.2", args: ["-cipher", "ECDHE-ECDSA-AES128-SHA256"] },
     code: "TLS_NO_SHARED_PARAMETERS",
     phase: "handshake",
     alert: HANDSHAKE_FAILURE,
@@ -320,6 +329,23 @@ for (const version of VERSIONS) {
     });
   });
 }
+
+describe("What TLS can do but should not", () => {
+  test("renegotiation is refused", async () => {
+    await using server = await startServer();
+    const { port } = server;
+    const args = ["s_client", "-connect", `127.0.0.1:${port}`, "-tls1_2", "-CAfile", serverCaFile];
+    assert.match(await run("openssl", args, "R\n"), /RENEGOTIATING\n.*no renegotiation/s);
+  });
+
+  test("early data is not offered", async () => {
+    await using server = await startServer();
+    const { output, status } = await sClient(server.port, { version: "TLSv1.3" });
+    assert.equal(status, 200);
+    assert.match(output, /Max Early Data: 0/);
+    assert.doesNotMatch(output, /Max Early Data: [^0]/);
+  });
+});
 
 describe("sessionTickets: false", () => {
   test(runtime === "bun" ? "resumes nothing" : "throws NOT_SUPPORTED", async () => {
