@@ -1,34 +1,82 @@
 /**
- * Every check but the tests: format, lint, types for both runtimes, documentation, publishing.
- * Runs them all and names those that failed.
+ * Every check but the tests: format, lint, types for both runtimes, documentation, the public API,
+ * publishing to JSR, the npm package. Runs them all and names those that failed.
+ *
+ * `node scripts/check.mjs --update` first writes the public API as it is now to docs/api.txt.
  */
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import process from "node:process";
+import { describeApi } from "./api.mjs";
 import { ensureInstalled, root, runtimeBinary } from "./runtimes.mjs";
 
-const { exports } = JSON.parse(readFileSync(`${root}/deno.json`, "utf8"));
+const { exports } = JSON.parse(readFileSync(join(root, "deno.json"), "utf8"));
+const apiFile = join(root, "docs/api.txt");
+
+/** @type {[name: string, check: () => boolean][]} */
 const checks = [
-  ["deno", "fmt", "--check"],
-  ["deno", "lint"],
-  ["deno", "check", "."],
-  ["tsc", "-p", "."],
-  ["deno", "doc", "--quiet", "--lint", ...Object.values(exports)],
-  ["deno", "publish", "--dry-run", "--allow-dirty"],
+  ["deno fmt", () => run(runtimeBinary("deno"), "fmt", "--check")],
+  ["deno lint", () => run(runtimeBinary("deno"), "lint")],
+  ["deno check", () => run(runtimeBinary("deno"), "check", ".")],
+  ["tsc", () => run(process.execPath, "node_modules/typescript/bin/tsc", "-p", ".")],
+  ["deno doc --lint", lintDocumentation],
+  ["docs/api.txt", compareApi],
+  ["deno publish", () => run(runtimeBinary("deno"), "publish", "--dry-run", "--allow-dirty")],
+  ["npm package", build],
 ];
 
-/** @type {Record<string, string[]>} */
-const tools = {
-  deno: [runtimeBinary("deno")],
-  tsc: [process.execPath, "node_modules/typescript/bin/tsc"],
-};
-
 ensureInstalled();
-const failed = checks.filter(([tool, ...args]) => {
-  console.log(`\n--- ${tool} ${args.join(" ")} ---`);
-  const [command, ...first] = tools[tool];
-  return spawnSync(command, [...first, ...args], { cwd: root, stdio: "inherit" }).status !== 0;
+if (process.argv.includes("--update")) writeFileSync(apiFile, describeApi());
+const failed = checks.filter(([name, check]) => {
+  console.log(`\n--- ${name} ---`);
+  return !check();
 });
-for (const check of failed) console.error(`FAILED: ${check.join(" ")}`);
+for (const [name] of failed) console.error(`FAILED: ${name}`);
 if (failed.length === 0) console.log(`\nAll ${checks.length} checks passed`);
 process.exitCode = failed.length === 0 ? 0 : 1;
+
+/**
+ * @param {string} command
+ * @param {string[]} args
+ */
+function run(command, ...args) {
+  return spawnSync(command, args, { cwd: root, stdio: "inherit" }).status === 0;
+}
+
+/** Hono's types are public in node_modules, where the linter takes them for private ones of ours. */
+function lintDocumentation() {
+  const honos = /references private type '(?:Context|ConnInfo|MiddlewareHandler)'\n.*lib\/hono\//;
+  const { status, stderr } = spawnSync(
+    runtimeBinary("deno"),
+    ["doc", "--quiet", "--lint", ...Object.values(exports)],
+    { cwd: root, encoding: "utf8", env: { ...process.env, NO_COLOR: "1" } },
+  );
+  const complaints = stderr.split(/^(?=error)/m).filter((text) => text.startsWith("error["));
+  const ours = complaints.filter((text) => !honos.test(text));
+  console.log(ours.join("") || `${complaints.length} complaints about Hono's types left out`);
+  if (status === 0 || complaints.length > 0) return ours.length === 0;
+  console.error(stderr);
+  return false;
+}
+
+/** Whether the public API is what docs/api.txt says. */
+function compareApi() {
+  const api = describeApi();
+  if (api === readFileSync(apiFile, "utf8")) return true;
+  spawnSync("diff", ["-u", apiFile, "-"], { input: api, stdio: ["pipe", "inherit", "inherit"] });
+  console.log("The public API has changed. If it was meant to: node scripts/check.mjs --update");
+  return false;
+}
+
+/** Whether the npm package can be built and packed; tests/package_test.ts tries it out. */
+function build() {
+  const folder = mkdtempSync(join(tmpdir(), "httpsd-build-"));
+  try {
+    return run(process.execPath, "scripts/build.mjs", folder) &&
+      run("npm", "pack", "--dry-run", "--silent", folder);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}

@@ -1,0 +1,39 @@
+/**
+ * Makes the npm package: `node scripts/build.mjs [folder]`, dist/ if no folder is named. What is in
+ * the folder before is deleted. It gets JavaScript and declarations, one file for each source, and
+ * a package.json for publication; members marked `@internal` are not in the declarations.
+ */
+import { spawnSync } from "node:child_process";
+import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import process from "node:process";
+import { ensureInstalled, root } from "./runtimes.mjs";
+
+const folder = resolve(process.argv[2] ?? join(root, "dist"));
+
+ensureInstalled();
+rmSync(folder, { recursive: true, force: true });
+const { status } = spawnSync(
+  process.execPath,
+  ["node_modules/typescript/bin/tsc", "-p", "tsconfig.build.json", "--outDir", folder],
+  { cwd: root, stdio: "inherit" },
+);
+if (status !== 0) {
+  console.error("Cannot build: correct what tsc says");
+  process.exit(1);
+}
+for (const file of ["README.md", "LICENSE"]) copyFileSync(join(root, file), join(folder, file));
+writeFileSync(join(folder, "package.json"), `${JSON.stringify(publishedManifest(), null, 2)}\n`);
+console.log(`Built ${folder}`);
+
+/** package.json as users get it: with exports of what was built, without what is for development. */
+function publishedManifest() {
+  const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  for (const own of ["private", "scripts", "devDependencies", "allowScripts"]) delete manifest[own];
+  for (const [entry, source] of Object.entries(manifest.exports)) {
+    const built = source.replace(/\.ts$/, "");
+    manifest.exports[entry] = { types: `${built}.d.ts`, default: `${built}.js` };
+  }
+  manifest.exports["./package.json"] = "./package.json";
+  return manifest;
+}
