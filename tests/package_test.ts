@@ -1,0 +1,223 @@
+/**
+ * The npm package as its users get it: built, packed, installed into an empty project, run on this
+ * runtime, type-checked. Needs no network: its dependencies are links to those of the checkout.
+ */
+import assert from "node:assert/strict";
+import { afterAll, describe, test } from "bun:test";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
+import { assertRuntime, runtime } from "./runtime.ts";
+
+assertRuntime();
+
+interface Manifest {
+  name: string;
+  version: string;
+  license: string;
+  exports: Record<string, string>;
+  dependencies: Record<string, string>;
+  peerDependencies: Record<string, string>;
+}
+
+const TIMEOUT_MS = 60_000; // npm and tsc on a busy machine
+const root = fileURLToPath(new URL("..", import.meta.url));
+const modules = join(root, "node_modules");
+const manifest: Manifest = readJson("package.json");
+const denoConfig: Omit<Manifest, "dependencies"> & { imports: Record<string, string> } = readJson(
+  "deno.json",
+);
+const wanted = { ...manifest.dependencies, ...manifest.peerDependencies };
+
+const project = mkdtempSync(join(tmpdir(), "httpsd-package-"));
+afterAll(() => rmSync(project, { recursive: true }));
+
+let isInstalled = false;
+
+/** Builds and packs the package and installs it into the project, once. */
+function install(): void {
+  if (isInstalled) return;
+  const built = join(project, "built");
+  run("node", [join(root, "scripts/build.mjs"), built]);
+  run("npm", ["pack", "--silent", built]);
+  const tarball = `${manifest.name.replace(/^@/, "").replace("/", "-")}-${manifest.version}.tgz`;
+  const dependencies = { [manifest.name]: `file:${tarball}` };
+  for (const name of [...Object.keys(wanted), "@types/node"]) {
+    dependencies[name] = `file:${join(modules, name)}`;
+  }
+  write("package.json", JSON.stringify({ private: true, type: "module", dependencies }));
+  run("npm", ["install", "--offline", "--no-package-lock", "--no-audit", "--no-fund"]);
+  rmSync(built, { recursive: true });
+  isInstalled = true;
+}
+
+describe("package.json", () => {
+  test("says the same as deno.json", () => {
+    for (const key of ["name", "version", "license", "exports"] as const) {
+      assert.deepEqual(manifest[key], denoConfig[key], key);
+    }
+    for (const [name, range] of Object.entries(wanted)) {
+      assert.equal(denoConfig.imports[name], `npm:${name}@${range}`);
+    }
+  });
+});
+
+describe("the npm package", () => {
+  test("has JavaScript and declarations for each source, and nothing else", () => {
+    install();
+    const sources = [...list(join(root, "lib")).map((file) => `lib/${file}`), "mod.ts"];
+    const expected = ["LICENSE", "README.md", "package.json"].concat(
+      ...sources.map((file) => [file.replace(/ts$/, "js"), file.replace(/ts$/, "d.ts")]),
+    );
+    const packed = list(join(project, "node_modules", manifest.name));
+    assert.deepEqual(packed.sort(), expected.sort());
+  }, TIMEOUT_MS);
+
+  test("exports the same values as the sources", async () => {
+    install();
+    const names: Record<string, string[]> = {};
+    for (const [entry, source] of Object.entries(manifest.exports)) {
+      names[entry] = Object.keys(await import(join(root, source))).sort();
+    }
+    write(
+      "names.js",
+      `const names = {};
+      for (const entry of ${JSON.stringify(Object.keys(names))}) {
+        names[entry] = Object.keys(await import(entry.replace(".", "${manifest.name}"))).sort();
+      }
+      console.log(JSON.stringify(names));`,
+    );
+    const [command, ...args] = inRuntime("names.js");
+    assert.deepEqual(JSON.parse(run(command, args)), names);
+  }, TIMEOUT_MS);
+
+  test("serves https", async () => {
+    install();
+    const ca = await createCertificateAuthority({ name: "Package CA" });
+    const { cert, key } = await ca.issue({ names: ["localhost"] });
+    write("ca.pem", ca.cert);
+    write(
+      "hello.js",
+      `import { serve } from "${manifest.name}";
+      const server = await serve(
+        { cert: ${JSON.stringify(cert)}, key: ${
+        JSON.stringify(key)
+      }, hostname: "127.0.0.1", port: 0 },
+        (request, { session }) => new Response("hello " + session.tls.sni),
+      );
+      console.log(server.address.port);`,
+    );
+    const [command, ...args] = inRuntime("hello.js");
+    const server = spawn(command, args, { cwd: project, stdio: ["ignore", "pipe", "inherit"] });
+    const closed = once(server, "close");
+    try {
+      const [port] = await Promise.race([
+        once(createInterface(server.stdout), "line"),
+        closed.then(([code]) => assert.fail(`The server exited with code ${code}`)),
+      ]) as [string];
+      const curl = ["-sS", "--fail", "--cacert", "ca.pem", "--resolve"];
+      curl.push(`localhost:${port}:127.0.0.1`, `https://localhost:${port}/`);
+      assert.equal(run("curl", curl), "hello localhost");
+    } finally {
+      server.kill("SIGKILL");
+      await closed;
+    }
+  }, TIMEOUT_MS);
+
+  test("has types that stand under strict nodenext, without what is internal", () => {
+    install();
+    write("consumer/consumer.ts", CONSUMER);
+    const compilerOptions = {
+      module: "nodenext",
+      moduleResolution: "nodenext",
+      lib: ["esnext", "dom", "dom.iterable"],
+      types: ["node"],
+      strict: true,
+      exactOptionalPropertyTypes: true,
+      noUncheckedIndexedAccess: true,
+      skipLibCheck: false,
+      noEmit: true,
+    };
+    write("consumer/tsconfig.json", JSON.stringify({ compilerOptions }));
+    run("node", [join(modules, "typescript/bin/tsc"), "-p", "consumer"]);
+    if (runtime === "deno") {
+      rmSync(join(project, "consumer/tsconfig.json")); // its lib is not Deno's
+      run(process.execPath, ["check", "consumer/consumer.ts"]);
+    }
+  }, TIMEOUT_MS);
+});
+
+/** Uses types from every entry; each expected error fails the check when it is not one. */
+const CONSUMER = `
+import { type HttpsdError, HttpsServer, loadIdentity, serve, type Session } from "${manifest.name}";
+import { compress } from "${manifest.name}/compress";
+import { devCertificates } from "${manifest.name}/dev-certificates";
+import { serveFiles } from "${manifest.name}/files";
+import { hsts, type HttpsdEnv } from "${manifest.name}/hono";
+import { serverSentEvents } from "${manifest.name}/sse";
+import { upgradeWebSocket } from "${manifest.name}/websocket";
+import { Hono } from "hono";
+
+const files: (request: Request) => Promise<Response> = serveFiles("public");
+const { cert, key } = await devCertificates("certs");
+const server: HttpsServer = await serve({ cert, key }, async (request, { session }) => {
+  const subject: string | undefined = session.tls?.peerCertificate?.subject;
+  if (request.headers.has("upgrade")) return upgradeWebSocket(request).response;
+  if (request.headers.has("range")) return await files(request);
+  if (request.method === "POST") return serverSentEvents(request, async ({ send }) => void await send({ data: "" }));
+  return await compress(new Response(subject), request);
+});
+server.addEventListener("error", ({ error, sni }) => {
+  const { code }: HttpsdError = error;
+  console.log(code, sni?.length);
+});
+server.route({ uri: "/", method: "GET", handler: (req) => req.send(req.get("host") ?? "") });
+server.route({ uri: "/ws", websocket: { onMessage: (ws, message) => ws.send(message) } });
+const app = new Hono<HttpsdEnv>().use(hsts()).get("/", (c) => c.text(c.env.session.remoteAddress));
+const identity = await loadIdentity({ cert, key });
+await serve({ certSelect: ({ serverName }) => serverName === "a.example" ? identity : null }, app.fetch);
+
+// @ts-expect-error: no such option
+new HttpsServer({ prot: 1 });
+// @ts-expect-error: a room's own
+(session: Session) => session.connection.attach;
+`;
+
+function inRuntime(file: string): [command: string, ...args: string[]] {
+  return runtime === "deno"
+    ? [process.execPath, "run", "-A", "--quiet", file]
+    : [process.execPath, file];
+}
+
+/** Runs a program in the project and gives what it wrote; fails when it failed. */
+function run(command: string, args: readonly string[]): string {
+  const { status, stdout, stderr, error } = spawnSync(command, args, {
+    cwd: project,
+    encoding: "utf8",
+  });
+  assert.equal(status, 0, `${command} ${args.join(" ")}: ${error ?? ""}\n${stdout}\n${stderr}`);
+  return stdout;
+}
+
+function write(name: string, content: string): void {
+  const path = join(project, name);
+  mkdirSync(join(path, ".."), { recursive: true });
+  writeFileSync(path, content);
+}
+
+/** The files below a folder, with slashes. */
+function list(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map(({ parentPath, name }) => join(parentPath, name).slice(folder.length + 1));
+}
+
+function readJson<T>(name: string): T {
+  return JSON.parse(readFileSync(join(root, name), "utf8"));
+}
