@@ -83,6 +83,8 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
   #emptied: (() => void) | undefined;
+  /** No session was idle when last looked for, and none has become so: a flood costs no searches. */
+  #noneIdle = false;
 
   /**
    * Makes a server that does not listen yet. `handler` answers what no route answers.
@@ -240,7 +242,8 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
 
   /**
    * Answers errors of a status with `handler` instead of the standard answer; `null` undoes that
-   * (original: `httpd_register_err_handler`).
+   * (original: `httpd_register_err_handler`). The 503 of `handlerTimeoutMs` and `detach()` is not
+   * asked about, since no handler may delay it further.
    */
   onError(status: number, handler: ErrorHandler | null): this {
     this.#dispatcher.onError(status, handler);
@@ -278,6 +281,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   touch(session: Session): void {
     // A set keeps the order in which its members were added: the first is the least recently used.
     if (this.#sessions.delete(session)) this.#sessions.add(session);
+    this.#noneIdle = false;
   }
 
   /**
@@ -467,13 +471,14 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
 
   /** Closes the least recently used session that is idle, one in half a head only if it has to. */
   #purgeOne(): void {
-    if (!this.#config.lruPurge) return;
+    if (!this.#config.lruPurge || this.#noneIdle) return;
     for (const session of this.#sessions) {
       if (!session.receiving && session.purge()) return;
     }
     for (const session of this.#sessions) {
       if (session.purge()) return;
     }
+    this.#noneIdle = true;
   }
 
   #admitted(connection: Connection): void {
@@ -543,6 +548,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   #connected(session: Session): void {
     const { connection } = session;
     this.#sessions.add(session);
+    this.#noneIdle = false;
     this.#sessionOf.set(connection, session);
     connection.observer = this.#observer; // somebody may listen later
     this.#tellUser("create", { session, remoteAddress: session.remoteAddress, error: undefined });

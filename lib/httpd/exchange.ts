@@ -38,6 +38,7 @@ export class Exchange implements ResponseProgress, BodySource {
   readonly #keeper: ExchangeKeeper;
   #abort: AbortController | undefined;
   #aborted: HttpsdError | undefined;
+  #gaveUp: HttpsdError | undefined;
   #gone: HttpsdError | undefined;
   #onClosed: ((reason: HttpsdError) => void) | undefined;
   #continued = false;
@@ -91,7 +92,8 @@ export class Exchange implements ResponseProgress, BodySource {
   get signal(): AbortSignal {
     if (this.#abort === undefined) {
       this.#abort = new AbortController();
-      if (this.#aborted !== undefined) this.#abort.abort(this.#aborted);
+      const reason = this.#aborted ?? this.#gaveUp;
+      if (reason !== undefined) this.#abort.abort(reason);
     }
     return this.#abort.signal;
   }
@@ -131,6 +133,7 @@ export class Exchange implements ResponseProgress, BodySource {
   /** The handler takes too long: its signal is aborted, and the client told. */
   giveUp(): HttpError {
     const error = new HttpError(503, "HANDLER_TIMEOUT", "The handler took too long to answer");
+    this.#gaveUp = error;
     this.#abort?.abort(error);
     this.fail(error);
     return error;

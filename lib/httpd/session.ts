@@ -285,6 +285,7 @@ export class Session {
   switchTo(protocol: Protocol): void {
     this.#protocol = protocol;
     this.#exchange = undefined;
+    this.#host.touched(this);
     this.connection.putBack(this.#parser.takeRest());
     this.connection.deadline = Infinity;
     queueMicrotask(() => {
