@@ -1,7 +1,9 @@
 /** Tests of how a certificate is chosen: by name, by protocol, by signature, by the user's hook. */
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
+import { Socket } from "node:net";
 import type { HttpsServerOptions } from "../lib/config.ts";
+import { TlsError } from "../lib/errors.ts";
 import { ClientAuth } from "../lib/tls/client_auth.ts";
 import type { ClientHello } from "../lib/tls/client_hello.ts";
 import { SecurityContext } from "../lib/tls/context.ts";
@@ -344,6 +346,29 @@ describe("certSelect", () => {
     const codes = server.errors.map(({ error }) => error.code);
     assert.deepEqual(codes, ["TLS_HANDSHAKE_TIMEOUT", "CONNECTION_ABORTED"]);
     assert.equal(server.requests, 0);
+  });
+});
+
+describe("SecurityContext", () => {
+  test("fails the handshake when the runtime does not take what it is made of", async () => {
+    const context = new SecurityContext({
+      identity: identityA,
+      alpnProtocols: [5 as unknown as string],
+      clientAuth: undefined,
+      settings: {
+        minVersion: "TLSv1.2",
+        maxVersion: "TLSv1.3",
+        ciphers: undefined,
+        sessionTickets: true,
+      },
+    });
+    for (let i = 0; i < 2; i++) {
+      const error = await new Promise<unknown>((resolve, reject) =>
+        context.accept(new Socket(), { failed: resolve, secured: reject })
+      );
+      assert.ok(error instanceof TlsError && error.code === "TLS_ERROR");
+      assert.ok(error.cause instanceof TypeError);
+    }
   });
 });
 
