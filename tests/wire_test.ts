@@ -46,9 +46,13 @@ interface Seen {
   body: string;
 }
 
-/** By the client's port; ports do not come again soon. */
-const seen = new Map<number, Seen[]>();
+/** By both ports of the connection: clients of two servers may share theirs. */
+const seen = new Map<string, Seen[]>();
 const servers = new Map<string, Promise<Started>>();
+
+function connectionKey(serverPort: number, clientPort: number): string {
+  return `${serverPort} ${clientPort}`;
+}
 
 function serverFor(limits: Record<string, number>, mode: Mode): Promise<Started> {
   const key = JSON.stringify([limits, mode]);
@@ -57,7 +61,7 @@ function serverFor(limits: Record<string, number>, mode: Mode): Promise<Started>
     const options = { ...DEFAULT_LIMITS, ...limits, lingerMs: 5_000 };
     server = started(
       async (request, { session }) => {
-        const calls = seen.get(session.remotePort)!;
+        const calls = seen.get(connectionKey(session.connection.localPort, session.remotePort))!;
         const body = Buffer.from(await request.arrayBuffer()).toString("latin1");
         calls.push({ method: request.method, body });
         return new Response("served");
@@ -119,7 +123,7 @@ async function checkCase(item: HttpCase, way: Way, mode: Mode): Promise<void> {
   const { port } = await serverFor(item.limits, mode);
   const client = await RawClient.connect(port, mode);
   const calls: Seen[] = [];
-  seen.set(client.socket.localPort!, calls);
+  seen.set(connectionKey(port, client.socket.localPort!), calls);
   await way(client, item.input);
   if (item.error === undefined) client.end(); // what is refused, the server closes by itself
   const text = await client.rest();
