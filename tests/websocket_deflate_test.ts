@@ -4,13 +4,8 @@ import { Buffer } from "node:buffer";
 import process from "node:process";
 import { createDeflateRaw, createInflateRaw, deflateRawSync } from "node:zlib";
 import { describe, test } from "bun:test";
-import {
-  ContextDeflater,
-  deflateMessage,
-  type DeflateOptions,
-  Inflater,
-  negotiateDeflate,
-} from "../lib/websocket/deflate.ts";
+import { ContextDeflater, deflateMessage, Inflater } from "../lib/websocket/deflate.ts";
+import { type DeflateOptions, negotiateDeflate } from "../lib/websocket/deflate_negotiation.ts";
 import { parseExtensions } from "../lib/websocket/extensions.ts";
 import { assertRuntime } from "./runtime.ts";
 import { maxDistance } from "./inflate_distance.ts";

@@ -1,7 +1,7 @@
 /** The WebSocket's opening handshake: RFC 6455 sections 4 and 9.1, and the original's own cases. */
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
-import { negotiateDeflate } from "../lib/websocket/deflate.ts";
+import { negotiateDeflate } from "../lib/websocket/deflate_negotiation.ts";
 import { parseExtensions } from "../lib/websocket/extensions.ts";
 import {
   acceptHeaders,

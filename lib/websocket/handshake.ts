@@ -5,7 +5,7 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import type { DeflateAgreement } from "./deflate.ts";
+import type { DeflateAgreement } from "./deflate_negotiation.ts";
 import { type ExtensionOffer, isToken, parseExtensions } from "./extensions.ts";
 
 /** What a request head must offer to be checked; the HTTP parser's `RequestHead` does. */

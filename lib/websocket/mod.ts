@@ -14,7 +14,7 @@
  */
 export { CloseCode, type CloseStatus } from "./close.ts";
 export type { AnyListener, ContainedEvents } from "../contained_events.ts";
-export type { DeflateAgreement, DeflateOptions } from "./deflate.ts";
+export type { DeflateAgreement, DeflateOptions } from "./deflate_negotiation.ts";
 export type {
   SocketEventHandler,
   UpgradedWebSocket,

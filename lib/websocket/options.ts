@@ -7,7 +7,7 @@
 import * as v from "valibot";
 import { ConfigError, type HttpsdError } from "../errors.ts";
 import type { HttpdRequest } from "../httpd/request.ts";
-import { type DeflateOptions, negotiateDeflate } from "./deflate.ts";
+import { type DeflateOptions, negotiateDeflate } from "./deflate_negotiation.ts";
 import { isToken } from "./extensions.ts";
 import type { CloseInfo, ServerWebSocket } from "./socket.ts";
 import type { WebSocketFrame, WebSocketMessage } from "./receivers.ts";

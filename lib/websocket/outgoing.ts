@@ -4,7 +4,8 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { type DeflateAgreement, deflateMessage } from "./deflate.ts";
+import { deflateMessage } from "./deflate.ts";
+import type { DeflateAgreement } from "./deflate_negotiation.ts";
 import { encodeFrame, Opcode } from "./frame.ts";
 
 /** Bytes in any of their shapes. */

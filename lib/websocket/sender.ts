@@ -6,7 +6,8 @@
  */
 import type { Connection } from "../net/connection.ts";
 import { WebSocketError } from "../errors.ts";
-import { ContextDeflater, type DeflateAgreement } from "./deflate.ts";
+import { ContextDeflater } from "./deflate.ts";
+import type { DeflateAgreement } from "./deflate_negotiation.ts";
 import { encodeFrame, Opcode } from "./frame.ts";
 import type { PreparedMessage } from "./outgoing.ts";
 

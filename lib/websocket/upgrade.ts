@@ -7,7 +7,7 @@ import { HttpError, StateError } from "../errors.ts";
 import type { Exchange } from "../httpd/exchange.ts";
 import { sendResponse } from "../httpd/fetch.ts";
 import type { HttpdRequest } from "../httpd/request.ts";
-import { negotiateDeflate } from "./deflate.ts";
+import { negotiateDeflate } from "./deflate_negotiation.ts";
 import { type SocketDriver, UpgradedWebSocket } from "./event_socket.ts";
 import {
   type AcceptedUpgrade,
