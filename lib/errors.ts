@@ -35,7 +35,9 @@ export type StateErrorCode =
   /** No such route (original: `ESP_ERR_NOT_FOUND`). */
   | "NOT_FOUND"
   /** The request has no connection that could become a WebSocket, or became one already. */
-  | "NOT_UPGRADABLE";
+  | "NOT_UPGRADABLE"
+  /** The request came without a socket, where there is no such thing. */
+  | "NOT_SUPPORTED";
 
 /** Codes of {@linkcode ListenError}: the address could not be opened. */
 export type ListenErrorCode =

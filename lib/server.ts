@@ -31,6 +31,7 @@ import {
   ServerEvents,
   SessionEvent,
 } from "./events.ts";
+import { connectionTransport } from "./httpd/connection_transport.ts";
 import { Dispatcher, type ErrorHandler, type FetchHandler } from "./httpd/dispatcher.ts";
 import { type Route, Router } from "./httpd/router.ts";
 import { Session, type SessionHost, type Tell } from "./httpd/session.ts";
@@ -104,8 +105,8 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     const dispatcher = this.#dispatcher = new Dispatcher({
       server: this,
       router: this.#router,
-      hub: this.#hub,
-      handler,
+      transport: connectionTransport(this.#hub),
+      handler: handler && ((request, session) => handler(request, { session, server: this })),
       maxRespHeaders: config.maxRespHeaders,
       speaksFor: ({ connection: { context }, tls }, host) =>
         context === undefined || !!this.#front?.selector.speaksFor(context, tls?.sni, host),

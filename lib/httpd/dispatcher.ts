@@ -6,14 +6,11 @@
  */
 import { HttpError, HttpsdError } from "../errors.ts";
 import type { HttpsServer } from "../server.ts";
-import type { WebSocketHub } from "../websocket/hub.ts";
-import { acceptWebSocket, offerUpgrade, type UpgradeOffer } from "../websocket/upgrade.ts";
+import type { RouteConfig } from "../websocket/options.ts";
+import type { UpgradeOffer } from "../websocket/upgrade.ts";
 import { encodeHead, utf8 } from "./encoder.ts";
-import type { Exchange } from "./exchange.ts";
-import { sendResponse } from "./fetch.ts";
-import { requestFor } from "./lazy_request.ts";
+import type { Exchange, ResponseWriterLike } from "./exchange.ts";
 import { HttpdRequest, type RequestOrigin } from "./request.ts";
-import type { ResponseWriter } from "./response.ts";
 import type { ResolvedRoute, Router } from "./router.ts";
 import type { Session } from "./session.ts";
 import { ERROR_BODIES } from "./status.ts";
@@ -40,16 +37,34 @@ export type ErrorHandler = (
   session: Session,
 ) => Response | void | Promise<Response | void>;
 
+/** How requests come and answers go: on connections, or as `Request`s and `Response`s. */
+export interface Transport {
+  /** The request for a fetch handler. */
+  requestFor(exchange: Exchange): Request;
+  /** Sends what a handler returned, which may be anything. */
+  sendResponse(exchange: Exchange, result: unknown): void | Promise<void>;
+  /** Answers a request to a WebSocket route. */
+  acceptWebSocket(
+    exchange: Exchange,
+    request: HttpdRequest,
+    config: RouteConfig,
+  ): void | Promise<void>;
+  /** Lets a fetch handler make a WebSocket of its request, where that asks for it. */
+  offerUpgrade(exchange: Exchange, request: Request): UpgradeOffer | undefined;
+}
+
 /** What a dispatcher works with. */
 export interface DispatcherParts {
-  /** The server that handlers are told of. */
-  readonly server: HttpsServer;
+  /** The server that handlers are told of; `undefined` where there is none. */
+  readonly server: HttpsServer | undefined;
   /** The routes. */
   readonly router: Router;
-  /** The open WebSockets. */
-  readonly hub: WebSocketHub;
+  /** How requests come and answers go. */
+  readonly transport: Transport;
   /** What answers where no route does. */
-  readonly handler: FetchHandler | undefined;
+  readonly handler:
+    | ((request: Request, session: Session) => Response | Promise<Response>)
+    | undefined;
   /** The most fields that a route's handler may add to a response. */
   readonly maxRespHeaders: number;
   /** Whether a connection may carry requests for this host. */
@@ -64,17 +79,23 @@ export interface DispatcherParts {
 export class Dispatcher {
   readonly #parts: DispatcherParts;
   readonly #origin: RequestOrigin;
-  readonly #errorHandlers = new Map<number, ErrorHandler>();
+  readonly #errorHandlers: Map<number, ErrorHandler>;
 
-  /** Makes a dispatcher without error handlers. */
-  constructor(parts: DispatcherParts) {
+  /** Makes a dispatcher; the error handlers may be shared with another. */
+  constructor(parts: DispatcherParts, errorHandlers = new Map<number, ErrorHandler>()) {
     this.#parts = parts;
+    this.#errorHandlers = errorHandlers;
     this.#origin = {
       server: parts.server,
       maxRespHeaders: parts.maxRespHeaders,
       failed: (exchange, error) => this.#failed(exchange, error),
       errorAnswered: ({ session }, error) => parts.errorAnswered(error, session),
     };
+  }
+
+  /** A dispatcher with the same routes and error handlers, and some other parts. */
+  with(parts: Partial<DispatcherParts>): Dispatcher {
+    return new Dispatcher({ ...this.#parts, ...parts }, this.#errorHandlers);
   }
 
   /** Answers errors of `status` with `handler`; `null`: with the standard answer again. */
@@ -119,7 +140,7 @@ export class Dispatcher {
   #runRoute(exchange: Exchange, route: ResolvedRoute): void | Promise<void> {
     const request = new HttpdRequest(exchange, this.#origin, route.context);
     if ("websocket" in route) {
-      return acceptWebSocket(exchange, request, route.websocket, this.#parts.hub);
+      return this.#parts.transport.acceptWebSocket(exchange, request, route.websocket);
     }
     const result = route.handler(request);
     if (isThenable(result)) return this.#finishRoute(exchange, result);
@@ -131,28 +152,31 @@ export class Dispatcher {
   }
 
   #handlerEnded(exchange: Exchange, response: Response | void): void | Promise<void> {
-    if (response !== undefined) return sendResponse(exchange, response);
-    if (exchange.response.answered || exchange.session.connection.closed) return;
+    if (response !== undefined) return this.#parts.transport.sendResponse(exchange, response);
+    if (exchange.response.answered || exchange.response.gone) return;
     if (exchange.detached) return;
     if (exchange.aborted) return exchange.session.destroy(); // so the handler was right to end
     throw new HttpError(500, "HANDLER_FAILED", "The handler ended without a whole response");
   }
 
-  #runFetch(exchange: Exchange, handler: FetchHandler): void | Promise<void> {
-    const { server, hub } = this.#parts;
-    const request = requestFor(exchange);
-    const info = { session: exchange.session, server };
-    const offer = offerUpgrade(request, exchange, hub);
+  #runFetch(
+    exchange: Exchange,
+    handler: NonNullable<DispatcherParts["handler"]>,
+  ): void | Promise<void> {
+    const { transport } = this.#parts;
+    const { session } = exchange;
+    const request = transport.requestFor(exchange);
+    const offer = transport.offerUpgrade(exchange, request);
     if (offer !== undefined) {
-      return this.#runUpgradable(exchange, offer, () => handler(request, info));
+      return this.#runUpgradable(exchange, offer, () => handler(request, session));
     }
-    const result = handler(request, info);
-    if (!isThenable(result)) return sendResponse(exchange, result);
+    const result = handler(request, session);
+    if (!isThenable(result)) return transport.sendResponse(exchange, result);
     return this.#finishFetch(exchange, result);
   }
 
   async #finishFetch(exchange: Exchange, result: PromiseLike<Response>): Promise<void> {
-    await sendResponse(exchange, await result);
+    await this.#parts.transport.sendResponse(exchange, await result);
   }
 
   async #runUpgradable(
@@ -162,7 +186,9 @@ export class Dispatcher {
   ): Promise<void> {
     try {
       const response = await handle();
-      if (!offer.complete(response)) await sendResponse(exchange, response);
+      if (!offer.complete(response)) {
+        await this.#parts.transport.sendResponse(exchange, response);
+      }
     } finally {
       offer.withdraw();
     }
@@ -200,8 +226,8 @@ export class Dispatcher {
         new HttpdRequest(exchange, this.#origin, undefined),
         session,
       );
-      if (answer !== undefined) await sendResponse(exchange, answer);
-      if (response.answered || session.connection.closed) return;
+      if (answer !== undefined) await this.#parts.transport.sendResponse(exchange, answer);
+      if (response.answered || response.gone) return;
       throw new HttpError(500, "HANDLER_FAILED", "The error handler sent no whole response");
     } catch (cause) {
       this.#parts.failed(handlerFailed(cause), session);
@@ -211,7 +237,7 @@ export class Dispatcher {
   }
 
   /** Answers a request whose head could not be read. Never throws. */
-  refuse(session: Session, response: ResponseWriter, error: HttpError): void {
+  refuse(session: Session, response: ResponseWriterLike, error: HttpError): void {
     const handler = this.#errorHandlers.get(error.status);
     if (handler === undefined) {
       sendStandard(response, error.status);
@@ -228,7 +254,7 @@ export class Dispatcher {
   async #refuseWith(
     handler: ErrorHandler,
     session: Session,
-    response: ResponseWriter,
+    response: ResponseWriterLike,
     error: HttpError,
   ): Promise<void> {
     const answer = await handler(error, undefined, session);
@@ -255,7 +281,7 @@ function handlerFailed(cause: unknown): HttpError {
 }
 
 /** The original's answer to an error. */
-function sendStandard(response: ResponseWriter, status: number): void {
+function sendStandard(response: ResponseWriterLike, status: number): void {
   const body = utf8(ERROR_BODIES[status] ?? "");
   response.send({ status, fields: [["Content-Type", "text/plain; charset=utf-8"]] }, body);
 }

@@ -9,12 +9,20 @@ import { after } from "../net/deadlines.ts";
 import { type BodySource, RequestBody } from "./body.ts";
 import { type Fields, utf8 } from "./encoder.ts";
 import type { RequestHead } from "./head.ts";
-import { type ResponseProgress, ResponseWriter } from "./response.ts";
+import type { ResponseProgress, ResponseWriter } from "./response.ts";
 import type { Protocol, Session } from "./session.ts";
 import { ERROR_BODIES } from "./status.ts";
 
-/** What an exchange tells its session. */
+/** The head of a request, whether it was read from a connection or belongs to a `Request`. */
+export type HeadLike = Pick<RequestHead, keyof RequestHead>;
+
+/** What writes a response, to a connection or into a `Response`. */
+export type ResponseWriterLike = Pick<ResponseWriter, keyof ResponseWriter>;
+
+/** What an exchange asks of its session, and tells it. */
 export interface ExchangeKeeper {
+  /** Makes what writes the response. */
+  respond(exchange: Exchange): ResponseWriterLike;
   /** The head of the response is about to be written. */
   starting(exchange: Exchange): void;
   /** The response is written. */
@@ -28,11 +36,11 @@ export interface ExchangeKeeper {
 /** One request under way. */
 export class Exchange implements ResponseProgress, BodySource {
   /** The request's line and fields. */
-  readonly head: RequestHead;
+  readonly head: HeadLike;
   /** The request's body. */
   readonly body: RequestBody;
   /** The response. */
-  readonly response: ResponseWriter;
+  readonly response: ResponseWriterLike;
   /** The session that the request came on. */
   readonly session: Session;
   readonly #keeper: ExchangeKeeper;
@@ -46,12 +54,12 @@ export class Exchange implements ResponseProgress, BodySource {
   #detached = false;
 
   /** Begins an exchange. */
-  constructor(session: Session, head: RequestHead, keeper: ExchangeKeeper) {
+  constructor(session: Session, head: HeadLike, keeper: ExchangeKeeper) {
     this.session = session;
     this.head = head;
     this.#keeper = keeper;
     this.body = new RequestBody(this);
-    this.response = new ResponseWriter(session.connection, head, this);
+    this.response = keeper.respond(this);
   }
 
   /** The response's call. */

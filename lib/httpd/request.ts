@@ -15,8 +15,8 @@ import type { Session } from "./session.ts";
 
 /** What a request can be told to do for its route. */
 export interface RequestOrigin {
-  /** The server that the request came to. */
-  readonly server: HttpsServer;
+  /** The server that the request came to; `undefined` where there is none. */
+  readonly server: HttpsServer | undefined;
   /** The most fields that a handler may add to a response. */
   readonly maxRespHeaders: number;
   /** The request cannot be answered by its handler any more: answer the error. */
@@ -48,9 +48,15 @@ export class HttpdRequest {
     this.#routeContext = routeContext;
   }
 
-  /** The server that the request came to (original: `req->handle`). */
+  /**
+   * The server that the request came to (original: `req->handle`).
+   *
+   * @throws {StateError} `NOT_SUPPORTED` in an edge app, which has none
+   */
   get server(): HttpsServer {
-    return this.#origin.server;
+    const { server } = this.#origin;
+    if (server !== undefined) return server;
+    throw new StateError("NOT_SUPPORTED", "An edge app has no server: use the app itself");
   }
 
   /** The session that the request came on (original: `httpd_req_to_sockfd`). */
@@ -96,6 +102,8 @@ export class HttpdRequest {
   /**
    * The head exactly as received, from the request line to the empty line (original:
    * `httpd_get_raw_req_data`). A view: do not change it.
+   *
+   * @throws {StateError} `NOT_SUPPORTED` for a request that came without a socket
    */
   get rawHead(): Uint8Array {
     return this.#exchange.head.bytes;
@@ -230,7 +238,12 @@ export class HttpdRequest {
     return this;
   }
 
-  /** Sends an interim response, such as 103 with `Link` fields; not to HTTP/1.0 clients. */
+  /**
+   * Sends an interim response, such as 103 with `Link` fields; not to HTTP/1.0 clients.
+   *
+   * @throws {StateError} `ALREADY_SENT`; `NOT_SUPPORTED` for a request that came without a socket
+   * @throws {HttpError} `BAD_RESPONSE` for a status or field that is not allowed
+   */
   inform(status: number, fields: Fields): void {
     this.#assertUnsent();
     if (!Number.isInteger(status) || status < 102 || status > 199) {
@@ -324,7 +337,8 @@ export class HttpdRequest {
    * the handler's concern, up to {@linkcode HttpdRequest.end} (original: `httpd_send`). Resolves
    * when the next may follow.
    *
-   * @throws {StateError} `ALREADY_SENT` when a response was sent in another way, or ended
+   * @throws {StateError} `ALREADY_SENT` when a response was sent in another way, or ended;
+   * `NOT_SUPPORTED` for a request that came without a socket
    */
   async sendRaw(bytes: string | Uint8Array): Promise<void> {
     const { response } = this.#exchange;

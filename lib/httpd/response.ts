@@ -5,10 +5,11 @@
  *
  * @module
  */
-import { HttpError, StateError } from "../errors.ts";
+import { type HttpError, StateError } from "../errors.ts";
 import type { Connection } from "../net/connection.ts";
 import { CHUNK_END, chunkHead, encodeHead, type Fields, httpDate, lastChunk } from "./encoder.ts";
 import type { RequestHead } from "./head.ts";
+import { badResponse, declaredLength, HOP_BY_HOP, mayDeclare } from "./response_rules.ts";
 import { isBodiless } from "./status.ts";
 
 /** The status line and fields of a response. */
@@ -23,17 +24,6 @@ export interface ResponseHead {
 
 /** How the body's end is found. */
 type Framing = "none" | "length" | "chunked" | "close" | "raw";
-
-/** Fields that belong to the connection, which is the server's (RFC 9110 section 7.6.1). */
-const HOP_BY_HOP = new Set([
-  "connection",
-  "keep-alive",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
-]);
 
 /** A long body is written in pieces of so many bytes, so that a slow client holds one of them. */
 const PIECE_BYTES = 64 * 1024;
@@ -102,6 +92,11 @@ export class ResponseWriter {
   /** Whether a body would be thrown away: HEAD, 204, 304. */
   get bodiless(): boolean {
     return this.#framing === "none";
+  }
+
+  /** Whether the client is gone, so that nobody reads what is written. */
+  get gone(): boolean {
+    return this.#connection.closed;
   }
 
   /** Whether the handler frames the response itself. */
@@ -325,24 +320,4 @@ export class ResponseWriter {
     this.abort(error);
     return error;
   }
-}
-
-/** Whether a response without a body may say how long the body would be (RFC 9110 section 8.6). */
-function mayDeclare(status: number, request: AnsweredRequest): boolean {
-  return status === 304 || (request.method === "HEAD" && !isBodiless(status));
-}
-
-function declaredLength(value: string, actual: number | undefined): number {
-  const declared = /^\d{1,16}$/.test(value) ? Number(value) : NaN;
-  if (!Number.isSafeInteger(declared)) {
-    throw badResponse(`Content-Length ${value} is no length in bytes`);
-  }
-  if (actual !== undefined && actual !== declared) {
-    throw badResponse(`Content-Length says ${declared}, but the body has ${actual} bytes`);
-  }
-  return declared;
-}
-
-function badResponse(message: string): HttpError {
-  return new HttpError(500, "BAD_RESPONSE", message);
 }

@@ -12,6 +12,7 @@ import type { TlsInfo } from "../tls/tls_info.ts";
 import { Exchange, type ExchangeKeeper } from "./exchange.ts";
 import { type ParserLimits, RequestParser, Step } from "./parser.ts";
 import { type AnsweredRequest, type ResponseProgress, ResponseWriter } from "./response.ts";
+import { nextSessionId } from "./session_id.ts";
 import { type Wait, type WaitLimits, Waits } from "./waits.ts";
 
 /** How long each thing may take, and how much. */
@@ -69,12 +70,10 @@ export interface Protocol extends Consumer {
   shutdown(): void;
 }
 
-let lastId = 0;
-
 /** A client's connection and what its requests share (original: a socket descriptor's session). */
 export class Session {
   /** Unique in this process, never used again. */
-  readonly id: number = ++lastId;
+  readonly id: number = nextSessionId();
   /** When the connection was established. */
   readonly connectedAt: Date = new Date();
   /** The connection underneath. */
@@ -88,6 +87,7 @@ export class Session {
     closed: (error) => this.#closed(error),
   };
   readonly #keeper: ExchangeKeeper = {
+    respond: (exchange) => new ResponseWriter(this.connection, exchange.head, exchange),
     starting: (exchange) => this.#responseStarts(exchange),
     done: () => this.#advance(),
     blocked: () => this.#setDeadline(),

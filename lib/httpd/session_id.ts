@@ -1,0 +1,11 @@
+/**
+ * The numbers that sessions are told apart by.
+ *
+ * @module
+ */
+let last = 0;
+
+/** A number that no session of this process has or had. */
+export function nextSessionId(): number {
+  return ++last;
+}
