@@ -98,11 +98,15 @@ const SETTLING_TURNS = 8;
 
 /** The result of a promise that is about to settle; `undefined` when it has to be waited for. */
 async function settledNow<T>(promise: Promise<T>): Promise<T | undefined> {
-  return await Promise.race([promise, turns(SETTLING_TURNS)]);
-}
-
-async function turns(count: number): Promise<undefined> {
-  for (let turn = 0; turn < count; turn++) await undefined;
+  let result: T | undefined;
+  let waiting = true;
+  const settled = (value?: T): void => {
+    result = value;
+    waiting = false;
+  };
+  promise.then(settled, () => settled()); // who awaits the promise itself gets the error
+  for (let turn = 0; turn < SETTLING_TURNS && waiting; turn++) await undefined;
+  return result;
 }
 
 function bytesOf(chunk: unknown): Uint8Array {
