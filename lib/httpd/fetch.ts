@@ -96,17 +96,15 @@ async function sendBody(exchange: Exchange, head: ResponseHead, reader: BodyRead
 /** How many turns of the microtask queue a body that is all there may take to say so. */
 const SETTLING_TURNS = 8;
 
-/** The result of a promise that is about to settle; `undefined` when it has to be waited for. */
+/** What a promise settles with that is about to; `undefined` when it has to be waited for. */
 async function settledNow<T>(promise: Promise<T>): Promise<T | undefined> {
-  let result: T | undefined;
-  let waiting = true;
-  const settled = (value?: T): void => {
-    result = value;
-    waiting = false;
+  let settled = false;
+  const settle = (): void => {
+    settled = true;
   };
-  promise.then(settled, () => settled()); // who awaits the promise itself gets the error
-  for (let turn = 0; turn < SETTLING_TURNS && waiting; turn++) await undefined;
-  return result;
+  promise.then(settle, settle);
+  for (let turn = 0; turn < SETTLING_TURNS && !settled; turn++) await undefined;
+  return settled ? promise : undefined;
 }
 
 function bytesOf(chunk: unknown): Uint8Array {
