@@ -52,7 +52,7 @@ function describe(name, { kind, def }) {
     case "variable":
       return `${def.kind} ${name}: ${type(def.tsType)}`;
     case "typeAlias":
-      return `type ${name}${typeParams(def.typeParams)} = ${type(def.tsType)}`;
+      return `type ${name}${typeParams(def.typeParams)} =${alias(def.tsType)}`;
     case "interface":
       return `interface ${name}${typeParams(def.typeParams)}${list(" extends ", def.extends)}` +
         block(members(def));
@@ -64,6 +64,13 @@ function describe(name, { kind, def }) {
     default:
       throw new Error(`Cannot describe ${name}: teach scripts/api.mjs the kind "${kind}"`);
   }
+}
+
+/** A long union has a line for each member, so that a new one is a new line. */
+function alias(tsType) {
+  const line = ` ${type(tsType)}`;
+  if (tsType.kind !== "union" || line.length < 80) return line;
+  return tsType.value.map((member) => `\n  | ${type(member)}`).join("");
 }
 
 /** The lines of a class, an interface or an object type. */
