@@ -364,7 +364,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
         minVersion: config.minVersion,
         maxVersion: config.maxVersion,
         ciphers: config.ciphers?.join(":") ??
-          (runtime.name === "bun" ? INTERMEDIATE_CIPHERS : undefined),
+          (runtime.name === "deno" ? undefined : INTERMEDIATE_CIPHERS),
         sessionTickets: config.sessionTickets,
       },
     };

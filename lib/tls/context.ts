@@ -168,7 +168,9 @@ export class SecurityContext {
         rejectUnauthorized: clientAuth.required,
       }),
       ...(ciphers !== undefined && { ciphers }),
-      ...(!sessionTickets && { secureOptions: constants.SSL_OP_NO_TICKET }),
+      // Node would let TLS 1.2 clients renegotiate, at the price of a handshake each time.
+      secureOptions: constants.SSL_OP_NO_RENEGOTIATION |
+        (sessionTickets ? 0 : constants.SSL_OP_NO_TICKET),
     });
     server.on("secureConnection", (socket) => {
       const outcome = outcomeOf(socket);

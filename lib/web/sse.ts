@@ -55,7 +55,7 @@ export interface EventSender {
  */
 export type ServerSentEventSource =
   | AsyncIterable<ServerSentEvent>
-  | ((sender: EventSender) => Promise<void>);
+  | ((sender: EventSender) => Promise<unknown>);
 
 /** The options of {@linkcode serverSentEvents}. */
 export interface ServerSentEventsOptions {
