@@ -418,6 +418,7 @@ class Admission implements Waiting {
 
   #admit(connection: Connection): void {
     this.#settle();
+    this.#hello = undefined; // this object lives on as long as the connection
     this.#keeper.left();
     this.#options.admitted(connection);
   }
