@@ -20,6 +20,7 @@ export type {
   TlsVersion,
   TransportMode,
 } from "./lib/config.ts";
+export { type ConnectionInfo, connectionInfo } from "./lib/connection_info.ts";
 export * from "./lib/errors.ts";
 export * from "./lib/events.ts";
 export type { Trailers } from "./lib/httpd/body.ts";

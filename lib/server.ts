@@ -12,6 +12,9 @@ import {
   resolveConfig,
   type TlsSessionChange,
 } from "./config.ts";
+import { remoteOf } from "./edge/platform.ts";
+import { type FetchHost, FetchSession } from "./edge/session.ts";
+import { fetchTransport } from "./edge/transport.ts";
 import {
   ConfigError,
   ConnectionError,
@@ -84,6 +87,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
   #emptied: (() => void) | undefined;
+  #madeFetchHost: FetchHost | undefined;
   /** No session was idle when last looked for, and none has become so: a flood costs no searches. */
   #noneIdle = false;
 
@@ -249,6 +253,53 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   onError(status: number, handler: ErrorHandler | null): this {
     this.#dispatcher.onError(status, handler);
     return this;
+  }
+
+  /**
+   * Answers a request that came on no socket of this server, with the same routes, error handlers
+   * and fetch handler; whether it runs or not. So routes can be tried out without a port, and
+   * `Deno.serve(server.fetch)` serves them where the platform ends TLS.
+   *
+   * `platform` is what the platform passes besides the request: the client's address is taken from
+   * there on Deno and Bun; it is empty where that does not tell. What needs a socket throws
+   * `NOT_SUPPORTED` (`session.connection`, `session.send()`, `rawHead`, `inform()`, `sendRaw()`),
+   * WebSocket routes answer 501 (426 to who did not ask for one), trailer fields are neither
+   * received nor sent, and of events only `error` and `http:error` are told. A client that is gone
+   * (`request.signal`) is answered with an empty 499.
+   *
+   * @throws {ConnectionError} `CONNECTION_ABORTED` (as a rejection) when a handler calls
+   * `session.destroy()` before there is an answer
+   */
+  readonly fetch: (request: Request, ...platform: unknown[]) => Promise<Response> = async (
+    request,
+    ...platform
+  ) =>
+    await FetchSession.answer(this.#fetchHost, request, {
+      ...remoteOf(request, platform),
+      tls: undefined,
+      platform,
+    });
+
+  /** What answers requests without sockets. */
+  get #fetchHost(): FetchHost {
+    if (this.#madeFetchHost !== undefined) return this.#madeFetchHost;
+    const { maxBodyBytes, handlerTimeoutMs } = this.#config;
+    const failed = (error: HttpsdError, session: Session) =>
+      this.#tellErrorAnyway(error, { session });
+    const errorAnswered = (error: HttpError, session: Session) => {
+      if (!this.hasListened("http:error")) return;
+      this.dispatchEvent(new ServerErrorEvent("http:error", this, error, { session }));
+    };
+    const transport = fetchTransport;
+    const speaksFor = () => true; // who has ended TLS answers for its certificates
+    const dispatcher = this.#dispatcher.with({ transport, speaksFor, failed, errorAnswered });
+    return this.#madeFetchHost = {
+      dispatcher,
+      maxBodyBytes,
+      handlerTimeoutMs,
+      failed,
+      errorAnswered,
+    };
   }
 
   /**
@@ -618,11 +669,13 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
 
   #tellError(error: HttpsdError, where?: FailurePlace): void {
     // A handler may outlive its server, but no event comes after `stop`.
-    if (this.hasListened("error") && this.#state !== "idle") {
-      this.dispatchEvent(new ServerErrorEvent("error", this, error, where));
-    } else if (OWN_MISTAKES.has(error.code)) {
-      console.error(error);
-    }
+    if (this.#state === "idle") logMistake(error);
+    else this.#tellErrorAnyway(error, where);
+  }
+
+  #tellErrorAnyway(error: HttpsdError, where?: FailurePlace): void {
+    if (!this.hasListened("error")) logMistake(error);
+    else this.dispatchEvent(new ServerErrorEvent("error", this, error, where));
   }
 
   /** What a listener threw becomes an `error` event. */
@@ -641,6 +694,11 @@ const OWN_MISTAKES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "LISTENER_FAILED",
   "WS_CALLBACK_FAILED",
 ]);
+
+/** Writes the developer's own mistake where nobody listens. */
+function logMistake(error: HttpsdError): void {
+  if (OWN_MISTAKES.has(error.code)) console.error(error);
+}
 
 /** Mozilla's intermediate list for TLS 1.2, less the suites that BoringSSL does not have. */
 const INTERMEDIATE_CIPHERS = [

@@ -50,7 +50,12 @@ const EMPTY = new Uint8Array();
 /** Marks a response that was sent: one whose body is known could be sent twice unseen. */
 const SENT = Symbol("sent by httpsd");
 
-function usableResponse(result: unknown): Response {
+/**
+ * What a handler returned, if it is a response that can be sent; from now on it counts as sent.
+ *
+ * @throws {HttpError} `HANDLER_FAILED` when it is none, was used already, or is `Response.error()`
+ */
+export function usableResponse(result: unknown): Response {
   if (!(result instanceof Response)) {
     throw new HttpError(500, "HANDLER_FAILED", "The handler returned no Response: return one");
   }

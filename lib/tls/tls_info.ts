@@ -7,11 +7,9 @@
 import "reflect-metadata";
 import { X509Certificate } from "node:crypto";
 import type { TLSSocket } from "node:tls";
-import {
-  SubjectAlternativeNameExtension,
-  X509Certificate as ParsedCertificate,
-} from "@peculiar/x509";
+import { X509Certificate as ParsedCertificate } from "@peculiar/x509";
 import type { ClientVerdict } from "./client_auth.ts";
+import { subjectAltNameOf } from "./subject_alt_name.ts";
 
 /** A client's certificate, parsed when first looked at. */
 export class PeerCertificate {
@@ -48,8 +46,7 @@ export class PeerCertificate {
 
   /** The subject's alternative names: `DNS:example.com, IP Address:127.0.0.1`, special ones quoted. */
   get subjectAltName(): string | undefined {
-    const extension = this.#names.getExtension(SubjectAlternativeNameExtension);
-    return extension?.names.items.map(oneAltName).join(", ");
+    return subjectAltNameOf(this.#names);
   }
 
   /** The serial number in upper-case hexadecimal. */
@@ -75,24 +72,6 @@ export class PeerCertificate {
   get #names(): ParsedCertificate {
     return this.#parsed ??= new ParsedCertificate(Uint8Array.from(this.der));
   }
-}
-
-/** The kinds of alternative names as node:crypto calls them. */
-const ALT_NAME_KINDS: Record<string, string> = {
-  dns: "DNS",
-  ip: "IP Address",
-  email: "email",
-  url: "URI",
-  dn: "DirName",
-  id: "Registered ID",
-  upn: "UPN",
-  guid: "GUID",
-};
-
-/** A value that could be taken for more than one name is quoted. */
-function oneAltName({ type, value }: { type: string; value: string }): string {
-  const plain = /^[\w.:/@*-]*$/.test(value);
-  return `${ALT_NAME_KINDS[type] ?? type}:${plain ? value : JSON.stringify(value)}`;
 }
 
 /** The facts of one TLS connection. */

@@ -1,0 +1,32 @@
+/**
+ * Who sent a `Request`, for code that is given nothing else.
+ *
+ * @module
+ */
+import { fetchSessionOf } from "./edge/session.ts";
+import { exchangeOf } from "./httpd/lazy_request.ts";
+import type { Session } from "./httpd/session.ts";
+import type { TlsInfo } from "./tls/tls_info.ts";
+
+/** What is known of the client that sent a request. */
+export interface ConnectionInfo {
+  /** The session that the request came on. */
+  readonly session: Session;
+  /** The handshake's facts; `undefined` in plain mode. */
+  readonly tls: TlsInfo | undefined;
+  /** The client's address. */
+  readonly remoteAddress: string;
+  /** The client's port. */
+  readonly remotePort: number;
+}
+
+/**
+ * Who sent a request: the very one that a server gave its handler, or that was given to
+ * `server.fetch()`. `undefined` for any other, copies (`new Request(request)`) among them.
+ */
+export function connectionInfo(request: Request): ConnectionInfo | undefined {
+  const session = exchangeOf(request)?.session ?? fetchSessionOf(request);
+  if (session === undefined) return undefined;
+  const { tls, remoteAddress, remotePort } = session;
+  return { session, tls, remoteAddress, remotePort };
+}

@@ -1,0 +1,81 @@
+/**
+ * A client's certificate that somebody else has seen: the platform, or the proxy that ended TLS.
+ *
+ * @module
+ */
+// The ASN.1 library under @peculiar/x509 reads decorator metadata: this import must come first.
+import "reflect-metadata";
+import type { X509Certificate } from "node:crypto";
+import { X509Certificate as ParsedCertificate } from "@peculiar/x509";
+import { StateError } from "../errors.ts";
+import { subjectAltNameOf } from "../tls/subject_alt_name.ts";
+import type { PeerCertificate } from "../tls/tls_info.ts";
+
+/** What handlers see of a certificate. */
+type PeerCertificateLike = Pick<PeerCertificate, keyof PeerCertificate>;
+
+/** What of a certificate needs no library to be told. */
+type Facts = Omit<PeerCertificateLike, "der" | "x509">;
+
+/** A certificate as facts. */
+class EdgeCertificate implements PeerCertificateLike {
+  readonly subject: string;
+  readonly issuer: string;
+  readonly subjectAltName: string | undefined;
+  readonly serialNumber: string;
+  readonly fingerprint256: string;
+  readonly validFrom: Date;
+  readonly validTo: Date;
+  readonly #der: Uint8Array | undefined;
+
+  constructor(facts: Facts, der: Uint8Array | undefined) {
+    this.subject = facts.subject;
+    this.issuer = facts.issuer;
+    this.subjectAltName = facts.subjectAltName;
+    this.serialNumber = facts.serialNumber;
+    this.fingerprint256 = facts.fingerprint256;
+    this.validFrom = facts.validFrom;
+    this.validTo = facts.validTo;
+    this.#der = der;
+  }
+
+  get der(): Uint8Array {
+    if (this.#der !== undefined) return this.#der;
+    throw new StateError("NOT_SUPPORTED", "The platform tells facts only: the bytes are not known");
+  }
+
+  get x509(): X509Certificate {
+    throw new StateError("NOT_SUPPORTED", "There is no node:crypto here: parse der instead");
+  }
+}
+
+/** A certificate of which only these facts are known. */
+export function certificateOfFacts(facts: Facts): PeerCertificate {
+  return asPeerCertificate(new EdgeCertificate(facts, undefined));
+}
+
+/** Reads a DER certificate; rejects when it is none. */
+export async function certificateOfDer(der: Uint8Array<ArrayBuffer>): Promise<PeerCertificate> {
+  const parsed = new ParsedCertificate(der);
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", der));
+  const facts: Facts = {
+    subject: parsed.subject,
+    issuer: parsed.issuer,
+    subjectAltName: subjectAltNameOf(parsed),
+    serialNumber: parsed.serialNumber.toUpperCase().replace(/^(?:00)+(?=.)/, ""),
+    fingerprint256: Array.from(digest, hexPair).join(":"),
+    validFrom: parsed.notBefore,
+    validTo: parsed.notAfter,
+  };
+  return asPeerCertificate(new EdgeCertificate(facts, der));
+}
+
+/** A byte as node:crypto writes it in fingerprints. */
+function hexPair(byte: number): string {
+  return byte.toString(16).toUpperCase().padStart(2, "0");
+}
+
+/** What handlers are given has all that they can see, but not the private parts of the class. */
+function asPeerCertificate(certificate: PeerCertificateLike): PeerCertificate {
+  return certificate as PeerCertificate;
+}

@@ -1,0 +1,237 @@
+/**
+ * The routes of an httpsd server where the platform ends TLS: under `deno serve`, as Bun's default
+ * export, on Cloudflare Workers, or anywhere else that calls a `fetch`. Nothing here needs a
+ * socket, so nothing here can ask for `node:net`, `node:tls` or `node:http`.
+ *
+ * @example
+ * ```ts
+ * import { createEdgeApp } from "@httpsd/httpsd/edge";
+ *
+ * const app = createEdgeApp({}, (request, { session }) =>
+ *   new Response(`hello ${session.remoteAddress}`));
+ * app.route({ uri: "/uri", method: "GET", handler: (request) => request.send("hello") });
+ *
+ * export default app;
+ * ```
+ *
+ * What differs from a request on a socket: `headers` are as the platform's `Headers` has them,
+ * `uri` is the path and query of the normalised URL, a session lasts for one request, and
+ * `session.connection`, `session.send()`, `rawHead`, `inform()`, `sendRaw()` and `server` throw
+ * `NOT_SUPPORTED`. Trailer fields are neither received nor sent, WebSocket routes answer 501 (426
+ * to who did not ask for one), and no events are told but errors.
+ *
+ * @module
+ */
+import { type HttpsServerOptions, resolveConfig } from "../config.ts";
+import { ConfigError, type HttpsdError } from "../errors.ts";
+import { Dispatcher, type ErrorHandler } from "../httpd/dispatcher.ts";
+import { type Route, Router } from "../httpd/router.ts";
+import type { Session } from "../httpd/session.ts";
+import type { ForwardedField } from "./forwarded.ts";
+import { remoteOf } from "./platform.ts";
+import { type FetchHost, FetchSession } from "./session.ts";
+import { tlsOf } from "./tls.ts";
+import { fetchTransport } from "./transport.ts";
+
+export type { HandlerRoute, Route, RouteHandler, WebSocketRoute } from "../httpd/router.ts";
+export type { ErrorHandler } from "../httpd/dispatcher.ts";
+export type { HttpdRequest } from "../httpd/request.ts";
+export { matchExact, matchWildcard, type UriMatcher } from "../httpd/matcher.ts";
+export type { ForwardedField } from "./forwarded.ts";
+
+/** The options of a server that mean something without sockets. */
+export type SharedOptions = Pick<
+  HttpsServerOptions,
+  "uriMatch" | "maxUriHandlers" | "maxRespHeaders" | "maxBodyBytes" | "handlerTimeoutMs"
+>;
+
+const SHARED_OPTIONS: ReadonlySet<string> = new Set<keyof SharedOptions>([
+  "uriMatch",
+  "maxUriHandlers",
+  "maxRespHeaders",
+  "maxBodyBytes",
+  "handlerTimeoutMs",
+]);
+
+/** The options of {@linkcode createEdgeApp}; the shared ones have the defaults of a server. */
+export interface EdgeOptions extends SharedOptions {
+  /**
+   * Takes the client's certificate from this field, as `session.tls.peerCertificate`, `authorized`.
+   * Name it only where every request comes through a proxy that verifies certificates and removes
+   * or replaces what a client sends in the field. Default: no field is believed.
+   */
+  readonly trustForwardedCertificates?: ForwardedField;
+  /** Is told of handlers that fail and requests that are refused. Default: `console.error`. */
+  readonly reportError?: (error: HttpsdError, session: Session) => void;
+}
+
+/** What a fetch handler is told besides the request. */
+export interface EdgeInfo {
+  /** What is known of the client. */
+  readonly session: Session;
+  /** What the platform passed besides the request, such as Cloudflare's `env` and `ctx`. */
+  readonly platform: readonly unknown[];
+}
+
+/** Answers a request with a response. */
+export type EdgeHandler = (request: Request, info: EdgeInfo) => Response | Promise<Response>;
+
+/** What an edge app can do of all that a server may. */
+export interface EdgeCapabilities {
+  /** TLS is ended here. */
+  readonly tls: false;
+  /** Requests become WebSockets. */
+  readonly webSocket: false;
+  /** Interim responses, such as 103. */
+  readonly interimResponses: false;
+  /** Raw heads and raw answers. */
+  readonly raw: false;
+  /** Trailer fields. */
+  readonly trailers: false;
+}
+
+const CAPABILITIES: EdgeCapabilities = Object.freeze({
+  tls: false,
+  webSocket: false,
+  interimResponses: false,
+  raw: false,
+  trailers: false,
+});
+
+/** Routes, error handlers and a fetch handler, to be called by a platform. */
+export class EdgeApp {
+  readonly #router: Router;
+  readonly #host: FetchHost;
+  readonly #trusted: ForwardedField | undefined;
+
+  /**
+   * Makes an app without routes; {@linkcode createEdgeApp} says more.
+   *
+   * @throws {ConfigError} `INVALID_CONFIG` naming the option
+   */
+  constructor(options: EdgeOptions = {}, handler?: EdgeHandler) {
+    const { trustForwardedCertificates, reportError = console.error, ...shared } = options;
+    this.#trusted = checkedField(trustForwardedCertificates);
+    const config = resolveConfig(checkedOptions(shared));
+    const failed = (error: HttpsdError, session: Session) => report(reportError, error, session);
+    const errorAnswered = () => {}; // nobody can listen for it
+    this.#router = new Router(config.uriMatch, config.maxUriHandlers);
+    this.#host = {
+      maxBodyBytes: config.maxBodyBytes,
+      handlerTimeoutMs: config.handlerTimeoutMs,
+      failed,
+      errorAnswered,
+      dispatcher: new Dispatcher({
+        server: undefined,
+        router: this.#router,
+        transport: fetchTransport,
+        handler: handler &&
+          ((request, session) =>
+            handler(request, { session, platform: FetchSession.platformOf(session) })),
+        maxRespHeaders: config.maxRespHeaders,
+        speaksFor: () => true, // the platform has chosen the certificate, and answers for it
+        failed,
+        errorAnswered,
+      }),
+    };
+  }
+
+  /** What works here; nothing that needs a socket does. */
+  get capabilities(): EdgeCapabilities {
+    return CAPABILITIES;
+  }
+
+  /**
+   * Answers a request. `platform` is what the platform passes besides it: the client's address is
+   * taken from there on Deno and Bun, and from Cloudflare's own field on Workers. Errors of handlers
+   * are answered; a client that is gone is answered with an empty 499, which nobody reads.
+   *
+   * It can be passed on without its app, as to `Deno.serve()`.
+   *
+   * @throws {ConnectionError} `CONNECTION_ABORTED` (as a rejection) when a handler calls
+   * `session.destroy()` before there is an answer
+   */
+  readonly fetch: (request: Request, ...platform: unknown[]) => Promise<Response> = async (
+    request,
+    ...platform
+  ) => {
+    const tls = await tlsOf(request, this.#trusted);
+    return await FetchSession.answer(this.#host, request, {
+      ...remoteOf(request, platform),
+      tls,
+      platform,
+    });
+  };
+
+  /**
+   * Adds a route; at any time.
+   *
+   * @throws {ConfigError} `INVALID_CONFIG` for an unknown method or WebSocket option
+   * @throws {StateError} `HANDLER_EXISTS`, `HANDLERS_FULL`
+   */
+  route(route: Route): this {
+    this.#router.add(route);
+    return this;
+  }
+
+  /**
+   * Removes the route of a template and method, or all routes of the template; requests under way
+   * keep theirs.
+   *
+   * @throws {StateError} `NOT_FOUND`
+   */
+  unroute(uri: string, method?: string): this {
+    this.#router.remove(uri, method);
+    return this;
+  }
+
+  /** Answers errors of a status with `handler` instead of the standard answer; `null` undoes that. */
+  onError(status: number, handler: ErrorHandler | null): this {
+    this.#host.dispatcher.onError(status, handler);
+    return this;
+  }
+}
+
+/**
+ * Makes an app for a platform that ends TLS itself; `handler` answers what no route answers. Export
+ * it as default for `deno serve`, Bun and Cloudflare Workers (`nodejs_compat`), or hand its `fetch`
+ * to what wants one.
+ *
+ * @throws {ConfigError} `INVALID_CONFIG` naming the option
+ */
+export function createEdgeApp(options: EdgeOptions = {}, handler?: EdgeHandler): EdgeApp {
+  return new EdgeApp(options, handler);
+}
+
+/** An option that only sockets have must not be taken for one that works. */
+function checkedOptions(options: SharedOptions): SharedOptions {
+  const other = Object.keys(options).find((name) => !SHARED_OPTIONS.has(name));
+  if (other === undefined) return options;
+  throw new ConfigError(
+    "INVALID_CONFIG",
+    `Option ${other} is not known to edge apps: see EdgeOptions`,
+  );
+}
+
+function checkedField(field: ForwardedField | undefined): ForwardedField | undefined {
+  if (field === undefined || field === "client-cert" || field === "x-forwarded-client-cert") {
+    return field;
+  }
+  throw new ConfigError(
+    "INVALID_CONFIG",
+    'Option trustForwardedCertificates must be "client-cert" or "x-forwarded-client-cert"',
+  );
+}
+
+/** Who reports errors may fail itself; that must not harm the request. */
+function report(
+  reportError: NonNullable<EdgeOptions["reportError"]>,
+  error: HttpsdError,
+  session: Session,
+): void {
+  try {
+    reportError(error, session);
+  } catch (cause) {
+    console.error(error, cause);
+  }
+}

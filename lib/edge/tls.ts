@@ -1,0 +1,103 @@
+/**
+ * The facts of the client's TLS connection where somebody else has ended it.
+ *
+ * @module
+ */
+import type { PeerCertificate, TlsInfo } from "../tls/tls_info.ts";
+import { certificateOfDer, certificateOfFacts } from "./certificate.ts";
+import { derOfClientCert, type ForwardedField, readForwarded } from "./forwarded.ts";
+
+/** What Cloudflare tells in `request.cf`. */
+interface CloudflareProperties {
+  readonly httpProtocol?: string;
+  readonly tlsVersion?: string;
+  readonly tlsCipher?: string;
+  readonly tlsClientAuth?: CloudflareClientAuth;
+}
+
+/** What Cloudflare tells of the client's certificate; all empty where there is none. */
+interface CloudflareClientAuth {
+  readonly certPresented?: string;
+  readonly certVerified?: string;
+  readonly certRevoked?: string;
+  readonly certSubjectDN?: string;
+  readonly certIssuerDN?: string;
+  readonly certSerial?: string;
+  readonly certFingerprintSHA256?: string;
+  readonly certNotBefore?: string;
+  readonly certNotAfter?: string;
+  readonly certRFC9440?: string;
+}
+
+/** The names of application protocols by what Cloudflare calls them. */
+const ALPN: Readonly<Record<string, string>> = {
+  "HTTP/1.1": "http/1.1",
+  "HTTP/2": "h2",
+  "HTTP/3": "h3",
+};
+
+/** The facts of a request, from the platform and the field that a proxy is trusted to set. */
+export async function tlsOf(
+  request: Request,
+  trusted: ForwardedField | undefined,
+): Promise<TlsInfo | undefined> {
+  const { cf } = request as Request & { readonly cf?: CloudflareProperties };
+  const platform = cf?.tlsVersion ? await cloudflareTls(cf) : undefined;
+  if (trusted === undefined) return platform;
+  const { certificate, error } = await readForwarded(request.headers, trusted);
+  if (platform === undefined && certificate === undefined && error === undefined) return undefined;
+  return {
+    ...(platform ?? UNKNOWN),
+    peerCertificate: certificate,
+    authorized: certificate !== undefined,
+    authorizationError: error,
+  };
+}
+
+/** What is not known of a connection whose other end is the proxy's. */
+const UNKNOWN: TlsInfo = {
+  protocol: "unknown",
+  cipher: "unknown",
+  sni: undefined,
+  alpn: undefined,
+  resumed: false,
+  peerCertificate: undefined,
+  authorized: false,
+  authorizationError: undefined,
+};
+
+async function cloudflareTls(cf: CloudflareProperties): Promise<TlsInfo> {
+  const { tlsClientAuth: client } = cf;
+  const shown = client?.certPresented === "1" ? client : undefined;
+  const verified = shown?.certVerified === "SUCCESS" && shown.certRevoked !== "1";
+  const revoked = shown?.certRevoked === "1" ? "REVOKED" : undefined;
+  return {
+    ...UNKNOWN,
+    protocol: cf.tlsVersion ?? UNKNOWN.protocol,
+    cipher: cf.tlsCipher ?? UNKNOWN.cipher,
+    alpn: ALPN[cf.httpProtocol ?? ""],
+    peerCertificate: shown && await cloudflareCertificate(shown),
+    authorized: verified,
+    authorizationError: shown && !verified ? revoked ?? shown.certVerified : undefined,
+  };
+}
+
+/** The certificate itself, or what Cloudflare tells of it where that is too large for a field. */
+async function cloudflareCertificate(shown: CloudflareClientAuth): Promise<PeerCertificate> {
+  if (shown.certRFC9440) {
+    try {
+      return await certificateOfDer(derOfClientCert(shown.certRFC9440));
+    } catch {
+      // A client can show what our library cannot read: then what Cloudflare read of it is told.
+    }
+  }
+  return certificateOfFacts({
+    subject: shown.certSubjectDN ?? "",
+    issuer: shown.certIssuerDN ?? "",
+    subjectAltName: undefined,
+    serialNumber: (shown.certSerial ?? "").toUpperCase(),
+    fingerprint256: (shown.certFingerprintSHA256 ?? "").toUpperCase().replace(/..(?=.)/g, "$&:"),
+    validFrom: new Date(shown.certNotBefore ?? NaN),
+    validTo: new Date(shown.certNotAfter ?? NaN),
+  });
+}
