@@ -6,8 +6,8 @@
  */
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { pathToFileURL } from "node:url";
+import { join, relative } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { root, runtimeBinary } from "./runtimes.mjs";
 
 /** The API as it is now. Throws when Deno cannot read it. */
@@ -61,6 +61,8 @@ function describe(name, { kind, def }) {
       return `${def.isAbstract ? "abstract " : ""}class ${name}${typeParams(def.typeParams)}` +
         `${parent}${list(" implements ", def.implements)}${block(members(def))}`;
     }
+    case "reference": // deno doc tells a symbol once, and from where others export it as well
+      return `export ${name} from ${relative(root, fileURLToPath(def.target.filename))}`;
     default:
       throw new Error(`Cannot describe ${name}: teach scripts/api.mjs the kind "${kind}"`);
   }
