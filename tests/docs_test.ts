@@ -1,0 +1,374 @@
+/**
+ * The documentation is held to the truth: every ts block of README.md and docs/ is type-checked and
+ * run, those of the README's tour are asked whether they do what they say, links lead somewhere,
+ * and docs/configuration.md has every option.
+ */
+import assert from "node:assert/strict";
+import { afterAll, beforeAll, describe, test } from "bun:test";
+import { Buffer } from "node:buffer";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { request as httpsRequest, type RequestOptions } from "node:https";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import process from "node:process";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import WsClient from "ws";
+import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
+import { HttpsServer } from "../mod.ts";
+import { assertRuntime } from "./runtime.ts";
+
+assertRuntime();
+
+const TYPE_CHECK_MS = 60_000; // on a busy machine; some seconds on an idle one
+const root = fileURLToPath(new URL("..", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "httpsd-docs-"));
+const base = pathToFileURL(`${folder}/`);
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const pages = [
+  "README.md",
+  "CONTRIBUTING.md",
+  ...readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md"))
+    .map((name) => `docs/${name}`),
+];
+
+interface Block {
+  /** The page and the heading above, for messages. */
+  readonly name: string;
+  readonly code: string;
+}
+
+const blocks = pages.filter((page) => page !== "CONTRIBUTING.md").flatMap(readBlocks);
+
+/** What the blocks take for granted: certificates, a server to go on with, a directory. */
+const ca = await createCertificateAuthority({ name: "Docs CA" });
+const clientAuthority = await createCertificateAuthority({ name: "Docs client CA" });
+const client = await clientAuthority.issue({ usage: "client", subject: "CN=alice" });
+const localhost = await ca.issue();
+const given = {
+  base,
+  blog: await ca.issue({ names: ["blog.example"] }),
+  cert: localhost.cert,
+  clientCa: clientAuthority.cert,
+  key: localhost.key,
+  shop: await ca.issue({ names: ["shop.example"] }),
+};
+
+/** Their types, and that of `server`, which is made anew for each block. */
+const GIVEN_TYPES = `
+import type { HttpsServer } from "@httpsd/httpsd";
+interface Pair { readonly cert: string; readonly key: string }
+declare global {
+  const base: URL;
+  const blog: Pair;
+  const cert: string;
+  const clientCa: string;
+  const key: string;
+  const server: HttpsServer;
+  const shop: Pair;
+}
+`;
+
+beforeAll(() => {
+  mkdirSync(join(folder, "certs"));
+  writeFileSync(join(folder, "certs/localhost.pem"), given.cert);
+  writeFileSync(join(folder, "certs/localhost.key"), given.key);
+  mkdirSync(join(folder, "public"));
+  writeFileSync(join(folder, "public/index.html"), "<p>hello</p>\n");
+  mkdirSync(join(folder, "types"));
+  writeFileSync(join(folder, "types/given.ts"), GIVEN_TYPES);
+  writeFileSync(join(folder, "types/tsconfig.json"), JSON.stringify(TYPE_CHECK));
+  for (const [index, { code }] of blocks.entries()) {
+    writeFileSync(join(folder, `types/${fileName(index)}`), `${code}export {};\n`);
+    writeFileSync(join(folder, fileName(index)), moduleOf(code));
+  }
+  Object.assign(globalThis, given);
+});
+
+/** The blocks are held to what the sources are, as if they lay beside them. */
+const TYPE_CHECK = {
+  extends: join(root, "tsconfig.json"),
+  compilerOptions: {
+    noUnusedLocals: false, // a server that is not used further is no mistake in a block
+    noUnusedParameters: false,
+    typeRoots: [join(root, "node_modules/@types")],
+    paths: { "*": [join(root, "node_modules/*")], ...sources() },
+  },
+  include: ["*.ts"],
+};
+
+/** What the blocks of the README's tour must be seen to do. */
+const CHECKS: Record<string, (server: HttpsServer) => Promise<void>> = {
+  "README.md: Serve": async (server) => {
+    assert.equal((await get(server, "/", { rejectUnauthorized: false })).body, "GET by TLSv1.3\n");
+  },
+  "README.md: Client certificates": async (server) => {
+    const { cert, key } = client;
+    assert.equal((await get(server, "/", { cert, key })).body, "hello CN=alice\n");
+    await assert.rejects(get(server, "/"));
+  },
+  "README.md: A certificate for each name": async (server) => {
+    assert.equal(await commonName(server, "shop.example"), "shop.example");
+    assert.equal(await commonName(server, "blog.example"), "blog.example");
+    assert.equal(await commonName(server, "localhost"), "localhost");
+  },
+  "README.md: A certificate for each name 2": async (server) => {
+    assert.equal(await commonName(server, "shop.example"), "shop.example");
+    await assert.rejects(commonName(server, "else.example"));
+  },
+  "README.md: Events": async (server) => {
+    const lines: unknown[][] = [];
+    const { log } = console;
+    console.log = (...line) => void lines.push(line);
+    try {
+      const stopped = once(server, "disconnected");
+      await get(server, "/");
+      await stopped;
+    } finally {
+      console.log = log;
+    }
+    assert.equal(lines[0]?.[1], "127.0.0.1");
+    assert.deepEqual(lines.at(-1)?.slice(1), [1, "in good order"]);
+  },
+  "README.md: Routes: the httpd API": async (server) => {
+    const posted = await get(server, "/echo", { method: "POST" }, "some bytes");
+    assert.deepEqual(posted, { status: 200, body: "some bytes" });
+    assert.equal((await get(server, "/api/x?y")).body, '{"path":"/api/x"}');
+    assert.equal((await get(server, "/about")).body, "any Response too\n");
+    assert.equal((await get(server, "/none")).status, 404);
+  },
+  "README.md: WebSocket push": async (server) => {
+    await assert.rejects(openSocket(server, "https://evil.example"), /403/);
+    const [one, other] = [
+      await openSocket(server, "https://app.example"),
+      await openSocket(server, "https://app.example"),
+    ];
+    const heard = once(other, "message");
+    one.send("hello");
+    assert.equal(String((await heard)[0]), "hello");
+    one.terminate();
+    other.terminate();
+  },
+  "README.md: Hono, or anything with a fetch": async (server) => {
+    assert.equal((await get(server, "/")).body, "hello 127.0.0.1\n");
+    assert.equal((await get(server, "/me")).status, 403);
+    const { cert, key } = client;
+    assert.equal((await get(server, "/me", { cert, key })).body, "CN=alice");
+  },
+  "README.md: Files": async (server) => {
+    const headers = { range: "bytes=0-2" };
+    assert.deepEqual(await get(server, "/", { headers }), { status: 206, body: "<p>" });
+  },
+  "README.md: New certificates without a restart": async (server) => {
+    assert.equal(await commonName(server, "localhost"), "shop.example");
+  },
+  "README.md: Limits": async (server) => {
+    assert.equal((await get(server, "/")).body, "hello\n");
+    const large = await get(server, "/", { method: "POST" }, "x".repeat(1024 * 1024 + 1));
+    assert.equal(large.status, 413);
+  },
+};
+
+describe("The code in the documentation", () => {
+  test("has the right types", () => {
+    const { status, stdout } = spawnSync(
+      "node",
+      [join(root, "node_modules/typescript/bin/tsc"), "-p", join(folder, "types")],
+      { encoding: "utf8" },
+    );
+    assert.equal(status, 0, stdout);
+  }, TYPE_CHECK_MS);
+
+  for (const [index, { name }] of blocks.entries()) {
+    test(`runs: ${name}`, async () => {
+      const fresh = new HttpsServer(
+        { cert: given.cert, key: given.key, port: 0, hostname: "127.0.0.1" },
+        () => new Response("hello\n"),
+      );
+      Object.assign(globalThis, { server: fresh });
+      const listeners = process.listeners("SIGTERM");
+      const made: { server?: HttpsServer } = await import(
+        new URL(fileName(index), base).href
+      );
+      const server = made.server ?? fresh;
+      try {
+        if (server.state === "idle" && CHECKS[name] !== undefined) await server.start();
+        await CHECKS[name]?.(server);
+      } finally {
+        await server.stop({ drainMs: 0 });
+        for (const added of process.listeners("SIGTERM")) {
+          if (!listeners.includes(added)) process.off("SIGTERM", added); // it would end the tests
+        }
+      }
+    });
+  }
+
+  test("is checked under names that there are", () => {
+    const names = new Set(blocks.map(({ name }) => name));
+    for (const name of Object.keys(CHECKS)) assert.ok(names.has(name), `There is no ${name}`);
+  });
+});
+
+describe("The documentation", () => {
+  for (const page of pages) {
+    test(`${page} links to what there is`, () => {
+      const text = readFileSync(join(root, page), "utf8");
+      for (const [, target] of text.matchAll(/\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)/g)) {
+        assert.ok(existsSync(join(root, dirname(page), target!)), `${target} is not there`);
+      }
+    });
+  }
+
+  test("has every option, with its default", () => {
+    const page = readFileSync(join(root, "docs/configuration.md"), "utf8");
+    const documented = new Map<string, string>();
+    for (const [, name, fallback] of page.matchAll(/^\| `(\w+)` +\| ([^|]*)\|/gm)) {
+      documented.set(name!, fallback!.trim());
+    }
+    for (const { name, fallback } of declaredOptions()) {
+      assert.ok(documented.has(name), `Option ${name} is missing`);
+      if (fallback !== undefined) assert.equal(documented.get(name), fallback, name);
+      documented.delete(name);
+    }
+    assert.deepEqual([...documented.keys()], [], "these are no options");
+  });
+});
+
+/** The members of the options' interfaces, and the defaults that their comments tell. */
+function declaredOptions(): { name: string; fallback: string | undefined }[] {
+  const sources = ["lib/config.ts", "lib/tls/identity.ts"]
+    .map((file) => readFileSync(join(root, file), "utf8"));
+  return ["HttpsServerOptions", "ReloadOptions", "IdentityOptions"].flatMap((type) => {
+    const body = sources.map((text) =>
+      new RegExp(`interface ${type} [^]*?\\{\\n([^]*?)\\n\\}`).exec(text)?.[1]
+    ).find((found) => found !== undefined);
+    assert.ok(body !== undefined, type);
+    return [...body.matchAll(/\/\*\*([^]*?)\*\/\n {2}readonly (\w+)\??:/g)].map((match) => ({
+      name: match[2]!,
+      fallback: fallbackIn(match[1]!),
+    }));
+  });
+}
+
+/** A default that is a plain value; `undefined` when there is none, or it takes words to tell. */
+function fallbackIn(comment: string): string | undefined {
+  const text = comment.replace(/\s*\n\s*\*/g, "");
+  const value = /Default: `?([\w,]+(?:\.\d+)?|"[^"]*")`?\.(?: |$)/.exec(text)?.[1];
+  if (value === undefined || /^(?:none|every)$/.test(value)) return undefined;
+  return /^[\d,]+$/.test(value) ? value : `\`${value}\``;
+}
+
+function readBlocks(page: string): Block[] {
+  const counts = new Map<string, number>();
+  let heading = "";
+  const found: Block[] = [];
+  const text = readFileSync(join(root, page), "utf8");
+  for (const match of text.matchAll(/^#+ (.*)$|^```(\w*)\n([^]*?)^```$/gm)) {
+    const [, title, language, code] = match;
+    if (title !== undefined) heading = title.replaceAll("`", "");
+    if (language !== "ts") continue;
+    const count = (counts.get(heading) ?? 0) + 1;
+    counts.set(heading, count);
+    const name = `${page}: ${heading}${count > 1 ? ` ${count}` : ""}`;
+    found.push({ name, code: code! });
+  }
+  return found;
+}
+
+/** A block as a module that listens where tests may, and lets go of its server. */
+function moduleOf(code: string): string {
+  const local = code
+    .replaceAll(/ from "([^"./:][^":]*)"/g, (_, name: string) => ` from "${sourceOf(name)}"`)
+    .replaceAll(/\bport: \d+/g, 'port: 0, hostname: "127.0.0.1"')
+    .replaceAll(/\b(devCertificates|serveFiles)\("/g, `$1("${folder}/`);
+  const ending = /^const server\b/m.test(code) ? "export { server };" : "export {};";
+  return `${local}${ending}\n`;
+}
+
+function fileName(index: number): string {
+  const page = blocks[index]!.name.replace(/\W+/g, "_");
+  return `${index}_${page}.ts`;
+}
+
+/** The package's entries and where they lie. */
+function sources(): Record<string, [path: string]> {
+  const { name, exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  return Object.fromEntries(
+    Object.entries<string>(exports).map((
+      [entry, path],
+    ) => [name + entry.slice(1), [join(root, path)]]),
+  );
+}
+
+/** Where a package lies here. */
+function sourceOf(name: string): string {
+  const own = sources()[name];
+  return own === undefined ? import.meta.resolve(name) : pathToFileURL(own[0]).href;
+}
+
+function optionsFor(server: HttpsServer, path: string, options: RequestOptions): RequestOptions {
+  return {
+    host: "127.0.0.1",
+    port: server.address.port,
+    path,
+    agent: false,
+    ca: ca.cert,
+    servername: "localhost",
+    ...options,
+  };
+}
+
+function get(
+  server: HttpsServer,
+  path: string,
+  options: RequestOptions = {},
+  body = "",
+): Promise<{ status: number | undefined; body: string }> {
+  return new Promise((resolve, reject) => {
+    const request = httpsRequest(optionsFor(server, path, options), async (response) => {
+      const pieces: Buffer[] = [];
+      try {
+        for await (const piece of response) pieces.push(piece);
+        resolve({ status: response.statusCode, body: String(Buffer.concat(pieces)) });
+      } catch (error) {
+        reject(error);
+      }
+    });
+    request.on("error", reject);
+    request.end(body);
+  });
+}
+
+/** The name in the certificate that a client is shown. */
+async function commonName(server: HttpsServer, servername: string): Promise<string> {
+  const { port } = server.address;
+  const args = ["s_client", "-connect", `127.0.0.1:${port}`, "-servername", servername];
+  const child = spawn("openssl", args, {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  let output = "";
+  for await (const text of child.stdout.setEncoding("utf8")) output += text;
+  const name = /subject=CN ?= ?(\S+)/.exec(output)?.[1];
+  if (name === undefined) throw new Error("No certificate was shown");
+  return name;
+}
+
+async function openSocket(server: HttpsServer, origin: string): Promise<WsClient> {
+  const socket = new WsClient(`wss://127.0.0.1:${server.address.port}/ws`, {
+    ca: ca.cert,
+    origin,
+  });
+  await once(socket, "open");
+  return socket;
+}
