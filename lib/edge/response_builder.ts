@@ -135,17 +135,16 @@ export class ResponseBuilder implements ResponseWriterLike {
   pass(response: Response): void {
     this.#assertUnsent();
     this.#progress.starting();
-    const withBody = response.body !== null && this.#method !== "HEAD";
-    if (withBody || response.body === null) {
-      this.#open(response);
-    } else {
-      const { status, statusText, headers } = response;
-      this.#open(new Response(null, { status, statusText, headers }));
-      response.body.cancel().catch(() => {}); // a source that fails now has nobody left to tell
-    }
-    if (!withBody) return this.#end();
+    if (this.#method === "HEAD") return this.#passHead(response);
+    this.#open(response); // its body is not even looked at: Bun would forget the type of a text
     this.#state = "passed on";
     this.#progress.done();
+  }
+
+  #passHead({ status, statusText, headers, body }: Response): void {
+    this.#open(new Response(null, { status, statusText, headers }));
+    body?.cancel().catch(() => {}); // a source that fails now has nobody left to tell
+    this.#end();
   }
 
   /** Checks the head, and makes it one that the platform takes. */

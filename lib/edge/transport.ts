@@ -6,7 +6,7 @@
  */
 import type { Transport } from "../httpd/dispatcher.ts";
 import type { Exchange } from "../httpd/exchange.ts";
-import { usableResponse } from "../httpd/fetch.ts";
+import { usableResponse } from "../httpd/usable_response.ts";
 import type { FetchExchange } from "./session.ts";
 
 /** The transport of requests without sockets; it is for exchanges of `FetchSession` only. */

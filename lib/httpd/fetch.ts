@@ -7,6 +7,7 @@ import { HttpError } from "../errors.ts";
 import type { Exchange } from "./exchange.ts";
 import { knownBody } from "./known_body.ts";
 import type { ResponseHead } from "./response.ts";
+import { usableResponse } from "./usable_response.ts";
 
 /**
  * Writes a handler's response; at once when its body is all there.
@@ -46,29 +47,6 @@ async function sendStream(
 function ignore(): void {}
 
 const EMPTY = new Uint8Array();
-
-/** Marks a response that was sent: one whose body is known could be sent twice unseen. */
-const SENT = Symbol("sent by httpsd");
-
-/**
- * What a handler returned, if it is a response that can be sent; from now on it counts as sent.
- *
- * @throws {HttpError} `HANDLER_FAILED` when it is none, was used already, or is `Response.error()`
- */
-export function usableResponse(result: unknown): Response {
-  if (!(result instanceof Response)) {
-    throw new HttpError(500, "HANDLER_FAILED", "The handler returned no Response: return one");
-  }
-  const marked = result as Response & { [SENT]?: true };
-  if (result.bodyUsed || marked[SENT]) {
-    throw new HttpError(500, "HANDLER_FAILED", "The Response was used already: return a new one");
-  }
-  if (result.type === "error") {
-    throw new HttpError(500, "HANDLER_FAILED", "Response.error() cannot be sent: return a status");
-  }
-  marked[SENT] = true;
-  return result;
-}
 
 type BodyReader = ReadableStreamDefaultReader<Uint8Array>;
 
