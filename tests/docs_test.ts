@@ -23,6 +23,7 @@ import { dirname, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import WsClient from "ws";
+import type { EdgeApp } from "../lib/edge/mod.ts";
 import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
 import { HttpsServer } from "../mod.ts";
 import { assertRuntime } from "./runtime.ts";
@@ -180,6 +181,14 @@ const CHECKS: Record<string, (server: HttpsServer) => Promise<void>> = {
   },
 };
 
+/** What an app for the edge must be seen to answer. */
+async function checkApp({ fetch }: EdgeApp): Promise<void> {
+  const info = { remoteAddr: { hostname: "192.0.2.1", port: 1 } }; // as Deno tells it
+  const response = await fetch(new Request("https://localhost/nowhere"), info);
+  assert.equal(response.status, 200);
+  assert.match(await response.text(), /192\.0\.2\.1/);
+}
+
 describe("The code in the documentation", () => {
   test("has the right types", () => {
     const { status, stdout } = spawnSync(
@@ -198,13 +207,14 @@ describe("The code in the documentation", () => {
       );
       Object.assign(globalThis, { server: fresh });
       const listeners = process.listeners("SIGTERM");
-      const made: { server?: HttpsServer } = await import(
+      const made: { server?: HttpsServer; default?: EdgeApp } = await import(
         new URL(fileName(index), base).href
       );
       const server = made.server ?? fresh;
       try {
         if (server.state === "idle" && CHECKS[name] !== undefined) await server.start();
         await CHECKS[name]?.(server);
+        if (made.default !== undefined) await checkApp(made.default);
       } finally {
         await server.stop({ drainMs: 0 });
         for (const added of process.listeners("SIGTERM")) {
