@@ -28,6 +28,7 @@ import {
   type HttpsdEnv,
   redirectToHttps,
   requireClientCertificate,
+  upgradeWebSocket,
 } from "../lib/hono/mod.ts";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import { type HttpsServer, serve } from "../lib/server.ts";
@@ -519,6 +520,43 @@ test("getConnInfo() tells the kind of address, and whom to ask for one", async (
     remote: { address: "::1", addressType: "IPv6", port: 9, transport: "tcp" },
   });
   assert.equal(await (await app.request("/")).text(), "INVALID_CONFIG");
+});
+
+describe("upgradeWebSocket()", () => {
+  const app = new Hono<HttpsdEnv>();
+  const closed = Promise.withResolvers<{ code: number; wasClean: boolean }>();
+  app.get(
+    "/ws/:room",
+    upgradeWebSocket((c) => ({
+      onOpen: (_, ws) => ws.send(`${c.req.param("room")} ${ws.readyState} ${ws.protocol}`),
+      onMessage: ({ data }, ws) =>
+        data === "bye" ? ws.close(4001, "told") : ws.send(`echo ${data}`),
+      onClose: (event) => closed.resolve(event),
+    })),
+    (c) => c.text("no upgrade"),
+  );
+
+  test("opens, echoes and closes; a plain request goes on to the next handler", async () => {
+    const server = await serve(
+      { transportMode: "insecure", hostname: "127.0.0.1", port: 0 },
+      app.fetch,
+    );
+    servers.push(server);
+    const authority = `127.0.0.1:${server.address.port}`;
+    assert.equal(await (await fetch(`http://${authority}/ws/a`)).text(), "no upgrade");
+
+    const messages: unknown[] = [];
+    const socket = new WebSocket(`ws://${authority}/ws/a`);
+    const over = new Promise<CloseEvent>((resolve) => socket.onclose = resolve);
+    socket.onmessage = ({ data }) => {
+      messages.push(data);
+      socket.send(messages.length === 1 ? "one" : "bye");
+    };
+    const { code, reason } = await over;
+    assert.deepEqual(messages, ["a 1 ", "echo one"]);
+    assert.deepEqual([code, reason], [4001, "told"]);
+    assert.equal((await closed.promise).wasClean, true);
+  });
 });
 
 describe("hsts()", () => {

@@ -1,6 +1,6 @@
 /**
- * What Hono apps need of httpsd: who is at the other end, whether its certificate will do, and the
- * way from http to https. The server hands its facts to `app.fetch` as second argument, which Hono
+ * What Hono apps need of httpsd: who is at the other end, whether its certificate will do, the way
+ * from http to https, and WebSockets. The server hands its facts to `app.fetch` as second argument, which Hono
  * shows as `c.env`.
  *
  * @example
@@ -28,6 +28,8 @@ import { HTTPException } from "hono/http-exception";
 import { ConfigError } from "../errors.ts";
 import type { RequestInfo } from "../httpd/dispatcher.ts";
 import type { PeerCertificate } from "../tls/tls_info.ts";
+
+export { upgradeWebSocket } from "./websocket.ts";
 
 /** The environment of an app that httpsd serves: `new Hono<HttpsdEnv>()`. */
 export interface HttpsdEnv {
