@@ -5,8 +5,8 @@
  *     deno serve --port 8443 --cert certs/localhost.pem --key certs/localhost.key examples/edge.ts
  *     PORT=8080 bun examples/edge.ts
  *
- * On Cloudflare Workers it is the worker as it stands, with the flag `nodejs_compat`; bundlers make
- * one file of it: `bun build --target=browser --external 'node:*' examples/edge.ts`.
+ * On Cloudflare Workers it is the worker as it stands; bundlers make one file of it:
+ * `bun build --target=browser --external 'node:*' examples/edge.ts`.
  */
 import { createEdgeApp, type EdgeApp, matchWildcard } from "../lib/edge/mod.ts";
 

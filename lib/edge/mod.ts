@@ -194,8 +194,7 @@ export class EdgeApp {
 
 /**
  * Makes an app for a platform that ends TLS itself; `handler` answers what no route answers. Export
- * it as default for `deno serve`, Bun and Cloudflare Workers (`nodejs_compat`), or hand its `fetch`
- * to what wants one.
+ * it as default for `deno serve`, Bun and Cloudflare Workers, or hand its `fetch` to what wants one.
  *
  * @throws {ConfigError} `INVALID_CONFIG` naming the option
  */

@@ -5,10 +5,18 @@
  * @module
  */
 import { type ConnectionError, type HttpError, StateError } from "../errors.ts";
-import { assertFieldName, assertFieldValue, type Fields } from "../httpd/encoder.ts";
 import type { ResponseWriterLike } from "../httpd/exchange.ts";
 import type { ResponseHead, ResponseProgress } from "../httpd/response.ts";
-import { badResponse, declaredLength, HOP_BY_HOP, mayDeclare } from "../httpd/response_rules.ts";
+import {
+  assertFieldName,
+  assertFields,
+  assertFieldValue,
+  badResponse,
+  declaredLength,
+  type Fields,
+  HOP_BY_HOP,
+  mayDeclare,
+} from "../httpd/response_rules.ts";
 import { isBodiless } from "../httpd/status.ts";
 
 /** A handler waits while so many bytes wait for the platform to take them. */
@@ -230,10 +238,7 @@ export class ResponseBuilder implements ResponseWriterLike {
    */
   end(trailers: Fields = []): void {
     if (this.answered) return;
-    for (const [name, value] of trailers) {
-      assertFieldName(name);
-      assertFieldValue(name, value);
-    }
+    assertFields(trailers);
     const missing = Number.isFinite(this.#remaining) && !this.#bodiless && !this.#gone;
     if (missing && this.#remaining > 0) {
       throw this.#broken(`shorter than its Content-Length by ${this.#remaining}`);

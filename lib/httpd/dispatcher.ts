@@ -8,12 +8,13 @@ import { HttpError, HttpsdError } from "../errors.ts";
 import type { HttpsServer } from "../server.ts";
 import type { RouteConfig } from "../websocket/options.ts";
 import type { UpgradeOffer } from "../websocket/upgrade.ts";
-import { encodeHead, utf8 } from "./encoder.ts";
 import type { Exchange, ResponseWriterLike } from "./exchange.ts";
 import { HttpdRequest, type RequestOrigin } from "./request.ts";
+import { assertFields, assertStatus } from "./response_rules.ts";
 import type { ResolvedRoute, Router } from "./router.ts";
 import type { Session } from "./session.ts";
 import { ERROR_BODIES } from "./status.ts";
+import { utf8 } from "./utf8.ts";
 
 /** What a fetch handler is told besides the request. */
 export interface RequestInfo {
@@ -267,7 +268,8 @@ export class Dispatcher {
 /** Whether an error can be answered with its own status and fields. */
 function canAnswer({ status, fields }: HttpError): boolean {
   try {
-    encodeHead(status, undefined, fields);
+    assertStatus(status);
+    assertFields(fields);
     return status >= 400 && status <= 599;
   } catch {
     return false; // a program can throw an error with anything in it

@@ -4,15 +4,9 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { runtime } from "../capabilities.ts";
-import { HttpError } from "../errors.ts";
+import { assertFieldName, assertFieldValue, assertStatus, type Fields } from "./response_rules.ts";
 import { REASONS } from "./status.ts";
-
-/** Field lines in sending order. */
-export type Fields = Iterable<readonly [name: string, value: string]>;
-
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-const BAD_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
+import { utf8 } from "./utf8.ts";
 
 /**
  * Encodes a response head. Every field is checked, so that nothing a handler says can break the
@@ -21,21 +15,12 @@ const BAD_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
  * @throws {HttpError} `BAD_RESPONSE` for a name, value, status or reason that HTTP does not allow
  */
 export function encodeHead(status: number, reason: string | undefined, fields: Fields): Uint8Array {
-  if (!Number.isInteger(status) || status < 100 || status > 999) {
-    throw badResponse(`Status ${status} is no status code: use 100 to 999`);
-  }
+  assertStatus(status);
   if (reason !== undefined) assertFieldValue("reason", reason);
   let head = `HTTP/1.1 ${status} ${reason ?? REASONS[status] ?? ""}\r\n`;
   for (const [name, value] of fields) head += fieldLine(name, value);
   return latin1Bytes(head + "\r\n");
 }
-
-const encoder = new TextEncoder();
-
-/** Text as UTF-8, in the way that is faster on the running runtime. */
-export const utf8: (text: string) => Uint8Array = runtime.name === "bun"
-  ? (text) => encoder.encode(text)
-  : (text) => Buffer.from(text, "utf8");
 
 const ASCII = /^[\0-\x7f]*$/;
 
@@ -48,25 +33,6 @@ function fieldLine(name: string, value: string): string {
   assertFieldName(name);
   assertFieldValue(name, value);
   return `${name}: ${value}\r\n`;
-}
-
-/**
- * Throws unless `name` is a field name (RFC 9110 section 5.1).
- *
- * @throws {HttpError} `BAD_RESPONSE`
- */
-export function assertFieldName(name: string): void {
-  if (!TOKEN.test(name)) throw badResponse(`Field name ${JSON.stringify(name)} is no token`);
-}
-
-/**
- * Throws when `value` holds a CR, LF, NUL or another character that no field value may hold.
- *
- * @throws {HttpError} `BAD_RESPONSE`
- */
-export function assertFieldValue(name: string, value: string): void {
-  if (!BAD_VALUE.test(value)) return;
-  throw badResponse(`Field ${name} holds a control character or one beyond Latin-1: encode it`);
 }
 
 /** The line before a chunk of `length` bytes. */
@@ -95,8 +61,4 @@ export function httpDate(): string {
     dateText = new Date(second * 1000).toUTCString();
   }
   return dateText;
-}
-
-function badResponse(message: string): HttpError {
-  return new HttpError(500, "BAD_RESPONSE", message);
 }

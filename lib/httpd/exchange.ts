@@ -7,11 +7,12 @@
 import { HttpError, type HttpsdError } from "../errors.ts";
 import { after } from "../net/deadlines.ts";
 import { type BodySource, RequestBody } from "./body.ts";
-import { type Fields, utf8 } from "./encoder.ts";
 import type { RequestHead } from "./head.ts";
 import type { ResponseProgress, ResponseWriter } from "./response.ts";
+import type { Fields } from "./response_rules.ts";
 import type { Protocol, Session } from "./session.ts";
 import { ERROR_BODIES } from "./status.ts";
+import { utf8 } from "./utf8.ts";
 
 /** The head of a request, whether it was read from a connection or belongs to a `Request`. */
 export type HeadLike = Pick<RequestHead, keyof RequestHead>;

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { utf8 } from "./encoder.ts";
+import { utf8 } from "./utf8.ts";
 
 /** Deno: where a body of text lies until anything else of the response is touched. */
 const LAZY = symbolOf(new Response("probe"), "lazy static body");

@@ -8,10 +8,11 @@ import { HttpError, StateError } from "../errors.ts";
 import type { HttpsServer } from "../server.ts";
 import type { Trailers } from "./body.ts";
 import { parseCookies } from "./cookies.ts";
-import { assertFieldName, assertFieldValue, type Fields, utf8 } from "./encoder.ts";
 import type { Exchange } from "./exchange.ts";
 import type { ResponseHead } from "./response.ts";
+import { assertFieldName, assertFieldValue, type Fields } from "./response_rules.ts";
 import type { Session } from "./session.ts";
+import { utf8 } from "./utf8.ts";
 
 /** What a request can be told to do for its route. */
 export interface RequestOrigin {

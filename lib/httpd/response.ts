@@ -7,9 +7,15 @@
  */
 import { type HttpError, StateError } from "../errors.ts";
 import type { Connection } from "../net/connection.ts";
-import { CHUNK_END, chunkHead, encodeHead, type Fields, httpDate, lastChunk } from "./encoder.ts";
+import { CHUNK_END, chunkHead, encodeHead, httpDate, lastChunk } from "./encoder.ts";
 import type { RequestHead } from "./head.ts";
-import { badResponse, declaredLength, HOP_BY_HOP, mayDeclare } from "./response_rules.ts";
+import {
+  badResponse,
+  declaredLength,
+  type Fields,
+  HOP_BY_HOP,
+  mayDeclare,
+} from "./response_rules.ts";
 import { isBodiless } from "./status.ts";
 
 /** The status line and fields of a response. */

@@ -1,10 +1,57 @@
 /**
- * What no handler may say in a response, whatever carries it (RFC 9110 sections 7.6.1 and 8.6).
+ * What a handler may say in a response, whatever carries it (RFC 9110 sections 5, 7.6.1 and 8.6).
  *
  * @module
  */
 import { HttpError } from "../errors.ts";
 import { isBodiless } from "./status.ts";
+
+/** Field lines in sending order. */
+export type Fields = Iterable<readonly [name: string, value: string]>;
+
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+const BAD_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
+
+/**
+ * Throws unless `status` can stand in a response.
+ *
+ * @throws {HttpError} `BAD_RESPONSE`
+ */
+export function assertStatus(status: number): void {
+  if (Number.isInteger(status) && status >= 100 && status <= 999) return;
+  throw badResponse(`Status ${status} is no status code: use 100 to 999`);
+}
+
+/**
+ * Throws unless every field can stand in a response.
+ *
+ * @throws {HttpError} `BAD_RESPONSE`
+ */
+export function assertFields(fields: Fields): void {
+  for (const [name, value] of fields) {
+    assertFieldName(name);
+    assertFieldValue(name, value);
+  }
+}
+
+/**
+ * Throws unless `name` is a field name (RFC 9110 section 5.1).
+ *
+ * @throws {HttpError} `BAD_RESPONSE`
+ */
+export function assertFieldName(name: string): void {
+  if (!TOKEN.test(name)) throw badResponse(`Field name ${JSON.stringify(name)} is no token`);
+}
+
+/**
+ * Throws when `value` holds a CR, LF, NUL or another character that no field value may hold.
+ *
+ * @throws {HttpError} `BAD_RESPONSE`
+ */
+export function assertFieldValue(name: string, value: string): void {
+  if (!BAD_VALUE.test(value)) return;
+  throw badResponse(`Field ${name} holds a control character or one beyond Latin-1: encode it`);
+}
 
 /** Fields that belong to the connection, which is the server's (RFC 9110 section 7.6.1). */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([

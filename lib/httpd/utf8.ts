@@ -1,0 +1,18 @@
+/**
+ * Text as UTF-8 bytes.
+ *
+ * @module
+ */
+import { runtime } from "../capabilities.ts";
+
+const encoder = new TextEncoder();
+
+/** Looked for and not imported: there are platforms without it. */
+const { Buffer } = globalThis as {
+  Buffer?: { from(text: string, encoding: "utf8"): Uint8Array };
+};
+
+/** Text as UTF-8, in the way that is faster on the running runtime. */
+export const utf8: (text: string) => Uint8Array = runtime.name === "bun" || Buffer === undefined
+  ? (text) => encoder.encode(text)
+  : (text) => Buffer.from(text, "utf8");
