@@ -1,16 +1,10 @@
 /** The original's pytest cases of `ws_echo_server` and `wss_server`, and the page in Chromium. */
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
-import type { Buffer } from "node:buffer";
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import process from "node:process";
 import { createServer as createEchoServer } from "../examples/ws_echo_server.ts";
 import { createServer as createWssServer, type WssOptions } from "../examples/wss_server.ts";
 import type { HttpsServer } from "../lib/server.ts";
+import { Page, testWithChromium } from "./chromium.ts";
 import { readResponses } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
 import { certificates, until } from "./support.ts";
@@ -162,12 +156,12 @@ describe("wss_server", () => {
     client.socket.destroy();
   });
 
-  test("the page in Chromium sees others come, write, and pong", async () => {
-    if (!process.env["CI"] && spawnSync("chromium", ["--version"]).status !== 0) return;
+  testWithChromium("the page in Chromium sees others come, write, and pong", async () => {
     const { server } = await startWss({ ...FAST, pingPeriodMs: 5_000, notAliveMs: 10_000 });
     await using _stopping = server;
     const { port } = server.address;
-    await using page = await Page.open(`https://localhost:${port}/`);
+    const { ca } = await certificates();
+    await using page = await Page.open(`https://localhost:${port}/`, ca);
     await page.until(`document.getElementById("state").textContent.startsWith("Connected")`);
     await page.evaluate(`document.getElementById("add").click()`);
     const client = await FrameClient.open(port, { mode: "tls", path: "/chat" });
@@ -187,96 +181,5 @@ describe("wss_server", () => {
     client.socket.destroy();
     await page.until(`document.querySelectorAll("#clients li").length === 2`);
     assert.deepEqual(page.complaints, []);
-  }, 60_000);
+  });
 });
-
-/** A page in a headless Chromium, driven over its DevTools protocol. */
-class Page implements AsyncDisposable {
-  /** Uncaught exceptions and what the console was told: nothing, if all is well. */
-  readonly complaints: string[] = [];
-  readonly #process: ChildProcess;
-  readonly #profile: string;
-  readonly #socket: WebSocket;
-  readonly #calls = new Map<number, (result: unknown) => void>();
-  #lastCall = 0;
-
-  private constructor(child: ChildProcess, profile: string, socket: WebSocket) {
-    this.#process = child;
-    this.#profile = profile;
-    this.#socket = socket;
-    socket.onmessage = ({ data }) => {
-      const { id, result, method, params } = JSON.parse(data);
-      if (id !== undefined) this.#calls.get(id)?.(result);
-      else if (/^(Runtime\.exceptionThrown|Log\.entryAdded)$/.test(method)) {
-        this.complaints.push(JSON.stringify(params));
-      }
-    };
-  }
-
-  static async open(url: string): Promise<Page> {
-    const profile = await mkdtemp(join(tmpdir(), "httpsd-chromium-"));
-    const child = spawn("chromium", [
-      "--headless",
-      "--no-sandbox",
-      "--disable-gpu",
-      "--disable-quic",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-      "--ignore-certificate-errors", // simple_test.ts tests the trust
-      "--remote-debugging-port=0",
-      `--user-data-dir=${profile}`,
-      "about:blank",
-    ], { stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, HOME: profile } });
-    let output = "";
-    const port = await new Promise<string>((resolve, reject) => {
-      child.stderr!.on("data", (bytes: Buffer) => {
-        output += bytes.toString();
-        const found = /ws:\/\/127\.0\.0\.1:(\d+)/.exec(output);
-        if (found !== null) resolve(found[1]!);
-      });
-      child.once("exit", () => reject(new Error(`Chromium ended: ${output}`)));
-    });
-    const targets = await (await fetch(`http://127.0.0.1:${port}/json`)).json();
-    const target = targets.find(({ type }: { type: string }) => type === "page");
-    const socket = new WebSocket(target.webSocketDebuggerUrl);
-    await new Promise((resolve) => socket.onopen = resolve);
-    const page = new Page(child, profile, socket);
-    await page.#call("Runtime.enable");
-    await page.#call("Log.enable");
-    await page.#call("Page.navigate", { url });
-    return page;
-  }
-
-  /** Evaluates JavaScript in the page. */
-  async evaluate(expression: string): Promise<unknown> {
-    const { result } = await this.#call("Runtime.evaluate", { expression }) as {
-      result?: { value?: unknown };
-    };
-    return result?.value;
-  }
-
-  /** Waits until an expression is true. */
-  async until(expression: string): Promise<void> {
-    for (let turn = 0; turn < 400; turn++) {
-      if (await this.evaluate(expression) === true) return;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-    const text = await this.evaluate("document.body.innerText");
-    assert.fail(`Never true: ${expression}\n${text}\n${this.complaints}`);
-  }
-
-  #call(method: string, params: object = {}): Promise<unknown> {
-    const id = ++this.#lastCall;
-    this.#socket.send(JSON.stringify({ id, method, params }));
-    return new Promise((resolve) => this.#calls.set(id, resolve));
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    const ended = once(this.#process, "exit");
-    this.#process.kill("SIGKILL");
-    await ended;
-    await rm(this.#profile, { recursive: true, force: true, maxRetries: 5 });
-  }
-}

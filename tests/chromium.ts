@@ -1,0 +1,203 @@
+/**
+ * A page in a headless Chromium, driven over its DevTools protocol. Each has a home of its own, in
+ * whose NSS database the authorities stand that it trusts.
+ *
+ * @module
+ */
+import { test } from "bun:test";
+import type { Buffer } from "node:buffer";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+
+/** Where continuous integration lacks Chromium, its tests fail. */
+const runs = Boolean(process.env["CI"]) || spawnSync("chromium", ["--version"]).status === 0;
+if (!runs) console.warn("Tests with Chromium are left out: there is none on this machine");
+
+/** Registers a test that needs Chromium; where there is none and `CI` is not set, it is left out. */
+export function testWithChromium(name: string, body: () => Promise<void>): void {
+  if (runs) test(name, body, 15_000);
+}
+
+const FLAGS = [
+  "--headless",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--remote-debugging-port=0",
+];
+
+/** How long the page may take for one thing; less than a test may take, so that it is told which. */
+const PATIENCE_MS = 10_000;
+
+interface Reply {
+  id: number;
+  result: unknown;
+  error?: { message: string };
+}
+
+interface Notice {
+  id?: undefined;
+  method: string;
+  params: unknown;
+}
+
+/** A page in a Chromium that ends with it. */
+export class Page implements AsyncDisposable {
+  /** Uncaught exceptions and what the console was told: nothing, if all is well. */
+  readonly complaints: string[] = [];
+  readonly #socket: WebSocket;
+  readonly #calls = new Map<number, PromiseWithResolvers<unknown>>();
+  #lastCall = 0;
+  #resources: AsyncDisposableStack | undefined;
+
+  private constructor(socket: WebSocket) {
+    this.#socket = socket;
+    socket.onmessage = ({ data }) => this.#received(JSON.parse(data));
+    socket.onclose = () => {
+      for (const { reject } of this.#calls.values()) reject(new Error("Chromium is gone"));
+    };
+  }
+
+  /**
+   * Opens a URL in a Chromium that trusts the authority `ca`, a PEM text, besides its own, and waits
+   * until it is loaded; rejects with Chromium's name for what keeps it from that.
+   */
+  static async open(url: string, ca?: string): Promise<Page> {
+    await using resources = new AsyncDisposableStack();
+    const home = await mkdtemp(join(tmpdir(), "httpsd-chromium-"));
+    resources.defer(() => rm(home, { recursive: true }));
+    if (ca !== undefined) await trust(home, ca);
+    const browser = await start(home);
+    const gone = once(browser, "close"); // with its last process: all hold its standard error
+    resources.defer(async () => {
+      browser.kill("SIGKILL");
+      await gone;
+    });
+    const page = new Page(await connect(browser));
+    await page.#call("Runtime.enable");
+    await page.#call("Log.enable");
+    await page.#load(url);
+    page.#resources = resources.move();
+    return page;
+  }
+
+  /** Evaluates JavaScript in the page, and awaits the promise that may be the result. */
+  async evaluate<T = unknown>(expression: string): Promise<T> {
+    const options = { expression, awaitPromise: true, returnByValue: true };
+    const { result, exceptionDetails } = await this.#call("Runtime.evaluate", options) as {
+      result: { value: T };
+      exceptionDetails?: { text: string; exception?: { description?: string } };
+    };
+    if (exceptionDetails === undefined) return result.value;
+    throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text);
+  }
+
+  /** Calls a function of the page with values that JSON can carry, and awaits its result. */
+  call<T>(name: string, ...values: unknown[]): Promise<T> {
+    return this.evaluate<T>(`${name}(...${JSON.stringify(values)})`);
+  }
+
+  /** Waits until an expression is true. */
+  async until(expression: string): Promise<void> {
+    const deadline = performance.now() + PATIENCE_MS;
+    while (await this.evaluate(expression) !== true) {
+      if (performance.now() > deadline) {
+        const text = await this.evaluate("document.body.innerText");
+        throw new Error(`Never true: ${expression}\n${text}\n${this.complaints}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  /** Ends Chromium and leaves nothing of it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#resources?.disposeAsync();
+  }
+
+  async #load(url: string): Promise<void> {
+    const { errorText } = await this.#call("Page.navigate", { url }) as { errorText?: string };
+    if (errorText !== undefined) throw new Error(`Chromium cannot open ${url}: ${errorText}`);
+    await this.until(`location.href !== "about:blank" && document.readyState === "complete"`);
+  }
+
+  async #call(method: string, params: object = {}): Promise<unknown> {
+    const id = ++this.#lastCall;
+    const call = Promise.withResolvers<unknown>();
+    this.#calls.set(id, call);
+    const late = new Error(`No answer in ${PATIENCE_MS} ms: ${method} ${JSON.stringify(params)}`);
+    const timer = setTimeout(() => call.reject(late), PATIENCE_MS);
+    this.#socket.send(JSON.stringify({ id, method, params }));
+    try {
+      return await call.promise;
+    } finally {
+      clearTimeout(timer);
+      this.#calls.delete(id);
+    }
+  }
+
+  #received(message: Reply | Notice): void {
+    if (message.id === undefined) {
+      if (!/^(Runtime\.exceptionThrown|Log\.entryAdded)$/.test(message.method)) return;
+      this.complaints.push(JSON.stringify(message.params));
+    } else if (message.error === undefined) {
+      this.#calls.get(message.id)?.resolve(message.result);
+    } else {
+      this.#calls.get(message.id)?.reject(new Error(message.error.message));
+    }
+  }
+}
+
+/** Has the Chromium of a home directory trust an authority. */
+async function trust(home: string, ca: string): Promise<void> {
+  const caFile = join(home, "ca.pem");
+  await writeFile(caFile, ca);
+  const database = join(home, ".pki", "nssdb");
+  await mkdir(database, { recursive: true });
+  const certutil = (...args: string[]) =>
+    execFileSync("certutil", ["-d", `sql:${database}`, ...args]);
+  certutil("-N", "--empty-password");
+  certutil("-A", "-t", "C,,", "-n", "httpsd", "-i", caFile);
+}
+
+async function start(home: string): Promise<ChildProcess> {
+  const browser = spawn("chromium", [...FLAGS, `--user-data-dir=${home}/profile`, "about:blank"], {
+    stdio: ["ignore", "ignore", "pipe"],
+    env: { ...process.env, HOME: home },
+  });
+  await once(browser, "spawn");
+  return browser;
+}
+
+/** Connects to the page that a browser begins with. */
+async function connect(browser: ChildProcess): Promise<WebSocket> {
+  const port = await debuggingPort(browser);
+  const targets = await (await fetch(`http://127.0.0.1:${port}/json`)).json();
+  const target = targets.find(({ type }: { type: string }) => type === "page");
+  const socket = new WebSocket(target.webSocketDebuggerUrl);
+  await new Promise((resolve, reject) => {
+    socket.onopen = resolve;
+    socket.onerror = reject;
+  });
+  return socket;
+}
+
+/** The port of the DevTools protocol, which Chromium chooses and prints. */
+function debuggingPort(browser: ChildProcess): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let output = "";
+    browser.stderr!.on("data", (bytes: Buffer) => {
+      output += bytes.toString();
+      const found = /ws:\/\/127\.0\.0\.1:(\d+)/.exec(output);
+      if (found?.[1] !== undefined) resolve(found[1]);
+    });
+    browser.stderr!.once("end", () => reject(new Error(`Chromium ended: ${output}`)));
+  });
+}
