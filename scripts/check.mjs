@@ -47,7 +47,8 @@ function run(command, ...args) {
 
 /** Hono's types are public in node_modules, where the linter takes them for private ones of ours. */
 function lintDocumentation() {
-  const honos = /references private type '(?:Context|ConnInfo|MiddlewareHandler)'\n.*lib\/hono\//;
+  const honos =
+    /references private type '(?:Context|ConnInfo|MiddlewareHandler|UpgradeWebSocket)'\n.*lib\/hono\//;
   const { status, stderr } = spawnSync(
     runtimeBinary("deno"),
     ["doc", "--quiet", "--lint", ...Object.values(exports)],
