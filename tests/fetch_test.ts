@@ -355,6 +355,29 @@ describe("what a handler does wrong is its own error, and never a broken wire", 
     assert.equal(client.error?.code, "ECONNRESET");
   });
 
+  for (const mode of MODES) {
+    test(`what a stream gave before it failed arrives, without an end, ${mode}`, async () => {
+      const pieces = ["one", "two"];
+      const { port } = await started(
+        () =>
+          new Response(
+            new ReadableStream({
+              pull(controller) {
+                const piece = pieces.shift();
+                if (piece === undefined) throw new Error("The source broke");
+                controller.enqueue(Buffer.from(piece));
+              },
+            }, { highWaterMark: 0 }),
+          ),
+        {},
+        mode,
+      );
+      const client = await RawClient.connect(port, mode);
+      client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+      assert.match(await client.rest(), /3\r\none\r\n3\r\ntwo\r\n$/);
+    });
+  }
+
   test("HEAD without a body says nothing of a length that it does not know", async () => {
     const { port } = await started(() => new Response(null, { headers: { "x-a": "1" } }));
     const client = await RawClient.connect(port);

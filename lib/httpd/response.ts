@@ -318,7 +318,9 @@ export class ResponseWriter {
     this.#ended = true;
     this.#keepAlive = false;
     this.#queue = [];
-    this.#connection.reset(error);
+    // The missing end tells the client, but for a body that ends with the connection.
+    if (this.#framing === "close" || this.#framing === "raw") this.#connection.reset(error);
+    else this.#connection.cutBehind(error);
   }
 
   #broken(how: string): HttpError {

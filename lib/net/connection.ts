@@ -389,6 +389,16 @@ export class Connection implements Endpoints {
     this.flush();
   }
 
+  /**
+   * Cuts the connection as soon as all that was written has left; `error` tells the consumer why.
+   *
+   * @internal
+   */
+  cutBehind(error: HttpsdError): void {
+    this.#error ??= error;
+    this.finish(0);
+  }
+
   /** Cuts the connection at once; `error` tells the consumer why. */
   destroy(error?: HttpsdError): void {
     if (this.#closed) return;
