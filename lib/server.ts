@@ -35,7 +35,12 @@ import {
   SessionEvent,
 } from "./events.ts";
 import { connectionTransport } from "./httpd/connection_transport.ts";
-import { Dispatcher, type ErrorHandler, type FetchHandler } from "./httpd/dispatcher.ts";
+import {
+  Dispatcher,
+  type ErrorHandler,
+  ExchangeInfo,
+  type FetchHandler,
+} from "./httpd/dispatcher.ts";
 import { type Route, Router } from "./httpd/router.ts";
 import { Session, type SessionHost, type Tell } from "./httpd/session.ts";
 import { WorkQueue } from "./httpd/work_queue.ts";
@@ -110,7 +115,8 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       server: this,
       router: this.#router,
       transport: connectionTransport(this.#hub),
-      handler: handler && ((request, session) => handler(request, { session, server: this })),
+      handler: handler &&
+        ((request, exchange) => handler(request, new ExchangeInfo(exchange, this))),
       maxRespHeaders: config.maxRespHeaders,
       speaksFor: ({ connection: { context }, tls }, host) =>
         context === undefined || !!this.#front?.selector.speaksFor(context, tls?.sni, host),

@@ -355,6 +355,23 @@ describe("what a handler does wrong is its own error, and never a broken wire", 
     assert.equal(client.error?.code, "ECONNRESET");
   });
 
+  test("info.completed resolves when the answer is written, rejects when the client has gone", async () => {
+    const completed: Promise<void>[] = [];
+    const { port } = await started((request, info) => {
+      completed.push(info.completed);
+      if (request.url.endsWith("/short")) return new Response("short");
+      return new Response(new ReadableStream({ pull: (it) => it.enqueue(new Uint8Array(65_536)) }));
+    });
+    const client = await RawClient.connect(port);
+    client.send(GET("/short"));
+    await client.expect("short");
+    await completed[0];
+    client.send(GET("/endless"));
+    await client.expect("chunked");
+    client.destroy();
+    await assert.rejects(completed[1]!, (error: HttpsdError) => error.name === "ConnectionError");
+  });
+
   for (const mode of MODES) {
     test(`what a stream gave before it failed arrives, without an end, ${mode}`, async () => {
       const pieces = ["one", "two"];

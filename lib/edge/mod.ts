@@ -126,7 +126,7 @@ export class EdgeApp {
         router: this.#router,
         transport: fetchTransport,
         handler: handler &&
-          ((request, session) =>
+          ((request, { session }) =>
             handler(request, { session, platform: FetchSession.platformOf(session) })),
         maxRespHeaders: config.maxRespHeaders,
         speaksFor: () => true, // the platform has chosen the certificate, and answers for it

@@ -22,6 +22,31 @@ export interface RequestInfo {
   readonly session: Session;
   /** The server. */
   readonly server: HttpsServer;
+  /**
+   * Resolves when the response has been written, for what is to be done afterwards; rejects when
+   * the connection was cut before. Whoever does not look at it need not catch it.
+   */
+  readonly completed: Promise<void>;
+}
+
+/** The {@linkcode RequestInfo} of an exchange; the promise is made when it is looked at. */
+export class ExchangeInfo implements RequestInfo {
+  readonly server: HttpsServer;
+  readonly #exchange: Exchange;
+
+  /** Wraps an exchange. */
+  constructor(exchange: Exchange, server: HttpsServer) {
+    this.#exchange = exchange;
+    this.server = server;
+  }
+
+  get session(): Session {
+    return this.#exchange.session;
+  }
+
+  get completed(): Promise<void> {
+    return this.#exchange.completed;
+  }
 }
 
 /** Answers a request with a response. */
@@ -64,7 +89,7 @@ export interface DispatcherParts {
   readonly transport: Transport;
   /** What answers where no route does. */
   readonly handler:
-    | ((request: Request, session: Session) => Response | Promise<Response>)
+    | ((request: Request, exchange: Exchange) => Response | Promise<Response>)
     | undefined;
   /** The most fields that a route's handler may add to a response. */
   readonly maxRespHeaders: number;
@@ -165,13 +190,12 @@ export class Dispatcher {
     handler: NonNullable<DispatcherParts["handler"]>,
   ): void | Promise<void> {
     const { transport } = this.#parts;
-    const { session } = exchange;
     const request = transport.requestFor(exchange);
     const offer = transport.offerUpgrade(exchange, request);
     if (offer !== undefined) {
-      return this.#runUpgradable(exchange, offer, () => handler(request, session));
+      return this.#runUpgradable(exchange, offer, () => handler(request, exchange));
     }
-    const result = handler(request, session);
+    const result = handler(request, exchange);
     if (!isThenable(result)) return transport.sendResponse(exchange, result);
     return this.#finishFetch(exchange, result);
   }

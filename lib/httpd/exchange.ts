@@ -50,6 +50,7 @@ export class Exchange implements ResponseProgress, BodySource {
   #gaveUp: HttpsdError | undefined;
   #gone: HttpsdError | undefined;
   #onClosed: ((reason: HttpsdError) => void) | undefined;
+  #completed: PromiseWithResolvers<void> | undefined;
   #continued = false;
   #answerBy = Infinity;
   #detached = false;
@@ -70,7 +71,19 @@ export class Exchange implements ResponseProgress, BodySource {
 
   /** The response's call. */
   done(): void {
+    this.#completed?.resolve();
     this.#keeper.done();
+  }
+
+  /** Settles when the response has been written, or the connection is gone. */
+  get completed(): Promise<void> {
+    if (this.#completed === undefined) {
+      this.#completed = Promise.withResolvers();
+      this.#completed.promise.catch(() => {}); // it is for those who look, not for the process
+      if (this.#gone !== undefined) this.#completed.reject(this.#gone);
+      else if (this.response.ended) this.#completed.resolve();
+    }
+    return this.#completed.promise;
   }
 
   /** The response's call. */
@@ -177,6 +190,7 @@ export class Exchange implements ResponseProgress, BodySource {
     this.#gone = reason;
     this.abort(reason);
     this.response.wake();
+    this.#completed?.reject(reason);
     if (!this.response.ended) this.#onClosed?.(reason);
   }
 
