@@ -8,6 +8,9 @@ import { fileURLToPath } from "node:url";
 import { devCertificates } from "../lib/tls/dev_certificates.ts";
 import { HttpsdError, type HttpsServer, type HttpsServerOptions } from "../mod.ts";
 
+/** The runtime that runs the example. */
+export const runtime: "Deno" | "Bun" = "Deno" in globalThis ? "Deno" : "Bun";
+
 /** Where an example listens unless the environment says otherwise. */
 export interface RunOptions {
   /** The port. Default: 8443. */
@@ -47,8 +50,10 @@ async function start(
   stopOnSignals(server);
 
   const url = `${insecure ? "http" : "https"}://localhost:${server.address.port}/`;
-  console.log(`Listening on ${url}`);
-  if (certificates !== undefined) console.log(`  curl --cacert ${certificates.caFile} ${url}`);
+  console.log(`Listening on ${url} (${runtime})`);
+  if (certificates === undefined) return;
+  console.log(`Clients have to trust ${certificates.caFile}, like this:`);
+  console.log(`  curl --cacert ${certificates.caFile} ${url}`);
 }
 
 function stopOnSignals(server: HttpsServer): void {

@@ -5,44 +5,16 @@
  * 8443; 0 takes a free one), `CERTS` the directory of the certificates (default: certs/), which are
  * made when there are none.
  */
-import process from "node:process";
-import { fileURLToPath } from "node:url";
-import { devCertificates } from "../lib/tls/dev_certificates.ts";
-import { HttpsdError, type RequestInfo, serve } from "../mod.ts";
+import { HttpsServer, type HttpsServerOptions, type RequestInfo } from "../mod.ts";
+import { run, runtime } from "./run.ts";
 import { CONTENT_SECURITY_POLICY, renderPage, type Section } from "./simple_page.ts";
 
-const runtime = "Deno" in globalThis ? "Deno" : "Bun";
-
-try {
-  await main();
-} catch (error) {
-  if (!isExpected(error)) throw error;
-  console.error(`httpsd: ${error.message}`);
-  process.exit(1);
+/** The server; it listens when it is started. */
+export function createServer(options: HttpsServerOptions): HttpsServer {
+  return new HttpsServer(options, showConnection);
 }
 
-async function main(): Promise<void> {
-  const port = Number(process.env["PORT"] ?? 8443);
-  const directory = process.env["CERTS"] ?? fileURLToPath(new URL("../certs", import.meta.url));
-  const { cert, key, caFile } = await devCertificates(directory);
-
-  const server = await serve({ cert, key, port, hostname: "127.0.0.1" }, showConnection);
-
-  let stopping = false;
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    process.on(signal, async () => {
-      if (stopping) return; // Ctrl-C may arrive twice: from the terminal and from npm
-      stopping = true;
-      await server.stop({ drainMs: 1000 });
-      process.exit(0);
-    });
-  }
-
-  const url = `https://localhost:${server.address.port}/`;
-  console.log(`Listening on ${url} (${runtime})`);
-  console.log(`Clients have to trust ${caFile}, like this:`);
-  console.log(`  curl --cacert ${caFile} ${url}`);
-}
+if (import.meta.main) await run(createServer);
 
 function showConnection(request: Request, { session }: RequestInfo): Response {
   if (new URL(request.url).pathname !== "/") return new Response("Not found\n", { status: 404 });
@@ -85,9 +57,4 @@ function describeConnection(session: RequestInfo["session"]): Section[] {
     ],
   };
   return [tlsSection, ...sections];
-}
-
-/** Tells what people can mend (a busy port, a bad certificate, no permission) from bugs. */
-function isExpected(error: unknown): error is Error {
-  return error instanceof HttpsdError || (error instanceof Error && error.name === "NotCapable");
 }
