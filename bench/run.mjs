@@ -95,7 +95,7 @@ async function run(runtime, row, wrk) {
   });
   try {
     const port = await portOf(server);
-    load(port, wrk, 1);
+    load(port, wrk, 3); // a good while, until the code is compiled
     const before = cpuSeconds(server.pid);
     const requests = load(port, wrk, seconds);
     const used = cpuSeconds(server.pid) - before;

@@ -658,6 +658,33 @@ for (const name of ["server.fetch()", "an edge app"] as const) {
       await assert.rejects(face.ask("/"), { code: "CONNECTION_ABORTED" });
     });
 
+    test("waits for no handler whose client is gone", async () => {
+      const face = await open(name, undefined, { handlerTimeoutMs: 20 });
+      face.app.route({ uri: "/", method: "GET", handler: () => new Promise(() => {}) });
+      assert.equal((await face.ask("/", { signal: AbortSignal.abort() })).status, 499);
+      await new Promise((later) => setTimeout(later, 60));
+      assert.deepEqual(face.errors, []);
+    });
+
+    test("drops what is written to a session that was destroyed, and cancels its source", async () => {
+      const cancelled = Promise.withResolvers<void>();
+      const face = await answering((request) =>
+        request.sendStream(
+          new ReadableStream({
+            pull(controller) {
+              controller.enqueue(new Uint8Array(1));
+              request.session.destroy();
+            },
+            cancel: () => cancelled.resolve(),
+          }, { highWaterMark: 0 }),
+        )
+      );
+      const response = await face.ask("/");
+      await assert.rejects(response.text(), { code: "CONNECTION_ABORTED" });
+      await cancelled.promise;
+      assert.deepEqual(face.errors, []);
+    });
+
     test("fails the body when the session is destroyed in the middle of it", async () => {
       const face = await answering(async (request) => {
         await request.sendChunk("a");
@@ -756,6 +783,20 @@ describe("server.fetch()", () => {
     await server.fetch(new Request(ORIGIN));
     await server.fetch(new Request(`${ORIGIN}/b`));
     assert.deepEqual(told, ["error HANDLER_FAILED", "http HANDLER_FAILED", "http ROUTE_NOT_FOUND"]);
+  });
+
+  test("tells handlers when their answer is handed over, or that it was cut", async () => {
+    const settled: Promise<string>[] = [];
+    const server = new HttpsServer({ transportMode: "insecure" }, (request, info) => {
+      settled.push(info.completed.then(() => "completed", (error) => error.code));
+      if (request.url.endsWith("/cut")) info.session.destroy();
+      return new Response(streamOf("a"));
+    });
+    await (await server.fetch(new Request(ORIGIN))).text();
+    await assert.rejects(server.fetch(new Request(`${ORIGIN}/cut`)), {
+      code: "CONNECTION_ABORTED",
+    });
+    assert.deepEqual(await Promise.all(settled), ["completed", "CONNECTION_ABORTED"]);
   });
 
   test("gives handlers the server", async () => {

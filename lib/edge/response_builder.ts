@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { type ConnectionError, type HttpError, StateError } from "../errors.ts";
+import { type HttpError, type HttpsdError, StateError } from "../errors.ts";
 import type { ResponseWriterLike } from "../httpd/exchange.ts";
 import type { ResponseHead, ResponseProgress } from "../httpd/response.ts";
 import {
@@ -29,6 +29,8 @@ const CLIENT_CLOSED_REQUEST = 499;
 export interface BuilderProgress extends ResponseProgress {
   /** The platform has stopped reading: its client is gone. */
   unread(cause: unknown): void;
+  /** The response was cut. */
+  cut(error: HttpsdError): void;
 }
 
 /** The one response to one request. */
@@ -143,7 +145,7 @@ export class ResponseBuilder implements ResponseWriterLike {
   pass(response: Response): void {
     this.#assertUnsent();
     this.#progress.starting();
-    if (this.#method === "HEAD") return this.#passHead(response);
+    if (this.#method === "HEAD" || this.#gone) return this.#passHead(response);
     this.#open(response); // its body is not even looked at: Bun would forget the type of a text
     this.#state = "passed on";
     this.#progress.done();
@@ -253,20 +255,29 @@ export class ResponseBuilder implements ResponseWriterLike {
   }
 
   /** Cuts the response: its body fails, or there is none at all. */
-  abort(error: HttpError | ConnectionError): void {
+  abort(error: HttpsdError): void {
     if (this.answered) return;
     if (!this.#gone) this.#stream?.error(error);
     this.#settle.reject(error);
-    this.#end();
-    this.wake();
+    this.#state = "ended";
+    this.#progress.cut(error);
   }
 
   /** The client is gone: what is written from now on goes nowhere. */
-  leave(reason: ConnectionError): void {
-    if (this.#gone) return;
-    if (this.#state === "open") this.#stream?.error(reason);
-    this.#gone = true;
+  leave(reason: HttpsdError): void {
     this.#settle.resolve(new Response(null, { status: CLIENT_CLOSED_REQUEST }));
+    this.#close(reason);
+  }
+
+  /** Cuts off the client as if it were gone; where it has no answer, that fails. */
+  close(reason: HttpsdError): void {
+    this.#settle.reject(reason);
+    this.#close(reason);
+  }
+
+  #close(reason: HttpsdError): void {
+    if (this.#state === "open" && !this.#gone) this.#stream?.error(reason);
+    this.#gone = true;
     this.wake();
   }
 

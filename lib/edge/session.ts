@@ -94,14 +94,15 @@ export class FetchSession implements SessionLike {
     const keeper: ExchangeKeeper = {
       respond: (exchange) =>
         new ResponseBuilder(request.method, {
-          starting: () => clearTimeout(this.#timer),
-          done: () => this.#done(),
-          blocked: () => {}, // how long a client may take to read is the platform's to say
-          unread: (cause) => this.#left(exchange.response as ResponseBuilder, cause),
+          starting: () => exchange.starting(),
+          done: () => exchange.done(),
+          blocked: () => exchange.blocked(),
+          unread: (cause) => this.#left(cause),
+          cut: (error) => this.#gone(error),
         }),
-      starting: () => {},
-      done: () => {},
-      blocked: () => {},
+      starting: () => clearTimeout(this.#timer),
+      done: () => this.#done(),
+      blocked: () => {}, // how long a client may take to read is the platform's to say
       wanted: () => void this.#read(),
     };
     this.#exchange = new FetchExchange(asSession(this), new FetchHead(request), keeper);
@@ -127,7 +128,7 @@ export class FetchSession implements SessionLike {
 
   #begin(signal: AbortSignal): void {
     const exchange = this.#exchange;
-    const left = () => this.#left(exchange.response, signal.reason);
+    const left = () => this.#left(signal.reason);
     if (signal.aborted) left();
     else signal.addEventListener("abort", left, { once: true });
     exchange.answerWithin(this.#host.handlerTimeoutMs);
@@ -225,8 +226,8 @@ export class FetchSession implements SessionLike {
     const reason = new ConnectionError("CONNECTION_ABORTED", "The session was destroyed", {
       cause: error,
     });
-    response.abort(reason);
-    this.#exchange.closed(reason);
+    response.close(reason);
+    this.#gone(reason);
   }
 
   /** There is nothing to let in. */
@@ -241,7 +242,7 @@ export class FetchSession implements SessionLike {
   deadlineMoved(): void {
     clearTimeout(this.#timer);
     const { answerBy } = this.#exchange;
-    if (answerBy === Infinity) return;
+    if (answerBy === Infinity || this.#over) return;
     const left = Math.ceil(answerBy - performance.now());
     this.#timer = setTimeout(() => this.#expired(), Math.min(left, LONGEST_TIMER));
   }
@@ -297,21 +298,31 @@ export class FetchSession implements SessionLike {
   }
 
   /** The client is gone. */
-  #left(response: ResponseBuilder, cause: unknown): void {
+  #left(cause: unknown): void {
     const reason = new ConnectionError("CONNECTION_CLOSED", "The client is gone", { cause });
-    response.leave(reason);
+    this.#exchange.response.leave(reason);
+    this.#gone(reason);
+  }
+
+  /** Nobody will read more of an answer. */
+  #gone(reason: HttpsdError): void {
     this.#exchange.closed(reason);
+    this.#end();
   }
 
   /** The answer was handed over. */
   #done(): void {
-    clearTimeout(this.#timer);
-    this.#over = true;
-    this.freeContext();
+    this.#end();
     // A Response of the handler's may be made of the request's body.
     if (!this.#exchange.response.ended) return;
     this.#exchange.body.discard();
     this.#reader?.cancel().catch(() => {}); // the client may be gone: that is no news
+  }
+
+  #end(): void {
+    clearTimeout(this.#timer);
+    this.#over = true;
+    this.freeContext();
   }
 }
 

@@ -51,6 +51,7 @@ export class Exchange implements ResponseProgress, BodySource {
   #gone: HttpsdError | undefined;
   #onClosed: ((reason: HttpsdError) => void) | undefined;
   #completed: PromiseWithResolvers<void> | undefined;
+  #done = false;
   #continued = false;
   #answerBy = Infinity;
   #detached = false;
@@ -71,6 +72,7 @@ export class Exchange implements ResponseProgress, BodySource {
 
   /** The response's call. */
   done(): void {
+    this.#done = true;
     this.#completed?.resolve();
     this.#keeper.done();
   }
@@ -81,7 +83,7 @@ export class Exchange implements ResponseProgress, BodySource {
       this.#completed = Promise.withResolvers();
       this.#completed.promise.catch(() => {}); // it is for those who look, not for the process
       if (this.#gone !== undefined) this.#completed.reject(this.#gone);
-      else if (this.response.ended) this.#completed.resolve();
+      else if (this.#done) this.#completed.resolve();
     }
     return this.#completed.promise;
   }
