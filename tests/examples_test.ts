@@ -15,6 +15,7 @@ import { createServer as fileServer } from "../examples/file_serving.ts";
 import { createServer as persistentServer } from "../examples/persistent_sockets.ts";
 import { createServer as restfulServer } from "../examples/restful_server.ts";
 import { createServer as simpleServer } from "../examples/simple_http.ts";
+import { createServer as stdServer, type Std } from "../examples/std_interop.ts";
 import {
   ask,
   type Example,
@@ -55,6 +56,27 @@ for (const mode of MODES) {
   describe(`async_handlers.ts, ${mode}`, () => asyncTests(mode));
   describe(`captive_portal.ts, ${mode}`, () => captiveTests(mode));
   describe(`restful_server.ts, ${mode}`, () => restfulTests(mode));
+  describe(`std_interop.ts, ${mode}`, () => stdTests(mode));
+}
+
+/** With a library of ours in the place of the standard one, which only JSR has. */
+function stdTests(mode: Mode): void {
+  const std: Std = {
+    serveDir: (request, { showDirListing }) =>
+      Promise.resolve(new Response(`${new URL(request.url).pathname} ${showDirListing}`)),
+    crypto: {
+      subtle: {
+        digest: (name, data) => Promise.resolve(Uint8Array.of(name.length, ...data).buffer),
+      },
+    },
+  };
+
+  test("mounts the file server and the digests", async () => {
+    const example = await runExample(mode, (options) => stdServer(options, std));
+    assert.equal((await example.fetch(GET("/a/b"))).body, "/a/b true");
+    const posted = "POST /digest HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nAB";
+    assert.equal((await example.fetch(posted)).body, "064142\n");
+  });
 }
 
 function simpleTests(mode: Mode): void {
