@@ -19,7 +19,7 @@ if (!runs) console.warn("Tests with Chromium are left out: there is none on this
 
 /** Registers a test that needs Chromium; where there is none and `CI` is not set, it is left out. */
 export function testWithChromium(name: string, body: () => Promise<void>): void {
-  if (runs) test(name, body, 15_000);
+  if (runs) test(name, body, 60_000); // the first start reads Chromium from the disk
 }
 
 const FLAGS = [
@@ -35,7 +35,7 @@ const FLAGS = [
 ];
 
 /** How long the page may take for one thing; less than a test may take, so that it is told which. */
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 40_000;
 
 interface Reply {
   id: number;
