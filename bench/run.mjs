@@ -1,155 +1,202 @@
 /**
- * `npm run bench [-- --runtimes bun,deno --scenarios hello,looking --rounds 5 --seconds 3]`
+ * `npm run bench [-- --runtimes bun,deno --scenarios hello,names --rounds 5 --seconds 3]`
  *
- * Measures our server beside its peers in the same run: the runtime's own server, `node:https`, and
- * the bare loop that reads bytes and writes a fixed answer, which is the ceiling of the transport.
- * Rounds are interleaved; server and client have a core each. What is printed is the median of
- * requests per second of the server's own CPU time, which other load on the machine changes little,
- * and its ratio to the first row. `client-bound` marks a row whose server was not the busy one.
+ * Measures httpsd beside its peers in one run: the runtime's own server, `node:https`, and the bare
+ * loop that reads bytes and writes a fixed answer, which is the ceiling of the transport. The
+ * scenarios are in bench/scenarios.mjs; `--scenarios` takes their names and those of the curves.
  *
- * Needs `wrk` and `taskset` (Debian: apt-get install wrk util-linux) and no other load. A run of
- * all scenarios writes its tables into docs/performance.md.
+ * The servers of a scenario start together on core 0, each is warmed up for 3 s, and then they are
+ * loaded in turns, round by round, from core 1. What counts is the median of operations per second
+ * of the server's own CPU time (user and system, of all its threads), which other load on the
+ * machine changes little. A row whose server was busy for less than 80 % of the time says so: there
+ * the client or the waiting between them was the bottleneck. Latencies are of an open loop at a
+ * fixed rate and count from when a request was due: bench/clients/requests.mjs.
+ *
+ * Needs Linux with two cores, `wrk`, `h2load`, `openssl` and `taskset`, and no other load. Takes
+ * about 25 minutes. A complete run writes its tables and charts into docs/.
  */
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { root, runtimeBinary } from "../scripts/runtimes.mjs";
+import { ensureInstalled, root, runtimeBinary } from "../scripts/runtimes.mjs";
+import { barsTable, growthChart, growthTable, ratioChart, scenarioTable } from "./report.mjs";
+import { growths, metrics, scenarios } from "./scenarios.mjs";
 
 const { values: options } = parseArgs({
   options: {
     runtimes: { type: "string", default: "bun,deno" },
     scenarios: { type: "string" },
-    rounds: { type: "string", default: "5" },
-    seconds: { type: "string", default: "3" },
+    rounds: { type: "string", default: "3" },
+    seconds: { type: "string", default: "2" },
   },
 });
 const seconds = Number(options.seconds);
-const TICKS_PER_SECOND = 100; // USER_HZ, fixed on Linux
+const WARM_UP_SECONDS = 3; // a good while, until the code is compiled
+const AGAIN_SECONDS = 1; // in later rounds
 
-/** What each scenario compares; the first row is the control that ratios are against. */
-const scenarios = {
-  hello: { rows: ["native", "fetch", "route", "nodeHttps", "bare"], wrk: ["-c32"] },
-  looking: { rows: ["nativeLooking", "looking", "nodeHttps"], wrk: ["-c32"] },
-  pipelined: { rows: ["native", "fetch", "route"], wrk: ["-c32", "-s", "bench/pipeline.lua"] },
-  handshakes: {
-    rows: ["nodeHttps", "native", "fetch", "names"],
-    wrk: ["-c32", "-H", "Connection: close"],
-  },
-};
-
-const chosen = options.scenarios?.split(",") ?? Object.keys(scenarios);
-const certificates = makeCertificate();
-const tables = [];
+requireTools();
+ensureInstalled();
+const folder = makeFiles();
 try {
-  for (const runtime of options.runtimes.split(",")) {
-    for (const name of chosen) tables.push(await measure(runtime, name, scenarios[name]));
-  }
+  await main();
 } finally {
-  rmSync(certificates, { recursive: true });
+  rmSync(folder, { recursive: true });
 }
-if (options.scenarios === undefined) {
+
+async function main() {
+  const isChosen = choose(options.scenarios?.split(","));
+  const runtimes = options.runtimes.split(",");
+  const files = {
+    upload: join(folder, "upload"),
+    certificate: { cert: join(folder, "client.pem"), key: join(folder, "client-key.pem") },
+  };
+  const measured = [];
+  const curves = [];
+  for (const runtime of runtimes) {
+    for (const scenario of scenarios(files).filter(isChosen)) {
+      measured.push(await measure(runtime, scenario));
+      console.log(scenarioTable(measured.at(-1)));
+    }
+    for (const growth of growths.filter(isChosen)) {
+      curves.push(await measureGrowth(runtime, growth));
+      console.log(growthTable(curves.at(-1)));
+    }
+  }
+  console.log(barsTable(measured));
+  const isComplete = options.scenarios === undefined && runtimes.length === 2;
+  if (isComplete) writePage(measured, curves);
+}
+
+/** Measures the rows of a scenario in turns; the result has the medians, and what they are worth. */
+async function measure(runtime, { rounds = Number(options.rounds), metric = "rate", ...scenario }) {
+  const rows = scenario.rows.filter((row) => (row.runtime ?? runtime) === runtime);
+  const servers = [];
+  try {
+    for (const row of rows) servers.push(await start(runtime, row.server));
+    const results = rows.map(() => []);
+    for (let round = 0; round < rounds; round++) {
+      const warmUp = round === 0 ? WARM_UP_SECONDS : AGAIN_SECONDS;
+      for (const [i, row] of rows.entries()) {
+        results[i].push(await (row.load ?? scenario.load)(servers[i], { warmUp, seconds }));
+      }
+    }
+    const { value } = metrics[metric];
+    const medians = rows.map(({ name }, i) => ({ name, ...median(results[i], value) }));
+    return { runtime, ...scenario, metric: metrics[metric], rows: medians };
+  } finally {
+    for (const { stop } of servers) stop();
+  }
+}
+
+/** Measures the points of a curve, one after another. */
+async function measureGrowth(runtime, growth) {
+  const rows = growth.rows.map(({ name }) => ({ name, values: [] }));
+  for (const point of growth.points) {
+    for (const [i, row] of growth.rows.entries()) {
+      const server = await start(runtime, { ...row.server, ...growth.server?.(point) });
+      try {
+        const times = { warmUp: WARM_UP_SECONDS, seconds };
+        rows[i].values.push(metrics.rate.value(await growth.load(point)(server, times)));
+      } finally {
+        server.stop();
+      }
+    }
+  }
+  return { runtime, ...growth, rows };
+}
+
+/** Starts a server and resolves once it listens. */
+async function start(runtime, parameters) {
+  const flags = ["run", "-A", "--no-check", "--v8-flags=--expose-gc"];
+  const program = [runtimeBinary(runtime), ...(runtime === "deno" ? flags : [])];
+  const words = ["-c", "0", ...program, "bench/server.ts", JSON.stringify(parameters)];
+  const child = spawn("taskset", words, {
+    cwd: root,
+    env: { ...process.env, CERTIFICATES: folder },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [output] = await Promise.race([once(child.stdout, "data"), once(child, "exit")]);
+  const port = /PORT (\d+)/.exec(String(output))?.[1];
+  if (port === undefined) throw new Error(`The server ended: ${JSON.stringify(parameters)}`);
+  return {
+    port: Number(port),
+    pid: child.pid,
+    residentBytes() {
+      const status = readFileSync(`/proc/${child.pid}/status`, "utf8");
+      return Number(/VmRSS:\s+(\d+) kB/.exec(status)[1]) * 1024;
+    },
+    stop: () => child.kill("SIGKILL"),
+  };
+}
+
+/** The result in the middle, by what `value` makes of it. */
+function median(results, value) {
+  return results.toSorted((a, b) => value(a) - value(b))[Math.floor(results.length / 2)];
+}
+
+function choose(names) {
+  const known = [...scenarios({}), ...growths].map(({ name }) => name);
+  const unknown = names?.find((name) => !known.includes(name));
+  if (unknown !== undefined) throw new Error(`There is no ${unknown}: ${known.join(", ")}`);
+  return ({ name }) => names?.includes(name) ?? true;
+}
+
+function writePage(measured, curves) {
   const page = join(root, "docs/performance.md");
-  const text = readFileSync(page, "utf8");
-  const [head, , tail] = text.split(/(?:<!-- (?:begin|end) of the tables -->)/);
+  const [head, , tail] = readFileSync(page, "utf8").split(
+    /<!-- (?:begin|end) of the tables -->/,
+  );
+  const parts = [
+    "### Bars",
+    barsTable(measured),
+    "![Ratios to the bars](performance.svg)",
+    "![Cost by size](growth.svg)",
+    ...measured.map(scenarioTable),
+    ...curves.map(growthTable),
+  ];
   writeFileSync(
     page,
     `${head}<!-- begin of the tables -->\n\n${
-      tables.join("\n")
-    }\n<!-- end of the tables -->${tail}`,
+      parts.join("\n\n")
+    }\n\n<!-- end of the tables -->${tail}`,
   );
+  writeFileSync(join(root, "docs/performance.svg"), ratioChart(measured));
+  writeFileSync(join(root, "docs/growth.svg"), growthChart(curves));
+  spawnSync(runtimeBinary("deno"), ["fmt", "-q", page], { cwd: root, stdio: "inherit" });
 }
 
-/** Measures the rows of a scenario in turns, prints the table, and returns it. */
-async function measure(runtime, name, { rows, wrk }) {
-  const results = Object.fromEntries(rows.map((row) => [row, []]));
-  for (let round = 0; round < Number(options.rounds); round++) {
-    for (const row of rows) results[row].push(await run(runtime, row, wrk));
-  }
-  const control = median(results[rows[0]].map(({ perCpuSecond }) => perCpuSecond));
-  const lines = [`### ${name}, ${runtime}`, "", "| row | requests per CPU second | ratio | |"];
-  lines.push("|---|---|---|---|");
-  for (const row of rows) {
-    const value = median(results[row].map(({ perCpuSecond }) => perCpuSecond));
-    const bound = median(results[row].map(({ busy }) => busy)) < 0.8 ? "client-bound" : "";
-    lines.push(`| ${row} | ${Math.round(value)} | ${(value / control).toFixed(2)} | ${bound} |`);
-  }
-  const table = lines.join("\n") + "\n";
-  console.log(table);
-  return table;
-}
-
-/** One round of one row: a fresh server, a warm-up, and the measurement. */
-async function run(runtime, row, wrk) {
-  const args = [...(runtime === "deno" ? ["run", "-A", "--no-check"] : []), "bench/server.ts", row];
-  const server = spawn("taskset", ["-c", "0", runtimeBinary(runtime), ...args], {
-    cwd: root,
-    env: {
-      ...process.env,
-      CERT: join(certificates, "cert.pem"),
-      KEY: join(certificates, "key.pem"),
-    },
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  try {
-    const port = await portOf(server);
-    load(port, wrk, 3); // a good while, until the code is compiled
-    const before = cpuSeconds(server.pid);
-    const requests = load(port, wrk, seconds);
-    const used = cpuSeconds(server.pid) - before;
-    return { perCpuSecond: requests / used, busy: used / seconds };
-  } finally {
-    server.kill("SIGKILL");
-  }
-}
-
-async function portOf(server) {
-  let output = "";
-  for await (const text of server.stdout.setEncoding("utf8")) {
-    output += text;
-    const found = /PORT (\d+)/.exec(output);
-    if (found) return Number(found[1]);
-  }
-  throw new Error(`The server ended before it listened: ${output}`);
-}
-
-/** Loads the server for some seconds and returns how many requests were answered. */
-function load(port, wrk, duration) {
-  const args = ["-c", "1", "wrk", "-t1", `-d${duration}s`, ...wrk, `https://127.0.0.1:${port}/`];
-  const { stdout, error } = spawnSync("taskset", args, { cwd: root, encoding: "utf8" });
-  if (error) throw error;
-  const found = /(\d+) requests in/.exec(stdout);
-  if (
-    !found ||
-    /Non-2xx|Socket errors/.test(
-      stdout.replace(/Socket errors: connect 0, read \d+, write 0, timeout 0/, ""),
-    )
-  ) {
-    throw new Error(`wrk failed:\n${stdout}`);
-  }
-  return Number(found[1]);
-}
-
-/** The CPU time that a process has used, in seconds: fields 14 and 15 of its stat. */
-function cpuSeconds(pid) {
-  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ");
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
-}
-
-function median(values) {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
-}
-
-function makeCertificate() {
-  const directory = mkdtempSync(join(tmpdir(), "httpsd-bench-"));
-  const { status, stderr } = spawnSync(
-    "openssl",
-    ("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost " +
-      "-addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout key.pem -out cert.pem").split(" "),
-    { cwd: directory, encoding: "utf8" },
+function requireTools() {
+  const missing = ["wrk", "h2load", "openssl", "taskset"].filter((tool) =>
+    spawnSync("which", [tool]).status !== 0
   );
-  if (status !== 0) throw new Error(stderr);
-  return directory;
+  if (missing.length === 0) return;
+  console.error(
+    `There is no ${missing.join(", ")}. On Debian: ` +
+      "apt-get install wrk nghttp2-client openssl util-linux",
+  );
+  process.exit(1);
+}
+
+/** Certificates for servers and clients, and a file to upload. */
+function makeFiles() {
+  const made = mkdtempSync(join(tmpdir(), "httpsd-bench-"));
+  const issue = (name, more) => {
+    const { status, stderr } = spawnSync(
+      "openssl",
+      ("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 " +
+        `-keyout ${name}-key.pem -out ${name}.pem ${more}`).split(" "),
+      { cwd: made, encoding: "utf8" },
+    );
+    if (status !== 0) throw new Error(stderr);
+  };
+  issue("server", "-subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1");
+  issue("client-ca", "-subj /CN=clients");
+  issue("client", "-subj /CN=client -CA client-ca.pem -CAkey client-ca-key.pem");
+  writeFileSync(join(made, "upload"), "");
+  truncateSync(join(made, "upload"), 100 * 1024 * 1024);
+  return made;
 }

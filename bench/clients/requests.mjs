@@ -1,0 +1,89 @@
+/**
+ * Requests on connections that are all open before the clock starts. Without `rate`, each connection
+ * sends its next request when it has its answer. With `rate`, requests are due at even distances
+ * whatever the server does (open loop), and a latency counts from when its request was due, not from
+ * when a connection was free to send it: so a server that stalls cannot hide the requests that
+ * waited meanwhile (no coordinated omission). The client's own few microseconds are in it.
+ */
+import { connectAll, fail, finish, measure, options } from "./measure.mjs";
+
+const { port, connections, rate, path = "/" } = options;
+const REQUEST = `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
+
+let answers = 0;
+let answerLength; // of every answer: they differ in nothing but the time of their Date
+const free = [];
+const waiting = []; // when the requests were due that no connection was free for
+let latencies;
+
+const sockets = await connectAll(connections, async () => {
+  const { promise, resolve } = Promise.withResolvers();
+  await Bun.connect({
+    hostname: "127.0.0.1",
+    port,
+    tls: { rejectUnauthorized: false },
+    socket: {
+      open: (socket) => socket.data = { received: 0, due: 0, head: "", ready: resolve },
+      handshake: (socket) => void socket.write(REQUEST),
+      data: (socket, bytes) => socket.data.ready ? first(socket, bytes) : next(socket, bytes),
+      error: (_, error) => fail(String(error)),
+      close: () => fail("The server closed a connection"),
+    },
+  });
+  return promise;
+});
+
+/** The first answer says how long all are. */
+function first(socket, bytes) {
+  const { data } = socket;
+  data.head += bytes.toString("latin1");
+  const end = data.head.indexOf("\r\n\r\n") + 4;
+  const length = /content-length: (\d+)/i.exec(data.head)?.[1];
+  if (end < 4 || data.head.length < end + Number(length)) return;
+  if (!data.head.startsWith("HTTP/1.1 200")) fail(data.head);
+  answerLength ??= end + Number(length);
+  data.ready(socket);
+  data.ready = undefined;
+}
+
+function next(socket, bytes) {
+  const { data } = socket;
+  data.received += bytes.length;
+  if (data.received < answerLength) return;
+  data.received -= answerLength;
+  answers++;
+  if (rate === undefined) return void socket.write(REQUEST);
+  latencies?.push(performance.now() - data.due);
+  if (waiting.length > 0) send(socket, waiting.shift());
+  else free.push(socket);
+}
+
+function send(socket, due) {
+  socket.data.due = due;
+  socket.write(REQUEST);
+}
+
+if (rate === undefined) {
+  for (const socket of sockets) socket.write(REQUEST);
+} else {
+  free.push(...sockets);
+  const distance = 1_000 / rate;
+  let due = performance.now();
+  const spin = () => {
+    for (const now = performance.now(); due <= now; due += distance) {
+      const socket = free.shift();
+      if (socket === undefined) waiting.push(due);
+      else send(socket, due);
+    }
+    setImmediate(spin); // timers are too coarse
+  };
+  spin();
+  setTimeout(() => latencies = [], options.warmUp * 1_000);
+}
+
+const result = await measure(() => answers);
+if (latencies !== undefined) {
+  const sorted = Float64Array.from(latencies).sort();
+  for (const p of [50, 99]) result[`p${p}`] = sorted[Math.floor(sorted.length * p / 100)] * 1_000;
+}
+finish(result);

@@ -1,0 +1,268 @@
+/**
+ * What is measured: for each scenario its rows (a server each, the parameters are those of
+ * bench/servers/work.ts), the load, the metric, and the bars. The first row is the control that the
+ * ratios are against. `runtime`: only on that one.
+ */
+import { atHalfRate, beside, client, h2load, idle, wrk } from "./loads.mjs";
+
+const MB = 1024 * 1024;
+
+/** How a result becomes a number, what its columns are, and whether more is better. */
+export const metrics = {
+  rate: {
+    value: ({ operations, cpu }) => operations / cpu,
+    columns: (unit) => [[`${unit} per CPU second`, ({ operations, cpu }) => operations / cpu, 0]],
+  },
+  latency: {
+    value: ({ p99 }) => p99,
+    lessIsBetter: true,
+    columns: () => [
+      ["rate", ({ rate }) => rate, 0],
+      ["p50, µs", ({ p50 }) => p50, 0],
+      ["p99, µs", ({ p99 }) => p99, 0],
+    ],
+  },
+  memory: {
+    value: ({ after }) => after / 1024,
+    lessIsBetter: true,
+    columns: () => [
+      ["KB, garbage collected", ({ after }) => after / 1024, 1],
+      ["KB before that", ({ before }) => before / 1024, 1],
+    ],
+  },
+};
+
+const native = { name: "native", server: { front: "native" } };
+const nodeHttps = { name: "node:https", server: { front: "nodeHttps" } };
+const nodeTls = { name: "node:tls loop", server: { front: "nodeTls" } };
+const fetch = { name: "httpsd fetch", server: { front: "fetch" } };
+const route = { name: "httpsd route", server: { front: "route" } };
+const hono = { name: "httpsd Hono", server: { front: "hono" } };
+const webSocket = { name: "httpsd", server: { front: "webSocket" } };
+const nativeWebSocket = { name: "native", server: { front: "nativeWebSocket" } };
+
+/** Rows with parameters for all their servers. */
+const rows = (parameters, ...all) =>
+  all.map((row) => ({ ...row, server: { ...parameters, ...row.server } }));
+/** A row by another name, with more to its server, or anything else of its own. */
+const but = (row, name, { server, ...more }) => ({
+  ...row,
+  name,
+  server: { ...row.server, ...server },
+  ...more,
+});
+
+/** A ratio that is to be reached, per runtime: `row` against `of`. */
+const bar = (row, of, by) => ({ row: row.name, of: of.name, by });
+
+const socketScenario = (name, title, work, deflate, bars) => ({
+  name,
+  title,
+  unit: "messages",
+  rows: rows(
+    { work, deflate },
+    { ...nativeWebSocket, ...deflate && { runtime: "bun" } },
+    webSocket,
+  ),
+  load: client("websocket", {
+    work,
+    deflate,
+    size: deflate ? 2_048 : 128,
+    connections: work === "echo" ? 64 : 1_000,
+  }),
+  bars,
+});
+
+const manyNames = but(fetch, "httpsd, 1,000 names", { server: { names: 1_000 } });
+
+/** `files`: the paths of what the loads send. */
+export const scenarios = ({ upload, certificate }) => [
+  {
+    name: "hello",
+    title: "Hello: a handler that reads nothing",
+    unit: "requests",
+    rows: rows({ work: "hello" }, native, fetch, route, hono, nodeHttps, nodeTls),
+    load: wrk(),
+    bars: [
+      bar(fetch, native, { bun: 1.0 }),
+      bar(fetch, nodeHttps, { deno: 1.8 }),
+      bar(fetch, nodeTls, { deno: 0.9 }),
+    ],
+  },
+  {
+    name: "looking",
+    title: "Looking: the handler reads the URL, a field and the body",
+    unit: "requests",
+    rows: rows({ work: "looking" }, native, fetch, nodeHttps),
+    load: wrk({ script: "looking.lua", path: "/a/path?and=query" }),
+    bars: [bar(fetch, native, { bun: 0.9 }), bar(fetch, nodeHttps, { deno: 1.5 })],
+  },
+  {
+    name: "json",
+    title: "JSON echo: 90 bytes parsed and answered",
+    unit: "requests",
+    rows: rows({ work: "json" }, native, fetch, nodeHttps),
+    load: wrk({ script: "json.lua" }),
+  },
+  {
+    name: "routes",
+    title: "Ten routes with a parameter",
+    unit: "requests",
+    rows: rows(
+      { work: "routes" },
+      but(native, "native, Hono", { server: { front: "nativeHono" } }),
+      hono,
+      route,
+      but(native, "native, own router", { server: { front: "nativeRoutes" }, runtime: "bun" }),
+    ),
+    load: wrk({ script: "routes.lua" }),
+  },
+  {
+    name: "pipelined",
+    title: "Pipelined hello: 16 requests in one write",
+    unit: "requests",
+    rows: rows({ work: "hello" }, native, fetch, route),
+    load: wrk({ script: "pipeline.lua" }),
+    bars: [bar(fetch, native, { bun: 1.2, deno: 5 })],
+  },
+  {
+    name: "download-1",
+    title: "Downloads of 1 MB",
+    unit: "MB",
+    rows: rows({ work: "download", size: MB }, native, fetch, nodeHttps),
+    load: h2load({ size: MB }),
+  },
+  {
+    name: "download-100",
+    title: "Downloads of 100 MB",
+    unit: "MB",
+    rows: rows({ work: "download", size: 100 * MB }, native, fetch, nodeHttps),
+    load: h2load({ size: 100 * MB }),
+    bars: [bar(fetch, native, { bun: 0.95, deno: 0.8 })],
+  },
+  {
+    name: "upload-100",
+    title: "Uploads of 100 MB",
+    unit: "MB",
+    rows: rows({ work: "upload" }, native, fetch, nodeHttps),
+    load: h2load({ size: 100 * MB, upload }),
+    bars: [bar(fetch, native, { bun: 0.95, deno: 0.8 })],
+  },
+  {
+    name: "handshakes",
+    title: "Full handshakes",
+    unit: "handshakes",
+    rows: [
+      ...rows({ work: "once" }, nodeTls),
+      ...rows({ work: "hello" }, native, nodeHttps, fetch, manyNames),
+    ],
+    load: client("handshakes", { names: 1_000 }),
+    bars: [
+      bar(fetch, nodeTls, { bun: 0.9, deno: 0.95 }),
+      bar(manyNames, fetch, { bun: 0.85, deno: 0.9 }),
+    ],
+  },
+  {
+    name: "resumed",
+    title: "Resumed handshakes",
+    unit: "handshakes",
+    rows: [
+      ...rows({ work: "once" }, nodeTls),
+      ...rows({ work: "hello" }, native, nodeHttps, fetch),
+    ],
+    load: client("handshakes", { resume: true }),
+  },
+  {
+    name: "mutual",
+    title: "Mutual TLS: full handshakes with a client certificate",
+    unit: "handshakes",
+    rows: [
+      ...rows({ work: "once", mutual: true }, nodeTls),
+      ...rows({ work: "hello", mutual: true }, nodeHttps, fetch),
+    ],
+    load: client("handshakes", { certificate }),
+  },
+  {
+    name: "latency",
+    title: "Latency at half of the own peak rate",
+    metric: "latency",
+    rows: rows({ work: "hello" }, native, fetch, route, nodeHttps),
+    load: atHalfRate(),
+    bars: [bar(fetch, native, { bun: 1.1, deno: 1.1 })],
+  },
+  ...[1_000, 10_000].map((connections) => ({
+    name: `memory-${connections}`,
+    title: `Memory per idle connection, of ${connections.toLocaleString("en")}`,
+    metric: "memory",
+    rounds: 1,
+    rows: rows({ work: "hello" }, native, fetch, nodeHttps),
+    load: idle(connections),
+    bars: [{ row: fetch.name, by: { bun: 16, deno: 36 } }],
+  })),
+  socketScenario("echo", "WebSocket echo, 128 bytes", "echo", false, [
+    bar(webSocket, nativeWebSocket, { bun: 0.9, deno: 1.0 }),
+  ]),
+  socketScenario("echo-deflate", "WebSocket echo, 2 KB compressed", "echo", true),
+  socketScenario("broadcast", "WebSocket broadcast to 1,000, 128 bytes", "broadcast", false, [
+    bar(webSocket, nativeWebSocket, { bun: 0.7, deno: 1.0 }),
+  ]),
+  socketScenario(
+    "broadcast-deflate",
+    "WebSocket broadcast to 1,000, 2 KB compressed",
+    "broadcast",
+    true,
+  ),
+  {
+    name: "slow",
+    title: "Hello beside 200 clients that do not read their 100 MB",
+    unit: "requests",
+    rows: rows({ work: "mixed" }, native, fetch).flatMap((row) => [
+      row,
+      {
+        ...row,
+        name: `${row.name}, beside`,
+        load: beside({ connections: 200, path: "/large", stalled: true }, wrk()),
+      },
+    ]),
+    load: wrk(),
+  },
+];
+
+/** How cost grows: for each point the server and the load, in one round. */
+export const growths = [
+  {
+    name: "connections",
+    title: "Hello by open connections",
+    unit: "requests",
+    points: [10, 100, 1_000, 10_000],
+    rows: rows({ work: "hello" }, native, fetch),
+    load: (connections) => client("requests", { connections }),
+  },
+  {
+    name: "names",
+    title: "Full handshakes by names, a certificate each",
+    unit: "handshakes",
+    points: [1, 10, 100, 1_000, 10_000],
+    rows: rows({ work: "hello" }, fetch),
+    server: (names) => ({ names }),
+    load: (names) => client("handshakes", { names }),
+  },
+  {
+    name: "routes",
+    title: "Hello by routes, the last one asked for",
+    unit: "requests",
+    points: [1, 10, 100, 1_000],
+    rows: rows({ work: "hello" }, route),
+    server: (size) => ({ size }),
+    load: () => wrk(),
+  },
+  {
+    name: "bodies",
+    title: "Downloads by size of the body, in bytes",
+    unit: "MB",
+    points: [1, 10, 100, 1_024, 10_240, 102_400].map((kilobytes) => kilobytes * 1024),
+    rows: rows({ work: "download" }, native, fetch),
+    server: (size) => ({ size }),
+    load: (size) => h2load({ size }),
+  },
+];
