@@ -70,16 +70,30 @@ export function atHalfRate() {
   };
 }
 
-/** What `load` measures while connections of bench/clients/hold.mjs are there. */
+/**
+ * What `load` measures while connections of bench/clients/hold.mjs are there, and the server has
+ * done all that it can for them.
+ */
 export function beside(held, load) {
   return async (server, times) => {
     const holder = await hold(server, held);
     try {
+      await atRest(server);
       return await load(server, times);
     } finally {
       holder.kill();
     }
   };
+}
+
+/** Resolves when the server has next to nothing to do. */
+async function atRest({ pid }) {
+  for (let tries = 0; tries < 60; tries++) {
+    const before = cpuSeconds(pid);
+    await sleep(0.5);
+    if (cpuSeconds(pid) - before < 0.02) return;
+  }
+  throw new Error("The server does not come to rest");
 }
 
 /**
@@ -94,7 +108,7 @@ export function idle(connections) {
     await collect(server);
     const empty = server.residentBytes();
     const holder = await hold(server, { connections });
-    await sleep(3);
+    await sleep(3); // idle seconds, in which a server may shrink what a connection holds
     const before = (server.residentBytes() - empty) / connections;
     await collect(server);
     const after = (server.residentBytes() - empty) / connections;

@@ -74,6 +74,7 @@ async function main() {
 /** Measures the rows of a scenario in turns; the result has the medians, and what they are worth. */
 async function measure(runtime, { rounds = Number(options.rounds), metric = "rate", ...scenario }) {
   const rows = scenario.rows.filter((row) => (row.runtime ?? runtime) === runtime);
+  const { value } = metrics[metric];
   const servers = [];
   try {
     for (const row of rows) servers.push(await start(runtime, row.server));
@@ -81,10 +82,11 @@ async function measure(runtime, { rounds = Number(options.rounds), metric = "rat
     for (let round = 0; round < rounds; round++) {
       const warmUp = round === 0 ? WARM_UP_SECONDS : AGAIN_SECONDS;
       for (const [i, row] of rows.entries()) {
-        results[i].push(await (row.load ?? scenario.load)(servers[i], { warmUp, seconds }));
+        const result = await (row.load ?? scenario.load)(servers[i], { warmUp, seconds });
+        if (!(value(result) > 0)) throw new Error(`${scenario.name}, ${row.name}: no result`);
+        results[i].push(result);
       }
     }
-    const { value } = metrics[metric];
     const medians = rows.map(({ name }, i) => ({ name, ...median(results[i], value) }));
     return { runtime, ...scenario, metric: metrics[metric], rows: medians };
   } finally {
@@ -195,7 +197,8 @@ function makeFiles() {
   };
   issue("server", "-subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1");
   issue("client-ca", "-subj /CN=clients");
-  issue("client", "-subj /CN=client -CA client-ca.pem -CAkey client-ca-key.pem");
+  const isLeaf = "-addext basicConstraints=critical,CA:FALSE";
+  issue("client", `-subj /CN=client ${isLeaf} -CA client-ca.pem -CAkey client-ca-key.pem`);
   writeFileSync(join(made, "upload"), "");
   truncateSync(join(made, "upload"), 100 * 1024 * 1024);
   return made;
