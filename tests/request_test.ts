@@ -302,6 +302,7 @@ describe("send()", () => {
       const { port } = await serving(
         (request) => {
           request.status(299, "Näh").type("text/x").header("X-A", "1").header("x-a", "2");
+          request.header("X-Latin", "\xfc\x80");
           request.header("content-type", "text/y").header("Connection", "close").send("bödy");
         },
         {},
@@ -311,6 +312,7 @@ describe("send()", () => {
       assert.ok(text.startsWith("HTTP/1.1 299 N\xe4h\r\nContent-Type: text/y\r\n"), text);
       const [response] = readResponses(text);
       assert.equal(response?.fields["x-a"], "1\n2");
+      assert.equal(response?.fields["x-latin"], "\xfc\x80");
       assert.equal(response?.fields["content-length"], "5");
       assert.equal(response?.body, "b\xc3\xb6dy");
     });

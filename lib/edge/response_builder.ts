@@ -8,16 +8,17 @@ import { type HttpError, type HttpsdError, StateError } from "../errors.ts";
 import type { ResponseWriterLike } from "../httpd/exchange.ts";
 import type { ResponseHead, ResponseProgress } from "../httpd/response.ts";
 import {
-  assertFieldName,
   assertFields,
   assertFieldValue,
   badResponse,
   declaredLength,
   type Fields,
-  HOP_BY_HOP,
   mayDeclare,
+  Role,
+  roleOf,
 } from "../httpd/response_rules.ts";
 import { isBodiless } from "../httpd/status.ts";
+import { utf8 } from "../httpd/utf8.ts";
 
 /** A handler waits while so many bytes wait for the platform to take them. */
 const HIGH_MARK = 64 * 1024;
@@ -119,9 +120,10 @@ export class ResponseBuilder implements ResponseWriterLike {
    * @throws {StateError} `ALREADY_SENT`
    * @throws {HttpError} `BAD_RESPONSE` when the head is not allowed
    */
-  send(head: ResponseHead, body: Uint8Array): void {
-    const init = this.#begin(head, body.length);
-    const sent = this.#bodiless ? null : body as Uint8Array<ArrayBuffer>;
+  send(head: ResponseHead, body: string | Uint8Array): void {
+    const bytes = typeof body === "string" ? utf8(body) : body;
+    const init = this.#begin(head, bytes.length);
+    const sent = this.#bodiless ? null : bytes as Uint8Array<ArrayBuffer>;
     this.#open(new Response(sent, init));
     this.#end();
   }
@@ -170,12 +172,13 @@ export class ResponseBuilder implements ResponseWriterLike {
     let declared = unknown ? undefined : length;
     const headers = new Headers();
     for (const [name, value] of fields) {
-      assertFieldName(name);
+      const role = roleOf(name);
       assertFieldValue(name, value);
-      const lower = name.toLowerCase();
-      if (lower === "content-length") {
+      if (role === Role.Length) {
         declared = declaredLength(value, bodiless ? undefined : length);
-      } else if (!HOP_BY_HOP.has(lower) || (lower === "upgrade" && status === 426)) {
+      } else if (
+        role === Role.Message || role === Role.Date || (role === Role.Upgrade && status === 426)
+      ) {
         headers.append(name, value);
       }
     }

@@ -14,7 +14,6 @@ import { assertFields, assertStatus } from "./response_rules.ts";
 import type { ResolvedRoute, Router } from "./router.ts";
 import type { Session } from "./session.ts";
 import { ERROR_BODIES } from "./status.ts";
-import { utf8 } from "./utf8.ts";
 
 /** What a fetch handler is told besides the request. */
 export interface RequestInfo {
@@ -308,8 +307,10 @@ function handlerFailed(cause: unknown): HttpError {
 
 /** The original's answer to an error. */
 function sendStandard(response: ResponseWriterLike, status: number): void {
-  const body = utf8(ERROR_BODIES[status] ?? "");
-  response.send({ status, fields: [["Content-Type", "text/plain; charset=utf-8"]] }, body);
+  response.send(
+    { status, fields: [["Content-Type", "text/plain; charset=utf-8"]] },
+    ERROR_BODIES[status] ?? "",
+  );
 }
 
 function isThenable<T>(result: T | PromiseLike<T>): result is PromiseLike<T> {

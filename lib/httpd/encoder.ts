@@ -1,64 +1,116 @@
 /**
- * Response heads and chunks as bytes (RFC 9112 sections 4, 6 and 7.1), sans I/O.
+ * Response heads and chunks as they go onto the wire (RFC 9112 sections 4, 6 and 7.1), sans I/O.
  *
  * @module
  */
 import { Buffer } from "node:buffer";
+import type { Chunk } from "../net/chunks.ts";
 import { assertFieldName, assertFieldValue, assertStatus, type Fields } from "./response_rules.ts";
 import { REASONS } from "./status.ts";
-import { utf8 } from "./utf8.ts";
+
+/** Beyond printable ASCII and the tab, values are looked at more closely. */
+const UNUSUAL = /[^\t\x20-\x7e]/;
 
 /**
- * Encodes a response head. Every field is checked, so that nothing a handler says can break the
- * wire.
- *
- * @throws {HttpError} `BAD_RESPONSE` for a name, value, status or reason that HTTP does not allow
+ * A first line and field lines behind it: a head, or the end of a chunked body. Every name and
+ * value is checked, so that nothing a handler says can break the wire.
  */
-export function encodeHead(status: number, reason: string | undefined, fields: Fields): Uint8Array {
+export class SectionEncoder {
+  #text: string;
+  /** Whether there is anything beyond ASCII, which has to be written as bytes. */
+  #latin1: boolean;
+
+  /** Begins with a line that was checked, which holds more than ASCII or not. */
+  constructor(firstLine: string, latin1 = false) {
+    this.#text = firstLine;
+    this.#latin1 = latin1;
+  }
+
+  /**
+   * Adds a field.
+   *
+   * @throws {HttpError} `BAD_RESPONSE` for a name or value that HTTP does not allow
+   */
+  field(name: string, value: string): void {
+    assertFieldName(name);
+    if (UNUSUAL.test(value)) {
+      assertFieldValue(name, value);
+      this.#latin1 = true;
+    }
+    this.#text += `${name}: ${value}\r\n`;
+  }
+
+  /** Adds a field line, with its line end, that needs no check. */
+  line(line: string): void {
+    this.#text += line;
+  }
+
+  /** The whole section, with the empty line. */
+  end(): Chunk {
+    const text = this.#text + "\r\n";
+    return this.#latin1 ? Buffer.from(text, "latin1") : text;
+  }
+}
+
+/** The status lines that were sent before, by status. */
+const STATUS_LINES: string[] = [];
+
+/**
+ * Begins a response head.
+ *
+ * @throws {HttpError} `BAD_RESPONSE` for a status or reason that HTTP does not allow
+ */
+export function beginHead(status: number, reason: string | undefined): SectionEncoder {
+  if (reason === undefined) return new SectionEncoder(STATUS_LINES[status] ??= statusLine(status));
+  assertFieldValue("reason", reason);
+  return new SectionEncoder(statusLine(status, reason), UNUSUAL.test(reason));
+}
+
+function statusLine(status: number, reason = REASONS[status] ?? ""): string {
   assertStatus(status);
-  if (reason !== undefined) assertFieldValue("reason", reason);
-  let head = `HTTP/1.1 ${status} ${reason ?? REASONS[status] ?? ""}\r\n`;
-  for (const [name, value] of fields) head += fieldLine(name, value);
-  return latin1Bytes(head + "\r\n");
+  return `HTTP/1.1 ${status} ${reason}\r\n`;
 }
 
-const ASCII = /^[\0-\x7f]*$/;
-
-/** Text as Latin-1. Nearly all of it is ASCII, for which UTF-8 is the same and faster. */
-function latin1Bytes(text: string): Uint8Array {
-  return ASCII.test(text) ? utf8(text) : Buffer.from(text, "latin1");
+/**
+ * A whole response head.
+ *
+ * @throws {HttpError} `BAD_RESPONSE` for a name, value or status that HTTP does not allow
+ */
+export function encodeHead(status: number, fields: Fields): Chunk {
+  return encodeSection(beginHead(status, undefined), fields);
 }
 
-function fieldLine(name: string, value: string): string {
-  assertFieldName(name);
-  assertFieldValue(name, value);
-  return `${name}: ${value}\r\n`;
+function encodeSection(section: SectionEncoder, fields: Fields): Chunk {
+  for (const [name, value] of fields) section.field(name, value);
+  return section.end();
 }
 
 /** The line before a chunk of `length` bytes. */
-export function chunkHead(length: number): Buffer {
-  return Buffer.from(`${length.toString(16)}\r\n`, "latin1");
+export function chunkHead(length: number): string {
+  return `${length.toString(16)}\r\n`;
 }
 
 /** The line end behind a chunk. */
-export const CHUNK_END: Buffer = Buffer.from("\r\n");
+export const CHUNK_END = "\r\n";
 
-/** The last chunk with its trailer section. */
-export function lastChunk(trailers: Fields = []): Buffer {
-  let text = "0\r\n";
-  for (const [name, value] of trailers) text += fieldLine(name, value);
-  return Buffer.from(text + "\r\n", "latin1");
+/**
+ * The last chunk with its trailer section.
+ *
+ * @throws {HttpError} `BAD_RESPONSE` for a name or value that HTTP does not allow
+ */
+export function lastChunk(trailers: Fields = []): Chunk {
+  return encodeSection(new SectionEncoder("0\r\n"), trailers);
 }
 
 let dateSecond = 0;
-let dateText = "";
+let dateLineText = "";
 
-/** Now as an HTTP date (RFC 9110 section 5.6.7); made once a second. */
-export function httpDate(): string {
+/** The field line that says now (RFC 9110 section 6.6.1); made once a second. */
+export function dateLine(): string {
   const second = Math.floor(Date.now() / 1000);
   if (second !== dateSecond) {
     dateSecond = second;
-    dateText = new Date(second * 1000).toUTCString();
+    dateLineText = `Date: ${new Date(second * 1000).toUTCString()}\r\n`;
   }
-  return dateText;
+  return dateLineText;
 }

@@ -12,7 +12,6 @@ import type { ResponseProgress, ResponseWriter } from "./response.ts";
 import type { Fields } from "./response_rules.ts";
 import type { Protocol, Session } from "./session.ts";
 import { ERROR_BODIES } from "./status.ts";
-import { utf8 } from "./utf8.ts";
 
 /** The head of a request, whether it was read from a connection or belongs to a `Request`. */
 export type HeadLike = Pick<RequestHead, keyof RequestHead>;
@@ -38,13 +37,14 @@ export interface ExchangeKeeper {
 export class Exchange implements ResponseProgress, BodySource {
   /** The request's line and fields. */
   readonly head: HeadLike;
-  /** The request's body. */
-  readonly body: RequestBody;
+  /** Whether the request comes with a body. */
+  readonly hasBody: boolean;
   /** The response. */
   readonly response: ResponseWriterLike;
   /** The session that the request came on. */
   readonly session: Session;
   readonly #keeper: ExchangeKeeper;
+  #body: RequestBody | undefined;
   #abort: AbortController | undefined;
   #aborted: HttpsdError | undefined;
   #gaveUp: HttpsdError | undefined;
@@ -61,8 +61,22 @@ export class Exchange implements ResponseProgress, BodySource {
     this.session = session;
     this.head = head;
     this.#keeper = keeper;
-    this.body = new RequestBody(this);
+    this.hasBody = head.chunked || (head.contentLength ?? 0) > 0;
     this.response = keeper.respond(this);
+  }
+
+  /** The request's body; made when it is asked for, since most requests have none. */
+  get body(): RequestBody {
+    if (this.#body === undefined) {
+      this.#body = new RequestBody(this);
+      if (!this.hasBody) this.#body.end([]);
+    }
+    return this.#body;
+  }
+
+  /** Whether all of the body has come. */
+  get bodyEnded(): boolean {
+    return !this.hasBody || this.body.ended;
   }
 
   /** The response's call. */
@@ -163,21 +177,16 @@ export class Exchange implements ResponseProgress, BodySource {
     return error;
   }
 
-  /** Whether the request comes with a body. */
-  get hasBody(): boolean {
-    return this.head.chunked || (this.head.contentLength ?? 0) > 0;
-  }
-
   /** Whether a body is still held back by the client, who waits for `100 Continue`. */
   get awaitsContinue(): boolean {
-    return this.head.expectContinue && this.hasBody && !this.#continued && !this.body.ended;
+    return this.head.expectContinue && this.hasBody && !this.#continued && !this.bodyEnded;
   }
 
   /** The client has ended its side: it may still read the answer, but most have gone away. */
   abort(error: HttpsdError): void {
     if (this.#aborted !== undefined) return;
     this.#aborted = error;
-    this.body.fail(error);
+    if (!this.bodyEnded) this.body.fail(error);
     if (!this.response.ended) this.#abort?.abort(error);
   }
 
@@ -232,7 +241,7 @@ export class Exchange implements ResponseProgress, BodySource {
   sendError(status: number, text: string = ERROR_BODIES[status] ?? "", fields: Fields = []): void {
     this.response.send(
       { status, fields: [["Content-Type", "text/plain; charset=utf-8"], ...fields] },
-      utf8(text),
+      text,
     );
   }
 }

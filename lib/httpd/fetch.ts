@@ -5,8 +5,8 @@
  */
 import { HttpError } from "../errors.ts";
 import type { Exchange } from "./exchange.ts";
-import { knownBody } from "./known_body.ts";
 import type { ResponseHead } from "./response.ts";
+import { partsOf } from "./response_parts.ts";
 import { usableResponse } from "./usable_response.ts";
 
 /**
@@ -17,15 +17,9 @@ import { usableResponse } from "./usable_response.ts";
  */
 export function sendResponse(exchange: Exchange, result: unknown): void | Promise<void> {
   const response = usableResponse(result);
-  const body = knownBody(response);
-  const head: ResponseHead = {
-    status: response.status,
-    reason: response.statusText || undefined,
-    fields: response.headers,
-  };
-  if (body !== undefined) exchange.response.send(head, body);
-  else if (response.body === null) exchange.response.send(head, EMPTY);
-  else return sendStream(exchange, head, response.body);
+  const { head, body } = partsOf(response);
+  if (body !== undefined) exchange.response.send(head, body ?? "");
+  else return sendStream(exchange, head, response.body!);
 }
 
 async function sendStream(

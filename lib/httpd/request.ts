@@ -263,7 +263,7 @@ export class HttpdRequest {
    * @throws {StateError} `ALREADY_SENT`
    */
   send(body: string | Uint8Array = ""): void {
-    this.#exchange.response.send(this.#head(), typeof body === "string" ? utf8(body) : body);
+    this.#exchange.response.send(this.#head(), body);
   }
 
   /**

@@ -6,17 +6,20 @@
  * @module
  */
 import { type HttpError, StateError } from "../errors.ts";
+import { type Chunk, front, isAscii, rest } from "../net/chunks.ts";
 import type { Connection } from "../net/connection.ts";
-import { CHUNK_END, chunkHead, encodeHead, httpDate, lastChunk } from "./encoder.ts";
+import { beginHead, CHUNK_END, chunkHead, dateLine, encodeHead, lastChunk } from "./encoder.ts";
 import type { RequestHead } from "./head.ts";
 import {
   badResponse,
   declaredLength,
   type Fields,
-  HOP_BY_HOP,
   mayDeclare,
+  Role,
+  roleOf,
 } from "./response_rules.ts";
 import { isBodiless } from "./status.ts";
+import { utf8 } from "./utf8.ts";
 
 /** The status line and fields of a response. */
 export interface ResponseHead {
@@ -33,8 +36,6 @@ type Framing = "none" | "length" | "chunked" | "close" | "raw";
 
 /** A long body is written in pieces of so many bytes, so that a slow client holds one of them. */
 const PIECE_BYTES = 64 * 1024;
-
-const NO_BYTES = new Uint8Array();
 
 /** Whom a response tells how it goes. */
 export interface ResponseProgress {
@@ -60,9 +61,9 @@ export class ResponseWriter {
   #framing: Framing | undefined;
   #remaining = 0;
   /** Body bytes that were handed over and wait for the client to read. */
-  #queue: Uint8Array[] = [];
+  #queue: Chunk[] = [];
   /** What comes behind the body; `undefined` until all of it was handed over. */
-  #tail: Uint8Array | undefined;
+  #tail: Chunk | undefined;
   #ended = false;
   #blocked = false;
   #draining: PromiseWithResolvers<void> | undefined;
@@ -118,7 +119,7 @@ export class ResponseWriter {
   /** Writes an interim response such as 100 or 103; nothing for an HTTP/1.0 client. */
   inform(status: number, fields: Fields = []): void {
     if (this.#request.minorVersion === 0 || this.started) return;
-    this.#connection.write(encodeHead(status, undefined, fields));
+    this.#connection.write(encodeHead(status, fields));
   }
 
   /**
@@ -128,7 +129,7 @@ export class ResponseWriter {
    */
   switchProtocols(fields: Fields): void {
     this.#assertUnsent();
-    this.#connection.write(encodeHead(101, undefined, [["Connection", "Upgrade"], ...fields]));
+    this.#connection.write(encodeHead(101, [["Connection", "Upgrade"], ...fields]));
     this.#framing = "none";
     this.#ended = true;
   }
@@ -151,11 +152,12 @@ export class ResponseWriter {
   }
 
   /** Writes a whole response, as fast as the client reads it; `body` must not change afterwards. */
-  send(head: ResponseHead, body: Uint8Array): void {
+  send(head: ResponseHead, body: string | Uint8Array): void {
+    const chunk = typeof body === "string" && !isAscii(body) ? utf8(body) : body;
     this.#connection.cork();
     try {
-      this.start(head, body.length);
-      this.#handOver(body);
+      this.start(head, chunk.length);
+      this.#handOver(chunk);
       this.end();
     } finally {
       this.#connection.uncork();
@@ -174,32 +176,45 @@ export class ResponseWriter {
     if (status < 200) throw badResponse(`Status ${status} is no answer: use 200 to 999`);
     this.#progress.starting();
     const bodiless = this.#request.method === "HEAD" || isBodiless(status);
-    const own: [string, string][] = [];
     // No body says nothing of the length where there never is one to see: 304, and HEAD.
     const unknown = status === 304 || (bodiless && length === 0);
     let declared = unknown ? undefined : length;
     let dated = false;
     let close = !this.#keepAlive;
+    const encoder = beginHead(status, reason);
     for (const [name, value] of fields) {
-      const lower = name.toLowerCase();
-      if (lower === "content-length") {
-        declared = declaredLength(value, bodiless ? undefined : length);
-      } else if (lower === "connection") close ||= /(^|[\s,])close($|[\s,])/i.test(value);
-      else if (lower === "upgrade" && status === 426) {
-        own.push([name, value], ["Connection", "Upgrade"]); // RFC 9110 section 15.5.22
-      } else if (!HOP_BY_HOP.has(lower)) own.push([name, value]);
-      if (lower === "date") dated = true;
+      switch (roleOf(name)) {
+        case Role.Length:
+          declared = declaredLength(value, bodiless ? undefined : length);
+          break;
+        case Role.Connection:
+          close ||= /(^|[\s,])close($|[\s,])/i.test(value);
+          break;
+        case Role.Upgrade: // RFC 9110 section 15.5.22
+          if (status !== 426) break;
+          encoder.field(name, value);
+          encoder.line("Connection: Upgrade\r\n");
+          break;
+        case Role.HopByHop:
+          break;
+        case Role.Date:
+          dated = true;
+          encoder.field(name, value);
+          break;
+        case Role.Message:
+          encoder.field(name, value);
+      }
     }
-    if (!dated) own.push(["Date", httpDate()]);
+    if (!dated) encoder.line(dateLine());
     const framing = bodiless ? "none" : this.#frame(declared);
     if (declared !== undefined && (framing === "length" || mayDeclare(status, this.#request))) {
-      own.push(["Content-Length", String(declared)]);
+      encoder.line(`Content-Length: ${declared}\r\n`);
     }
-    if (framing === "chunked") own.push(["Transfer-Encoding", "chunked"]);
+    if (framing === "chunked") encoder.line("Transfer-Encoding: chunked\r\n");
     if (framing === "close") close = true;
-    if (close) own.push(["Connection", "close"]);
-    else if (this.#request.minorVersion === 0) own.push(["Connection", "keep-alive"]);
-    const bytes = encodeHead(status, reason, own);
+    if (close) encoder.line("Connection: close\r\n");
+    else if (this.#request.minorVersion === 0) encoder.line("Connection: keep-alive\r\n");
+    const bytes = encoder.end();
     this.#framing = framing;
     this.#remaining = declared ?? Infinity;
     this.#keepAlive = !close;
@@ -236,7 +251,7 @@ export class ResponseWriter {
     if (this.#blocked) await (this.#draining ??= Promise.withResolvers()).promise;
   }
 
-  #handOver(bytes: Uint8Array): void {
+  #handOver(bytes: Chunk): void {
     if (bytes.length === 0 || this.#framing === "none") return;
     if (bytes.length > this.#remaining) {
       throw this.#broken(`longer than its Content-Length by ${bytes.length - this.#remaining}`);
@@ -256,9 +271,10 @@ export class ResponseWriter {
 
   #writePiece(): void {
     const first = this.#queue[0]!;
-    if (first.length > PIECE_BYTES) this.#queue[0] = first.subarray(PIECE_BYTES);
-    else this.#queue.shift();
-    const piece = first.subarray(0, PIECE_BYTES);
+    const whole = first.length <= PIECE_BYTES;
+    if (whole) this.#queue.shift();
+    else this.#queue[0] = rest(first, PIECE_BYTES);
+    const piece = whole ? first : front(first, PIECE_BYTES);
     const mayGoOn = this.#framing === "chunked"
       ? this.#writeChunk(piece)
       : this.#connection.write(piece);
@@ -266,7 +282,7 @@ export class ResponseWriter {
     this.#wrote("body", piece.length);
   }
 
-  #writeChunk(bytes: Uint8Array): boolean {
+  #writeChunk(bytes: Chunk): boolean {
     this.#connection.cork();
     this.#connection.write(chunkHead(bytes.length));
     this.#connection.write(bytes);
@@ -301,11 +317,11 @@ export class ResponseWriter {
     if (this.#framing === "length" && this.#remaining > 0 && !this.#connection.closed) {
       throw this.#broken(`shorter than its Content-Length by ${this.#remaining}`);
     }
-    this.#tail = this.#framing === "chunked" ? lastChunk(trailers) : NO_BYTES;
+    this.#tail = this.#framing === "chunked" ? lastChunk(trailers) : "";
     this.#sendOn();
   }
 
-  #finish(tail: Uint8Array): void {
+  #finish(tail: Chunk): void {
     this.#connection.write(tail);
     this.#ended = true;
     if (tail.length > 0) this.#wrote("body", 0);

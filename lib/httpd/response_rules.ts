@@ -40,7 +40,58 @@ export function assertFields(fields: Fields): void {
  * @throws {HttpError} `BAD_RESPONSE`
  */
 export function assertFieldName(name: string): void {
+  roleOf(name);
+}
+
+/** What a field does to the message that carries it. */
+export const Role = {
+  /** It says something to the client. */
+  Message: 0,
+  /** It belongs to the connection, which is the server's (RFC 9110 section 7.6.1). */
+  HopByHop: 1,
+  /** `Connection`, of which the server heeds `close`. */
+  Connection: 2,
+  /** `Upgrade`, which only the answer 426 may carry. */
+  Upgrade: 3,
+  /** `Content-Length`. */
+  Length: 4,
+  /** `Date`, which the server adds where it is missing. */
+  Date: 5,
+} as const;
+
+/** One of the values of {@linkcode Role}. */
+export type Role = (typeof Role)[keyof typeof Role];
+
+const ROLES: Readonly<Record<string, Role>> = {
+  "connection": Role.Connection,
+  "keep-alive": Role.HopByHop,
+  "proxy-connection": Role.HopByHop,
+  "te": Role.HopByHop,
+  "trailer": Role.HopByHop,
+  "transfer-encoding": Role.HopByHop,
+  "upgrade": Role.Upgrade,
+  "content-length": Role.Length,
+  "date": Role.Date,
+};
+
+/** The roles of names that were sent before, as they were spelled: nearly always the same few. */
+const KNOWN = new Map<string, Role>();
+const MAX_KNOWN = 1_000;
+const MAX_KNOWN_LENGTH = 64;
+
+/**
+ * The role of a field.
+ *
+ * @throws {HttpError} `BAD_RESPONSE` when `name` is no field name
+ */
+export function roleOf(name: string): Role {
+  const known = KNOWN.get(name);
+  if (known !== undefined) return known;
   if (!TOKEN.test(name)) throw badResponse(`Field name ${JSON.stringify(name)} is no token`);
+  const lower = name.toLowerCase();
+  const role = Object.hasOwn(ROLES, lower) ? ROLES[lower]! : Role.Message;
+  if (KNOWN.size < MAX_KNOWN && name.length <= MAX_KNOWN_LENGTH) KNOWN.set(name, role);
+  return role;
 }
 
 /**
@@ -52,17 +103,6 @@ export function assertFieldValue(name: string, value: string): void {
   if (!BAD_VALUE.test(value)) return;
   throw badResponse(`Field ${name} holds a control character or one beyond Latin-1: encode it`);
 }
-
-/** Fields that belong to the connection, which is the server's (RFC 9110 section 7.6.1). */
-export const HOP_BY_HOP: ReadonlySet<string> = new Set([
-  "connection",
-  "keep-alive",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
-]);
 
 /** Whether a response without a body may say how long the body would be (RFC 9110 section 8.6). */
 export function mayDeclare(status: number, request: { readonly method: string }): boolean {

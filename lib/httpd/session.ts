@@ -313,10 +313,12 @@ export class Session {
     const exchange = this.#exchange;
     if (this.connection.closed || this.connection.finishing) return false;
     if (this.#protocol !== undefined || this.#refused) return false;
-    if (exchange?.body.full) return false;
-    if (exchange?.body.ended) {
-      if (this.connection.ended && this.#parser.idle) this.#peerGone(exchange);
-      return false;
+    if (exchange !== undefined) {
+      if (exchange.bodyEnded) {
+        if (this.connection.ended && this.#parser.idle) this.#peerGone(exchange);
+        return false;
+      }
+      if (exchange.body.full) return false;
     }
     switch (this.#parser.next()) {
       case Step.Need:
@@ -360,6 +362,7 @@ export class Session {
     const last = this.#last || this.#requests >= limits.maxRequestsPerConnection ||
       this.#waits.tooOld;
     if (last) exchange.response.closeAfterwards();
+    if (!exchange.hasBody) this.#parser.next(); // Step.End: nothing is still to be read of it
     this.#host.handle(exchange);
   }
 
@@ -385,7 +388,7 @@ export class Session {
     const exchange = this.#exchange;
     if (exchange === undefined || !exchange.response.ended) return;
     if (!exchange.response.keepAlive) this.#last = true;
-    if (!exchange.body.ended && !this.#last) {
+    if (!exchange.bodyEnded && !this.#last) {
       exchange.body.discard();
       this.#pump();
       return;
@@ -518,7 +521,7 @@ export class Session {
     if (exchange.response.ended) return "drain";
     // A client that has ended its side looks like one that is gone, so it is not waited on for ever.
     if (exchange.aborted) return "answer";
-    return exchange.body.starved ? "body" : undefined;
+    return !exchange.bodyEnded && exchange.body.starved ? "body" : undefined;
   }
 }
 

@@ -5,12 +5,12 @@
  *
  * @module
  */
-import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import { Duplex } from "node:stream";
 import { ConfigError, ConnectionError, type HttpsdError, StateError } from "../errors.ts";
 import type { SecurityContext } from "../tls/context.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
+import { type Chunk, front, join, rest } from "./chunks.ts";
 import { after, type Deadlines } from "./deadlines.ts";
 import { type Flow, pausingFlow } from "./flow.ts";
 import { ConnectionStreams } from "./streams.ts";
@@ -127,7 +127,7 @@ export class Connection implements Endpoints {
   #peerEnded = false;
 
   #corks = 0;
-  #pending: Uint8Array[] = [];
+  #pending: Chunk[] = [];
   #pendingBytes = 0;
   /** The socket takes no more until its `drain`. */
   #blocked = false;
@@ -347,14 +347,22 @@ export class Connection implements Endpoints {
    *
    * @internal
    */
-  write(bytes: Uint8Array): boolean {
+  write(chunk: Chunk): boolean {
     if (this.#closed || this.#ending) return false;
-    if (bytes.length > 0) {
-      this.#pending.push(bytes);
-      this.#pendingBytes += bytes.length;
-    }
+    if (chunk.length > 0) this.#gather(chunk);
     if (this.#corks === 0 || this.#pendingBytes >= SLICE_BYTES) this.flush();
     return !this.#blocked;
+  }
+
+  #gather(chunk: Chunk): void {
+    const pending = this.#pending;
+    const last = pending.length - 1;
+    this.#pendingBytes += chunk.length;
+    if (last >= 0 && typeof chunk === "string" && typeof pending[last] === "string") {
+      pending[last] += chunk; // which copies nothing
+    } else {
+      pending.push(chunk);
+    }
   }
 
   /**
@@ -499,26 +507,29 @@ export class Connection implements Endpoints {
   }
 
   /** Takes whole writes while they fit together into a slice, or the front of one that is longer. */
-  #nextSlice(): Uint8Array {
+  #nextSlice(): Chunk {
     const pending = this.#pending;
     const first = pending[0]!;
     if (first.length > SLICE_BYTES) {
-      pending[0] = first.subarray(SLICE_BYTES);
-      return first.subarray(0, SLICE_BYTES);
+      pending[0] = rest(first, SLICE_BYTES);
+      return front(first, SLICE_BYTES);
     }
+    if (pending.length === 1) return pending.pop()!;
     let count = 1;
     let total = first.length;
     while (count < pending.length && total + pending[count]!.length <= SLICE_BYTES) {
       total += pending[count++]!.length;
     }
     const gathered = pending.splice(0, count);
-    return count === 1 ? first : Buffer.concat(gathered, total);
+    return count === 1 ? first : join(gathered, total);
   }
 
-  #send(bytes: Uint8Array): void {
-    this.#pendingBytes -= bytes.length;
-    if (!this.#parts.socket.write(bytes)) this.#blocked = true;
-    this.observer?.sent(this, bytes.length);
+  #send(chunk: Chunk): void {
+    this.#pendingBytes -= chunk.length;
+    const { socket } = this.#parts;
+    const more = typeof chunk === "string" ? socket.write(chunk, "latin1") : socket.write(chunk);
+    if (!more) this.#blocked = true;
+    this.observer?.sent(this, chunk.length);
   }
 
   #failed(cause: Error): void {

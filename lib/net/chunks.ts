@@ -1,0 +1,44 @@
+/**
+ * What is written to a connection: bytes, or text that stands for its bytes.
+ *
+ * Most of what HTTP writes is text. Handing it over as text spares making bytes of it here, and
+ * copying them once more to put head and body together: the socket does both in one go.
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+
+/**
+ * Bytes that must not change any more, or text of nothing but ASCII, a byte a character. (Deno's
+ * TLS sockets write any other character as UTF-8, whatever encoding they are told.)
+ */
+export type Chunk = Uint8Array | string;
+
+/** Longer text is made bytes without a look: looking would cost more than it spares. */
+const MAX_TEXT = 4096;
+
+const ASCII = /^[\0-\x7f]*$/;
+
+/** Whether `text` can be written as it is. */
+export function isAscii(text: string): boolean {
+  return text.length <= MAX_TEXT && ASCII.test(text);
+}
+
+/** The first `length` bytes. */
+export function front(chunk: Chunk, length: number): Chunk {
+  return typeof chunk === "string" ? chunk.slice(0, length) : chunk.subarray(0, length);
+}
+
+/** What follows the first `length` bytes. */
+export function rest(chunk: Chunk, length: number): Chunk {
+  return typeof chunk === "string" ? chunk.slice(length) : chunk.subarray(length);
+}
+
+/** Several chunks as one, `length` bytes in all. */
+export function join(chunks: Chunk[], length: number): Uint8Array {
+  return Buffer.concat(chunks.map(bytesOf), length);
+}
+
+function bytesOf(chunk: Chunk): Uint8Array {
+  return typeof chunk === "string" ? Buffer.from(chunk, "latin1") : chunk;
+}
