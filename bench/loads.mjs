@@ -1,7 +1,8 @@
 /**
  * The load generators. Each is made from its options, and then loads a server and resolves with
  * what it counted: `operations` (requests, connections, messages, or MB), the server's CPU time
- * `cpu` and the wall time `seconds` they took, and what else it measures. Clients have core 1.
+ * `cpu` and the wall time `seconds` they took, and what else it measures. Clients have core 1. A
+ * `warmUp` of less than a second is for a server that is warm: only the client settles.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -24,7 +25,7 @@ export function wrk({ connections = 32, script, path = "/" } = {}) {
       if (/Non-2xx|Socket errors/.test(output)) throw new Error(`wrk failed:\n${output}`);
       return Number(/(\d+) requests in/.exec(output)[1]);
     };
-    await load(warmUp);
+    if (warmUp >= 1) await load(warmUp);
     return await timed(server, () => load(seconds));
   };
 }
@@ -32,7 +33,7 @@ export function wrk({ connections = 32, script, path = "/" } = {}) {
 /** `h2load` over HTTP/1.1: bodies of `size` bytes, counted in MB; `upload` names a file to send. */
 export function h2load({ size, upload }) {
   const clients = 4;
-  const total = Math.min(50_000, Math.ceil(1_500 * MB / size)); // about as long whatever the size
+  const total = Math.min(50_000, Math.ceil(1_000 * MB / size)); // about as long whatever the size
   const load = async (server, requests) => {
     const args = ["--h1", `-c${clients}`, `-n${requests}`, ...upload ? ["-d", upload] : []];
     const output = await run(["h2load", ...args, `https://127.0.0.1:${server.port}/`]);
@@ -40,7 +41,7 @@ export function h2load({ size, upload }) {
     return requests * size / MB;
   };
   return async (server, { warmUp }) => {
-    if (warmUp > 1) await load(server, total);
+    if (warmUp >= 1) await load(server, total);
     return await timed(server, () => load(server, total));
   };
 }

@@ -1,7 +1,12 @@
 /**
- * What the benchmark prints: Markdown tables, and charts as SVG. Ratios are given so that more is
- * better nowhere but where it says so: they are what was measured, divided by the control.
+ * What the benchmark prints: Markdown tables, and charts as SVG. A ratio is what was measured of a
+ * row, divided by what was measured of the first.
  */
+
+const thousands = (point) => point.toLocaleString("en");
+
+/** More than one of a unit. */
+export const plural = (unit) => unit === "MB" ? unit : `${unit}s`;
 
 /** The table of a scenario that was measured. */
 export function scenarioTable({ title, runtime, unit, metric, rows, bars }) {
@@ -35,16 +40,16 @@ export function barsTable(measured) {
 }
 
 /** The table of a curve: operations per CPU second at each point. */
-export function growthTable({ title, runtime, unit, points, rows }) {
+export function growthTable({ title, runtime, unit, points, label = thousands, rows }) {
   const body = points.map((point, i) => [
-    point.toLocaleString("en"),
+    label(point),
     ...rows.flatMap(({ values }) => [values[i].toFixed(0), (1e6 / values[i]).toFixed(1)]),
   ]);
   const head = [
     "",
     ...rows.flatMap(({ name }) => [`${name}, ${unit} per CPU second`, "CPU µs each"]),
   ];
-  return `### ${title}, ${runtime}\n\n${table(head, body)}`;
+  return `### ${title}, ${runtime}\n\n${table(["", ...head], body)}`;
 }
 
 /** The bars of a scenario on its runtime, with what was seen and whether that is enough. */
@@ -73,7 +78,7 @@ const shownBar = ({ of, limit, lessIsBetter }) =>
 /** Says so when a server that is to be loaded fully had time to wait. */
 function idleness({ cpu, seconds, rate }) {
   if (cpu === undefined || rate !== undefined || cpu >= 0.8 * seconds) return "";
-  return `client-bound: server ${Math.round(100 * cpu / seconds)} % busy`;
+  return `server only ${Math.round(100 * cpu / seconds)} % busy`;
 }
 
 function table(head, body) {
@@ -124,7 +129,7 @@ export function growthChart(curves) {
   return svg(columns * width, Math.ceil(curves.length / columns) * height, diagrams);
 }
 
-function diagram({ title, runtime, unit, points, rows }, width, height) {
+function diagram({ title, runtime, unit, points, label = thousands, rows }, width, height) {
   const [left, right, top, bottom] = [70, width - 20, 40, height - 40];
   const costs = rows.map(({ values }) => values.map((value) => 1e6 / value));
   const [low, high] = [Math.min(...costs.flat()), Math.max(...costs.flat())].map(Math.log10);
@@ -132,7 +137,7 @@ function diagram({ title, runtime, unit, points, rows }, width, height) {
   const xOf = (i) => left + (right - left) * i / (points.length - 1);
   const yOf = (cost) => bottom - (bottom - top) * (Math.log10(cost) - floor) / (ceiling - floor);
   const parts = [
-    `<text x="${left}" y="20">${escape(`${title}, ${runtime}: CPU µs of one (${unit})`)}</text>`,
+    `<text x="${left}" y="20">${escape(`${title}, ${runtime}: CPU µs per ${unit}`)}</text>`,
   ];
   for (let power = floor; power <= ceiling; power++) {
     const y = yOf(10 ** power).toFixed(0);
@@ -142,8 +147,9 @@ function diagram({ title, runtime, unit, points, rows }, width, height) {
     );
   }
   points.forEach((point, i) => {
-    const text = point.toLocaleString("en");
-    parts.push(`<text x="${xOf(i)}" y="${bottom + 18}" text-anchor="middle">${text}</text>`);
+    parts.push(
+      `<text x="${xOf(i)}" y="${bottom + 18}" text-anchor="middle">${label(point)}</text>`,
+    );
   });
   rows.forEach(({ name }, i) => {
     const line = costs[i].map((cost, at) => `${xOf(at).toFixed(0)},${yOf(cost).toFixed(0)}`);

@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- --runtimes bun,deno --scenarios hello,names --rounds 5 --seconds 3]`
+ * `npm run bench [-- --runtimes bun,deno --scenarios hello,by-names --rounds 5 --seconds 3]`
  *
  * Measures httpsd beside its peers in one run: the runtime's own server, `node:https`, and the bare
  * loop that reads bytes and writes a fixed answer, which is the ceiling of the transport. The
@@ -10,7 +10,8 @@
  * of the server's own CPU time (user and system, of all its threads), which other load on the
  * machine changes little. A row whose server was busy for less than 80 % of the time says so: there
  * the client or the waiting between them was the bottleneck. Latencies are of an open loop at a
- * fixed rate and count from when a request was due: bench/clients/requests.mjs.
+ * fixed rate and count from when a request was due: see bench/clients/requests.mjs, which does it
+ * because wrk has no fixed rate and h2load counts from when a connection was free to send.
  *
  * Needs Linux with two cores, `wrk`, `h2load`, `openssl` and `taskset`, and no other load. Takes
  * about 25 minutes. A complete run writes its tables and charts into docs/.
@@ -18,7 +19,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
@@ -36,16 +37,18 @@ const { values: options } = parseArgs({
 });
 const seconds = Number(options.seconds);
 const WARM_UP_SECONDS = 3; // a good while, until the code is compiled
-const AGAIN_SECONDS = 1; // in later rounds
+const AGAIN_SECONDS = 0.5; // in later rounds
 
 requireTools();
 ensureInstalled();
 const folder = makeFiles();
-try {
-  await main();
-} finally {
+const running = new Set();
+process.on("exit", () => {
+  for (const server of running) server.kill("SIGKILL");
   rmSync(folder, { recursive: true });
-}
+});
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
+await main();
 
 async function main() {
   const isChosen = choose(options.scenarios?.split(","));
@@ -58,21 +61,37 @@ async function main() {
   const curves = [];
   for (const runtime of runtimes) {
     for (const scenario of scenarios(files).filter(isChosen)) {
-      measured.push(await measure(runtime, scenario));
-      console.log(scenarioTable(measured.at(-1)));
+      await attempt(scenario, async () => {
+        measured.push(await measure(runtime, scenario));
+        console.log(scenarioTable(measured.at(-1)) + "\n");
+      });
     }
     for (const growth of growths.filter(isChosen)) {
-      curves.push(await measureGrowth(runtime, growth));
-      console.log(growthTable(curves.at(-1)));
+      await attempt(growth, async () => {
+        curves.push(await measureGrowth(runtime, growth));
+        console.log(growthTable(curves.at(-1)) + "\n");
+      });
     }
   }
   console.log(barsTable(measured));
-  const isComplete = options.scenarios === undefined && runtimes.length === 2;
+  const isComplete = options.scenarios === undefined && runtimes.length === 2 &&
+    process.exitCode === undefined;
   if (isComplete) writePage(measured, curves);
 }
 
+/** Goes on with the next scenario when one fails: the run then ends with exit code 1. */
+async function attempt({ name }, work) {
+  try {
+    await work();
+  } catch (error) {
+    console.error(`${name} failed:`, error);
+    process.exitCode = 1;
+  }
+}
+
 /** Measures the rows of a scenario in turns; the result has the medians, and what they are worth. */
-async function measure(runtime, { rounds = Number(options.rounds), metric = "rate", ...scenario }) {
+async function measure(runtime, { metric = "rate", ...scenario }) {
+  const rounds = scenario.rounds ?? Number(options.rounds);
   const rows = scenario.rows.filter((row) => (row.runtime ?? runtime) === runtime);
   const { value } = metrics[metric];
   const servers = [];
@@ -121,6 +140,7 @@ async function start(runtime, parameters) {
     env: { ...process.env, CERTIFICATES: folder },
     stdio: ["ignore", "pipe", "inherit"],
   });
+  running.add(child);
   const [output] = await Promise.race([once(child.stdout, "data"), once(child, "exit")]);
   const port = /PORT (\d+)/.exec(String(output))?.[1];
   if (port === undefined) throw new Error(`The server ended: ${JSON.stringify(parameters)}`);
@@ -131,7 +151,10 @@ async function start(runtime, parameters) {
       const status = readFileSync(`/proc/${child.pid}/status`, "utf8");
       return Number(/VmRSS:\s+(\d+) kB/.exec(status)[1]) * 1024;
     },
-    stop: () => child.kill("SIGKILL"),
+    stop() {
+      running.delete(child);
+      child.kill("SIGKILL");
+    },
   };
 }
 
@@ -152,7 +175,13 @@ function writePage(measured, curves) {
   const [head, , tail] = readFileSync(page, "utf8").split(
     /<!-- (?:begin|end) of the tables -->/,
   );
+  const versions = ["bun", "deno"].map((name) => {
+    const { stdout } = spawnSync(runtimeBinary(name), ["--version"], { encoding: "utf8" });
+    return `${name} ${/\d+\.\d+\.\d+/.exec(stdout)[0]}`;
+  });
   const parts = [
+    `Measured on ${new Date().toISOString().slice(0, 10)}: ${versions.join(", ")}, ` +
+    `${cpus().length} cores of ${cpus()[0].model}; ${options.rounds} rounds of ${seconds} s.`,
     "### Bars",
     barsTable(measured),
     "![Ratios to the bars](performance.svg)",

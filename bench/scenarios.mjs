@@ -4,14 +4,17 @@
  * ratios are against. `runtime`: only on that one.
  */
 import { atHalfRate, beside, client, h2load, idle, wrk } from "./loads.mjs";
+import { plural } from "./report.mjs";
 
 const MB = 1024 * 1024;
+
+const perCpuSecond = ({ operations, cpu }) => operations / cpu;
 
 /** How a result becomes a number, what its columns are, and whether more is better. */
 export const metrics = {
   rate: {
-    value: ({ operations, cpu }) => operations / cpu,
-    columns: (unit) => [[`${unit} per CPU second`, ({ operations, cpu }) => operations / cpu, 0]],
+    value: perCpuSecond,
+    columns: (unit) => [[`${plural(unit)} per CPU second`, perCpuSecond, 0]],
   },
   latency: {
     value: ({ p99 }) => p99,
@@ -58,7 +61,7 @@ const bar = (row, of, by) => ({ row: row.name, of: of.name, by });
 const socketScenario = (name, title, work, deflate, bars) => ({
   name,
   title,
-  unit: "messages",
+  unit: "message",
   rows: rows(
     { work, deflate },
     { ...nativeWebSocket, ...deflate && { runtime: "bun" } },
@@ -80,7 +83,7 @@ export const scenarios = ({ upload, certificate }) => [
   {
     name: "hello",
     title: "Hello: a handler that reads nothing",
-    unit: "requests",
+    unit: "request",
     rows: rows({ work: "hello" }, native, fetch, route, hono, nodeHttps, nodeTls),
     load: wrk(),
     bars: [
@@ -92,7 +95,7 @@ export const scenarios = ({ upload, certificate }) => [
   {
     name: "looking",
     title: "Looking: the handler reads the URL, a field and the body",
-    unit: "requests",
+    unit: "request",
     rows: rows({ work: "looking" }, native, fetch, nodeHttps),
     load: wrk({ script: "looking.lua", path: "/a/path?and=query" }),
     bars: [bar(fetch, native, { bun: 0.9 }), bar(fetch, nodeHttps, { deno: 1.5 })],
@@ -100,14 +103,14 @@ export const scenarios = ({ upload, certificate }) => [
   {
     name: "json",
     title: "JSON echo: 90 bytes parsed and answered",
-    unit: "requests",
+    unit: "request",
     rows: rows({ work: "json" }, native, fetch, nodeHttps),
     load: wrk({ script: "json.lua" }),
   },
   {
     name: "routes",
     title: "Ten routes with a parameter",
-    unit: "requests",
+    unit: "request",
     rows: rows(
       { work: "routes" },
       but(native, "native, Hono", { server: { front: "nativeHono" } }),
@@ -120,7 +123,7 @@ export const scenarios = ({ upload, certificate }) => [
   {
     name: "pipelined",
     title: "Pipelined hello: 16 requests in one write",
-    unit: "requests",
+    unit: "request",
     rows: rows({ work: "hello" }, native, fetch, route),
     load: wrk({ script: "pipeline.lua" }),
     bars: [bar(fetch, native, { bun: 1.2, deno: 5 })],
@@ -151,7 +154,7 @@ export const scenarios = ({ upload, certificate }) => [
   {
     name: "handshakes",
     title: "Full handshakes",
-    unit: "handshakes",
+    unit: "handshake",
     rows: [
       ...rows({ work: "once" }, nodeTls),
       ...rows({ work: "hello" }, native, nodeHttps, fetch, manyNames),
@@ -165,7 +168,7 @@ export const scenarios = ({ upload, certificate }) => [
   {
     name: "resumed",
     title: "Resumed handshakes",
-    unit: "handshakes",
+    unit: "handshake",
     rows: [
       ...rows({ work: "once" }, nodeTls),
       ...rows({ work: "hello" }, native, nodeHttps, fetch),
@@ -175,7 +178,7 @@ export const scenarios = ({ upload, certificate }) => [
   {
     name: "mutual",
     title: "Mutual TLS: full handshakes with a client certificate",
-    unit: "handshakes",
+    unit: "handshake",
     rows: [
       ...rows({ work: "once", mutual: true }, nodeTls),
       ...rows({ work: "hello", mutual: true }, nodeHttps, fetch),
@@ -215,7 +218,7 @@ export const scenarios = ({ upload, certificate }) => [
   {
     name: "slow",
     title: "Hello beside 200 clients that do not read their 100 MB",
-    unit: "requests",
+    unit: "request",
     rows: rows({ work: "mixed" }, native, fetch).flatMap((row) => [
       row,
       {
@@ -228,39 +231,40 @@ export const scenarios = ({ upload, certificate }) => [
   },
 ];
 
-/** How cost grows: for each point the server and the load, in one round. */
+/** How cost grows: for each point the server and the load, in one round; `label` writes a point. */
 export const growths = [
   {
-    name: "connections",
+    name: "by-connections",
     title: "Hello by open connections",
-    unit: "requests",
+    unit: "request",
     points: [10, 100, 1_000, 10_000],
     rows: rows({ work: "hello" }, native, fetch),
     load: (connections) => client("requests", { connections }),
   },
   {
-    name: "names",
+    name: "by-names",
     title: "Full handshakes by names, a certificate each",
-    unit: "handshakes",
+    unit: "handshake",
     points: [1, 10, 100, 1_000, 10_000],
     rows: rows({ work: "hello" }, fetch),
     server: (names) => ({ names }),
     load: (names) => client("handshakes", { names }),
   },
   {
-    name: "routes",
+    name: "by-routes",
     title: "Hello by routes, the last one asked for",
-    unit: "requests",
+    unit: "request",
     points: [1, 10, 100, 1_000],
     rows: rows({ work: "hello" }, route),
     server: (size) => ({ size }),
     load: () => wrk(),
   },
   {
-    name: "bodies",
-    title: "Downloads by size of the body, in bytes",
+    name: "by-size",
+    title: "Downloads by size of the body",
     unit: "MB",
     points: [1, 10, 100, 1_024, 10_240, 102_400].map((kilobytes) => kilobytes * 1024),
+    label: (size) => size < MB ? `${size / 1024} KB` : `${size / MB} MB`,
     rows: rows({ work: "download" }, native, fetch),
     server: (size) => ({ size }),
     load: (size) => h2load({ size }),
