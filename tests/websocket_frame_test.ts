@@ -8,6 +8,7 @@ import { decodeClose, encodeClose, isCloseCode } from "../lib/websocket/close.ts
 import {
   encodeFrame,
   encodeHeader,
+  encodeMessage,
   type FrameLimits,
   FrameParser,
   FrameStep,
@@ -243,6 +244,30 @@ describe("encodeFrame()", () => {
     assert.throws(() => encodeHeader(Opcode.Pong, 0, { fin: false }), refused);
     assert.throws(() => encodeHeader(Opcode.Ping, 0, { rsv1: true }), refused);
     assert.throws(() => encodeHeader(Opcode.Continuation, 0, { rsv1: true }), refused);
+  });
+});
+
+describe("encodeMessage()", () => {
+  const lengths = [0, 1, 125, 126, 4095, 4096, 65535, 65536];
+  const units = ["a", "é", "€", "😀", "\ud800", "\udc00", "a\ud83d", "\ufeff"];
+
+  test("gives the frame that encodeFrame() gives, of any text", () => {
+    const encoder = new TextEncoder(); // puts U+FFFD for a lone surrogate
+    for (const unit of units) {
+      for (const length of lengths) {
+        const text = unit.repeat(length / unit.length);
+        const frame = encodeFrame(Opcode.Text, encoder.encode(text));
+        assert.ok(Buffer.from(frame).equals(encodeMessage(text)), `${length} of ${unit}`);
+      }
+    }
+  });
+
+  test("gives the frame that encodeFrame() gives, of bytes", () => {
+    for (const length of lengths) {
+      const bytes = Buffer.alloc(length, "bytes");
+      const frame = encodeFrame(Opcode.Binary, bytes);
+      assert.ok(Buffer.from(frame).equals(encodeMessage(bytes)), `${length}`);
+    }
   });
 });
 

@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { Buffer } from "node:buffer";
 import { WebSocketError } from "../errors.ts";
 import { type CloseStatus, decodeClose } from "./close.ts";
 import { Utf8Validator } from "./utf8.ts";
@@ -34,7 +35,7 @@ export const FrameStep = {
   Need: 0,
   /** A frame begins: `opcode`, `fin`, `compressed` and `payloadLength` are set. */
   Header: 1,
-  /** A piece of its payload is in `data`; a control frame's payload is one piece. */
+  /** A piece of its payload is in `data`; never empty; a control frame's payload is one piece. */
   Data: 2,
   /** The frame ends; of a Close frame `closeStatus` is set. */
   End: 3,
@@ -72,7 +73,7 @@ const State = {
 } as const;
 type State = typeof State[keyof typeof State];
 
-const NO_BYTES = new Uint8Array(0);
+const NO_BYTES = Buffer.alloc(0);
 
 /**
  * Parses the frames that a client sends.
@@ -93,8 +94,6 @@ export class FrameParser {
   compressed = false;
   /** The length of the frame's payload in bytes. */
   payloadLength = 0;
-  /** After Data: unmasked payload, a view, never empty. */
-  data: Uint8Array = NO_BYTES;
   /** After the End of a Close frame: what it says. */
   closeStatus: CloseStatus | undefined;
   /** After Fail: which rule was broken; `closeCode` is what to tell the peer. */
@@ -103,14 +102,18 @@ export class FrameParser {
   readonly #limits: FrameLimits;
   readonly #utf8 = new Utf8Validator();
   readonly #key = new Uint8Array(4);
-  #input: Uint8Array = NO_BYTES;
+  #input: Buffer = NO_BYTES;
   #position = 0;
+  /** Where the last piece of payload is: `data` is a view that not everybody needs. */
+  #piece: Buffer = NO_BYTES;
+  #pieceStart = 0;
+  #pieceEnd = 0;
   #state: State = State.FirstByte;
 
   #lengthBytes = 0; // size of the extended length, 2 or 8
   #headerBytes = 0; // bytes read of the extended length or of the masking key
   #payloadBytes = 0; // bytes read of the payload
-  #control: Uint8Array = NO_BYTES; // a control payload that came in pieces
+  #control: Buffer = NO_BYTES; // a control payload that came in pieces
 
   #messageOpcode: Opcode = Opcode.Continuation; // of the message under way; Continuation: none
   #messageCompressed = false;
@@ -124,8 +127,25 @@ export class FrameParser {
 
   /** Gives the next bytes; allowed at the start and after Need. */
   push(bytes: Uint8Array): void {
-    this.#input = bytes;
+    this.#input = asBuffer(bytes);
     this.#position = 0;
+  }
+
+  /** After Data: unmasked payload, a view. */
+  get data(): Uint8Array {
+    const { buffer, byteOffset } = this.#piece;
+    return new Uint8Array(buffer, byteOffset + this.#pieceStart, this.#pieceEnd - this.#pieceStart);
+  }
+
+  /** After Data of uncompressed text: what `data` says, where no code point is cut. */
+  get text(): string {
+    return this.#piece.toString("utf8", this.#pieceStart, this.#pieceEnd);
+  }
+
+  /** After Data: whether `data` is all of a message. */
+  get isWholeMessage(): boolean {
+    return this.fin && this.#fragments === 1 &&
+      this.#pieceEnd - this.#pieceStart === this.payloadLength;
   }
 
   /** Goes on to the next step. */
@@ -144,12 +164,15 @@ export class FrameParser {
     }
   }
 
-  /** Lets go of the pushed memory. */
   #need(): FrameStep {
-    this.data = NO_BYTES;
-    this.#input = NO_BYTES;
-    this.#position = 0;
+    this.#letGo();
     return FrameStep.Need;
+  }
+
+  /** Lets go of the pushed memory. */
+  #letGo(): void {
+    this.#piece = this.#input = NO_BYTES;
+    this.#pieceStart = this.#pieceEnd = this.#position = 0;
   }
 
   #readHeader(): FrameStep {
@@ -274,10 +297,10 @@ export class FrameParser {
   #readData(): FrameStep {
     const missing = this.payloadLength - this.#payloadBytes;
     if (missing === 0) return this.#endData();
-    const piece = this.#takePiece(missing);
-    if (piece.length === 0) return this.#need();
-    if (this.#validatesText() && !this.#utf8.push(piece)) return this.#failText();
-    this.data = piece;
+    if (this.#takePiece(missing) === 0) return this.#need();
+    if (
+      this.#validatesText() && !this.#utf8.push(this.#piece, this.#pieceStart, this.#pieceEnd)
+    ) return this.#failText();
     return FrameStep.Data;
   }
 
@@ -297,16 +320,15 @@ export class FrameParser {
   #readControl(): FrameStep {
     const missing = this.payloadLength - this.#payloadBytes;
     if (missing === 0) return this.#endControl();
-    const piece = this.#takePiece(missing);
-    if (piece.length === this.payloadLength) {
-      this.data = piece;
-      return FrameStep.Data;
-    }
-    if (piece.length === 0) return this.#need();
-    if (piece.length === this.#payloadBytes) this.#control = new Uint8Array(this.payloadLength);
-    this.#control.set(piece, this.#payloadBytes - piece.length);
-    if (piece.length < missing) return this.#need();
-    this.data = this.#control;
+    const taken = this.#takePiece(missing);
+    if (taken === this.payloadLength) return FrameStep.Data;
+    if (taken === 0) return this.#need();
+    if (taken === this.#payloadBytes) this.#control = Buffer.alloc(this.payloadLength);
+    this.#control.set(this.data, this.#payloadBytes - taken);
+    if (taken < missing) return this.#need();
+    this.#piece = this.#control;
+    this.#pieceStart = 0;
+    this.#pieceEnd = this.payloadLength;
     return FrameStep.Data;
   }
 
@@ -324,20 +346,22 @@ export class FrameParser {
   }
 
   #endFrame(): FrameStep {
-    this.data = NO_BYTES;
-    this.#control = NO_BYTES;
+    this.#piece = this.#control = NO_BYTES;
+    this.#pieceStart = this.#pieceEnd = 0;
     this.#state = State.FirstByte;
     return FrameStep.End;
   }
 
-  /** The next payload bytes, at most `limit`, unmasked. */
-  #takePiece(limit: number): Uint8Array {
-    const end = Math.min(this.#input.length, this.#position + limit);
-    const piece = this.#input.subarray(this.#position, end);
-    unmask(piece, this.#key, this.#payloadBytes);
-    this.#position = end;
-    this.#payloadBytes += piece.length;
-    return piece;
+  /** Makes the next payload bytes, at most `limit`, the piece, unmasked; returns how many. */
+  #takePiece(limit: number): number {
+    const start = this.#position;
+    const end = Math.min(this.#input.length, start + limit);
+    unmask(this.#input, start, end, this.#key, this.#payloadBytes);
+    this.#piece = this.#input;
+    this.#pieceStart = start;
+    this.#pieceEnd = this.#position = end;
+    this.#payloadBytes += end - start;
+    return end - start;
   }
 
   #failText(): FrameStep {
@@ -351,9 +375,7 @@ export class FrameParser {
 
   #fail(error: WebSocketError): void {
     this.error = error;
-    this.data = NO_BYTES;
-    this.#input = NO_BYTES;
-    this.#position = 0;
+    this.#letGo();
     this.#state = State.Failed;
   }
 }
@@ -403,6 +425,23 @@ export function encodeFrame(
   return frame;
 }
 
+/**
+ * Makes the one frame of an uncompressed message, text as Text, bytes as Binary, as
+ * {@linkcode encodeFrame} does. Its memory may be shared with others': for what leaves at once.
+ */
+export function encodeMessage(data: string | Uint8Array): Buffer {
+  const isText = typeof data === "string";
+  const length = isText ? Buffer.byteLength(data) : data.length;
+  const size = headerSize(length);
+  const frame = Buffer.allocUnsafe(size + length);
+  writeHeader(frame, isText ? Opcode.Text : Opcode.Binary, length, NO_FLAGS);
+  if (isText) frame.write(data, size);
+  else frame.set(data, size);
+  return frame;
+}
+
+const NO_FLAGS: FrameFlags = {};
+
 function headerSize(payloadLength: number): number {
   return payloadLength < 126 ? 2 : payloadLength < 0x10000 ? 4 : 10;
 }
@@ -428,7 +467,7 @@ function writeHeader(
     target[3] = payloadLength & 0xff;
   } else {
     target[1] = 127;
-    new DataView(target.buffer).setBigUint64(2, BigInt(payloadLength));
+    new DataView(target.buffer, target.byteOffset).setBigUint64(2, BigInt(payloadLength));
   }
 }
 
@@ -438,6 +477,11 @@ function cannotSend(message: string): WebSocketError {
 
 function isOpcode(value: number): value is Opcode {
   return value <= Opcode.Binary || value >= Opcode.Close && value <= Opcode.Pong;
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  if (Buffer.isBuffer(bytes)) return bytes;
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
 /** Below this many bytes a word-wise pass does not pay for its view. */
@@ -451,16 +495,22 @@ const rotatedWord = new Uint32Array(rotatedKey.buffer); // the same 4 bytes, in 
  *
  * @param offset how many bytes of the frame's payload came before
  */
-function unmask(bytes: Uint8Array, key: Uint8Array, offset: number): void {
-  const length = bytes.length;
-  let i = 0;
-  if (length >= WORDWISE_BYTES) {
-    for (; ((bytes.byteOffset + i) & 3) !== 0; i++) bytes[i] = bytes[i]! ^ key[(offset + i) & 3]!;
-    for (let k = 0; k < 4; k++) rotatedKey[k] = key[(offset + i + k) & 3]!;
+function unmask(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  key: Uint8Array,
+  offset: number,
+): void {
+  const shift = offset - start; // from a place in `bytes` to the place in the payload
+  let i = start;
+  if (end - start >= WORDWISE_BYTES) {
+    for (; ((bytes.byteOffset + i) & 3) !== 0; i++) bytes[i] = bytes[i]! ^ key[(shift + i) & 3]!;
+    for (let k = 0; k < 4; k++) rotatedKey[k] = key[(shift + i + k) & 3]!;
     const word = rotatedWord[0]!;
-    const words = new Uint32Array(bytes.buffer, bytes.byteOffset + i, (length - i) >> 2);
+    const words = new Uint32Array(bytes.buffer, bytes.byteOffset + i, (end - i) >> 2);
     for (let w = 0; w < words.length; w++) words[w] = words[w]! ^ word;
     i += words.length * 4;
   }
-  for (; i < length; i++) bytes[i] = bytes[i]! ^ key[(offset + i) & 3]!;
+  for (; i < end; i++) bytes[i] = bytes[i]! ^ key[(shift + i) & 3]!;
 }

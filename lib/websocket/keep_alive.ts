@@ -40,8 +40,9 @@ export class KeepAlive {
   }
 
   /** A message came or went: the socket is used. */
-  used(now: number): void {
-    this.#usedAt = now;
+  used(): void {
+    // Reading the clock costs as much as reading a short message: not where nobody asks.
+    if (this.#times.idleTimeoutMs !== Infinity) this.#usedAt = performance.now();
   }
 
   /** When {@linkcode KeepAlive.due} may next have something; traffic moves it back, never ahead. */

@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { Buffer, isUtf8 } from "node:buffer";
 import { WebSocketError } from "../errors.ts";
 import type { CloseStatus } from "./close.ts";
 import type { Inflater } from "./deflate.ts";
@@ -33,9 +34,6 @@ export type MessageStep = typeof MessageStep[keyof typeof MessageStep];
 
 const NO_BYTES = new Uint8Array(0);
 
-// A byte order mark is part of the text: RFC 6455 gives it no meaning.
-const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-
 /**
  * Reads messages and control frames one after another.
  *
@@ -55,6 +53,8 @@ export class MessageReader {
   #opcode: Opcode = Opcode.Text; // of the message under way
   #buffer: Uint8Array = NO_BYTES; // what came of it, in the first #length bytes
   #length = 0;
+  /** Whether the message came in one piece: it is in `text`, or #buffer is a view of just it. */
+  #whole = false;
 
   /**
    * Makes a reader for one connection.
@@ -119,11 +119,18 @@ export class MessageReader {
   }
 
   #takeData(): void {
-    const { data, opcode } = this.#parser;
-    if (opcode >= Opcode.Close) {
-      this.bytes = new Uint8Array(data); // not slice(): a Buffer's does not copy
+    const parser = this.#parser;
+    if (parser.opcode >= Opcode.Close) {
+      this.bytes = new Uint8Array(parser.data); // not slice(): a Buffer's does not copy
       return;
     }
+    if (parser.isWholeMessage) {
+      this.#whole = true;
+      if (this.#opcode === Opcode.Text && !parser.compressed) this.text = parser.text;
+      else this.#buffer = parser.data;
+      return;
+    }
+    const { data } = parser;
     const length = this.#length + data.length;
     if (length > this.#buffer.length) this.#grow(length);
     this.#buffer.set(data, this.#length);
@@ -153,17 +160,19 @@ export class MessageReader {
   }
 
   #endMessage(): MessageStep {
-    const payload = this.#buffer.subarray(0, this.#length);
+    const whole = this.#whole;
+    const payload = whole ? this.#buffer : this.#buffer.subarray(0, this.#length);
+    this.#whole = false;
     this.#buffer = NO_BYTES;
     this.#length = 0;
     try {
-      const message = this.#parser.compressed ? this.#inflate(payload) : payload;
-      if (this.#opcode === Opcode.Binary) {
-        this.bytes = message;
-        return MessageStep.Binary;
+      if (this.#parser.compressed) return this.#endCompressed(payload);
+      if (this.#opcode === Opcode.Text) {
+        if (!whole) this.text = decodeText(payload);
+        return MessageStep.Text;
       }
-      this.text = decodeText(message);
-      return MessageStep.Text;
+      this.bytes = whole ? new Uint8Array(payload) : payload;
+      return MessageStep.Binary;
     } catch (error) {
       if (!(error instanceof WebSocketError)) throw error;
       this.#error = error;
@@ -171,17 +180,22 @@ export class MessageReader {
     }
   }
 
-  #inflate(payload: Uint8Array): Uint8Array {
+  #endCompressed(payload: Uint8Array): MessageStep {
     // The parser lets a compressed frame pass only when there is an inflater.
-    return this.#inflater!.inflate(payload, this.#maxPayloadBytes);
+    const message = this.#inflater!.inflate(payload, this.#maxPayloadBytes);
+    if (this.#opcode === Opcode.Binary) {
+      this.bytes = message;
+      return MessageStep.Binary;
+    }
+    if (!isUtf8(message)) {
+      throw new WebSocketError(1007, "WS_INVALID_DATA", "Text message is not UTF-8");
+    }
+    this.text = decodeText(message);
+    return MessageStep.Text;
   }
 }
 
-/** Plain text was validated as it came; what was inflated is validated here. */
+/** Decodes valid text; a byte order mark is part of it, since RFC 6455 gives it no meaning. */
 function decodeText(bytes: Uint8Array): string {
-  try {
-    return decoder.decode(bytes);
-  } catch (cause) {
-    throw new WebSocketError(1007, "WS_INVALID_DATA", "Text message is not UTF-8", { cause });
-  }
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8");
 }

@@ -8,8 +8,8 @@ import type { Connection } from "../net/connection.ts";
 import { WebSocketError } from "../errors.ts";
 import { ContextDeflater } from "./deflate.ts";
 import type { DeflateAgreement } from "./deflate_negotiation.ts";
-import { encodeFrame, Opcode } from "./frame.ts";
-import type { PreparedMessage } from "./outgoing.ts";
+import { encodeFrame, encodeMessage, Opcode } from "./frame.ts";
+import { type Bytes, bytesOf, PreparedMessage } from "./outgoing.ts";
 
 /** Writes something, at once or when its promise settles. */
 type Job = () => void | Promise<void>;
@@ -77,8 +77,27 @@ export class Sender {
    *
    * @param compress overrides the threshold
    */
-  send(message: PreparedMessage, compress: boolean | undefined): Promise<void> {
-    return this.#inTurn(message.payload.length, () => this.#write(message, compress));
+  send(data: string | Bytes | PreparedMessage, compress: boolean | undefined): Promise<void> {
+    if (data instanceof PreparedMessage) {
+      if (this.#isFree && this.#agreement === undefined) return this.#writeNow(data.frame);
+      return this.#inTurn(data.payload.length, () => this.#write(data, compress));
+    }
+    // The common case: nothing to wait for, nothing to compress. While the client does not read,
+    // each frame has its own memory, so that what waits is what is counted.
+    if (this.#isFree && this.#agreement === undefined && !this.blocked) {
+      return this.#writeNow(encodeMessage(typeof data === "string" ? data : bytesOf(data)));
+    }
+    return this.send(new PreparedMessage(data), compress);
+  }
+
+  #writeNow(frame: Uint8Array): Promise<void> {
+    this.#connection.write(frame);
+    return this.#ready();
+  }
+
+  /** Whether a message can be written now, before no other. */
+  get #isFree(): boolean {
+    return !this.#busy && !this.#fragmenting && this.#ended === undefined;
   }
 
   /** Sends a message whose bytes have to be read first; those behind it wait. */

@@ -104,6 +104,8 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
   /** Whether the program has begun to read by itself, without callbacks. */
   #selfRead = false;
   #pumping = false;
+  /** Whether what came in this pump has been told as use of the session. */
+  #touched = false;
   /** Nothing is read any more: the client broke a rule. */
   #broken = false;
   #peerStatus: CloseStatus | undefined;
@@ -196,8 +198,7 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
         const read = async () => new PreparedMessage(await data.arrayBuffer());
         return this.#sender.sendLater(data.size, read);
       }
-      const message = data instanceof PreparedMessage ? data : new PreparedMessage(data);
-      return this.#sender.send(message, options.compress);
+      return this.#sender.send(data, options.compress);
     });
   }
 
@@ -372,8 +373,8 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
         throw this.#tooSlow();
       }
       const sent = send();
-      this.#keepAlive.used(performance.now());
-      this.#watchReader();
+      this.#keepAlive.used();
+      if (!this.#pumping) this.#watchReader(); // after the pump, once
       return sent;
     } catch (error) {
       const failed = Promise.reject(error);
@@ -414,6 +415,7 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
   #pump(): void {
     if (this.#pumping) return; // a callback that made room comes back here
     this.#pumping = true;
+    this.#touched = false;
     this.#connection.cork();
     try {
       while (this.#step());
@@ -439,7 +441,14 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
   }
 
   #used(): void {
-    this.#keepAlive.used(performance.now());
+    this.#keepAlive.used();
+    this.#touch();
+  }
+
+  /** Tells that the session is in use, once for all that came together. */
+  #touch(): void {
+    if (this.#touched) return;
+    this.#touched = true;
     this.#hub.touched(this);
   }
 
@@ -463,7 +472,7 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
       this.#pingWindow = now;
       this.#pings = 0;
     }
-    this.#hub.touched(this);
+    this.#touch();
     const { maxPingsPerSecond } = this.#config;
     if (++this.#pings <= maxPingsPerSecond) return true;
     this.#fail(
