@@ -59,10 +59,34 @@ export function deflateMessage(
 ): Uint8Array {
   if (message.length === 0) return Uint8Array.of(EMPTY_MESSAGE);
   const deflated = deflateRawSync(message, {
-    ...zlibOptions(agreement),
+    ...fittingOptions(message.length, agreement),
     finishFlush: constants.Z_SYNC_FLUSH,
+    chunkSize: chunkSize(message.length),
   });
   return withoutTail(deflated);
+}
+
+/**
+ * The least memory in which zlib compresses a message of `length` bytes as it would with all that
+ * was agreed on: to allocate and clear the full tables takes longer than to compress a short
+ * message. A window need not pass the message (plus the 262 bytes that zlib looks ahead), and
+ * 2^(memLevel + 6) symbols need not pass its bytes.
+ */
+function fittingOptions(
+  length: number,
+  agreement: CompressorSettings,
+): ReturnType<typeof zlibOptions> {
+  const { windowBits, level, memLevel } = zlibOptions(agreement);
+  return {
+    windowBits: Math.min(windowBits, Math.max(MIN_ZLIB_WINDOW_BITS, bitsOf(length + 262))),
+    level,
+    memLevel: Math.min(memLevel, Math.max(1, bitsOf(length) - 6)),
+  };
+}
+
+/** The least `bits` for which 2^bits > value. */
+function bitsOf(value: number): number {
+  return 32 - Math.clz32(value);
 }
 
 /** A Buffer's `slice()` does not copy, unlike what a Uint8Array promises: hand out no Buffers. */
