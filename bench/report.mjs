@@ -45,10 +45,10 @@ export function growthTable({ title, runtime, unit, points, label = thousands, r
     label(point),
     ...rows.flatMap(({ values }) => [values[i].toFixed(0), (1e6 / values[i]).toFixed(1)]),
   ]);
-  const head = [
-    "",
-    ...rows.flatMap(({ name }) => [`${name}, ${unit} per CPU second`, "CPU µs each"]),
-  ];
+  const head = rows.flatMap(({ name }) => [
+    `${name}, ${plural(unit)} per CPU second`,
+    `CPU µs per ${unit}`,
+  ]);
   return `### ${title}, ${runtime}\n\n${table(["", ...head], body)}`;
 }
 
