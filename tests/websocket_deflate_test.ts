@@ -7,6 +7,7 @@ import { describe, test } from "bun:test";
 import { ContextDeflater, deflateMessage, Inflater } from "../lib/websocket/deflate.ts";
 import { type DeflateOptions, negotiateDeflate } from "../lib/websocket/deflate_negotiation.ts";
 import { parseExtensions } from "../lib/websocket/extensions.ts";
+import { oneShotZlib, ReusedZlib, reusedZlibWorks } from "../lib/websocket/zlib_states.ts";
 import { assertRuntime } from "./runtime.ts";
 import { maxDistance } from "./inflate_distance.ts";
 import { hex, seededRandom } from "./websocket_cases.ts";
@@ -205,6 +206,55 @@ describe("ContextDeflater", () => {
       assert.equal((result as PromiseRejectedResult).reason.code, "WS_CANNOT_SEND");
     }
   });
+});
+
+describe("zlib's states", () => {
+  const MESSAGE_TAIL = hex("00 00 ff ff 01 00 00 ff ff");
+  const options = { windowBits: 15, level: 6, memLevel: 8 };
+
+  test("can be used again on this runtime", () => assert.ok(reusedZlibWorks()));
+
+  for (
+    const [name, zlib] of [["oneShotZlib", oneShotZlib], ["ReusedZlib", new ReusedZlib()]] as const
+  ) {
+    // 64 KiB is the step in which output is taken.
+    for (const length of [1, 100, 65535, 65536, 65537, 131072, 300_000]) {
+      test(`${name} gives ${length} bytes back, and tells where they end`, () => {
+        for (const bytes of [sampleText(length), noise(length)]) {
+          const deflated = zlib.deflate(bytes, options);
+          const followed = Buffer.concat([deflated, MESSAGE_TAIL.subarray(4), noise(9)]);
+          const inflated = zlib.inflate(followed, length);
+          assert.ok(Buffer.from(bytes).equals(inflated!.output));
+          assert.equal(inflated!.consumed, followed.length - 9);
+          assert.equal(inflated!.output.byteLength, inflated!.output.buffer.byteLength);
+          assert.equal(zlib.inflate(followed, length - 1), undefined);
+        }
+      });
+    }
+
+    test(`${name} forgets each message: no reference reaches another's`, async () => {
+      const deflater = new ContextDeflater(SETTINGS);
+      const secret = sampleText(500);
+      const [first, second] = await Promise.all([
+        deflater.deflate(secret),
+        deflater.deflate(secret),
+      ]);
+      deflater.close();
+      for (let time = 0; time < 2; time++) {
+        assert.ok(zlib.inflate(Buffer.concat([first, MESSAGE_TAIL]), 500));
+        assert.throws(() => zlib.inflate(Buffer.concat([second, MESSAGE_TAIL]), 500));
+      }
+    });
+
+    test(`${name} goes on after data that is damaged or cut`, () => {
+      const deflated = zlib.deflate(sampleText(500), options);
+      const whole = Buffer.concat([deflated, MESSAGE_TAIL.subarray(4)]);
+      for (const broken of [hex("ff ff ff"), whole.subarray(0, 50), hex("")]) {
+        assert.throws(() => zlib.inflate(broken, 500));
+        assert.equal(zlib.inflate(whole, 500)!.output.length, 500);
+      }
+    });
+  }
 });
 
 describe("Inflater", () => {

@@ -1,28 +1,22 @@
 /**
- * permessage-deflate (RFC 7692): the codec, on `node:zlib`'s public API.
+ * permessage-deflate (RFC 7692): the codec, on `node:zlib`.
  *
  * Memory per connection: without context takeover none at all between messages, which is the
  * default. With the client's takeover, the last 2^`clientMaxWindowBits` bytes that it sent, at most
  * 32 KiB. With the server's, one zlib compressor: 2^(`serverMaxWindowBits` + 2) +
  * 2^(`memLevel` + 9) bytes, 256 KiB by default.
  *
- * Why the calls are synchronous where they can be: a message of 90 bytes takes 5 to 15 µs to deflate
- * or inflate so, on Deno and Bun; with zlib's stream objects Bun needs 60 to 100 µs. Both runtimes
- * take a dictionary for raw deflate, but Deno 2.9 ignores it; so the inflater gives zlib its
- * history as an ordinary stored block, and only a compressor that keeps its context is a stream.
+ * Why the calls are synchronous where they can be: a short message takes a few µs to deflate or
+ * inflate so; with zlib's stream objects Bun needs 60 to 100 µs. Both runtimes take a dictionary for
+ * raw deflate, but Deno 2.9 ignores it; so the inflater gives zlib its history as an ordinary stored
+ * block, and only a compressor that keeps its context is a stream.
  *
  * @module
  */
-import { kMaxLength } from "node:buffer";
-import {
-  constants,
-  createDeflateRaw,
-  type DeflateRaw,
-  deflateRawSync,
-  inflateRawSync,
-} from "node:zlib";
+import { constants, createDeflateRaw, type DeflateRaw } from "node:zlib";
 import { WebSocketError } from "../errors.ts";
 import type { DeflateAgreement } from "./deflate_negotiation.ts";
+import { type CompressorOptions, type Inflated, zlib } from "./zlib_states.ts";
 
 const NO_BYTES = new Uint8Array(0);
 
@@ -58,49 +52,14 @@ export function deflateMessage(
   agreement: CompressorSettings,
 ): Uint8Array {
   if (message.length === 0) return Uint8Array.of(EMPTY_MESSAGE);
-  const deflated = deflateRawSync(message, {
-    ...fittingOptions(message.length, agreement),
-    finishFlush: constants.Z_SYNC_FLUSH,
-    chunkSize: chunkSize(message.length),
-  });
-  return withoutTail(deflated);
-}
-
-/**
- * The least memory in which zlib compresses a message of `length` bytes as it would with all that
- * was agreed on: to allocate and clear the full tables takes longer than to compress a short
- * message. A window need not pass the message (plus the 262 bytes that zlib looks ahead), and
- * 2^(memLevel + 6) symbols need not pass its bytes.
- */
-function fittingOptions(
-  length: number,
-  agreement: CompressorSettings,
-): ReturnType<typeof zlibOptions> {
-  const { windowBits, level, memLevel } = zlibOptions(agreement);
-  return {
-    windowBits: Math.min(windowBits, Math.max(MIN_ZLIB_WINDOW_BITS, bitsOf(length + 262))),
-    level,
-    memLevel: Math.min(memLevel, Math.max(1, bitsOf(length) - 6)),
-  };
-}
-
-/** The least `bits` for which 2^bits > value. */
-function bitsOf(value: number): number {
-  return 32 - Math.clz32(value);
-}
-
-/** A Buffer's `slice()` does not copy, unlike what a Uint8Array promises: hand out no Buffers. */
-function plain(buffer: Uint8Array): Uint8Array {
-  return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
+  return withoutTail(zlib().deflate(message, zlibOptions(agreement)));
 }
 
 function withoutTail(deflated: Uint8Array): Uint8Array {
-  return plain(deflated.subarray(0, -SYNC_TAIL.length));
+  return deflated.subarray(0, -SYNC_TAIL.length);
 }
 
-function zlibOptions(
-  agreement: CompressorSettings,
-): { windowBits: number; level: number; memLevel: number } {
+function zlibOptions(agreement: CompressorSettings): CompressorOptions {
   const { serverMaxWindowBits, level, memLevel } = agreement;
   return { windowBits: Math.max(MIN_ZLIB_WINDOW_BITS, serverMaxWindowBits), level, memLevel };
 }
@@ -173,13 +132,9 @@ const STORED_HEADER_BYTES = 5;
 
 /**
  * How many blocks with BFINAL set one message may have (RFC 7692 section 7.2.3.4 has one). Each
- * costs a new zlib state, so thousands would be an attack.
+ * costs a run through zlib, so thousands would be an attack.
  */
 const MAX_FINAL_BLOCKS = 8;
-
-/** zlib's output grows in steps of this size: as much as small messages need, yet few steps. */
-const MIN_CHUNK_BYTES = 1024;
-const MAX_CHUNK_BYTES = 65536;
 
 /**
  * Inflates the messages of one connection, synchronously: some 5 ms per MiB of output. The worst
@@ -241,25 +196,23 @@ function inflateUntilFinal(
   maxBytes: number,
 ): { output: Uint8Array; consumed: number } {
   const prefix = history.length === 0 ? NO_BYTES : storedBlock(history);
-  // zlib wants a limit of at least 1, so it gets one byte more; the check below is exact.
-  const maxOutputLength = Math.min(history.length + maxBytes + 1, kMaxLength);
+  const inflated = inflate(concat([prefix, payload, MESSAGE_TAIL]), history.length + maxBytes);
+  const { output } = inflated;
+  return {
+    output: history.length === 0 ? output : concat([output.subarray(history.length)]),
+    consumed: inflated.consumed - prefix.length,
+  };
+}
+
+function inflate(bytes: Uint8Array, maxBytes: number): Inflated {
+  let inflated: Inflated | undefined;
   try {
-    // `info` makes zlib tell how much input it took; @types/node does not know the result's type.
-    const { buffer, engine } = inflateRawSync(concat([prefix, payload, MESSAGE_TAIL]), {
-      info: true,
-      maxOutputLength,
-      chunkSize: chunkSize(history.length + payload.length * 4),
-    }) as unknown as { buffer: Uint8Array; engine: { bytesWritten: number } };
-    if (buffer.length - history.length > maxBytes) throw tooLarge();
-    return {
-      output: history.length === 0 ? plain(buffer) : concat([buffer.subarray(history.length)]),
-      consumed: engine.bytesWritten - prefix.length,
-    };
+    inflated = zlib().inflate(bytes, maxBytes);
   } catch (cause) {
-    if (cause instanceof WebSocketError) throw cause;
-    if (errorCode(cause) === "ERR_BUFFER_TOO_LARGE") throw tooLarge();
     throw invalidData(cause);
   }
+  if (inflated === undefined) throw tooLarge();
+  return inflated;
 }
 
 function storedBlock(bytes: Uint8Array): Uint8Array {
@@ -281,10 +234,6 @@ function concat(parts: readonly Uint8Array[]): Uint8Array {
   return whole;
 }
 
-function chunkSize(expectedBytes: number): number {
-  return Math.min(MAX_CHUNK_BYTES, Math.max(MIN_CHUNK_BYTES, expectedBytes));
-}
-
 function tooLarge(): WebSocketError {
   return new WebSocketError(1009, "WS_TOO_LARGE", "Message inflates to more than its limit");
 }
@@ -292,8 +241,4 @@ function tooLarge(): WebSocketError {
 function invalidData(cause?: unknown): WebSocketError {
   const message = "Compressed message is not valid deflate data";
   return new WebSocketError(1007, "WS_INVALID_DATA", message, { cause });
-}
-
-function errorCode(error: unknown): unknown {
-  return error instanceof Error && "code" in error ? error.code : undefined;
 }
