@@ -18,19 +18,35 @@ import { usableResponse } from "./usable_response.ts";
 export function sendResponse(exchange: Exchange, result: unknown): void | Promise<void> {
   const response = usableResponse(result);
   const { head, body } = partsOf(response);
-  if (body !== undefined) exchange.response.send(head, body ?? "");
-  else return sendStream(exchange, head, response.body!);
+  if (body instanceof ReadableStream) return sendStream(exchange, head, body);
+  exchange.response.send(head, body ?? "");
 }
 
+/**
+ * A body that is all there leaves with its head and its length; one that takes its time is streamed
+ * behind a head that does not wait for it.
+ */
 async function sendStream(
   exchange: Exchange,
   head: ResponseHead,
   stream: ReadableStream<Uint8Array>,
 ): Promise<void> {
+  const { response } = exchange;
   const reader = stream.getReader();
   exchange.onClosed((reason) => void reader.cancel(reason).catch(ignore));
   try {
-    await sendBody(exchange, head, reader);
+    const { bytes, next } = await beginningOf(reader);
+    if (next === undefined) return response.send(head, bytes);
+    response.start(head, undefined);
+    if (response.bodiless) {
+      void reader.cancel().catch(ignore);
+      return response.end();
+    }
+    await response.write(bytes);
+    for (let piece = await next; !piece.done; piece = await reader.read()) {
+      await response.write(bytesOf(piece.value));
+    }
+    response.end();
   } catch (error) {
     void reader.cancel(error).catch(ignore);
     throw error;
@@ -44,44 +60,41 @@ const EMPTY = new Uint8Array();
 
 type BodyReader = ReadableStreamDefaultReader<Uint8Array>;
 
-/**
- * A body that is all there leaves with its head and its length; one that takes its time is streamed
- * behind a head that does not wait for it.
- */
-async function sendBody(exchange: Exchange, head: ResponseHead, reader: BodyReader): Promise<void> {
-  const { response } = exchange;
-  let next = reader.read();
-  const first = await settledNow(next);
-  const bytes = bytesOf(first?.value);
-  if (first?.done) return response.send(head, bytes);
-  if (first !== undefined) {
-    next = reader.read();
-    if ((await settledNow(next))?.done) return response.send(head, bytes);
-  }
-  response.start(head, undefined);
-  if (response.bodiless) {
-    void reader.cancel().catch(ignore);
-    return response.end();
-  }
-  await response.write(bytes);
-  for (let piece = await next; !piece.done; piece = await reader.read()) {
-    await response.write(bytesOf(piece.value));
-  }
-  response.end();
+/** What a body gives at once, and the read that goes on behind it; `undefined`: that was all. */
+interface Beginning {
+  readonly bytes: Uint8Array;
+  readonly next: ReturnType<BodyReader["read"]> | undefined;
 }
 
 /** How many turns of the microtask queue a body that is all there may take to say so. */
-const SETTLING_TURNS = 8;
+const SETTLING_TURNS = 16;
 
-/** What a promise settles with that is about to; `undefined` when it has to be waited for. */
-async function settledNow<T>(promise: Promise<T>): Promise<T | undefined> {
-  let settled = false;
-  const settle = (): void => {
-    settled = true;
-  };
-  promise.then(settle, settle);
-  for (let turn = 0; turn < SETTLING_TURNS && !settled; turn++) await undefined;
-  return settled ? promise : undefined;
+function beginningOf(reader: BodyReader): Promise<Beginning> {
+  return new Promise((resolve, reject) => {
+    let bytes: Uint8Array = EMPTY;
+    let next = reader.read();
+    let settled = false;
+    const settle = (end: typeof next | undefined): void => {
+      settled = true;
+      resolve({ bytes, next: end });
+    };
+    const take = ({ done, value }: Awaited<typeof next>): void => {
+      if (settled) return; // it took its time: whoever has `next` goes on with it
+      if (done) return settle(undefined);
+      if (bytes !== EMPTY) return settle(next);
+      bytes = bytesOf(value);
+      next = reader.read();
+      next.then(take, reject);
+    };
+    next.then(take).catch(reject);
+    let turns = SETTLING_TURNS;
+    const wait = (): void => {
+      if (settled) return;
+      if (turns-- > 0) queueMicrotask(wait);
+      else settle(next);
+    };
+    wait();
+  });
 }
 
 function bytesOf(chunk: unknown): Uint8Array {

@@ -16,8 +16,8 @@ import type { Fields } from "./response_rules.ts";
 export interface ResponseParts {
   /** Its status, reason and fields. */
   readonly head: ResponseHead;
-  /** Its body; `null` when there is none, `undefined` when only its stream tells. */
-  readonly body: string | Uint8Array | null | undefined;
+  /** Its body: all of it, or its stream where only that tells; `null` when there is none. */
+  readonly body: string | Uint8Array | ReadableStream<Uint8Array> | null;
 }
 
 /** Deno: where the inner response lies. */
@@ -55,11 +55,10 @@ function innerParts(response: Response): ResponseParts {
     };
   }
   const head = { status, reason: statusMessage || undefined, fields: inner.headerList };
-  return { head, body: innerBody(inner) };
+  return { head, body: heldBody(inner) ?? response.body };
 }
 
-function innerBody({ body }: InnerResponse): ResponseParts["body"] {
-  if (body === null) return null;
+function heldBody({ body }: InnerResponse): string | Uint8Array | undefined {
   const held = body?.streamOrStatic;
   if (held?.consumed !== false) return undefined;
   return typeof held.body === "string" || held.body instanceof Uint8Array ? held.body : undefined;
@@ -72,7 +71,7 @@ function publicParts(response: Response): ResponseParts {
       reason: response.statusText || undefined,
       fields: response.headers,
     },
-    body: response.body === null ? null : undefined,
+    body: response.body,
   };
 }
 
@@ -88,7 +87,7 @@ function innerIsKnown(): boolean {
     [new Response("f", { status: 201, statusText: "G", headers: { "X-H": "i" } }), "f"],
     [new Response(Uint8Array.of(1)), Uint8Array.of(1)],
     [new Response(null, { status: 204 }), null],
-    [new Response(new ReadableStream()), undefined],
+    [new Response(new ReadableStream()), new ReadableStream()],
   ];
   try {
     return trials.every(([response, body]) => {

@@ -35,10 +35,13 @@ export function rest(chunk: Chunk, length: number): Chunk {
 }
 
 /** Several chunks as one, `length` bytes in all. */
-export function join(chunks: Chunk[], length: number): Uint8Array {
-  return Buffer.concat(chunks.map(bytesOf), length);
-}
-
-function bytesOf(chunk: Chunk): Uint8Array {
-  return typeof chunk === "string" ? Buffer.from(chunk, "latin1") : chunk;
+export function join(chunks: readonly Chunk[], length: number): Uint8Array {
+  const joined = Buffer.allocUnsafe(length); // every byte of it is written here
+  let at = 0;
+  for (const chunk of chunks) {
+    if (typeof chunk === "string") joined.write(chunk, at, "latin1");
+    else joined.set(chunk, at);
+    at += chunk.length;
+  }
+  return joined;
 }
