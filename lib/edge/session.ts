@@ -8,6 +8,7 @@ import { ConnectionError, HttpError, HttpsdError, StateError } from "../errors.t
 import type { Dispatcher } from "../httpd/dispatcher.ts";
 import { Exchange, type ExchangeKeeper } from "../httpd/exchange.ts";
 import type { Session, SessionState } from "../httpd/session.ts";
+import { SessionContext } from "../httpd/session_context.ts";
 import { nextSessionId } from "../httpd/session_id.ts";
 import type { Connection } from "../net/connection.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
@@ -81,8 +82,7 @@ export class FetchSession implements SessionLike {
   #reading = false;
   #received = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #context: unknown;
-  #freeContext: ((context: unknown) => unknown) | undefined;
+  readonly #context = new SessionContext((error) => this.#host.failed(error, asSession(this)));
   #over = false;
 
   private constructor(host: FetchHost, request: Request, peer: Peer) {
@@ -169,7 +169,7 @@ export class FetchSession implements SessionLike {
 
   /** Anything that handlers want to keep while the request is under way. */
   get context(): unknown {
-    return this.#context;
+    return this.#context.value;
   }
 
   /** Keeps another context, without a function to free it. */
@@ -179,28 +179,13 @@ export class FetchSession implements SessionLike {
 
   /** Keeps `context`; `free` is called with it when the answer was handed over. */
   setContext<T>(context: T, free?: (context: T) => unknown): void {
-    if (context !== this.#context) this.freeContext();
-    this.#context = context;
-    this.#freeContext = free as ((context: unknown) => unknown) | undefined;
+    this.#context.set(context, free);
     if (this.#over) this.freeContext();
   }
 
   /** Frees the context now. */
   freeContext(): void {
-    const free = this.#freeContext;
-    const context = this.#context;
-    this.#context = this.#freeContext = undefined;
-    const failed = (cause: unknown) =>
-      this.#host.failed(
-        new HttpsdError("HOOK_FAILED", "A context's free threw", { cause }),
-        asSession(this),
-      );
-    try {
-      const result = free?.(context);
-      if (result instanceof Promise) result.catch(failed);
-    } catch (cause) {
-      failed(cause);
-    }
+    this.#context.free();
   }
 
   /** There are no sockets among which this session could be the most recently used one. */

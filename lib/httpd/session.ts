@@ -5,13 +5,14 @@
  *
  * @module
  */
-import { ConnectionError, HttpError, HttpsdError, StateError } from "../errors.ts";
+import { ConnectionError, HttpError, type HttpsdError, StateError } from "../errors.ts";
 import type { Connection, Consumer } from "../net/connection.ts";
 import { after } from "../net/deadlines.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
 import { Exchange, type ExchangeKeeper } from "./exchange.ts";
 import { type ParserLimits, RequestParser, Step } from "./parser.ts";
 import { type AnsweredRequest, type ResponseProgress, ResponseWriter } from "./response.ts";
+import { SessionContext } from "./session_context.ts";
 import { nextSessionId } from "./session_id.ts";
 import { type Wait, type WaitLimits, Waits } from "./waits.ts";
 
@@ -105,8 +106,8 @@ export class Session {
   readonly #waits: Waits;
   /** The answer to a request that could not be read. */
   #refusal: ResponseWriter | undefined;
-  #context: unknown;
-  #freeContext: ((context: unknown) => unknown) | undefined;
+  /** Made when something is kept in it. */
+  #context: SessionContext | undefined;
   /** Why this side closes, where somebody said so. */
   #reason: HttpsdError | undefined;
   #over = false;
@@ -174,7 +175,7 @@ export class Session {
 
   /** Anything that handlers want to keep for the session (original: `sess_ctx`). */
   get context(): unknown {
-    return this.#context;
+    return this.#context?.value;
   }
 
   /** Keeps another context, without a function to free it. */
@@ -188,25 +189,14 @@ export class Session {
    * `httpd_sess_set_ctx`). A session that is over keeps none: `free` is called at once.
    */
   setContext<T>(context: T, free?: (context: T) => unknown): void {
-    if (context !== this.#context) this.freeContext();
-    this.#context = context;
-    this.#freeContext = free as ((context: unknown) => unknown) | undefined;
+    this.#context ??= new SessionContext((error) => this.#host.failed(this, error));
+    this.#context.set(context, free);
     if (this.#over) this.freeContext();
   }
 
   /** Frees the context now, as the end of the session does. */
   freeContext(): void {
-    const free = this.#freeContext;
-    const context = this.#context;
-    this.#context = this.#freeContext = undefined;
-    const failed = (cause: unknown) =>
-      this.#host.failed(this, new HttpsdError("HOOK_FAILED", "A context's free threw", { cause }));
-    try {
-      const result = free?.(context);
-      if (result instanceof Promise) result.catch(failed);
-    } catch (cause) {
-      failed(cause);
-    }
+    this.#context?.free();
   }
 
   /** Makes this session the most recently used one (`httpd_sess_update_lru_counter`). */

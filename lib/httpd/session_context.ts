@@ -1,0 +1,45 @@
+/**
+ * What handlers keep for a session, and how it is freed.
+ *
+ * @module
+ */
+import { HttpsdError } from "../errors.ts";
+
+/** The context of one session (original: `sess_ctx` and its `free_ctx`). */
+export class SessionContext {
+  readonly #failed: (error: HttpsdError) => void;
+  #value: unknown;
+  #free: ((value: unknown) => unknown) | undefined;
+
+  /** Makes one that holds nothing; `failed` hears of what a function throws that is to free. */
+  constructor(failed: (error: HttpsdError) => void) {
+    this.#failed = failed;
+  }
+
+  /** What is kept. */
+  get value(): unknown {
+    return this.#value;
+  }
+
+  /** Keeps another value, which `free` is called with in the end; what was kept is freed. */
+  set<T>(value: T, free: ((value: T) => unknown) | undefined): void {
+    if (value !== this.#value) this.free();
+    this.#value = value;
+    this.#free = free as ((value: unknown) => unknown) | undefined;
+  }
+
+  /** Keeps nothing any more, and calls the function that frees what was kept. */
+  free(): void {
+    const free = this.#free;
+    const value = this.#value;
+    this.#value = this.#free = undefined;
+    const failed = (cause: unknown): void =>
+      this.#failed(new HttpsdError("HOOK_FAILED", "A context's free threw", { cause }));
+    try {
+      const result = free?.(value);
+      if (result instanceof Promise) result.catch(failed);
+    } catch (cause) {
+      failed(cause);
+    }
+  }
+}
