@@ -118,10 +118,11 @@ export function ratioChart(measured) {
   return svg(1_080, height + 8, [...rows, mark]);
 }
 
-/** One diagram for each curve and runtime: CPU time per operation, both axes logarithmic. */
+/** One diagram for each curve, the runtimes in a row: CPU time per operation, logarithmic. */
 export function growthChart(curves) {
   const [width, height, columns] = [480, 240, 2];
-  const diagrams = curves.map((curve, i) => {
+  const sorted = curves.toSorted((a, b) => a.name.localeCompare(b.name));
+  const diagrams = sorted.map((curve, i) => {
     const x = (i % columns) * width;
     const y = Math.floor(i / columns) * height;
     return `<g transform="translate(${x} ${y})">${diagram(curve, width, height)}</g>`;

@@ -89,7 +89,7 @@ async function attempt({ name }, work) {
   }
 }
 
-/** Measures the rows of a scenario in turns; the result has the medians, and what they are worth. */
+/** Measures the rows of a scenario in turns; the result has each row's median. */
 async function measure(runtime, { metric = "rate", ...scenario }) {
   const rounds = scenario.rounds ?? Number(options.rounds);
   const rows = scenario.rows.filter((row) => (row.runtime ?? runtime) === runtime);
