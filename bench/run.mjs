@@ -195,9 +195,14 @@ function writePage(measured, curves) {
       parts.join("\n\n")
     }\n\n<!-- end of the tables -->${tail}`,
   );
-  writeFileSync(join(root, "docs/performance.svg"), ratioChart(measured));
-  writeFileSync(join(root, "docs/growth.svg"), growthChart(curves));
-  spawnSync(runtimeBinary("deno"), ["fmt", "-q", page], { cwd: root, stdio: "inherit" });
+  const charts = [join(root, "docs/performance.svg"), join(root, "docs/growth.svg")];
+  writeFileSync(charts[0], ratioChart(measured));
+  writeFileSync(charts[1], growthChart(curves));
+  const { status } = spawnSync(runtimeBinary("deno"), ["fmt", "-q", page, ...charts], {
+    cwd: root,
+    stdio: "inherit",
+  });
+  if (status !== 0) throw new Error("What was written cannot be formatted");
 }
 
 function requireTools() {
