@@ -3,7 +3,8 @@
  * sends its next request when it has its answer. With `rate`, requests are due at even distances
  * whatever the server does (open loop), and a latency counts from when its request was due, not from
  * when a connection was free to send it: so a server that stalls cannot hide the requests that
- * waited meanwhile (no coordinated omission). The client's own few microseconds are in it.
+ * waited meanwhile (no coordinated omission). The client's own few microseconds are in it; when it was
+ * late by much more, for want of CPU time, the result says so.
  */
 import { connectAll, fail, finish, measure, options } from "./measure.mjs";
 
@@ -15,6 +16,7 @@ let answerLength; // of every answer: they differ in nothing but the time of the
 const free = [];
 const waiting = []; // when the requests were due that no connection was free for
 let latencies;
+let delays; // from when requests were due to when this client came to it
 
 const sockets = await connectAll(connections, async () => {
   const { promise, resolve } = Promise.withResolvers();
@@ -71,6 +73,7 @@ if (rate === undefined) {
   let due = performance.now();
   const spin = () => {
     for (const now = performance.now(); due <= now; due += distance) {
+      delays?.push(now - due);
       const socket = free.shift();
       if (socket === undefined) waiting.push(due);
       else send(socket, due);
@@ -78,12 +81,20 @@ if (rate === undefined) {
     setImmediate(spin); // timers are too coarse
   };
   spin();
-  setTimeout(() => latencies = [], options.warmUp * 1_000);
+  setTimeout(() => [latencies, delays] = [[], []], options.warmUp * 1_000);
 }
 
 const result = await measure(() => answers);
 if (latencies !== undefined) {
-  const sorted = Float64Array.from(latencies).sort();
-  for (const p of [50, 99]) result[`p${p}`] = sorted[Math.floor(sorted.length * p / 100)] * 1_000;
+  result.p50 = percentile(latencies, 50);
+  result.p99 = percentile(latencies, 99);
+  const late = percentile(delays, 99);
+  if (late > 0.2 * result.p99) result.note = `client late: ${Math.round(late)} µs at its p99`;
 }
 finish(result);
+
+/** A percentile of times in ms, in µs. */
+function percentile(times, percent) {
+  const sorted = Float64Array.from(times).sort();
+  return sorted[Math.floor(sorted.length * percent / 100)] * 1_000;
+}
