@@ -44,7 +44,7 @@ import {
 import { type Route, Router } from "./httpd/router.ts";
 import { Session, type SessionHost, type Tell } from "./httpd/session.ts";
 import { WorkQueue } from "./httpd/work_queue.ts";
-import type { Connection, Observer } from "./net/connection.ts";
+import type { Connection } from "./net/connection.ts";
 import { Deadlines } from "./net/deadlines.ts";
 import { Gate, type Refusal } from "./net/gate.ts";
 import { type Address, Listener } from "./net/listener.ts";
@@ -82,10 +82,6 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   /** Connections whose hooks have not let them in yet. */
   readonly #opening = new Set<Session>();
   readonly #host: SessionHost;
-  readonly #observer: Observer = {
-    received: (connection, bytes) => this.#tellBytes("data", connection, bytes),
-    sent: (connection, bytes) => this.#tellBytes("sent", connection, bytes),
-  };
   #state: ServerState = "idle";
   #front: TlsFront | undefined;
   #listener: Listener | undefined;
@@ -174,6 +170,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
         return config.lruPurge && cap.waiting > 0;
       },
       failed: (session, error) => this.#tellError(error, { session }),
+      passed: (type, session, bytes) => this.#tellBytes(type, session, bytes),
       ended: (session, error) => this.#ended(session, error),
     };
   }
@@ -607,8 +604,6 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     const { connection } = session;
     this.#sessions.add(session);
     this.#noneIdle = false;
-    this.#sessionOf.set(connection, session);
-    connection.observer = this.#observer; // somebody may listen later
     this.#tellUser("create", { session, remoteAddress: session.remoteAddress, error: undefined });
     if (this.hasListened("connected")) {
       this.dispatchEvent(new SessionEvent("connected", this, session));
@@ -646,12 +641,9 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     }
   }
 
-  readonly #sessionOf = new WeakMap<Connection, Session>();
-
-  #tellBytes(type: "data" | "sent", connection: Connection, bytes: number): void {
-    if (!this.hasListened(type)) return;
-    const session = this.#sessionOf.get(connection);
-    if (session !== undefined) this.dispatchEvent(new DataEvent(type, this, session, bytes));
+  #tellBytes(type: "data" | "sent", session: Session, bytes: number): void {
+    if (!this.hasListened(type) || !this.#sessions.has(session)) return; // not yet, or no more
+    this.dispatchEvent(new DataEvent(type, this, session, bytes));
   }
 
   #refused({ error, endpoints: { remoteAddress }, phase, sni }: Refusal): void {

@@ -359,8 +359,8 @@ for (const mode of MODES) {
       const { client, connection } = await pair(transport);
       const counted = { received: 0, sent: 0 };
       connection.observer = {
-        received: (_, bytes) => void (counted.received += bytes),
-        sent: (_, bytes) => void (counted.sent += bytes),
+        received: (bytes) => void (counted.received += bytes),
+        sent: (bytes) => void (counted.sent += bytes),
       };
       const answer = received(client);
       const digest = new Digest();

@@ -87,8 +87,9 @@ export class RequestParser {
 
   readonly #limits: ParserLimits;
   readonly #headScanner: HeadScanner;
-  readonly #trailerScanner: FieldScanner;
-  readonly #chunks: ChunkedDecoder;
+  /** What reads chunked bodies; made for the first one. */
+  #chunks: ChunkedDecoder | undefined;
+  #trailerScanner: FieldScanner | undefined;
   #state = START;
   /** The bytes pushed last, used up to `#pos`. */
   #input = NO_BYTES;
@@ -108,8 +109,6 @@ export class RequestParser {
   constructor(limits: ParserLimits) {
     this.#limits = limits;
     this.#headScanner = new HeadScanner(limits.maxUriLen, limits.maxReqFields);
-    this.#trailerScanner = new FieldScanner(limits.maxReqFields);
-    this.#chunks = new ChunkedDecoder(limits.maxBodyBytes, limits.maxChunkExtBytes);
   }
 
   /**
@@ -229,7 +228,8 @@ export class RequestParser {
   }
 
   #parseChunks(): Step {
-    const chunks = this.#chunks;
+    const { maxBodyBytes, maxChunkExtBytes } = this.#limits;
+    const chunks = this.#chunks ??= new ChunkedDecoder(maxBodyBytes, maxChunkExtBytes);
     this.#pos = chunks.scan(this.#input, this.#pos, this.#input.length);
     if (chunks.last) {
       chunks.reset();
@@ -243,8 +243,9 @@ export class RequestParser {
 
   #parseTrailers(): Step {
     const cap = this.#limits.maxTrailerBytes + CRLF_LENGTH;
-    if (!this.#scanSection(this.#trailerScanner, cap)) return this.#need();
-    const offsets = this.#trailerScanner.take();
+    const scanner = this.#trailerScanner ??= new FieldScanner(this.#limits.maxReqFields);
+    if (!this.#scanSection(scanner, cap)) return this.#need();
+    const offsets = scanner.take();
     if (offsets.length > 0) this.trailers = this.#readTrailers(offsets);
     this.#section = NO_BYTES;
     return this.#end();

@@ -6,7 +6,7 @@
  * @module
  */
 import { ConnectionError, HttpError, type HttpsdError, StateError } from "../errors.ts";
-import type { Connection, Consumer } from "../net/connection.ts";
+import type { Connection, Consumer, Observer } from "../net/connection.ts";
 import { after } from "../net/deadlines.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
 import { Exchange, type ExchangeKeeper } from "./exchange.ts";
@@ -53,6 +53,8 @@ export interface SessionHost {
   touched(session: Session): void;
   /** Whether somebody waits for the room that a session would make by not becoming idle. */
   readonly crowded: boolean;
+  /** So many bytes came or went on the connection, without TLS. */
+  passed(type: "data" | "sent", session: Session, bytes: number): void;
   /** The session is over, once. */
   ended(session: Session, error: HttpsdError | undefined): void;
 }
@@ -75,25 +77,12 @@ export interface Protocol extends Consumer {
 export class Session {
   /** Unique in this process, never used again. */
   readonly id: number = nextSessionId();
-  /** When the connection was established. */
-  readonly connectedAt: Date = new Date();
   /** The connection underneath. */
   readonly connection: Connection;
   readonly #host: SessionHost;
+  readonly #connectedAt = Date.now();
   readonly #parser: RequestParser;
-  readonly #consumer: Consumer = {
-    bytesReady: () => this.#protocol === undefined ? this.#pump() : this.#protocol.bytesReady(),
-    drained: () => this.#protocol === undefined ? this.#drained() : this.#protocol.drained(),
-    expired: () => this.#protocol === undefined ? this.#expired() : this.#protocol.expired(),
-    closed: (error) => this.#closed(error),
-  };
-  readonly #keeper: ExchangeKeeper = {
-    respond: (exchange) => new ResponseWriter(this.connection, exchange.head, exchange),
-    starting: (exchange) => this.#responseStarts(exchange),
-    done: () => this.#advance(),
-    blocked: () => this.#setDeadline(),
-    wanted: () => this.#pump(),
-  };
+  readonly #link: Consumer & Observer & ExchangeKeeper;
   /** What reads the connection after an upgrade. */
   #protocol: Protocol | undefined;
   #begun = false;
@@ -112,6 +101,65 @@ export class Session {
   #reason: HttpsdError | undefined;
   #over = false;
 
+  /** What the connection and the exchange of a session call, in one object, to keep it small. */
+  static readonly #Link = class implements Consumer, Observer, ExchangeKeeper {
+    readonly #session: Session;
+
+    constructor(session: Session) {
+      this.#session = session;
+    }
+
+    bytesReady(): void {
+      const session = this.#session;
+      if (session.#protocol === undefined) session.#pump();
+      else session.#protocol.bytesReady();
+    }
+
+    drained(): void {
+      const session = this.#session;
+      if (session.#protocol === undefined) session.#drained();
+      else session.#protocol.drained();
+    }
+
+    expired(): void {
+      const session = this.#session;
+      if (session.#protocol === undefined) session.#expired();
+      else session.#protocol.expired();
+    }
+
+    closed(error: HttpsdError | undefined): void {
+      this.#session.#closed(error);
+    }
+
+    received(bytes: number): void {
+      this.#session.#host.passed("data", this.#session, bytes);
+    }
+
+    sent(bytes: number): void {
+      this.#session.#host.passed("sent", this.#session, bytes);
+    }
+
+    respond(exchange: Exchange): ResponseWriter {
+      return new ResponseWriter(this.#session.connection, exchange.head, exchange);
+    }
+
+    starting(exchange: Exchange): void {
+      this.#session.#responseStarts(exchange);
+    }
+
+    done(): void {
+      this.#session.#advance();
+    }
+
+    blocked(): void {
+      this.#session.#setDeadline();
+    }
+
+    wanted(): void {
+      this.#session.#pump();
+    }
+  };
+
   /**
    * Takes a connection; nothing is read before {@linkcode Session.begin}.
    *
@@ -122,7 +170,9 @@ export class Session {
     this.#host = host;
     this.#parser = new RequestParser(host.limits);
     this.#waits = new Waits(host.limits);
-    connection.attach(this.#consumer);
+    this.#link = new Session.#Link(this);
+    connection.observer = this.#link;
+    connection.attach(this.#link);
     connection.deadline = after(host.limits.handshakeTimeoutMs);
   }
 
@@ -134,6 +184,11 @@ export class Session {
   begin(): void {
     this.#begun = true;
     this.#pump();
+  }
+
+  /** When the connection was established. */
+  get connectedAt(): Date {
+    return new Date(this.#connectedAt);
   }
 
   /** The client's address. */
@@ -346,7 +401,7 @@ export class Session {
     this.#requests++;
     this.#waits.requestCame();
     const { limits } = this.#host;
-    const exchange = this.#exchange = new Exchange(this, this.#parser.head, this.#keeper);
+    const exchange = this.#exchange = new Exchange(this, this.#parser.head, this.#link);
     this.tell?.("http:header", this, 0);
     exchange.answerWithin(limits.handlerTimeoutMs);
     const last = this.#last || this.#requests >= limits.maxRequestsPerConnection ||

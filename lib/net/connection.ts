@@ -45,9 +45,9 @@ export interface Consumer {
 /** Sees the bytes of a connection go by: how the `data` and `sent` events are made. */
 export interface Observer {
   /** So many bytes were read from the socket, after decryption. */
-  received(connection: Connection, bytes: number): void;
+  received(bytes: number): void;
   /** So many bytes were written to the socket, before encryption. */
-  sent(connection: Connection, bytes: number): void;
+  sent(bytes: number): void;
 }
 
 /** Where a connection comes from and goes to. */
@@ -92,6 +92,15 @@ export interface ConnectionParts {
   readonly deadlines: Deadlines;
 }
 
+/** Where a socket keeps its connection, for listeners that all connections share. */
+const CONNECTION = Symbol("connection");
+
+const TRANSPORT_EVENTS = ["data", "end", "drain", "finish"] as const;
+
+interface Carrier extends Duplex {
+  [CONNECTION]: Connection;
+}
+
 /** A connection whose handshake is over. */
 export class Connection implements Endpoints {
   /** The client's address. */
@@ -111,7 +120,7 @@ export class Connection implements Endpoints {
    */
   deadline: number = Infinity;
   /**
-   * Sees all bytes; set while somebody listens for `data` or `sent` events.
+   * Sees all bytes.
    *
    * @internal
    */
@@ -145,11 +154,25 @@ export class Connection implements Endpoints {
   #error: HttpsdError | undefined;
 
   /** What is heard of the bytes, until an override takes the socket's place. */
-  readonly #transport = {
-    data: (bytes: Uint8Array): void => this.#received(bytes),
-    end: (): void => this.#ended(),
-    drain: (): void => this.#drained(),
-    finish: (): void => this.#allSent(),
+  static readonly #transport = {
+    data(this: Carrier, bytes: Uint8Array): void {
+      this[CONNECTION].#received(bytes);
+    },
+    end(this: Carrier): void {
+      this[CONNECTION].#ended();
+    },
+    drain(this: Carrier): void {
+      this[CONNECTION].#drained();
+    },
+    finish(this: Carrier): void {
+      this[CONNECTION].#allSent();
+    },
+  };
+  static readonly #failing = function (this: Carrier, error: Error): void {
+    this[CONNECTION].#failed(error);
+  };
+  static readonly #closing = function (this: Carrier): void {
+    this[CONNECTION].#over();
   };
 
   /**
@@ -169,14 +192,17 @@ export class Connection implements Endpoints {
     const { socket, raw } = parts;
     parts.deadlines.watch(this);
     this.#listenTo(socket);
+    if (raw === socket) return;
     // Not the raw socket's "close", which on Bun comes with the peer's end already.
-    if (raw !== socket) raw.on("error", (error: Error) => this.#failed(error));
+    (raw as unknown as Carrier)[CONNECTION] = this;
+    raw.on("error", Connection.#failing);
   }
 
   #listenTo(socket: Duplex): void {
-    for (const [event, listener] of Object.entries(this.#transport)) socket.on(event, listener);
-    socket.on("error", (error: Error) => this.#failed(error));
-    socket.on("close", () => this.#over());
+    (socket as Carrier)[CONNECTION] = this;
+    for (const event of TRANSPORT_EVENTS) socket.on(event, Connection.#transport[event]);
+    socket.on("error", Connection.#failing);
+    socket.on("close", Connection.#closing);
   }
 
   /** Whether the connection is over. */
@@ -308,7 +334,7 @@ export class Connection implements Endpoints {
     if (this.#peerEnded || this.#ending || this.#closed) {
       throw new ConnectionError("CONNECTION_CLOSED", "The connection ends: override it earlier");
     }
-    for (const [event, listener] of Object.entries(this.#transport)) socket.off(event, listener);
+    for (const event of TRANSPORT_EVENTS) socket.off(event, Connection.#transport[event]);
     raw.pause();
     for (let bytes = this.#queue.pop(); bytes !== undefined; bytes = this.#queue.pop()) {
       raw.unshift(bytes);
@@ -456,7 +482,7 @@ export class Connection implements Endpoints {
   }
 
   #received(bytes: Uint8Array): void {
-    this.observer?.received(this, bytes.length);
+    this.observer?.received(bytes.length);
     if (this.#finishing || this.#closed) return;
     this.#queue.push(bytes);
     this.#queuedBytes += bytes.length;
@@ -529,7 +555,7 @@ export class Connection implements Endpoints {
     const { socket } = this.#parts;
     const more = typeof chunk === "string" ? socket.write(chunk, "latin1") : socket.write(chunk);
     if (!more) this.#blocked = true;
-    this.observer?.sent(this, chunk.length);
+    this.observer?.sent(chunk.length);
   }
 
   #failed(cause: Error): void {
