@@ -62,6 +62,8 @@ export class ResponseWriter {
   #remaining = 0;
   /** Body bytes that were handed over and wait for the client to read. */
   #queue: Chunk[] = [];
+  /** Whether the first of them is the rest of a chunk whose length was written. */
+  #inChunk = false;
   /** What comes behind the body; `undefined` until all of it was handed over. */
   #tail: Chunk | undefined;
   #ended = false;
@@ -272,21 +274,23 @@ export class ResponseWriter {
   #writePiece(): void {
     const first = this.#queue[0]!;
     const whole = first.length <= PIECE_BYTES;
+    const piece = whole ? first : front(first, PIECE_BYTES);
     if (whole) this.#queue.shift();
     else this.#queue[0] = rest(first, PIECE_BYTES);
-    const piece = whole ? first : front(first, PIECE_BYTES);
     const mayGoOn = this.#framing === "chunked"
-      ? this.#writeChunk(piece)
+      ? this.#writeChunked(piece, first.length, whole)
       : this.#connection.write(piece);
     this.#blocked = !mayGoOn && !this.#connection.closed;
     this.#wrote("body", piece.length);
   }
 
-  #writeChunk(bytes: Chunk): boolean {
+  /** Writes the next piece of a chunk, of which `left` bytes are left; with its frame at the ends. */
+  #writeChunked(piece: Chunk, left: number, last: boolean): boolean {
     this.#connection.cork();
-    this.#connection.write(chunkHead(bytes.length));
-    this.#connection.write(bytes);
-    const mayGoOn = this.#connection.write(CHUNK_END);
+    if (!this.#inChunk) this.#connection.write(chunkHead(left));
+    this.#connection.write(piece);
+    this.#inChunk = !last;
+    const mayGoOn = this.#connection.write(last ? CHUNK_END : "");
     this.#connection.uncork();
     return mayGoOn;
   }

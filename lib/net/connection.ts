@@ -486,11 +486,12 @@ export class Connection implements Endpoints {
     if (this.#finishing || this.#closed) return;
     this.#queue.push(bytes);
     this.#queuedBytes += bytes.length;
-    if (!this.#stopped && this.#queueMemory() >= HIGH_MARK) {
-      this.#stopped = true;
-      this.#parts.flow.stop();
-    }
     this.#consumer?.bytesReady();
+    // Only now: what was taken at once stops nothing.
+    if (this.#stopped || this.#finishing || this.#closed) return;
+    if (this.#queueMemory() < HIGH_MARK) return;
+    this.#stopped = true;
+    this.#parts.flow.stop();
   }
 
   #ended(): void {
