@@ -101,7 +101,7 @@ const NEED: PeekResult = { state: "need" };
  * each byte a fixed number of times. No input makes it throw.
  */
 export class ClientHelloReader {
-  #buffer = new Uint8Array(0);
+  #buffer: Buffer = NO_BYTES;
   #length = 0;
 
   /** How far the records have been walked. */
@@ -118,24 +118,34 @@ export class ClientHelloReader {
   #result: PeekResult = NEED;
 
   /** All bytes that were pushed, for `socket.unshift()`: a view, valid until the next push. */
-  get bytes(): Uint8Array {
-    return this.#buffer.subarray(0, this.#length);
+  get bytes(): Buffer {
+    return this.#length === this.#buffer.length
+      ? this.#buffer
+      : this.#buffer.subarray(0, this.#length);
   }
 
   /**
-   * Takes the next bytes, which are copied. Once the answer is not `need` it stays what it is, and
-   * further bytes are only kept for {@linkcode ClientHelloReader.bytes}.
+   * Takes the next bytes. They are copied unless they are the first and have the answer in them, as
+   * those of nearly every client. Once the answer is not `need` it stays what it is, and further
+   * bytes are only kept for {@linkcode ClientHelloReader.bytes}.
    */
   push(bytes: Uint8Array): PeekResult {
-    this.#append(bytes);
-    if (this.#result.state === "need") this.#result = this.#read();
+    if (this.#length === 0) {
+      this.#buffer = asBuffer(bytes);
+      this.#length = bytes.length;
+      this.#result = this.#read();
+      if (this.#result.state === "need") this.#buffer = Buffer.from(this.#buffer);
+    } else {
+      this.#append(bytes);
+      if (this.#result.state === "need") this.#result = this.#read();
+    }
     return this.#result;
   }
 
   #append(bytes: Uint8Array): void {
     const length = this.#length + bytes.length;
     if (length > this.#buffer.length) {
-      const grown = new Uint8Array(Math.max(length, this.#buffer.length * 2));
+      const grown = Buffer.alloc(Math.max(length, this.#buffer.length * 2));
       grown.set(this.bytes);
       this.#buffer = grown;
     }
@@ -146,7 +156,7 @@ export class ClientHelloReader {
   #read(): PeekResult {
     try {
       if (!this.#isTls() || !this.#walk()) return NEED;
-      return { state: "hello", hello: parseClientHello(this.#message()) };
+      return { state: "hello", hello: parseClientHello(this.#body()) };
     } catch (error) {
       if (!(error instanceof TlsError)) throw error;
       return { state: "error", error, looksLikeHttp: looksLikeHttp(this.bytes) };
@@ -155,8 +165,10 @@ export class ClientHelloReader {
 
   /** Whether the first bytes are a handshake record's; `false` while that is open. */
   #isTls(): boolean {
-    const [type, major, third] = this.bytes;
-    if (type === undefined) return false;
+    if (this.#length === 0) return false;
+    const type = this.#buffer[0]!;
+    const major = this.#length > 1 ? this.#buffer[1] : undefined;
+    const third = this.#length > 2 ? this.#buffer[2] : undefined;
     if (type === RECORD_HANDSHAKE) {
       if (major === undefined) return false;
       if (major === 3) return true;
@@ -220,8 +232,12 @@ export class ClientHelloReader {
   }
 
   /** The body of the message, out of its records, all of which were checked by `#walk`. */
-  #message(): Uint8Array {
-    const message = new Uint8Array(this.#messageLength);
+  #body(): Cursor {
+    if (this.#walked === RECORD_HEADER_BYTES + this.#messageLength) { // one record, as usual
+      const start = RECORD_HEADER_BYTES + HANDSHAKE_HEADER_BYTES;
+      return new Cursor(this.#buffer, "ClientHello", start, this.#walked);
+    }
+    const message = Buffer.alloc(this.#messageLength);
     let filled = 0;
     for (let at = 0; at < this.#walked;) {
       const start = at + RECORD_HEADER_BYTES;
@@ -229,8 +245,16 @@ export class ClientHelloReader {
       message.set(this.#buffer.subarray(start, at), filled);
       filled += at - start;
     }
-    return message.subarray(HANDSHAKE_HEADER_BYTES);
+    return new Cursor(message, "ClientHello", HANDSHAKE_HEADER_BYTES, filled);
   }
+}
+
+const NO_BYTES = Buffer.alloc(0);
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes)
+    ? bytes
+    : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /** Names a protocol version as `node:tls` does, for example `TLSv1.3`; others in hex (`0x7f1c`). */
@@ -271,30 +295,45 @@ function checkMessageLength(header: number): number {
 }
 
 /** Whether the bytes are, or may become, the method and the space of a request line (RFC 9112). */
-function looksLikeHttp(bytes: Uint8Array): boolean {
-  return /^[A-Z-]{1,16}(?: |$)/.test(latin1(bytes.subarray(0, 17)));
+function looksLikeHttp(bytes: Buffer): boolean {
+  return /^[A-Z-]{1,16}(?: |$)/.test(bytes.toString("latin1", 0, 17));
 }
 
 /** Reads the body of a ClientHello (RFC 8446 section 4.1.2, RFC 5246 section 7.4.1.2). */
-function parseClientHello(body: Uint8Array): ClientHello {
-  const message = new Cursor(body, "ClientHello");
+function parseClientHello(message: Cursor): ClientHello {
   const legacyVersion = message.uint16();
   if (legacyVersion >> 8 !== 3) {
     throw new TlsError("TLS_VERSION", "Client speaks an unknown version: it needs TLS 1.2 or 1.3");
   }
-  message.take(RANDOM_BYTES);
+  message.skip(RANDOM_BYTES);
   const sessionId = message.vector8("Session ID");
   if (sessionId.left > MAX_SESSION_ID_BYTES) throw bad("Session ID is longer than 32 bytes");
   const cipherSuites = message.vector16("List of cipher suites").uint16List();
   const compressionMethods = message.vector8("List of compression methods");
-  if (!compressionMethods.rest().includes(0)) throw bad("Compression cannot be turned off");
+  if (!compressionMethods.text().includes("\0")) throw bad("Compression cannot be turned off");
 
-  const extensions = readExtensions(parseExtensions(message), legacyVersion);
+  const extensions = parseExtensions(message);
+  const serverName = extensions.get(ExtensionType.serverName);
+  const alpn = extensions.get(ExtensionType.alpn);
+  const versions = extensions.get(ExtensionType.supportedVersions);
+  const signatureAlgorithms = extensions.get(ExtensionType.signatureAlgorithms);
+  const groups = extensions.get(ExtensionType.supportedGroups);
+  const earlyData = extensions.get(ExtensionType.earlyData);
+  earlyData?.end();
   let fingerprint: string | undefined;
   return {
     legacyVersion,
     cipherSuites,
-    ...extensions,
+    serverName: serverName && parseServerName(serverName),
+    alpnProtocols: alpn ? parseAlpn(alpn) : [],
+    versions: versions
+      ? versions.only(versions.vector8("List of versions")).uint16List()
+      : [Math.min(legacyVersion, TLS_1_2)],
+    signatureAlgorithms: signatureAlgorithms ? parseUint16Vector(signatureAlgorithms) : [],
+    groups: groups ? parseUint16Vector(groups) : [],
+    extensions: [...extensions.keys()].filter(isNotGrease),
+    hasPreSharedKey: extensions.has(ExtensionType.preSharedKey),
+    hasEarlyData: earlyData !== undefined,
     get ja4(): string {
       return fingerprint ??= ja4(this);
     },
@@ -313,34 +352,9 @@ function parseExtensions(message: Cursor): Map<number, Cursor> {
     if (extensions.has(ExtensionType.preSharedKey)) {
       throw bad("Extension pre_shared_key is not the last one"); // RFC 8446 section 4.2.11
     }
-    extensions.set(type, list.vector16(`Extension ${type}`));
+    extensions.set(type, list.vector16(type));
   }
   return extensions;
-}
-
-function readExtensions(
-  extensions: Map<number, Cursor>,
-  legacyVersion: number,
-): Omit<ClientHello, "legacyVersion" | "cipherSuites" | "ja4"> {
-  const serverName = extensions.get(ExtensionType.serverName);
-  const alpn = extensions.get(ExtensionType.alpn);
-  const versions = extensions.get(ExtensionType.supportedVersions);
-  const signatureAlgorithms = extensions.get(ExtensionType.signatureAlgorithms);
-  const groups = extensions.get(ExtensionType.supportedGroups);
-  const earlyData = extensions.get(ExtensionType.earlyData);
-  earlyData?.end();
-  return {
-    serverName: serverName && parseServerName(serverName),
-    alpnProtocols: alpn ? parseAlpn(alpn) : [],
-    versions: versions
-      ? versions.only(versions.vector8("List of versions")).uint16List()
-      : [Math.min(legacyVersion, TLS_1_2)],
-    signatureAlgorithms: signatureAlgorithms ? parseUint16Vector(signatureAlgorithms) : [],
-    groups: groups ? parseUint16Vector(groups) : [],
-    extensions: [...extensions.keys()].filter(isNotGrease),
-    hasPreSharedKey: extensions.has(ExtensionType.preSharedKey),
-    hasEarlyData: earlyData !== undefined,
-  };
 }
 
 /**
@@ -350,11 +364,11 @@ function readExtensions(
 function parseServerName(extension: Cursor): string | undefined {
   const list = extension.only(extension.vector16("List of server names"));
   if (list.uint8() !== NAME_TYPE_HOST_NAME) throw bad("Server name is no host name");
-  const name = list.only(list.vector16("Server name")).rest();
+  const name = list.only(list.vector16("Server name")).text();
   if (name.length === 0) throw bad("Server name is empty");
   if (name.length > MAX_HOST_NAME_BYTES) throw bad("Server name is longer than 255 bytes");
-  if (name.includes(0)) throw bad("Server name has a NUL");
-  return name.every((byte) => byte < 0x80) ? normalizeName(latin1(name)) : undefined;
+  if (name.includes("\0")) throw bad("Server name has a NUL");
+  return /[\x80-\xff]/.test(name) ? undefined : normalizeName(name);
 }
 
 /** Reads the application protocols (RFC 7301 section 3.1). */
@@ -362,10 +376,11 @@ function parseAlpn(extension: Cursor): string[] {
   const list = extension.only(extension.vector16("List of protocols"));
   const protocols: string[] = [];
   do {
-    const protocol = list.vector8("Protocol").rest();
+    const protocol = list.vector8("Protocol").text();
     if (protocol.length === 0) throw bad("Protocol is empty");
-    const isGrease = protocol.length === 2 && !isNotGrease(protocol[0]! << 8 | protocol[1]!);
-    if (!isGrease) protocols.push(latin1(protocol));
+    const isGrease = protocol.length === 2 &&
+      !isNotGrease(protocol.charCodeAt(0) << 8 | protocol.charCodeAt(1));
+    if (!isGrease) protocols.push(protocol);
   } while (list.left > 0);
   return protocols;
 }
@@ -379,73 +394,90 @@ function isNotGrease(value: number): boolean {
   return (value & 0x0f0f) !== 0x0a0a || value >> 8 !== (value & 0xff);
 }
 
-function latin1(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
-}
-
 function bad(message: string): TlsError {
   return new TlsError("TLS_BAD_CLIENT_HELLO", message);
 }
 
 /** Reads the presentation language of RFC 8446 section 3; throws `TLS_BAD_CLIENT_HELLO`. */
 class Cursor {
-  readonly #bytes: Uint8Array;
-  readonly #name: string;
-  #at = 0;
+  readonly #bytes: Buffer;
+  readonly #name: string | number;
+  #at: number;
+  readonly #end: number;
 
-  constructor(bytes: Uint8Array, name: string) {
+  /** Reads `bytes` from `at` to `end`; `name` is what they are, or the type of the extension. */
+  constructor(bytes: Buffer, name: string | number, at: number, end: number) {
     this.#bytes = bytes;
     this.#name = name;
+    this.#at = at;
+    this.#end = end;
   }
 
   get left(): number {
-    return this.#bytes.length - this.#at;
+    return this.#end - this.#at;
   }
 
-  take(length: number): Uint8Array {
-    if (length > this.left) throw bad(`${this.#name} is too short for what it holds`);
-    this.#at += length;
-    return this.#bytes.subarray(this.#at - length, this.#at);
-  }
-
-  rest(): Uint8Array {
-    return this.take(this.left);
+  /** Goes over so many bytes, and returns where they begin. */
+  skip(length: number): number {
+    const start = this.#at;
+    if (length > this.#end - start) throw this.#bad("is too short for what it holds");
+    this.#at = start + length;
+    return start;
   }
 
   uint8(): number {
-    return this.take(1)[0]!;
+    return this.#bytes[this.skip(1)]!;
   }
 
   uint16(): number {
-    return this.uint8() << 8 | this.uint8();
+    const at = this.skip(2);
+    return this.#bytes[at]! << 8 | this.#bytes[at + 1]!;
   }
 
   /** A vector whose length is in one byte. */
   vector8(name: string): Cursor {
-    return new Cursor(this.take(this.uint8()), name);
+    return this.#vector(name, this.uint8());
   }
 
   /** A vector whose length is in two bytes. */
-  vector16(name: string): Cursor {
-    return new Cursor(this.take(this.uint16()), name);
+  vector16(name: string | number): Cursor {
+    return this.#vector(name, this.uint16());
+  }
+
+  #vector(name: string | number, length: number): Cursor {
+    const start = this.skip(length);
+    return new Cursor(this.#bytes, name, start, start + length);
+  }
+
+  /** All that is left, each byte as one character. */
+  text(): string {
+    return this.#bytes.toString("latin1", this.skip(this.left), this.#end);
   }
 
   /** All that is left as 16-bit numbers, one at least, without GREASE. */
   uint16List(): number[] {
-    if (this.left === 0 || this.left % 2 !== 0) throw bad(`${this.#name} has a wrong length`);
+    if (this.left === 0 || this.left % 2 !== 0) throw this.#bad("has a wrong length");
     const values: number[] = [];
-    while (this.left > 0) values.push(this.uint16());
-    return values.filter(isNotGrease);
+    while (this.#at < this.#end) {
+      const value = this.uint16();
+      if (isNotGrease(value)) values.push(value);
+    }
+    return values;
   }
 
   /** Demands that nothing is left. */
   end(): void {
-    if (this.left > 0) throw bad(`${this.#name} has bytes at its end that belong to nothing`);
+    if (this.left > 0) throw this.#bad("has bytes at its end that belong to nothing");
   }
 
   /** Returns `part` if it was all there was to read. */
   only(part: Cursor): Cursor {
     this.end();
     return part;
+  }
+
+  #bad(what: string): TlsError {
+    const name = typeof this.#name === "number" ? `Extension ${this.#name}` : this.#name;
+    return bad(`${name} ${what}`);
   }
 }

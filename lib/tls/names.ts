@@ -12,12 +12,13 @@
  *
  * @module
  */
-import { isIP } from "node:net";
+import { isIPv4 } from "node:net";
 import { domainToASCII } from "node:url";
 import { ConfigError } from "../errors.ts";
 
 const MAX_NAME_LENGTH = 253; // RFC 1035 section 2.3.4, in text form
-const LABEL = /^[a-z0-9_-]{1,63}$/; // letters, digits, hyphen; underscores live in real host names
+/** Labels of letters, digits and hyphens; underscores live in real host names. */
+const LABELS = /^[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*$/;
 const WILDCARD = "*.";
 
 /**
@@ -31,8 +32,8 @@ export function normalizeName(name: string): string | undefined {
   if (name.length > MAX_NAME_LENGTH + 1) return undefined;
   const ascii = toAscii(name);
   const relative = ascii.endsWith(".") ? ascii.slice(0, -1) : ascii;
-  if (relative.length > MAX_NAME_LENGTH || isIP(relative) !== 0) return undefined;
-  return relative.split(".").every((label) => LABEL.test(label)) ? relative : undefined;
+  if (relative.length > MAX_NAME_LENGTH || !LABELS.test(relative)) return undefined;
+  return isIPv4(relative) ? undefined : relative; // an IPv6 address has colons
 }
 
 /**
@@ -119,7 +120,7 @@ function wildcardOf(name: string): string | undefined {
 
 /** Lower-case A-labels; the empty string when the name cannot be converted. */
 function toAscii(name: string): string {
-  // Runtimes differ in what domainToASCII does to ASCII that is no host name: leave that to LABEL.
+  // Runtimes differ in what domainToASCII does to ASCII that is no host name: leave that to LABELS.
   if (isAscii(name)) return name.toLowerCase();
   return isHostLike(name) ? domainToASCII(name) : "";
 }
