@@ -86,6 +86,11 @@ export class Gate {
   readonly #queue = new Set<Admission>();
   readonly #perAddress = new Map<string, number>();
   #handshakes = 0;
+  readonly #keeper: Keeper = {
+    count: (address) => this.#count(address),
+    ready: (admission) => this.#ready(admission),
+    left: (admission) => this.#left(admission),
+  };
 
   /** Makes a gate that knows no socket yet. */
   constructor(options: GateOptions) {
@@ -99,12 +104,7 @@ export class Gate {
 
   /** Takes a socket as accepted; `closed` is called once, when its connection is closed. */
   admit(raw: Socket, closed: () => void = () => {}): void {
-    const admission = new Admission(raw, this.#options, {
-      closed,
-      count: (address) => this.#count(address),
-      ready: () => this.#ready(admission),
-      left: () => this.#left(admission),
-    });
+    const admission = new Admission(raw, this.#options, this.#keeper, closed);
     this.#admissions.add(admission);
     admission.begin();
   }
@@ -121,7 +121,7 @@ export class Gate {
   /** Counts a connection until its release is called; `undefined` when there are too many. */
   #count(address: string): Release | undefined {
     const { maxConnectionsPerAddress } = this.#options;
-    if (maxConnectionsPerAddress === Infinity) return () => {};
+    if (maxConnectionsPerAddress === Infinity) return NOTHING_TO_RELEASE;
     const count = this.#perAddress.get(address) ?? 0;
     if (count >= maxConnectionsPerAddress) return undefined;
     this.#perAddress.set(address, count + 1);
@@ -134,40 +134,41 @@ export class Gate {
 
   /** Lets an admission shake hands, now or when its turn comes. */
   #ready(admission: Admission): void {
-    this.#queue.add(admission);
-    this.#next();
+    // Whoever waits does so because there is no room.
+    if (this.#handshakes < this.#options.maxHandshakes) this.#shakeHands(admission);
+    else this.#queue.add(admission);
   }
 
-  #next(): void {
-    for (const admission of this.#queue) {
-      if (this.#handshakes >= this.#options.maxHandshakes) return;
-      this.#queue.delete(admission);
-      this.#handshakes++;
-      admission.shakeHands();
-    }
+  #shakeHands(admission: Admission): void {
+    this.#handshakes++;
+    admission.shakeHands();
   }
 
   #left(admission: Admission): void {
     if (!this.#admissions.delete(admission)) return;
     this.#queue.delete(admission);
     if (admission.shaking) this.#handshakes--;
-    this.#next();
+    for (const next of this.#queue) {
+      if (this.#handshakes >= this.#options.maxHandshakes) return;
+      this.#queue.delete(next);
+      this.#shakeHands(next);
+    }
   }
 }
 
 /** Gives a connection's place under its address to another; called once. */
 type Release = () => void;
 
-/** What an admission tells its gate. */
+const NOTHING_TO_RELEASE: Release = () => {};
+
+/** What admissions tell their gate. */
 interface Keeper {
   /** The client's address is known: may it come in? */
   count(address: string): Release | undefined;
   /** The context is chosen: call `shakeHands()` when there is room. */
-  ready(): void;
+  ready(admission: Admission): void;
   /** It is over, one way or the other. */
-  left(): void;
-  /** Its connection is closed. */
-  closed(): void;
+  left(admission: Admission): void;
 }
 
 /** One socket's way through the gate. */
@@ -175,22 +176,27 @@ class Admission implements Waiting {
   readonly #raw: Socket;
   readonly #options: GateOptions;
   readonly #keeper: Keeper;
+  readonly #whenClosed: () => void;
   readonly #selector: Selector | undefined;
   #endpoints: Endpoints;
   #phase: GatePhase = "client hello";
   #hello: ClientHello | undefined;
   #context: SecurityContext | undefined;
   #read: ((bytes: Uint8Array) => void) | undefined;
-  #release: Release = () => {};
+  #release = NOTHING_TO_RELEASE;
   #over = false;
+  /** The place is given free when the TLS socket closes; while there is none, when the raw one does. */
+  #secure = false;
+  #freed = false;
   /** Whether the handshake has begun. */
   shaking = false;
   deadline: number;
 
-  constructor(raw: Socket, options: GateOptions, keeper: Keeper) {
+  constructor(raw: Socket, options: GateOptions, keeper: Keeper, whenClosed: () => void) {
     this.#raw = raw;
     this.#options = options;
     this.#keeper = keeper;
+    this.#whenClosed = whenClosed;
     this.#selector = options.selector();
     // A socket that is reset at once has no addresses any more: keep what there is now.
     this.#endpoints = {
@@ -205,9 +211,8 @@ class Admission implements Waiting {
   /** Reads the PROXY header where one may come, and goes on. */
   begin(): void {
     this.#options.deadlines.watch(this);
-    this.#raw.once("close", this.#free);
     this.#raw.on("error", this.#failed);
-    this.#raw.on("end", this.#closed);
+    this.#raw.on("end", this.#ended);
     this.#raw.on("close", this.#closed);
     const { proxy } = this.#options;
     if (proxy === undefined) {
@@ -235,16 +240,15 @@ class Admission implements Waiting {
   refuse(error: HttpsdError, stream: Duplex = this.#raw): void {
     if (this.#over) return void this.#raw.destroy();
     this.#settle();
-    this.#raw.on("error", ignoreLateError);
     stream.destroy();
-    this.#keeper.left();
+    this.#keeper.left(this);
     this.#tell(error);
   }
 
   /** Refuses with some last bytes, which the peer is given time to read. */
   #refuseWith(error: HttpsdError, lastBytes: Uint8Array): void {
     this.#settle();
-    this.#raw.once("close", () => this.#keeper.left());
+    this.#raw.once("close", () => this.#keeper.left(this));
     const farewell = this.#connection(this.#raw, pausingFlow(this.#raw), undefined);
     this.#raw.resume();
     farewell.write(lastBytes);
@@ -361,7 +365,7 @@ class Admission implements Waiting {
     if (this.#over) return; // the client went away, or the deadline passed, during the hook
     if (!(answer instanceof Refused)) {
       this.#context = answer;
-      this.#keeper.ready();
+      this.#keeper.ready(this);
       return;
     }
     const error = new TlsError("TLS_SELECTION_FAILED", `No certificate: ${answer.alert}`);
@@ -397,8 +401,8 @@ class Admission implements Waiting {
       return;
     }
     // On Bun the raw socket is closed when the client has ended its side.
-    this.#raw.off("close", this.#free);
-    socket.once("close", this.#free);
+    this.#secure = true;
+    socket.on("close", this.#free);
     this.#admit(this.#connection(socket, flow, { socket, context, client }));
   }
 
@@ -419,7 +423,7 @@ class Admission implements Waiting {
   #admit(connection: Connection): void {
     this.#settle();
     this.#hello = undefined; // this object lives on as long as the connection
-    this.#keeper.left();
+    this.#keeper.left(this);
     this.#options.admitted(connection);
   }
 
@@ -436,29 +440,33 @@ class Admission implements Waiting {
     this.#raw.off("data", this.#data);
     this.#read = undefined;
     this.#raw.pause();
-    if (bytes.length > 0) {
-      this.#raw.unshift(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
-    }
+    if (bytes.length > 0) this.#raw.unshift(bytes);
   }
 
-  /** What the socket says from here on is for others. */
+  /** What the socket says from here on is for others; the listeners stay, and hear nothing of it. */
   #settle(): void {
     this.#over = true;
     this.#options.deadlines.unwatch(this);
-    this.#raw.off("data", this.#data);
-    this.#raw.off("error", this.#failed);
-    this.#raw.off("end", this.#closed);
-    this.#raw.off("close", this.#closed);
+    if (this.#read !== undefined) this.#raw.off("data", this.#data);
   }
 
   /** Gives the connection's place to others. */
   readonly #free = (): void => {
+    if (this.#freed) return;
+    this.#freed = true;
     this.#release();
-    this.#keeper.closed();
+    this.#whenClosed();
   };
   readonly #data = (bytes: Uint8Array): void => this.#read?.(bytes);
-  readonly #failed = (error: Error): void => this.refuse(toTlsError(error));
+  readonly #failed = (error: Error): void => {
+    if (!this.#over) this.refuse(toTlsError(error));
+  };
   readonly #closed = (): void => {
+    if (!this.#secure) this.#free();
+    this.#ended();
+  };
+  readonly #ended = (): void => {
+    if (this.#over) return;
     const error = new TlsError(
       "TLS_PEER_CLOSED",
       "The client closed before the handshake was over",
@@ -496,9 +504,6 @@ function alert(description: number): Uint8Array {
 }
 
 const EMPTY = new Uint8Array();
-
-/** A refused socket may still report the reset that the refusal caused. */
-function ignoreLateError(): void {}
 
 /** What a client hears that speaks HTTP to a TLS port. */
 const NOT_TLS_ANSWER = Buffer.from(

@@ -86,10 +86,15 @@ export function assertSettings({ ciphers }: TlsSettings): void {
 }
 
 /**
- * The runtimes' own handshake timer, in ms. The gate keeps the time, so its event means nothing;
- * but Deno runs it on after a failed handshake, and holds all of the socket until it fires.
+ * The runtimes' own handshake timer is off: the gate keeps the time, and Deno would run the timer on
+ * after a failed handshake, and hold all of the socket until it fires. (0 would be their default.)
  */
-const TIMER_MS = 1_000;
+const NO_TIMER = -1;
+
+/** Where a socket keeps the outcome that its handshake is for; a `WeakMap` costs the collector. */
+const OUTCOME = Symbol("outcome");
+
+type Shaking = Duplex & { [OUTCOME]?: HandshakeOutcome };
 
 /** An immutable TLS configuration that can accept sockets. */
 export class SecurityContext {
@@ -101,8 +106,6 @@ export class SecurityContext {
   readonly clientAuth: ClientAuth | undefined;
   readonly #settings: TlsSettings;
   #server: Server | undefined;
-  /** Handshakes under way, by the socket that each TLS socket stands on. */
-  readonly #handshakes = new WeakMap<Duplex, HandshakeOutcome>();
 
   /** Keeps the options; the runtime's context is made with the first handshake. */
   constructor(options: ContextOptions) {
@@ -142,13 +145,10 @@ export class SecurityContext {
 
   #serverFor(stream: Duplex, outcome: HandshakeOutcome): Server {
     if (!(stream instanceof Socket)) return this.#createServer(() => outcome);
-    this.#handshakes.set(stream, outcome);
-    return this.#server ??= this.#createServer((socket) => this.#outcomeOf(socket));
-  }
-
-  #outcomeOf(socket: TLSSocket): HandshakeOutcome | undefined {
-    const parent = (socket as TLSSocket & { _parent?: Duplex })._parent;
-    return parent === undefined ? undefined : this.#handshakes.get(parent);
+    (stream as Shaking)[OUTCOME] = outcome;
+    return this.#server ??= this.#createServer(
+      (socket) => (socket as TLSSocket & { _parent?: Shaking })._parent?.[OUTCOME],
+    );
   }
 
   #createServer(outcomeOf: (socket: TLSSocket) => HandshakeOutcome | undefined): Server {
@@ -159,7 +159,7 @@ export class SecurityContext {
       key: identity.keyPem,
       minVersion,
       maxVersion,
-      handshakeTimeout: TIMER_MS,
+      handshakeTimeout: NO_TIMER,
       allowHalfOpen: true,
       ...(alpnProtocols.length > 0 && { ALPNProtocols: [...alpnProtocols] }),
       ...(clientAuth !== undefined && {
@@ -178,7 +178,6 @@ export class SecurityContext {
       else outcome.secured(socket);
     });
     server.on("tlsClientError", (cause, socket) => {
-      if (/handshake timeout/i.test(cause.message)) return; // Deno gives it no code
       // Deno refuses a certificate by hanging up; only the socket says why.
       const refusal = socket.authorizationError as unknown;
       const error = refusal ? certificateRefused(String(refusal), { cause }) : toTlsError(cause);
