@@ -39,6 +39,102 @@ async function answer(handler: FetchHandler, request = GET("/")): Promise<WireRe
   return responses[0]!;
 }
 
+describe("a body that is read whole", () => {
+  const put = (body: string): string =>
+    `PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+  const cases: [how: string, read: (request: Request) => Promise<unknown>, seen: string][] = [
+    ["text()", (request) => request.text(), '{"a":"\xc3\xa4"}'],
+    ["json()", async (request) => JSON.stringify(await request.json()), '{"a":"\xc3\xa4"}'],
+    ["bytes()", async (request) => (await request.bytes()).join(), "239,187,191"],
+    ["arrayBuffer()", async (request) => (await request.arrayBuffer()).byteLength, "13"],
+    ["blob()", async (request) => (await request.blob()).size, "13"],
+    ["clone().text()", (request) => request.clone().text(), '{"a":"\xc3\xa4"}'],
+  ];
+  for (const [how, read, seen] of cases) {
+    test(`${how} gives all of it, without a byte order mark in texts`, async () => {
+      const body = '\xef\xbb\xbf{"a":"\xc3\xa4"}';
+      const response = await answer(async (request) => {
+        const used = request.bodyUsed;
+        const value = String(await read(request));
+        const shown = how === "bytes()" ? value.slice(0, seen.length) : value;
+        return new Response(`${used} ${request.bodyUsed} ${shown}`);
+      }, put(body));
+      assert.equal(response.body, `false ${!how.startsWith("clone")} ${seen}`);
+    });
+  }
+
+  test("comes together from pieces", async () => {
+    const text = "x".repeat(300_000);
+    const response = await answer(
+      async (request) => new Response(String((await request.text()) === text)),
+      put(text),
+    );
+    assert.equal(response.body, "true");
+  });
+
+  const again: [how: string, use: (request: Request) => unknown][] = [
+    ["text()", (request) => request.text()],
+    ["json()", (request) => request.json()],
+    ["bytes()", (request) => request.bytes()],
+    ["arrayBuffer()", (request) => request.arrayBuffer()],
+    ["clone()", (request) => request.clone()],
+    ["new Request()", (request) => new Request(request)],
+    ["body.getReader().read()", async (request) => {
+      const { done } = await request.body!.getReader().read();
+      if (done) throw new TypeError("Nothing is left"); // as good as a refusal
+    }],
+  ];
+  for (const [how, use] of again) {
+    for (const when of ["while it is read", "afterwards"]) {
+      test(`is not given again to ${how}, ${when}`, async () => {
+        const response = await answer(async (request) => {
+          const first = request.text();
+          if (when === "afterwards") await first;
+          let refusal: unknown;
+          try {
+            await use(request);
+          } catch (error) {
+            refusal = error;
+          }
+          return new Response(`${refusal instanceof TypeError} ${await first}`);
+        }, put("abc"));
+        assert.equal(response.body, "true abc");
+      });
+    }
+  }
+
+  test("is empty, and can be read again, where there is none", async () => {
+    const response = await answer(async (request) => {
+      const texts = [await request.text(), await request.text()];
+      const { byteLength } = await request.arrayBuffer();
+      return new Response(JSON.stringify([texts, byteLength, request.bodyUsed]));
+    });
+    assert.equal(response.body, '[["",""],0,false]');
+  });
+
+  test("that is no JSON is a SyntaxError", async () => {
+    const response = await answer(
+      (request) =>
+        request.json().then(() => new Response("JSON"), (error) => new Response(error.name)),
+      put("{"),
+    );
+    assert.equal(response.body, "SyntaxError");
+  });
+
+  test("that is too long is answered with 413", async () => {
+    const { port } = await started(
+      async (request) => new Response(await request.text()),
+      { maxBodyBytes: 3 },
+    );
+    const client = await RawClient.connect(port);
+    client.send(
+      "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n\r\n",
+    );
+    assert.equal(readResponses(await client.rest())[0]?.status, 413);
+    client.destroy();
+  });
+});
+
 describe("a request", () => {
   test("has the method, URL, fields and body that were sent", async () => {
     let seen: Request | undefined;

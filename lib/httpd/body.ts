@@ -133,6 +133,28 @@ export class RequestBody {
     return bytes;
   }
 
+  /**
+   * All that is still to be read, in memory: at most `maxBodyBytes` of it.
+   *
+   * @throws {HttpsdError} as {@linkcode RequestBody.read}
+   */
+  async readAll(): Promise<Uint8Array> {
+    const pieces: Uint8Array[] = [];
+    let length = 0;
+    for (let piece = await this.read(); piece !== undefined; piece = await this.read()) {
+      pieces.push(piece);
+      length += piece.length;
+    }
+    if (pieces.length === 1) return pieces[0]!;
+    const all = new Uint8Array(length);
+    let at = 0;
+    for (const piece of pieces) {
+      all.set(piece, at);
+      at += piece.length;
+    }
+    return all;
+  }
+
   #take(max: number): Uint8Array {
     const first = this.#chunks[0]!;
     const bytes = first.length <= max ? first : first.subarray(0, max);

@@ -51,21 +51,28 @@ export function fieldsOf({ head }: Exchange): Headers {
 }
 
 /**
- * The request as the platform's own class.
+ * The request as the platform's own class. A `body` stands for the exchange's own, which was used.
  *
  * @throws {HttpError} 400 `BAD_REQUEST` when the target is no URL; 501 `NOT_IMPLEMENTED` for
  * `CONNECT` and `TRACE`, which a `Request` cannot carry
  */
-export function toRequest(exchange: Exchange, headers: Headers): Request {
-  const { head: { method }, hasBody, signal } = exchange;
+export function toRequest(exchange: Exchange, headers: Headers, body?: Uint8Array): Request {
+  const { head: { method }, signal } = exchange;
   if (method === "CONNECT" || method === "TRACE") {
     throw new HttpError(501, "NOT_IMPLEMENTED", `A fetch handler cannot serve ${method}`);
   }
-  const mayHaveBody = method !== "GET" && method !== "HEAD";
   return new Request(urlOf(exchange), {
     method,
     headers,
     signal,
-    ...(hasBody && mayHaveBody && { body: exchange.body.stream, duplex: "half" as const }),
+    ...(showsBody(exchange) && {
+      body: body as Uint8Array<ArrayBuffer> ?? exchange.body.stream,
+      duplex: "half" as const,
+    }),
   });
+}
+
+/** Whether a `Request` for it has a body: one of `GET` or `HEAD` cannot. */
+export function showsBody({ hasBody, head: { method } }: Exchange): boolean {
+  return hasBody && method !== "GET" && method !== "HEAD";
 }

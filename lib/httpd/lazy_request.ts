@@ -1,7 +1,8 @@
 /**
  * The `Request` that a fetch handler is given. Making a real one costs more than all else that the
  * server does for a small request, so this one reads the method, URL and fields from the head when
- * the handler looks at them, and makes the real `Request` for anything else, once.
+ * the handler looks at them, and a body that is wanted whole without a stream. It makes the real
+ * `Request` for anything else, once.
  *
  * It is an `instanceof Request`, and stands for one wherever the platform takes one, as in
  * `new Request(request)` and `fetch(request)`: Bun reads the properties there; Deno, whose own code
@@ -10,8 +11,12 @@
  *
  * @module
  */
+import { transferable } from "../net/streams.ts";
 import type { Exchange } from "./exchange.ts";
-import { fieldsOf, toRequest, urlOf } from "./fetch_request.ts";
+import { fieldsOf, showsBody, toRequest, urlOf } from "./fetch_request.ts";
+
+/** For whole bodies, so that it can be used by all; drops a byte order mark, as the standard says. */
+const decoder = new TextDecoder();
 
 /** The request of an exchange, made of what is looked at. */
 class LazyRequest {
@@ -19,6 +24,8 @@ class LazyRequest {
   #url: string | undefined;
   #headers: Headers | undefined;
   #real: Request | undefined;
+  /** The body was read here, with no real request. */
+  #bodyUsed = false;
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
@@ -26,7 +33,11 @@ class LazyRequest {
 
   /** The platform's own request for the same exchange. */
   static realOf(request: LazyRequest): Request {
-    return request.#real ??= toRequest(request.#exchange, request.headers);
+    if (request.#real !== undefined) return request.#real;
+    const body = request.#bodyUsed ? new Uint8Array() : undefined;
+    const real = request.#real = toRequest(request.#exchange, request.headers, body);
+    if (request.#bodyUsed) void real.arrayBuffer(); // so that it says that it was used
+    return real;
   }
 
   /** The exchange that a request was made for, when it is one of these. */
@@ -48,6 +59,41 @@ class LazyRequest {
 
   get signal(): AbortSignal {
     return this.#exchange.signal;
+  }
+
+  get bodyUsed(): boolean {
+    return this.#real?.bodyUsed ?? this.#bodyUsed;
+  }
+
+  /** Whether the platform has to read the body: it was asked for it, or has to refuse. */
+  get #bodyIsReals(): boolean {
+    return this.#real !== undefined || this.#bodyUsed;
+  }
+
+  #readAll(): Uint8Array | Promise<Uint8Array> {
+    if (!showsBody(this.#exchange)) return new Uint8Array();
+    this.#bodyUsed = true;
+    return this.#exchange.body.readAll();
+  }
+
+  async bytes(): Promise<Uint8Array<ArrayBuffer>> {
+    if (this.#bodyIsReals) return LazyRequest.realOf(this).bytes();
+    return transferable(await this.#readAll());
+  }
+
+  async arrayBuffer(): Promise<ArrayBuffer> {
+    if (this.#bodyIsReals) return LazyRequest.realOf(this).arrayBuffer();
+    return transferable(await this.#readAll()).buffer;
+  }
+
+  async text(): Promise<string> {
+    if (this.#bodyIsReals) return LazyRequest.realOf(this).text();
+    return decoder.decode(await this.#readAll());
+  }
+
+  async json(): Promise<unknown> {
+    if (this.#bodyIsReals) return LazyRequest.realOf(this).json();
+    return JSON.parse(decoder.decode(await this.#readAll()));
   }
 }
 
