@@ -110,27 +110,11 @@ export class RequestBody {
    * @throws {StateError} `BODY_USED` when somebody reads already, `REQUEST_ENDED` after the exchange
    */
   async read(max = Infinity): Promise<Uint8Array | undefined> {
-    if (this.#waiting !== undefined) {
-      throw new StateError("BODY_USED", "The body is being read: await the read before this one");
-    }
     while (this.#chunks.length === 0) {
-      if (this.#error !== undefined) throw this.#error;
-      if (this.#ended) return undefined;
-      if (this.#discarded !== undefined) {
-        throw new StateError(
-          "REQUEST_ENDED",
-          "The exchange is over: read the body before answering",
-        );
-      }
-      this.#waiting = Promise.withResolvers();
-      const { promise } = this.#waiting;
-      this.#source.wanted();
-      await promise;
+      if (this.#isOver()) return undefined;
+      await this.#more();
     }
-    const bytes = this.#take(max);
-    this.#source.taken(bytes.length);
-    if (!this.#ended) this.#source.wanted();
-    return bytes;
+    return this.#next(max);
   }
 
   /**
@@ -141,7 +125,12 @@ export class RequestBody {
   async readAll(): Promise<Uint8Array> {
     const pieces: Uint8Array[] = [];
     let length = 0;
-    for (let piece = await this.read(); piece !== undefined; piece = await this.read()) {
+    while (this.#chunks.length > 0 || !this.#isOver()) {
+      if (this.#chunks.length === 0) {
+        await this.#more();
+        continue;
+      }
+      const piece = this.#next(Infinity);
       pieces.push(piece);
       length += piece.length;
     }
@@ -153,6 +142,32 @@ export class RequestBody {
       at += piece.length;
     }
     return all;
+  }
+
+  /** With nothing at hand: whether all was read; what prevents that is thrown. */
+  #isOver(): boolean {
+    if (this.#error !== undefined) throw this.#error;
+    if (this.#ended) return true;
+    if (this.#discarded === undefined) return false;
+    throw new StateError("REQUEST_ENDED", "The exchange is over: read the body before answering");
+  }
+
+  /** Resolves when there may be more; only one reader can wait. */
+  #more(): Promise<void> {
+    if (this.#waiting !== undefined) {
+      throw new StateError("BODY_USED", "The body is being read: await the read before this one");
+    }
+    this.#waiting = Promise.withResolvers();
+    const { promise } = this.#waiting;
+    this.#source.wanted();
+    return promise;
+  }
+
+  #next(max: number): Uint8Array {
+    const bytes = this.#take(max);
+    this.#source.taken(bytes.length);
+    if (!this.#ended) this.#source.wanted();
+    return bytes;
   }
 
   #take(max: number): Uint8Array {
