@@ -1,9 +1,11 @@
 /** Tests of client certificates, with OpenSSL as the client and as the attacker. */
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
+import { X509Certificate } from "node:crypto";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import type { SessionEvent } from "../lib/events.ts";
 import { ClientAuth } from "../lib/tls/client_auth.ts";
+import { PeerCertificate } from "../lib/tls/tls_info.ts";
 import { assertRuntime } from "./runtime.ts";
 import {
   alice,
@@ -11,6 +13,7 @@ import {
   file,
   localhost,
   mallory,
+  openssl,
   otherCa,
   pairFor,
   ROGUES,
@@ -377,4 +380,23 @@ describe("ClientAuth", () => {
       code: "INVALID_CERTIFICATE",
     });
   });
+});
+
+describe("a certificate's serial number", () => {
+  for (
+    const [serial, spelling] of [
+      ["0x0ABC", "0ABC"],
+      ["0x7", "07"],
+      ["0x00ff", "FF"],
+      ["0x1000000000000000", "1000000000000000"],
+    ] as const
+  ) {
+    test(`${serial} is spelled ${spelling}`, () => {
+      const key = file(alice.key);
+      const pem = openssl([
+        ...["req", "-x509", "-new", "-key", key, "-subj", "/CN=a", "-set_serial", serial],
+      ]);
+      assert.equal(new PeerCertificate(new X509Certificate(pem).raw).serialNumber, spelling);
+    });
+  }
 });

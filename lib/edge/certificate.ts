@@ -8,6 +8,7 @@ import "reflect-metadata";
 import type { X509Certificate } from "node:crypto";
 import { X509Certificate as ParsedCertificate } from "@peculiar/x509";
 import { StateError } from "../errors.ts";
+import { serialNumberOf } from "../tls/serial_number.ts";
 import { subjectAltNameOf } from "../tls/subject_alt_name.ts";
 import type { PeerCertificate } from "../tls/tls_info.ts";
 
@@ -62,7 +63,7 @@ export async function certificateOfDer(der: Uint8Array<ArrayBuffer>): Promise<Pe
     subject: parsed.subject,
     issuer: parsed.issuer,
     subjectAltName: subjectAltNameOf(parsed),
-    serialNumber: parsed.serialNumber.toUpperCase().replace(/^(?:00)+(?=.)/, ""),
+    serialNumber: serialNumberOf(parsed.serialNumber),
     fingerprint256: Array.from(digest, hexPair).join(":"),
     validFrom: parsed.notBefore,
     validTo: parsed.notAfter,

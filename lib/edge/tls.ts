@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { serialNumberOf } from "../tls/serial_number.ts";
 import type { PeerCertificate, TlsInfo } from "../tls/tls_info.ts";
 import { certificateOfDer, certificateOfFacts } from "./certificate.ts";
 import { derOfClientCert, type ForwardedField, readForwarded } from "./forwarded.ts";
@@ -95,7 +96,7 @@ async function cloudflareCertificate(shown: CloudflareClientAuth): Promise<PeerC
     subject: shown.certSubjectDN ?? "",
     issuer: shown.certIssuerDN ?? "",
     subjectAltName: undefined,
-    serialNumber: (shown.certSerial ?? "").toUpperCase(),
+    serialNumber: serialNumberOf(shown.certSerial ?? ""),
     fingerprint256: (shown.certFingerprintSHA256 ?? "").toUpperCase().replace(/..(?=.)/g, "$&:"),
     validFrom: new Date(shown.certNotBefore ?? NaN),
     validTo: new Date(shown.certNotAfter ?? NaN),

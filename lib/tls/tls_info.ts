@@ -9,6 +9,7 @@ import { X509Certificate } from "node:crypto";
 import type { TLSSocket } from "node:tls";
 import { X509Certificate as ParsedCertificate } from "@peculiar/x509";
 import type { ClientVerdict } from "./client_auth.ts";
+import { serialNumberOf } from "./serial_number.ts";
 import { subjectAltNameOf } from "./subject_alt_name.ts";
 
 /** A client's certificate, parsed when first looked at. */
@@ -49,9 +50,9 @@ export class PeerCertificate {
     return subjectAltNameOf(this.#names);
   }
 
-  /** The serial number in upper-case hexadecimal. */
+  /** The serial number in upper-case hexadecimal pairs, without leading pairs of zeros. */
   get serialNumber(): string {
-    return this.x509.serialNumber;
+    return serialNumberOf(this.x509.serialNumber);
   }
 
   /** The SHA-256 fingerprint of the DER bytes: upper-case hexadecimal pairs with colons. */
