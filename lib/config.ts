@@ -193,6 +193,13 @@ export interface HttpsServerOptions extends ReloadOptions {
   /** The most response fields that a route's handler may add. Default: `Infinity`. */
   readonly maxRespHeaders?: number;
 
+  /**
+   * On Bun, replace `globalThis.Response` by a constructor of the same native instances that
+   * remembers their bodies, so that they are sent without a stream; for the whole process, once the
+   * first server is made with it. Deno does not need it: nothing is replaced there. Default: `true`.
+   */
+  readonly overrideGlobalResponse?: boolean;
+
   /** Stops the server when it is aborted. */
   readonly signal?: AbortSignal;
 }
@@ -365,6 +372,7 @@ const SCHEMA = v.strictObject({
   ),
   maxUriHandlers: v.optional(number("a count", 1, Infinity), Infinity),
   maxRespHeaders: v.optional(number("a count", 0, Infinity), Infinity),
+  overrideGlobalResponse: flag(true),
   signal: v.optional(
     v.custom<AbortSignal>((value) => value instanceof AbortSignal, "must be an AbortSignal"),
   ),

@@ -41,6 +41,7 @@ import {
   ExchangeInfo,
   type FetchHandler,
 } from "./httpd/dispatcher.ts";
+import { rememberBodies } from "./httpd/remembered_bodies.ts";
 import { type Route, Router } from "./httpd/router.ts";
 import { Session, type SessionHost, type Tell } from "./httpd/session.ts";
 import { WorkQueue } from "./httpd/work_queue.ts";
@@ -101,6 +102,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     super();
     assertRuntime();
     const config = this.#config = resolveConfig(options);
+    if (config.overrideGlobalResponse) rememberBodies();
     this.#router = new Router(config.uriMatch, config.maxUriHandlers);
     this.#work = new WorkQueue(config.maxQueuedWork);
     const errorAnswered = (error: HttpError, session: Session) => {

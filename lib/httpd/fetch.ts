@@ -19,6 +19,7 @@ export function sendResponse(exchange: Exchange, result: unknown): void | Promis
   const response = usableResponse(result);
   const { head, body } = partsOf(response);
   if (body instanceof ReadableStream) return sendStream(exchange, head, body);
+  if (body instanceof Promise) return body.then((bytes) => exchange.response.send(head, bytes));
   exchange.response.send(head, body ?? "");
 }
 

@@ -3,12 +3,13 @@
  * and draining a stream costs more than all else that a small answer needs, and Deno's iterator of
  * `Headers` costs as much as parsing a request.
  *
- * Bun tells of a body through its stream only. Deno keeps a body made of text or bytes, and the
- * fields as a list, under symbols. They are used after a trial; where that fails, the public
- * properties do.
+ * Bun tells of a body through its stream only, so what was given for it is remembered. Deno keeps a
+ * body made of text or bytes, and the fields as a list, under symbols. They are used after a trial;
+ * where that fails, the public properties do.
  *
  * @module
  */
+import { rememberedBody } from "./remembered_bodies.ts";
 import type { ResponseHead } from "./response.ts";
 import type { Fields } from "./response_rules.ts";
 
@@ -17,7 +18,12 @@ export interface ResponseParts {
   /** Its status, reason and fields. */
   readonly head: ResponseHead;
   /** Its body: all of it, or its stream where only that tells; `null` when there is none. */
-  readonly body: string | Uint8Array | ReadableStream<Uint8Array> | null;
+  readonly body:
+    | string
+    | Uint8Array
+    | Promise<Uint8Array>
+    | ReadableStream<Uint8Array>
+    | null;
 }
 
 /** Deno: where the inner response lies. */
@@ -71,7 +77,7 @@ function publicParts(response: Response): ResponseParts {
       reason: response.statusText || undefined,
       fields: response.headers,
     },
-    body: response.body,
+    body: rememberedBody(response) ?? response.body,
   };
 }
 
