@@ -4,7 +4,9 @@
  *
  * @module
  */
+import { createHash } from "node:crypto";
 import type { TLSSocket } from "node:tls";
+import { runtime } from "../capabilities.ts";
 import { ConfigError } from "../errors.ts";
 import { readCertificate } from "./certificate.ts";
 import { derOf, givenMaterial, invalid, pemBlocks, type PemOrDer } from "./source.ts";
@@ -53,7 +55,7 @@ export class ClientAuth {
   readonly ca: readonly string[];
   /** Whether a certificate must be shown. */
   readonly required: boolean;
-  /** Fingerprints of the certificates that stood in a full handshake. */
+  /** Digests of the certificates that stood in a full handshake. */
   readonly #stood = new Set<string>();
 
   /**
@@ -79,7 +81,7 @@ export class ClientAuth {
     this.required = mode === "required";
     for (const narrower of previous) {
       if (!narrower.ca.every((authority) => this.ca.includes(authority))) continue;
-      for (const fingerprint of narrower.#stood) this.#stood.add(fingerprint);
+      for (const digest of narrower.#stood) this.#stood.add(digest);
     }
   }
 
@@ -100,29 +102,39 @@ export class ClientAuth {
     let certificate: PeerCertificate | undefined;
     let error: string | undefined;
     try {
-      const der = socket.getPeerCertificate()?.raw;
-      if (der === undefined) return NOT_ASKED;
-      certificate = new PeerCertificate(der);
-      error = objectionTo(certificate) ?? this.#runtimeObjection(socket, certificate);
-      if (error === undefined) this.#remember(certificate);
+      certificate = shownOn(socket);
+      if (certificate === undefined) return NOT_ASKED;
+      const digest = createHash("sha256").update(certificate.der).digest("hex");
+      error = objectionTo(certificate) ?? this.#runtimeObjection(socket, digest);
+      if (error === undefined) this.#remember(digest);
     } catch {
       error = "CERT_UNREADABLE"; // the runtimes parse more leniently in the handshake than here
     }
     return { certificate, authorized: error === undefined, error };
   }
 
-  #runtimeObjection(socket: TLSSocket, { fingerprint256 }: PeerCertificate): string | undefined {
+  #runtimeObjection(socket: TLSSocket, digest: string): string | undefined {
     if (socket.isSessionReused()) {
-      return this.#stood.has(fingerprint256) ? undefined : "SESSION_NOT_VERIFIED";
+      return this.#stood.has(digest) ? undefined : "SESSION_NOT_VERIFIED";
     }
     return socket.authorized ? undefined : String(socket.authorizationError ?? "NOT_VERIFIED");
   }
 
-  #remember({ fingerprint256 }: PeerCertificate): void {
-    this.#stood.delete(fingerprint256);
-    this.#stood.add(fingerprint256);
+  #remember(digest: string): void {
+    this.#stood.delete(digest);
+    this.#stood.add(digest);
     if (this.#stood.size > MAX_REMEMBERED) this.#stood.delete(this.#stood.keys().next().value!);
   }
+}
+
+/** The certificate that a client showed, in the way that costs the runtime less than the other. */
+function shownOn(socket: TLSSocket): PeerCertificate | undefined {
+  if (runtime.name === "deno") {
+    const x509 = socket.getPeerX509Certificate();
+    return x509 && new PeerCertificate(x509.raw, x509);
+  }
+  const der = socket.getPeerCertificate()?.raw;
+  return der && new PeerCertificate(der);
 }
 
 /** What no policy lets pass, whatever the runtime says; `undefined` when there is nothing. */

@@ -19,9 +19,10 @@ export class PeerCertificate {
   #x509: X509Certificate | undefined;
   #parsed: ParsedCertificate | undefined;
 
-  /** Wraps a DER certificate. */
-  constructor(der: Uint8Array) {
+  /** Wraps a DER certificate; `x509` is the same as `node:crypto` parses it, where that is there. */
+  constructor(der: Uint8Array, x509?: X509Certificate) {
     this.der = der;
+    this.#x509 = x509;
   }
 
   /**
