@@ -327,6 +327,23 @@ describe("many receivers", () => {
     assert.equal(server.broadcast("nobody"), 0);
   });
 
+  test("what is broadcast in one turn leaves in one write, in order with what is sent", async () => {
+    const { server, port, sockets } = await withRoute({});
+    const client = await FrameClient.open(port);
+    const writes: number[] = [];
+    server.addEventListener("sent", ({ bytes }) => writes.push(bytes));
+    server.broadcast("one");
+    void sockets[0]!.send("two");
+    server.broadcast("three");
+    for (const text of ["1 one", "1 two", "1 three"]) assert.equal(await client.text(), text);
+    assert.deepEqual(writes, [5 + 5 + 7]);
+    server.broadcast("last words");
+    void sockets[0]!.close(1000);
+    assert.equal(await client.text(), "1 last words");
+    assert.equal((await client.next())?.op, 8);
+    client.socket.destroy();
+  });
+
   test("publish() reaches those who subscribed, until they close", async () => {
     const { server, port, sockets } = await withRoute({
       onMessage(ws, topic) {

@@ -1,12 +1,14 @@
 /**
  * The open WebSockets of a server, and messages to many of them at once: to all (original: the
  * client list with `httpd_ws_send_frame_async`), or to those that subscribed to a topic. A message
- * is encoded once; no receiver waits for another.
+ * is encoded once; no receiver waits for another. What is sent in one turn of the event loop leaves
+ * for each receiver in one write at its end: with many receivers, writes are what costs.
  *
  * @module
  */
 import type { HttpsdError } from "../errors.ts";
 import type { Session } from "../httpd/session.ts";
+import type { Connection } from "../net/connection.ts";
 import { type Bytes, PreparedMessage } from "./outgoing.ts";
 import type { ServerWebSocket } from "./socket.ts";
 
@@ -27,6 +29,8 @@ export class WebSocketHub {
   readonly #subscribers = new Map<string, Set<ServerWebSocket>>();
   readonly #topics = new Map<ServerWebSocket, Set<string>>();
   readonly #host: HubHost;
+  /** Connections that were sent something in this turn of the event loop. */
+  readonly #corked = new Set<Connection>();
 
   /** Makes an empty hub. */
   constructor(host: HubHost) {
@@ -79,32 +83,45 @@ export class WebSocketHub {
 
   /** Sends to all, or to those that `filter` picks; returns to how many. */
   broadcast(data: BroadcastData, filter?: (ws: ServerWebSocket) => boolean): number {
-    return sendToAll(this.#sockets, data, filter);
+    return this.#sendToAll(this.#sockets, data, filter);
   }
 
   /** Sends to all that subscribed to `topic`; returns to how many. */
   publish(topic: string, data: BroadcastData): number {
     const subscribers = this.#subscribers.get(topic);
-    return subscribers === undefined ? 0 : sendToAll(subscribers, data);
+    return subscribers === undefined ? 0 : this.#sendToAll(subscribers, data);
+  }
+
+  #sendToAll(
+    sockets: Iterable<ServerWebSocket>,
+    data: BroadcastData,
+    filter?: (ws: ServerWebSocket) => boolean,
+  ): number {
+    const message = data instanceof PreparedMessage ? data : new PreparedMessage(data);
+    let receivers = 0;
+    for (const ws of sockets) {
+      if (filter !== undefined && !filter(ws)) continue;
+      this.#cork(ws.session.connection);
+      void ws.send(message); // who cannot keep up is closed at its own limit
+      receivers++;
+    }
+    return receivers;
+  }
+
+  #cork(connection: Connection): void {
+    if (this.#corked.has(connection)) return;
+    if (this.#corked.size === 0) setImmediate(() => this.#uncorkAll());
+    this.#corked.add(connection);
+    connection.cork();
+  }
+
+  #uncorkAll(): void {
+    for (const connection of this.#corked) connection.uncork();
+    this.#corked.clear();
   }
 }
 
 const NO_TOPICS: ReadonlySet<string> = new Set();
-
-function sendToAll(
-  sockets: Iterable<ServerWebSocket>,
-  data: BroadcastData,
-  filter?: (ws: ServerWebSocket) => boolean,
-): number {
-  const message = data instanceof PreparedMessage ? data : new PreparedMessage(data);
-  let receivers = 0;
-  for (const ws of sockets) {
-    if (filter !== undefined && !filter(ws)) continue;
-    void ws.send(message); // who cannot keep up is closed at its own limit
-    receivers++;
-  }
-  return receivers;
-}
 
 function addTo<K, V>(sets: Map<K, Set<V>>, key: K, value: V): void {
   const set = sets.get(key);
