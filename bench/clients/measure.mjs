@@ -20,14 +20,32 @@ export async function measure(count) {
   };
 }
 
-/** Opens connections, 64 at a time, and resolves with them. */
-export async function connectAll(total, open) {
+/**
+ * Opens connections, 64 at a time, and resolves with them when each is ready: `handlers` makes those
+ * of a socket, given what it calls with the socket then. One that fails or is closed ends the client.
+ */
+export async function connectAll(total, handlers) {
   const all = [];
   while (all.length < total) {
-    const batch = Array.from({ length: Math.min(64, total - all.length) }, open);
+    const batch = Array.from({ length: Math.min(64, total - all.length) }, () => open(handlers));
     all.push(...await Promise.all(batch));
   }
   return all;
+}
+
+async function open(handlers) {
+  const { promise, resolve } = Promise.withResolvers();
+  await Bun.connect({
+    hostname: "127.0.0.1",
+    port: options.port,
+    tls: { rejectUnauthorized: false },
+    socket: {
+      ...handlers(resolve),
+      error: (_, error) => fail(String(error)),
+      close: () => fail("The server closed a connection"),
+    },
+  });
+  return promise;
 }
 
 /** Ends the client with its result. */

@@ -8,7 +8,7 @@
  */
 import { connectAll, fail, finish, measure, options } from "./measure.mjs";
 
-const { port, connections, rate, path = "/" } = options;
+const { connections, rate, path = "/" } = options;
 const REQUEST = `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
 
 let answers = 0;
@@ -18,22 +18,11 @@ const waiting = []; // when the requests were due that no connection was free fo
 let latencies;
 let delays; // from when requests were due to when this client came to it
 
-const sockets = await connectAll(connections, async () => {
-  const { promise, resolve } = Promise.withResolvers();
-  await Bun.connect({
-    hostname: "127.0.0.1",
-    port,
-    tls: { rejectUnauthorized: false },
-    socket: {
-      open: (socket) => socket.data = { received: 0, due: 0, head: "", ready: resolve },
-      handshake: (socket) => void socket.write(REQUEST),
-      data: (socket, bytes) => socket.data.ready ? first(socket, bytes) : next(socket, bytes),
-      error: (_, error) => fail(String(error)),
-      close: () => fail("The server closed a connection"),
-    },
-  });
-  return promise;
-});
+const sockets = await connectAll(connections, (ready) => ({
+  open: (socket) => socket.data = { received: 0, due: 0, head: "", ready },
+  handshake: (socket) => void socket.write(REQUEST),
+  data: (socket, bytes) => socket.data.ready ? first(socket, bytes) : next(socket, bytes),
+}));
 
 /** The first answer says how long all are. */
 function first(socket, bytes) {

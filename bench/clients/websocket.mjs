@@ -9,7 +9,7 @@ import { Buffer } from "node:buffer";
 import { constants, deflateRawSync } from "node:zlib";
 import { connectAll, fail, finish, measure, options } from "./measure.mjs";
 
-const { port, connections, work, size, deflate = false } = options;
+const { connections, work, size, deflate = false } = options;
 const UPGRADE = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n" +
   "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n" +
   "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" +
@@ -31,22 +31,11 @@ function textFrame(text) {
 const BROADCASTS = 4; // at a time
 let messages = 0;
 
-const sockets = await connectAll(connections, async () => {
-  const { promise, resolve } = Promise.withResolvers();
-  await Bun.connect({
-    hostname: "127.0.0.1",
-    port,
-    tls: { rejectUnauthorized: false },
-    socket: {
-      open: (socket) => socket.data = { head: "", left: 0, header: [], ready: resolve },
-      handshake: (socket) => void socket.write(UPGRADE),
-      data: (socket, bytes) => socket.data.ready ? upgraded(socket, bytes) : frames(socket, bytes),
-      error: (_, error) => fail(String(error)),
-      close: () => fail("The server closed a connection"),
-    },
-  });
-  return promise;
-});
+const sockets = await connectAll(connections, (ready) => ({
+  open: (socket) => socket.data = { head: "", left: 0, header: [], ready },
+  handshake: (socket) => void socket.write(UPGRADE),
+  data: (socket, bytes) => socket.data.ready ? upgraded(socket, bytes) : frames(socket, bytes),
+}));
 
 function upgraded(socket, bytes) {
   const { data } = socket;
