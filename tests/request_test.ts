@@ -318,6 +318,19 @@ describe("send()", () => {
     });
   }
 
+  for (const mode of MODES) {
+    test(`sends Latin-1 in fields as it is, also before a body of ASCII, ${mode}`, async () => {
+      const { port } = await serving(
+        (request) => request.header("X-Latin", "\xfc\x80").header("Connection", "close").send("x"),
+        {},
+        mode,
+      );
+      const [response] = readResponses(await textFor(port, GET("/"), mode));
+      assert.equal(response?.fields["x-latin"], "\xfc\x80");
+      assert.equal(response?.body, "x");
+    });
+  }
+
   test("sends text/html with 200 unless told otherwise", async () => {
     const { status, fields, body } = await answerTo((request) => request.send(), CLOSING_GET);
     assert.deepEqual([status, fields["content-type"], body], [200, "text/html", ""]);
