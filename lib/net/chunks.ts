@@ -10,7 +10,7 @@ import { Buffer } from "node:buffer";
 
 /**
  * Bytes that must not change any more, or text of nothing but ASCII, a byte a character. (Deno's
- * TLS sockets write any other character as UTF-8, whatever encoding they are told.)
+ * TLS sockets write other characters as UTF-8 when much is written, whatever they are told.)
  */
 export type Chunk = Uint8Array | string;
 
