@@ -23,7 +23,7 @@ import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { ensureInstalled, root, runtimeBinary } from "../scripts/runtimes.mjs";
+import { ensureInstalled, PINNED, root, runtimeBinary } from "../scripts/runtimes.mjs";
 import { barsTable, growthChart, growthTable, ratioChart, scenarioTable } from "./report.mjs";
 import { growths, metrics, scenarios } from "./scenarios.mjs";
 
@@ -132,7 +132,7 @@ async function measureGrowth(runtime, growth) {
 
 /** Starts a server and resolves once it listens. */
 async function start(runtime, parameters) {
-  const flags = ["run", "-A", "--no-check", "--v8-flags=--expose-gc"];
+  const flags = ["run", "-A", PINNED, "--no-check", "--v8-flags=--expose-gc"];
   const program = [runtimeBinary(runtime), ...(runtime === "deno" ? flags : [])];
   const words = ["-c", "0", ...program, "bench/server.ts", JSON.stringify(parameters)];
   const child = spawn("taskset", words, {

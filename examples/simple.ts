@@ -1,7 +1,7 @@
 /**
  * The simplest server: an HTTPS page that shows visitors their own connection.
  *
- * Run it with `npm start` (Deno) or `npm run start:bun` (Bun). `PORT` chooses the port (default:
+ * Run it with `deno run -A examples/simple.ts` or `bun examples/simple.ts`. `PORT` chooses the port (default:
  * 8443; 0 takes a free one), `CERTS` the directory of the certificates (default: certs/), which are
  * made when there are none.
  */

@@ -10,7 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { describeApi } from "./api.mjs";
-import { ensureInstalled, root, runtimeBinary } from "./runtimes.mjs";
+import { ensureInstalled, PINNED, root, runtimeBinary } from "./runtimes.mjs";
 
 const { exports } = JSON.parse(readFileSync(join(root, "deno.json"), "utf8"));
 const apiFile = join(root, "docs/api.txt");
@@ -19,7 +19,7 @@ const apiFile = join(root, "docs/api.txt");
 const checks = [
   ["deno fmt", () => run(runtimeBinary("deno"), "fmt", "--check")],
   ["deno lint", () => run(runtimeBinary("deno"), "lint")],
-  ["deno check", () => run(runtimeBinary("deno"), "check", ".")],
+  ["deno check", () => run(runtimeBinary("deno"), "check", PINNED, ".")],
   ["tsc", () => run(process.execPath, "node_modules/typescript/bin/tsc", "-p", ".")],
   ["deno doc --lint", lintDocumentation],
   ["docs/api.txt", compareApi],

@@ -30,6 +30,12 @@ export function runtimeBinary(name) {
   return runtimes[name].binary;
 }
 
+/**
+ * Has Deno take packages from node_modules, as package-lock.json pins them. Without it deno.json has
+ * Deno fetch what it needs into its own cache, so that a fresh clone runs with nothing installed.
+ */
+export const PINNED = "--node-modules-dir=manual";
+
 /** Installs what package-lock.json names, if it is not there yet; exits when that fails. */
 export function ensureInstalled() {
   if (isStale()) {

@@ -3,7 +3,7 @@
  * file is named.
  */
 import process from "node:process";
-import { ensureInstalled, runRuntime } from "./runtimes.mjs";
+import { ensureInstalled, PINNED, runRuntime } from "./runtimes.mjs";
 
 const [runtime, file = "examples/simple.ts", ...args] = process.argv.slice(2);
 if (runtime !== "deno" && runtime !== "bun") {
@@ -11,5 +11,5 @@ if (runtime !== "deno" && runtime !== "bun") {
   process.exit(2);
 }
 ensureInstalled();
-const run = runtime === "deno" ? ["run", "-A", file] : [file];
+const run = runtime === "deno" ? ["run", "-A", PINNED, file] : [file];
 process.exitCode = await runRuntime(runtime, [...run, ...args]);

@@ -6,7 +6,7 @@
 import { readdirSync } from "node:fs";
 import process from "node:process";
 import { stripVTControlCharacters } from "node:util";
-import { ensureInstalled, root, runRuntime } from "./runtimes.mjs";
+import { ensureInstalled, PINNED, root, runRuntime } from "./runtimes.mjs";
 
 /**
  * How to start each runner, and how to read the lines that it closes with.
@@ -16,7 +16,7 @@ import { ensureInstalled, root, runRuntime } from "./runtimes.mjs";
 const runners = [
   {
     name: "deno",
-    command: ["test", "-A"],
+    command: ["test", "-A", PINNED],
     closing: /^(?:ok|FAILED) \| (?<passed>\d+) passed.* \| (?<failed>\d+) failed.*$/gm,
   },
   {
