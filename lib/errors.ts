@@ -110,8 +110,10 @@ export type HttpErrorCode =
   | "BODY_TOO_LARGE"
   /** The resource is a WebSocket, or the client's WebSocket version is not spoken. */
   | "UPGRADE_REQUIRED"
-  /** A method or transfer coding this server does not know. */
+  /** A method this server does not know. */
   | "NOT_IMPLEMENTED"
+  /** The body has a transfer coding besides chunked (RFC 9112 section 6.1). */
+  | "UNKNOWN_CODING"
   /** Neither HTTP/1.0 nor HTTP/1.1. */
   | "VERSION_NOT_SUPPORTED"
   /** An expectation other than `100-continue` (RFC 9110 section 10.1.1). */

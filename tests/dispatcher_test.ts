@@ -745,3 +745,44 @@ describe("stop()", () => {
     });
   }
 });
+
+describe("what a request names twice, or names wrongly", () => {
+  for (const mode of MODES) {
+    test(`of two hosts the target's is meant, whichever face looks, over ${mode}`, async () => {
+      const host = await started(
+        (request) => Response.json([request.url, request.headers.get("host")]),
+        {},
+        mode,
+      );
+      host.server.route({
+        uri: "/httpd",
+        method: "GET",
+        handler: ({ uri, headers }) => Response.json([uri, headers.get("host")]),
+      });
+      const { port } = host.server.address;
+      const scheme = mode === "tls" ? "https" : "http";
+      for (const path of ["/fetch", "/httpd"]) {
+        const ask = `GET http://b:81${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
+        const [answer] = readResponses(await textFor(port, last(ask), mode), ["GET"]);
+        const url = path === "/fetch" ? `${scheme}://b:81${path}` : `http://b:81${path}`;
+        assert.deepEqual(JSON.parse(answer!.body), [url, "b:81"]);
+      }
+    });
+  }
+
+  test("an unknown transfer coding is told from an unknown method", async () => {
+    const host = await started(() => new Response());
+    const head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n";
+    const [coding] = readResponses(await textFor(host.port, head), ["POST"]);
+    const [method] = readResponses(await textFor(host.port, head.replace("POST", "BREW")), [
+      "POST",
+    ]);
+    assert.deepEqual([coding?.status, coding?.body], [
+      501,
+      "Server does not support this transfer coding",
+    ]);
+    assert.deepEqual([method?.status, method?.body], [501, "Server does not support this method"]);
+    await until(() => host.errors.length === 2, "both are told");
+    assert.deepEqual(host.errors.map(({ code }) => code), ["UNKNOWN_CODING", "NOT_IMPLEMENTED"]);
+  });
+});

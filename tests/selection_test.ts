@@ -208,6 +208,12 @@ for (const version of VERSIONS) {
       assert.equal((await sClient(port, { version, name: "b.example" })).status, 200);
       assert.equal((await sClient(port, { version, name: "b.example", host: name })).status, 421);
       assert.equal((await sClient(port, { version, name: null, host: name })).status, 421);
+      // Of two hosts in one request, the target's is meant (RFC 9112 section 3.2.2).
+      const other = { version, name: "b.example" };
+      const target = `https://${name}/`;
+      assert.equal((await sClient(port, { ...other, target })).status, 421);
+      const own = await sClient(port, { ...other, host: name, target: "https://b.example/" });
+      assert.equal(own.status, 200);
     });
 
     const thrown = new Error("The database is down");

@@ -203,6 +203,8 @@ export interface ClientOptions {
   readonly name?: string | null;
   /** The host to ask for. Default: the server name, or `localhost`. */
   readonly host?: string;
+  /** The request's target. Default: `/`. */
+  readonly target?: string;
   /** The certificate to show. */
   readonly client?: Pair | undefined;
   /** A file to keep the session in. */
@@ -240,6 +242,7 @@ function fileOf(pem: string): string {
 /** Sends one request with `openssl s_client`, and waits until the server has closed. */
 export async function sClient(port: number, options: ClientOptions = {}): Promise<ClientResult> {
   const { version, name = "localhost", host = name ?? "localhost", client, save, resume } = options;
+  const { target = "/" } = options;
   const args = [
     ...["s_client", "-connect", `127.0.0.1:${port}`, "-CAfile", serverCaFile, "-ign_eof"],
     ...(version === undefined ? [] : [version === "TLSv1.2" ? "-tls1_2" : "-tls1_3"]),
@@ -249,7 +252,7 @@ export async function sClient(port: number, options: ClientOptions = {}): Promis
     ...(resume === undefined ? [] : ["-sess_in", resume]),
     ...(options.args ?? []),
   ];
-  const request = `GET / HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`;
+  const request = `GET ${target} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`;
   const output = await run("openssl", args, request);
   const json = /\r\n\r\n(\{.*?\})/s.exec(output)?.[1];
   return {

@@ -5,7 +5,7 @@
  * @module
  */
 import { HttpError } from "../errors.ts";
-import { Byte, byteTable, unexpected } from "./fields.ts";
+import { Byte, byteTable, isBlank, TOKEN, unexpected } from "./fields.ts";
 
 /** Sizes up to 2^64 - 1 have 16 digits; more can only be meant to overflow a counter. */
 const MAX_SIZE_DIGITS = 16;
@@ -16,18 +16,25 @@ const HEX = Uint8Array.from({ length: 256 }, (_, byte) => {
   return /[\da-f]/i.test(character) ? parseInt(character, 16) : 255;
 });
 
-/** 1 for the bytes of a chunk extension: SP, HTAB and visible ASCII. */
-const EXTENSION = byteTable((_, byte) => byte === Byte.Tab || (byte >= 0x20 && byte < 0x7f));
+/** 1 for the bytes of a quoted value: SP, HTAB and visible ASCII; `"` and `\\` have states. */
+const QUOTED_TEXT = byteTable((_, byte) => byte === Byte.Tab || (byte >= 0x20 && byte < 0x7f));
 
-// What the decoder looks for next.
+// What the decoder looks for next; of an extension (section 7.1.1): *( BWS ";" BWS name [ BWS "="
+// BWS value ] ).
 const SIZE_START = 0;
 const SIZE = 1;
-const EXTENSIONS = 2;
-const QUOTED = 3;
-const QUOTED_PAIR = 4;
-const SIZE_LF = 5;
-const DATA = 6;
-const DATA_LF = 7;
+const SEMICOLON = 2; // behind white space, which only another extension may follow
+const NAME_START = 3;
+const NAME = 4;
+const EQUALS = 5; // behind white space: the name's value, or another extension
+const VALUE_START = 6;
+const VALUE = 7;
+const QUOTED = 8;
+const QUOTED_PAIR = 9;
+const QUOTED_END = 10;
+const SIZE_LF = 11;
+const DATA = 12;
+const DATA_LF = 13;
 
 /** Decodes the framing of one chunked body after the other. */
 export class ChunkedDecoder {
@@ -85,23 +92,6 @@ export class ChunkedDecoder {
         if (HEX[byte] !== 255) this.#addDigit(HEX[byte]!);
         else this.#endSize(byte);
         break;
-      case EXTENSIONS:
-        if (byte === Byte.CR) {
-          this.#state = SIZE_LF;
-        } else {
-          this.#countExtension(byte);
-          if (byte === Byte.Quote) this.#state = QUOTED;
-        }
-        break;
-      case QUOTED:
-        this.#countExtension(byte);
-        if (byte === Byte.Quote) this.#state = EXTENSIONS;
-        else if (byte === Byte.Backslash) this.#state = QUOTED_PAIR;
-        break;
-      case QUOTED_PAIR:
-        this.#countExtension(byte);
-        this.#state = QUOTED;
-        break;
       case SIZE_LF:
         if (byte !== Byte.LF) throw unexpected(byte, "after a chunk size", "BAD_FRAMING");
         this.remaining = this.#size;
@@ -116,6 +106,8 @@ export class ChunkedDecoder {
         if (byte !== Byte.LF) throw unexpected(byte, "after the data of a chunk", "BAD_FRAMING");
         this.#state = SIZE_START;
         break;
+      default:
+        this.#stepExtension(byte);
     }
   }
 
@@ -128,10 +120,7 @@ export class ChunkedDecoder {
   }
 
   #endSize(byte: number): void {
-    if (byte === Byte.CR) this.#state = SIZE_LF;
-    else if (byte === Byte.Semicolon) this.#state = EXTENSIONS;
-    else throw unexpected(byte, "after a chunk size", "BAD_FRAMING");
-
+    this.#state = afterItem(byte, SEMICOLON) ?? fail(byte, "after a chunk size");
     this.#bodyBytes += this.#size;
     if (this.#bodyBytes > this.#maxBodyBytes) {
       throw new HttpError(
@@ -140,11 +129,15 @@ export class ChunkedDecoder {
         `The body is longer than ${this.#maxBodyBytes} bytes: send less`,
       );
     }
-    if (byte === Byte.Semicolon) this.#countExtension(byte);
+    if (byte !== Byte.CR) this.#countExtension();
   }
 
-  #countExtension(byte: number): void {
-    if (EXTENSION[byte] !== 1) throw unexpected(byte, "in a chunk extension", "BAD_FRAMING");
+  #stepExtension(byte: number): void {
+    this.#state = extensionGoesOn(this.#state, byte) ?? fail(byte, "in a chunk extension");
+    if (byte !== Byte.CR) this.#countExtension();
+  }
+
+  #countExtension(): void {
     if (++this.#extensionBytes > this.#maxExtensionBytes) {
       throw new HttpError(
         400,
@@ -153,4 +146,48 @@ export class ChunkedDecoder {
       );
     }
   }
+}
+
+/** What follows `state` when `byte` comes in an extension; undefined when it may not come. */
+function extensionGoesOn(state: number, byte: number): number | undefined {
+  switch (state) {
+    case SEMICOLON:
+      if (isBlank(byte)) return SEMICOLON;
+      return byte === Byte.Semicolon ? NAME_START : undefined;
+    case NAME_START:
+      if (isBlank(byte)) return NAME_START;
+      return TOKEN[byte] === 1 ? NAME : undefined;
+    case NAME:
+      if (TOKEN[byte] === 1) return NAME;
+      return byte === Byte.Equals ? VALUE_START : afterItem(byte, EQUALS);
+    case EQUALS:
+      if (isBlank(byte)) return EQUALS;
+      if (byte === Byte.Equals) return VALUE_START;
+      return byte === Byte.Semicolon ? NAME_START : undefined;
+    case VALUE_START:
+      if (isBlank(byte)) return VALUE_START;
+      if (byte === Byte.Quote) return QUOTED;
+      return TOKEN[byte] === 1 ? VALUE : undefined;
+    case VALUE:
+      return TOKEN[byte] === 1 ? VALUE : afterItem(byte, SEMICOLON);
+    case QUOTED:
+      if (QUOTED_TEXT[byte] !== 1) return undefined;
+      if (byte === Byte.Quote) return QUOTED_END;
+      return byte === Byte.Backslash ? QUOTED_PAIR : QUOTED;
+    case QUOTED_PAIR:
+      return QUOTED_TEXT[byte] === 1 ? QUOTED : undefined;
+    default: // QUOTED_END
+      return afterItem(byte, SEMICOLON);
+  }
+}
+
+/** What follows a size, name or value: its end, another extension, or white space. */
+function afterItem(byte: number, afterBlank: number): number | undefined {
+  if (byte === Byte.CR) return SIZE_LF;
+  if (byte === Byte.Semicolon) return NAME_START;
+  return isBlank(byte) ? afterBlank : undefined;
+}
+
+function fail(byte: number, where: string): never {
+  throw unexpected(byte, where, "BAD_FRAMING");
 }

@@ -13,7 +13,7 @@ import { HttpdRequest, type RequestOrigin } from "./request.ts";
 import { assertFields, assertStatus } from "./response_rules.ts";
 import type { ResolvedRoute, Router } from "./router.ts";
 import type { Session } from "./session.ts";
-import { ERROR_BODIES } from "./status.ts";
+import { errorBody } from "./status.ts";
 
 /** What a fetch handler is told besides the request. */
 export interface RequestInfo {
@@ -264,13 +264,13 @@ export class Dispatcher {
   refuse(session: Session, response: ResponseWriterLike, error: HttpError): void {
     const handler = this.#errorHandlers.get(error.status);
     if (handler === undefined) {
-      sendStandard(response, error.status);
+      sendStandard(response, error);
       this.#parts.errorAnswered(error, session);
       return;
     }
     this.#refuseWith(handler, session, response, error).catch((cause) => {
       this.#parts.failed(handlerFailed(cause), session);
-      if (!response.started) sendStandard(response, error.status);
+      if (!response.started) sendStandard(response, error);
       else response.abort(handlerFailed(cause));
     }).finally(() => this.#parts.errorAnswered(error, session));
   }
@@ -282,7 +282,7 @@ export class Dispatcher {
     error: HttpError,
   ): Promise<void> {
     const answer = await handler(error, undefined, session);
-    if (answer === undefined) return sendStandard(response, error.status);
+    if (answer === undefined) return sendStandard(response, error);
     const body = new Uint8Array(await answer.arrayBuffer());
     response.send({ status: answer.status, fields: answer.headers }, body);
   }
@@ -306,10 +306,10 @@ function handlerFailed(cause: unknown): HttpError {
 }
 
 /** The original's answer to an error. */
-function sendStandard(response: ResponseWriterLike, status: number): void {
+function sendStandard(response: ResponseWriterLike, error: HttpError): void {
   response.send(
-    { status, fields: [["Content-Type", "text/plain; charset=utf-8"]] },
-    ERROR_BODIES[status] ?? "",
+    { status: error.status, fields: [["Content-Type", "text/plain; charset=utf-8"]] },
+    errorBody(error),
   );
 }
 

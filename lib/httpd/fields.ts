@@ -32,6 +32,8 @@ export const Byte = {
   Colon: 0x3a,
   /** Semicolon, `;`. */
   Semicolon: 0x3b,
+  /** Equals sign, `=`. */
+  Equals: 0x3d,
   /** Backslash, `\`. */
   Backslash: 0x5c,
 } as const;
@@ -184,7 +186,7 @@ export function unexpected(
 }
 
 /** Whether `byte` is optional white space: SP or HTAB (RFC 9110 section 5.6.3). */
-function isBlank(byte: number): boolean {
+export function isBlank(byte: number): boolean {
   return byte === Byte.Space || byte === Byte.Tab;
 }
 
@@ -267,14 +269,6 @@ function equals(bytes: Uint8Array, start: number, end: number, text: string): bo
     if (bytes[start + i] !== text.charCodeAt(i)) return false;
   }
   return true;
-}
-
-/** Whether two valid authorities name the same server, `defaultPort` being the port of none. */
-export function sameAuthority(a: string, b: string, defaultPort: number): boolean {
-  const one = splitAuthority(a);
-  const other = splitAuthority(b);
-  return one.host.toLowerCase() === other.host.toLowerCase() &&
-    Number(one.port || defaultPort) === Number(other.port || defaultPort);
 }
 
 function splitAuthority(text: string): { host: string; port: string } {

@@ -15,7 +15,6 @@ import {
   isAuthority,
   latin1,
   listHas,
-  sameAuthority,
   TOKEN,
   unexpected,
 } from "./fields.ts";
@@ -42,7 +41,7 @@ const MINOR_AT = 7;
 /** Escapes of NUL, LF and CR, and of UTF-8 that is longer than it need be (RFC 3629). */
 const FORBIDDEN_ESCAPE = /%(?:0[0ad]|c[01]|e0%[89]|f0%8)/i;
 
-const ABSOLUTE_FORM = /^(https?):\/\/([^/?]*)([^?]*)/i;
+const ABSOLUTE_FORM = /^https?:\/\/([^/?]*)([^?]*)/i;
 
 /** A list of transfer codings without parameters (RFC 9112 section 7). */
 const CODINGS = /^[!#$%&'*+.^`|~\w-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^`|~\w-]+)*$/;
@@ -59,7 +58,7 @@ interface RequestLine {
   path: string;
   query: string;
   /** Of the absolute form. */
-  authority: { text: string; defaultPort: number } | undefined;
+  authority: string | undefined;
 }
 
 // What the scanner looks for next.
@@ -114,7 +113,7 @@ export class HeadScanner {
    * Returns the head that is complete and lies in `bytes` from `start` to `end`, and begins anew.
    *
    * @throws {HttpError} 400 `BAD_REQUEST`, 400 `BAD_FRAMING`, 413 `BODY_TOO_LARGE`, 417
-   * `EXPECTATION_FAILED` or 501 `NOT_IMPLEMENTED` when the fields cannot be honoured.
+   * `EXPECTATION_FAILED` or 501 `UNKNOWN_CODING` when the fields cannot be honoured.
    */
   take(bytes: Uint8Array, start: number, end: number): RequestHead {
     const line = this.#line!;
@@ -188,7 +187,7 @@ function readRequestLine(
   major: number,
   minor: number,
 ): RequestLine {
-  if (major !== 1 || (minor !== 0 && minor !== 1)) {
+  if (major !== 1) {
     throw new HttpError(
       505,
       "VERSION_NOT_SUPPORTED",
@@ -202,7 +201,7 @@ function readRequestLine(
   const line: RequestLine = {
     method,
     target: methodAndTarget.slice(methodEnd + 1),
-    minorVersion: minor,
+    minorVersion: minor === 0 ? 0 : 1, // a higher one is spoken to as 1.1 (RFC 9110 section 2.5)
     form: "origin",
     path: "",
     query: "",
@@ -234,11 +233,11 @@ function readTarget(line: RequestLine): void {
   } else {
     const match = ABSOLUTE_FORM.exec(target);
     if (match === null) throw badTarget("it starts neither with a slash nor with http(s)://");
-    const [, scheme, authority, path] = match as unknown as [string, string, string, string];
+    const [, authority, path] = match as unknown as [string, string, string];
     if (!isAuthority(authority)) throw badTarget("its host or port is malformed");
     line.form = "absolute";
     line.path = path || "/";
-    line.authority = { text: authority, defaultPort: scheme.length === 5 ? 443 : 80 };
+    line.authority = authority;
   }
   if (line.path.includes("%") && FORBIDDEN_ESCAPE.test(line.path)) {
     throw badTarget("its path escapes NUL, CR, LF or overlong UTF-8");
@@ -270,7 +269,7 @@ export class RequestHead {
   readonly method: string;
   /** The target as sent. */
   readonly target: string;
-  /** 1 for HTTP/1.1, 0 for HTTP/1.0. */
+  /** 1 for HTTP/1.1 and the versions 1.2 to 1.9, which nobody has made; 0 for HTTP/1.0. */
   readonly minorVersion: 0 | 1;
   /** The target's form; `authority` with CONNECT only, `asterisk` with OPTIONS only. */
   readonly form: TargetForm;
@@ -283,7 +282,8 @@ export class RequestHead {
   readonly query: string;
   /**
    * The `host[:port]` that the request is for, as sent and valid: of the target in absolute form,
-   * else of the Host field. Undefined only for an HTTP/1.0 request without either.
+   * whatever the Host field says (RFC 9112 section 3.2.2), else of the Host field. Undefined only
+   * for an HTTP/1.0 request without either.
    */
   readonly host: string | undefined;
   /** The Content-Length; undefined when there is none. */
@@ -304,13 +304,15 @@ export class RequestHead {
   readonly #end: number;
   /** Four a field, counted from `#start`; see {@linkcode FieldScanner}. */
   readonly #offsets: number[];
+  /** Which field is the Host that a target in absolute form overrides, if any. */
+  readonly #overridden: number | undefined;
 
   /**
    * Makes the head that lies in `source` from `start` to `end`, of its request line and the
    * offsets of its fields; {@linkcode HeadScanner.take} is its only caller.
    *
    * @throws {HttpError} 400 `BAD_REQUEST`, 400 `BAD_FRAMING`, 413 `BODY_TOO_LARGE`, 417
-   * `EXPECTATION_FAILED` or 501 `NOT_IMPLEMENTED` when the fields cannot be honoured.
+   * `EXPECTATION_FAILED` or 501 `UNKNOWN_CODING` when the fields cannot be honoured.
    */
   constructor(
     source: Uint8Array,
@@ -334,6 +336,7 @@ export class RequestHead {
 
     const known = this.#recognize();
     this.host = this.#readHost(hosts, known.host, line.authority);
+    if (line.authority !== undefined && known.host >= 0) this.#overridden = known.host;
     this.chunked = this.#readTransferEncoding(known);
     this.contentLength = this.#readContentLength(known.contentLength);
     const current = line.minorVersion === 1;
@@ -357,11 +360,14 @@ export class RequestHead {
   }
 
   /**
-   * The value of field `index`, one character per byte, without the white space around it.
+   * The value of field `index`, one character per byte, without the white space around it. A Host
+   * field beside a target in absolute form has the target's value, so that no program can take the
+   * request for another host's than the one it was let in for (RFC 9112 section 3.2.2).
    *
    * @throws {RangeError} `index` is not 0 to `fieldCount - 1`.
    */
   fieldValue(index: number): string {
+    if (index === this.#overridden) return this.host!;
     return latin1(this.#source, this.#offset(index, 2), this.#offset(index, 3));
   }
 
@@ -448,10 +454,10 @@ export class RequestHead {
   #readHost(
     hosts: HostReader,
     index: number,
-    authority: RequestLine["authority"],
+    authority: string | undefined,
   ): string | undefined {
     if (index < 0) {
-      if (this.minorVersion === 0) return authority?.text;
+      if (this.minorVersion === 0) return authority;
       throw new HttpError(400, "BAD_REQUEST", "The request has no Host field: send one");
     }
     const host = hosts.read(this.#source, this.#offset(index, 2), this.#offset(index, 3));
@@ -462,18 +468,13 @@ export class RequestHead {
         "The Host field is malformed: send host or host:port",
       );
     }
-    if (authority === undefined) return host;
-    if (!sameAuthority(authority.text, host, authority.defaultPort)) {
-      throw new HttpError(
-        400,
-        "BAD_REQUEST",
-        "The target and the Host field name different servers: send the same",
-      );
-    }
-    return authority.text;
+    return authority ?? host;
   }
 
-  /** RFC 9112 section 6.1: chunked, alone, on HTTP/1.1, or nothing. */
+  /**
+   * Chunked, alone, on HTTP/1.1, or nothing (RFC 9112 section 6.1). Where chunked is not the last
+   * coding the body has no end that can be told: 400; other codings under it: 501 (section 6.3).
+   */
   #readTransferEncoding(known: RecognizedFields): boolean {
     const index = known.transferEncoding;
     if (index < 0) return false;
@@ -488,7 +489,11 @@ export class RequestHead {
     if (!CODINGS.test(this.fieldValue(index))) {
       throw badFraming("The Transfer-Encoding field is malformed: send chunked");
     }
-    throw new HttpError(501, "NOT_IMPLEMENTED", "The transfer coding is not known: use chunked");
+    const codings = this.fieldValue(index).toLowerCase().split(/[ \t]*,[ \t]*/);
+    if (codings.indexOf("chunked") !== codings.length - 1) {
+      throw badFraming("Chunked is not the last transfer coding, once: send chunked alone");
+    }
+    throw new HttpError(501, "UNKNOWN_CODING", "The transfer coding is not known: use chunked");
   }
 
   /** RFC 9110 section 8.6, in the one spelling that everybody reads alike. */

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { HttpError } from "../errors.ts";
 
 /** Reason phrases by status code. */
 export const REASONS: Readonly<Record<number, string>> = {
@@ -85,6 +86,14 @@ export const ERROR_BODIES: Readonly<Record<number, string>> = {
   501: "Server does not support this method",
   505: "HTTP version not supported by server",
 };
+
+/** What a client reads that sent a transfer coding this server does not know. */
+const CODING_BODY = "Server does not support this transfer coding";
+
+/** The body of the standard answer to an error. */
+export function errorBody({ status, code }: HttpError): string {
+  return code === "UNKNOWN_CODING" ? CODING_BODY : ERROR_BODIES[status] ?? "";
+}
 
 /** Whether a response of this status never has a body (RFC 9110 sections 15.2, 15.3.5, 15.4.5). */
 export function isBodiless(status: number): boolean {
