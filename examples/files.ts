@@ -5,20 +5,22 @@
  *     deno run -A examples/files.ts [directory]
  *     bun examples/files.ts [directory]
  *
- * The directory is the current one if none is named. examples/run.ts tells of `PORT` and `CERTS`.
+ * The directory is examples/files_www if none is named. Files with a private key are never served.
+ * examples/run.ts tells of `PORT` and `CERTS`.
  */
 import process from "node:process";
+import { fileURLToPath } from "node:url";
 import { compress } from "../lib/web/compress.ts";
 import { serveFiles } from "../lib/web/files.ts";
 import { HttpsServer, type HttpsServerOptions } from "../mod.ts";
 import { run } from "./run.ts";
 
+const FILES = fileURLToPath(new URL("files_www", import.meta.url));
+
 /** Makes a server for the files of `directory`, which shows directories too. */
-export function createServer(options: HttpsServerOptions, directory: string): HttpsServer {
+export function createServer(options: HttpsServerOptions, directory: string = FILES): HttpsServer {
   const files = serveFiles(directory, { listing: true, cacheControl: "no-cache" });
   return new HttpsServer(options, async (request) => compress(await files(request), request));
 }
 
-if (import.meta.main) {
-  await run((options) => createServer(options, process.argv[2] ?? "."));
-}
+if (import.meta.main) await run((options) => createServer(options, process.argv[2]));

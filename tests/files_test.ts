@@ -1,7 +1,7 @@
 /** lib/web/files.ts and the rooms behind it: pure tests, a directory on disk, and real sockets. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import {
   mkdirSync,
   mkdtempSync,
@@ -16,20 +16,22 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs";
+import { constants, lstat, open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
+import process from "node:process";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, test } from "bun:test";
 import { evaluatePreconditions, ifRangeHolds } from "../lib/web/conditional.ts";
 import { contentTypeOf, isCompressible } from "../lib/web/content_types.ts";
-import { locate, openLocated, parsePath } from "../lib/web/disk.ts";
+import { isWhatWasFound, locate, openDirectory, openLocated, parsePath } from "../lib/web/disk.ts";
 import { serveFiles, type ServeFilesOptions } from "../lib/web/files.ts";
 import { formatHttpDate, parseHttpDate } from "../lib/web/http_date.ts";
 import { selectRanges } from "../lib/web/ranges.ts";
 import { createServer } from "../examples/files.ts";
 import { GET, RawClient, started, stopServersAfterAll } from "./http_support.ts";
-import { assertRuntime } from "./runtime.ts";
-import { blocks, digestOf, until } from "./support.ts";
+import { assertRuntime, runtime } from "./runtime.ts";
+import { blocks, digestOf, start, startScript, until } from "./support.ts";
 
 assertRuntime();
 stopServersAfterAll();
@@ -731,6 +733,188 @@ describe("serveFiles() lets nothing out", () => {
   });
 });
 
+/** The race as it looks to the server: the number of the file outside, and the path inside. */
+describe("A directory that was a link whenever it was looked at, and is none now", () => {
+  const OUTSIDE = join(base, "root-too");
+  const path = join(root, "raced");
+  const inside = join(path, "secret.txt");
+
+  async function raced<T>(
+    outside: string,
+    within: string,
+    look: (
+      handle: Awaited<ReturnType<typeof open>>,
+      found: NonNullable<Awaited<ReturnType<typeof locate>>>,
+    ) => Promise<T>,
+  ): Promise<T> {
+    rmSync(path, { recursive: true, force: true });
+    mkdirSync(path);
+    writeFileSync(inside, "harmless");
+    const kind = outside.endsWith(".txt") ? "file" : "directory";
+    const stats = await lstat(outside, { bigint: true }); // by way of the link
+    const handle = await open(outside, constants.O_RDONLY);
+    try {
+      return await look(handle, { kind, path: within, stats });
+    } finally {
+      await handle.close();
+    }
+  }
+
+  test("is not taken for what was opened", async () => {
+    const taken = await raced(join(OUTSIDE, "secret.txt"), inside, (handle, found) => {
+      return isWhatWasFound(handle, found);
+    });
+    assert.equal(taken, false);
+    assert.equal(await raced(OUTSIDE, path, isWhatWasFound), false);
+    const found = await locate(root, ["raced", "secret.txt"]);
+    const handle = await open(inside, constants.O_RDONLY);
+    assert.equal(await isWhatWasFound(handle, found!), true);
+    await handle.close();
+  });
+
+  test("nor where the system does not say what is open", async () => {
+    const unknown = () => Promise.resolve(undefined);
+    const taken = await raced(join(OUTSIDE, "secret.txt"), inside, (handle, found) => {
+      return isWhatWasFound(handle, found, unknown);
+    });
+    assert.equal(taken, false);
+    const found = await locate(root, ["raced", "secret.txt"]);
+    const handle = await open(inside, constants.O_RDONLY);
+    assert.equal(await isWhatWasFound(handle, found!, unknown), true);
+    await handle.close();
+  });
+
+  test("gives the entries of what was opened, not of what came to its path", async () => {
+    rmSync(path, { recursive: true, force: true });
+    mkdirSync(path);
+    writeFileSync(inside, "harmless");
+    const directory = await openDirectory((await locate(root, ["raced"]))!);
+    renameSync(path, `${path}-away`);
+    symlinkSync("/etc", path);
+    const names: string[] = [];
+    for await (const { name } of directory!.entries) names.push(name);
+    await directory!.close();
+    assert.deepEqual(names, ["secret.txt"]);
+    rmSync(path);
+    rmSync(`${path}-away`, { recursive: true });
+    assert.deepEqual(openFiles(), []);
+  });
+
+  test("lets no secret out while another process swaps it as fast as it can", async () => {
+    rmSync(path, { recursive: true, force: true });
+    mkdirSync(path);
+    writeFileSync(inside, "harmless");
+    const swapper = startScript(`
+      import { existsSync, mkdirSync, renameSync, symlinkSync } from "node:fs";
+      const [path, outside] = ${JSON.stringify([path, OUTSIDE])};
+      symlinkSync(outside, path + "-link");
+      console.log("swapping");
+      setTimeout(() => process.exit(0), 1_500);
+      (function swap() {
+        for (let i = 0; i < 1_000; i++) {
+          renameSync(path, path + "-real");
+          renameSync(path + "-link", path);
+          renameSync(path, path + "-link");
+          renameSync(path + "-real", path);
+        }
+        setImmediate(swap);
+      })();
+    `);
+    let over = false;
+    const done = swapper.done.then(() => over = true);
+    const handler = serveFiles(root, { listing: true });
+    const seen = new Set<string>();
+    while (!over) {
+      const answers = Array.from({ length: 8 }, async () => {
+        const response = await handler(new Request("http://host/raced/secret.txt"));
+        seen.add(`${response.status} ${(await response.text()).trim()}`);
+      });
+      await Promise.all(answers);
+    }
+    await done;
+    rmSync(`${path}-link`, { force: true });
+    assert.ok(seen.has("200 harmless"), [...seen].join());
+    seen.delete("200 harmless");
+    seen.delete("404 Not found");
+    assert.deepEqual([...seen], []);
+  }, 10_000);
+});
+
+describe("serveFiles() and private keys", () => {
+  const PEM = ["-----BEGIN EC PRIVATE KEY-----", "QUJD", "-----END EC PRIVATE KEY-----", ""].join(
+    "\n",
+  );
+  const keys: Record<string, string> = {
+    "server.key": "DER",
+    "SERVER.KEY": "DER",
+    "server.key.gz": "compressed",
+    "store.p12": "DER",
+    "store.pfx": "DER",
+    "store.PFX": "DER",
+    "server.pem": PEM,
+    "bundle.crt": `${"certificate\n".repeat(10_000)}${PEM}`,
+    "openssh": PEM.replaceAll("EC", "OPENSSH"),
+    "encrypted.bak": PEM.replaceAll("EC", "ENCRYPTED"),
+    "pkcs8.txt": PEM.replaceAll("EC ", ""),
+    "nul.pem": `${PEM}\0`,
+  };
+  const others: Record<string, string> = {
+    "ca.pem": "-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n",
+    "public.pem": "-----BEGIN PUBLIC KEY-----\nQUJD\n-----END PUBLIC KEY-----\n",
+    "about-keys.html": `<pre>${PEM}</pre>`,
+    "monkey": "no key",
+  };
+  const folder = join(root, "keys");
+  const listed = async (options?: ServeFilesOptions) => {
+    const { text } = await body("/keys/", {}, { listing: true, index: undefined, ...options });
+    return [...text.matchAll(/<li>.*>(.*)<\/a>/g)].map(([, name]) => name).slice(1).sort();
+  };
+
+  beforeAll(() => {
+    mkdirSync(folder);
+    for (const [name, content] of Object.entries({ ...keys, ...others })) {
+      writeFileSync(join(folder, name), content);
+    }
+    symlinkSync("server.key", join(folder, "harmless.html"));
+    symlinkSync("server.pem", join(folder, "harmless.css"));
+    writeFileSync(join(folder, "pkcs8.txt.gz"), "a sibling");
+  });
+
+  test("keeps them to itself, whatever they are called", async () => {
+    const links = ["harmless.html", "harmless.css"];
+    for (const name of [...Object.keys(keys), ...links]) {
+      for (const headers of [{}, { range: "bytes=0-3" }, { "accept-encoding": "gzip" }]) {
+        const { status, text } = await body(`/keys/${name}`, headers);
+        assert.deepEqual([status, text], [404, "Not found\n"], name);
+      }
+    }
+    const fallback = await body("/nowhere", { accept: "text/html" }, {
+      fallback: "keys/server.key",
+    });
+    assert.equal(fallback.status, 404);
+    assert.equal((await get("/keys/", {}, { index: "server.pem" })).status, 404);
+    assert.deepEqual(openFiles(), []);
+  });
+
+  test("serves what only looks like one", async () => {
+    for (const [name, content] of Object.entries(others)) {
+      assert.equal((await body(`/keys/${name}`)).text, content, name);
+    }
+  });
+
+  test("does not list them", async () => {
+    const gz = "pkcs8.txt.gz"; // by its own name, it is any compressed file
+    assert.deepEqual(await listed(), [...Object.keys(others), gz].sort());
+  });
+
+  test("serves and lists them with keyFiles", async () => {
+    for (const [name, content] of Object.entries(keys)) {
+      assert.equal((await body(`/keys/${name}`, {}, { keyFiles: true })).text, content, name);
+    }
+    assert.equal((await listed({ keyFiles: true })).length, 12 + 4 + 3);
+  });
+});
+
 describe("serveFiles() bodies", () => {
   test("are whole", async () => {
     const bytes = new Uint8Array(await (await get("/big.bin")).arrayBuffer());
@@ -836,3 +1020,30 @@ test("examples/files.ts serves and lists a directory", async () => {
   assert.equal(await (await fetch(`${url}/ten.txt`)).text(), TEN);
   assert.match(await (await fetch(`${url}/sub/deep/`)).text(), /page\.html/);
 });
+
+test("examples/files.ts, run as its README says, serves its own folder and no key", async () => {
+  const certs = join(base, "certs");
+  const example = fileURLToPath(new URL("../examples/files.ts", import.meta.url));
+  const child = spawn(process.execPath, [...(runtime === "deno" ? ["run", "-A"] : []), example], {
+    cwd: base,
+    env: { ...process.env, PORT: "0", CERTS: certs },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let output = "";
+  child.stdout.on("data", (bytes: Buffer) => output += bytes.toString("latin1"));
+  try {
+    await until(() => output.includes("--cacert"), "The example runs", 10_000);
+    const [, port] = /https:\/\/localhost:(\d+)\//.exec(output)!;
+    const page = (path: string) => {
+      const url = `https://localhost:${port}${path}`;
+      return start("curl", ["-si", "--cacert", join(certs, "ca.pem"), url]).done;
+    };
+    assert.match(await page("/"), />hello\.txt<[^]*>sub\/</);
+    assert.match(readFileSync(join(certs, "ca.key"), "latin1"), /PRIVATE KEY/);
+    for (const path of ["/certs/ca.key", "/certs/", "/ca.key"]) {
+      assert.match(await page(path), /^HTTP\/1\.1 404 /, path);
+    }
+  } finally {
+    child.kill("SIGKILL");
+  }
+}, 15_000);

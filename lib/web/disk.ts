@@ -5,8 +5,16 @@
  *
  * @module
  */
-import type { BigIntStats } from "node:fs";
-import { constants, type FileHandle, lstat, open, realpath } from "node:fs/promises";
+import type { BigIntStats, Dirent } from "node:fs";
+import {
+  constants,
+  type FileHandle,
+  lstat,
+  open,
+  opendir,
+  readlink,
+  realpath,
+} from "node:fs/promises";
 import { join, sep } from "node:path";
 
 /** The names on the way from the root to a file or directory. */
@@ -97,27 +105,114 @@ export interface OpenFile {
 /**
  * Opens a located file. Between looking and opening, a name on the way may have been swapped for a
  * link, so the last name is not followed, a pipe is not waited for, and what is open must be the
- * file that was found, under a path that still has no link.
+ * file that was found, where it was found ({@linkcode isWhatWasFound}).
  *
  * @returns `undefined` when the file is gone or is another one by now
  * @throws the system's error, such as `EACCES` or `EMFILE`
  */
-export async function openLocated({ path, stats: found }: Located): Promise<OpenFile | undefined> {
-  let handle: FileHandle | undefined;
+export async function openLocated(found: Located): Promise<OpenFile | undefined> {
+  const handle = await openAt(found.path, constants.O_NONBLOCK);
+  if (handle === undefined) return undefined;
+  let isCallers = false;
   try {
-    handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     const stats = await handle.stat({ bigint: true });
-    const isSame = stats.isFile() && stats.dev === found.dev && stats.ino === found.ino &&
-      await realpath(path) === path;
-    if (!isSame) return undefined;
-    const opened = { handle, stats };
-    handle = undefined; // the caller's now
-    return opened;
+    isCallers = stats.isFile() && await isWhatWasFound(handle, found);
+    return isCallers ? { handle, stats } : undefined;
+  } finally {
+    if (!isCallers) await handle.close();
+  }
+}
+
+/** The entries of an open directory; who holds it closes it. */
+export interface OpenDirectory {
+  /** The entries, which can be walked through once. */
+  readonly entries: AsyncIterable<Dirent>;
+  /** Closes the directory. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a located directory, with the same care as {@linkcode openLocated}. Where the system has
+ * `/proc`, the entries are those of the directory that is open, whatever is at its path by then.
+ *
+ * @returns `undefined` when it is gone or is another one by now
+ * @throws the system's error, such as `EACCES` or `EMFILE`
+ */
+export async function openDirectory(found: Located): Promise<OpenDirectory | undefined> {
+  const handle = await openAt(found.path, constants.O_DIRECTORY);
+  if (handle === undefined) return undefined;
+  let isCallers = false;
+  try {
+    if (!await isWhatWasFound(handle, found)) return undefined;
+    const isNamed = await pathOfOpen(handle) !== undefined;
+    const entries = await opendir(isNamed ? descriptorPath(handle) : found.path);
+    isCallers = true;
+    return { entries, close: () => handle.close() };
   } catch (error) {
     if (isAbsence(error)) return undefined;
     throw error;
   } finally {
-    await handle?.close();
+    if (!isCallers) await handle.close();
+  }
+}
+
+async function openAt(path: string, flags: number): Promise<FileHandle | undefined> {
+  try {
+    return await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | flags);
+  } catch (error) {
+    if (isAbsence(error)) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Whether what is open is what was found, at its path and with no link on the way. The system is
+ * asked where the open file is: its number alone proves nothing, as whoever swaps a directory for a
+ * link could have done so when it was looked at, too.
+ *
+ * Where the system does not say (no `/proc`, or Deno without `--allow-all`, which that needs), the
+ * path is looked at again and again: it must have no link, then lead to the open file, then have no
+ * link, each time.
+ */
+export async function isWhatWasFound(
+  handle: FileHandle,
+  { path, stats: found }: Located,
+  whereIs: (handle: FileHandle) => Promise<string | undefined> = pathOfOpen,
+): Promise<boolean> {
+  const opened = await handle.stat({ bigint: true });
+  if (!isSame(opened, found)) return false;
+  const where = await whereIs(handle);
+  if (where !== undefined) return where === path;
+  try {
+    for (let look = 0; look < LOOKS; look++) {
+      if (await realpath(path) !== path) return false;
+      if (!isSame(await lstat(path, { bigint: true }), opened)) return false;
+    }
+    return await realpath(path) === path;
+  } catch (error) {
+    if (isAbsence(error)) return false;
+    throw error;
+  }
+}
+
+/** How often a path is looked at where the system does not say what is open. */
+const LOOKS = 3;
+
+function isSame(one: BigIntStats, other: BigIntStats): boolean {
+  return one.dev === other.dev && one.ino === other.ino;
+}
+
+/** Linux's name for an open file, which needs no way through directories. */
+function descriptorPath({ fd }: FileHandle): string {
+  return `/proc/self/fd/${fd}`;
+}
+
+/** Where an open file is by now, as the system says; `undefined` where it does not. */
+async function pathOfOpen(handle: FileHandle): Promise<string | undefined> {
+  try {
+    return await readlink(descriptorPath(handle));
+  } catch {
+    return undefined; // another system, no /proc, or not permitted
   }
 }
 

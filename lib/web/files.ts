@@ -32,6 +32,7 @@ import {
   type PathTarget,
 } from "./disk.ts";
 import { fileBody } from "./file_body.ts";
+import { isKeyFile } from "./key_files.ts";
 import { listDirectory, LISTING_CONTENT_SECURITY_POLICY } from "./listing.ts";
 import { planResponse, wholeSecond } from "./representation.ts";
 
@@ -55,6 +56,12 @@ export interface ServeFilesOptions {
    * `"all"`. Default: `[]`. A link that is named without a dot may lead to any name in the root.
    */
   readonly dotfiles?: Dotfiles;
+  /**
+   * Whether files that hold a private key are served and listed: those named `.key`, `.p12`, `.pfx`,
+   * `.p8`, `.pk8`, `.ppk` or `.jks`, and text or files of no known type with a PEM private key in
+   * their first 128 KiB. Default: `false`, they are answered 404.
+   */
+  readonly keyFiles?: boolean;
   /**
    * The value of `Cache-Control`, or what gives it for the path of a file below the root, such as
    * `/assets/app.js`. Default: none is sent.
@@ -80,7 +87,7 @@ export interface ServeFilesOptions {
  *
  * It answers GET and HEAD, and everything else with 405. 404 is the answer to all that may not be
  * served, as to what is not there: names with `..`, slashes, backslashes or NUL in any encoding,
- * dotfiles, links out of the root, devices, pipes and sockets. 403 is for what the system does not
+ * dotfiles, files with a private key, links out of the root, devices, pipes and sockets. 403 is for what the system does not
  * let the server read. A directory's path without its slash is redirected (301).
  *
  * The entity tag is made of size, time of modification and time of the last change of anything
@@ -111,6 +118,7 @@ interface Site {
   readonly listing: boolean;
   readonly fallback: PathTarget | undefined;
   readonly dotfiles: Dotfiles;
+  readonly keyFiles: boolean;
   readonly cacheControl: (path: string) => string | undefined;
   readonly precompressed: boolean;
   readonly contentTypes: ReadonlyMap<string, string>;
@@ -132,6 +140,7 @@ function resolveOptions(root: string | URL, options: ServeFilesOptions): Site {
     listing: options.listing ?? false,
     fallback: fallback === undefined ? undefined : fallbackTarget(fallback),
     dotfiles: options.dotfiles ?? [],
+    keyFiles: options.keyFiles ?? false,
     cacheControl: typeof cacheControl === "function" ? cacheControl : () => cacheControl,
     precompressed: options.precompressed ?? true,
     contentTypes: new Map(Object.entries(options.contentTypes ?? {})),
@@ -239,10 +248,11 @@ async function answerListing(
   request: Request,
   root: string,
   segments: readonly string[],
-  { path }: Located,
+  found: Located,
 ): Promise<Response | undefined> {
   if (!site.listing) return undefined;
-  const page = await listDirectory(root, segments, path, site.dotfiles);
+  const page = await listDirectory(root, segments, found, site);
+  if (page === undefined) return undefined;
   return textResponse(request, 200, page, {
     "content-security-policy": LISTING_CONTENT_SECURITY_POLICY,
     "content-type": "text/html; charset=utf-8",
@@ -257,6 +267,7 @@ async function answerFile(
   found: Located,
 ): Promise<Response | undefined> {
   const name = segments.at(-1)!;
+  if (!site.keyFiles && await isKeyFile(name, found)) return undefined;
   const contentType = site.contentTypes.get(extensionOf(name)) ?? contentTypeOf(name) ??
     "application/octet-stream";
   const isNegotiated = site.precompressed && isCompressible(contentType);

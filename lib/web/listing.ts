@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { opendir } from "node:fs/promises";
-import { type Dotfiles, isServable, locate } from "./disk.ts";
+import type { Dirent } from "node:fs";
+import { type Dotfiles, isServable, locate, type Located, openDirectory } from "./disk.ts";
+import { isKeyFile } from "./key_files.ts";
 
 /** A directory with more entries is listed in part: the page is made in memory. */
 const MAX_ENTRIES = 10_000;
@@ -13,35 +14,72 @@ const MAX_ENTRIES = 10_000;
 export const LISTING_CONTENT_SECURITY_POLICY =
   "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/** Which entries of a directory may be served. */
+export interface ListingRules {
+  /** Names that may begin with a dot. */
+  readonly dotfiles: Dotfiles;
+  /** Whether files that hold a private key are listed. */
+  readonly keyFiles: boolean;
+}
+
 /**
  * Lists what may be served of a directory below `root`, as HTML with links relative to it.
- * What would not be served is left out: hidden names, links out of the root, devices and pipes.
+ * What would not be served is left out: hidden names, links out of the root, devices and pipes,
+ * private keys.
+ *
+ * @returns `undefined` when the directory is gone or is another one by now
  */
 export async function listDirectory(
   root: string,
   segments: readonly string[],
-  path: string,
-  dotfiles: Dotfiles,
-): Promise<string> {
+  found: Located,
+  rules: ListingRules,
+): Promise<string | undefined> {
+  const directory = await openDirectory(found);
+  if (directory === undefined) return undefined;
   const names: string[] = [];
   let isWhole = true;
-  for await (const entry of await opendir(path)) {
-    if (!isServable(entry.name, dotfiles)) continue;
-    if (names.length === MAX_ENTRIES) {
-      isWhole = false;
-      break; // which closes the directory
+  try {
+    for await (const entry of directory.entries) {
+      if (!isServable(entry.name, rules.dotfiles)) continue;
+      if (names.length === MAX_ENTRIES) {
+        isWhole = false;
+        break;
+      }
+      const kind = await kindOf(entry, root, segments, rules);
+      if (kind === undefined) continue;
+      names.push(kind === "directory" ? `${entry.name}/` : entry.name);
     }
-    let isDirectory = entry.isDirectory();
-    if (entry.isSymbolicLink()) {
-      const target = await locate(root, [...segments, entry.name]);
-      if (target === undefined) continue;
-      isDirectory = target.kind === "directory";
-    } else if (!isDirectory && !entry.isFile()) {
-      continue;
-    }
-    names.push(isDirectory ? `${entry.name}/` : entry.name);
+  } finally {
+    await directory.close();
   }
   return renderPage(segments, names.sort(), isWhole);
+}
+
+/** What an entry is; `undefined` for what is not served. */
+async function kindOf(
+  entry: Dirent,
+  root: string,
+  segments: readonly string[],
+  { keyFiles }: ListingRules,
+): Promise<"file" | "directory" | undefined> {
+  if (entry.isDirectory()) return "directory";
+  if (!entry.isFile() && !entry.isSymbolicLink()) return undefined;
+  if (entry.isFile() && keyFiles) return "file";
+  const found = await locate(root, [...segments, entry.name]);
+  if (found?.kind !== "file" || keyFiles) return found?.kind;
+  return await isListedKey(entry.name, found) ? undefined : "file";
+}
+
+/** What cannot be read is answered 403, which is no secret. */
+async function isListedKey(name: string, found: Located): Promise<boolean> {
+  try {
+    return await isKeyFile(name, found);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EACCES" || code === "EPERM") return false;
+    throw error;
+  }
 }
 
 function renderPage(segments: readonly string[], names: string[], isWhole: boolean): string {
