@@ -8,7 +8,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { Buffer } from "node:buffer";
 
 /** Text as the files hold it: one string, or parts of which some repeat. */
-type Text = string | (string | { repeat: string; times: number })[];
+export type Text = string | (string | { repeat: string; times: number })[];
 
 /** What a case expects of one request; what is left out may be anything, save body and trailers. */
 export interface ExpectedRequest {
@@ -91,7 +91,8 @@ function readCase(file: string, raw: RawCase): HttpCase {
   };
 }
 
-function expand(text: Text): string {
+/** The text written out. */
+export function expand(text: Text): string {
   if (typeof text === "string") return text;
   return text.map((part) => typeof part === "string" ? part : part.repeat.repeat(part.times))
     .join("");

@@ -10,6 +10,7 @@ import {
 } from "../lib/events.ts";
 import { HttpsServer } from "../lib/server.ts";
 import { GET, MODES, RawClient, sleep, started, stopServersAfterAll } from "./http_support.ts";
+import { Random } from "./random.ts";
 import { assertRuntime } from "./runtime.ts";
 import { certificates, until } from "./support.ts";
 
@@ -62,17 +63,6 @@ class Ledger {
   }
 }
 
-/** Marsaglia's xorshift32: the same numbers in every run. */
-function randomNumbers(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
-}
-
 describe("events", () => {
   for (const mode of MODES) {
     test(`of one request, in order, with the bytes that went by, ${mode}`, async () => {
@@ -102,7 +92,7 @@ describe("events", () => {
     });
 
     test(`stay in order under goodbyes of every kind and a stop in between, ${mode}`, async () => {
-      const random = randomNumbers(mode === "tls" ? 42 : 4711);
+      const random = new Random(mode === "tls" ? 42 : 4711).below;
       const handler = async (request: Request): Promise<Response> => {
         await sleep(random(8));
         if (random(5) === 0) throw new Error("mine");

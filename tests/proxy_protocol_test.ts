@@ -1,7 +1,6 @@
-/** PROXY protocol: data cases in every cut, what lies behind the header, and mutated headers. */
+/** PROXY protocol: data cases in every cut, and what lies behind the header. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import process from "node:process";
 import { describe, test } from "bun:test";
 import { ConnectionError } from "../lib/errors.ts";
 import { CidrSet } from "../lib/net/cidr.ts";
@@ -66,20 +65,6 @@ describe("ProxyHeaderReader", () => {
   test("tells an absent header by its first byte", () => {
     assert.equal(new ProxyHeaderReader().push(Uint8Array.of(0x16)).state, "absent");
   });
-
-  test("survives mutated headers, and the cut changes nothing", () => {
-    const seeds = [...cases.done, ...cases.refused].map(({ hex }) => Buffer.from(hex, "hex"));
-    const random = mulberry32(2);
-    const count = Math.ceil(Number(process.env["HTTPSD_FUZZ"] ?? 40_000) / 2);
-    for (let i = 0; i < count; i++) {
-      const bytes = Buffer.from(seeds[random(seeds.length)]!);
-      for (let n = random(4); n >= 0; n--) bytes[random(bytes.length)] = random(256);
-      const whole = push(bytes, Infinity);
-      const pieces = push(bytes, 1 + random(64));
-      assert.equal(pieces.result.state, whole.result.state, bytes.toString("hex"));
-      if (whole.result.state !== "error") assert.deepEqual(pieces.rest, whole.rest);
-    }
-  }, 600_000);
 });
 
 describe("CidrSet", () => {
@@ -195,14 +180,4 @@ function toPlain(header: ProxyHeader): object {
 
 function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("hex");
-}
-
-/** A small seeded generator of numbers below `limit`. */
-function mulberry32(seed: number): (limit: number) => number {
-  return (limit) => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(seed ^ seed >>> 15, 1 | seed);
-    mixed = mixed + Math.imul(mixed ^ mixed >>> 7, 61 | mixed) ^ mixed;
-    return Math.floor(((mixed ^ mixed >>> 14) >>> 0) / 2 ** 32 * limit);
-  };
 }

@@ -171,14 +171,3 @@ function report(reader: MessageReader, step: MessageStep): Report {
 export function* bytewise(bytes: Uint8Array): Generator<Uint8Array> {
   for (let i = 0; i < bytes.length; i++) yield bytes.subarray(i, i + 1);
 }
-
-/** Small, fast, repeatable random numbers in [0, 1) (the generator known as mulberry32). */
-export function seededRandom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = state + 0x6d2b79f5 | 0;
-    let mixed = Math.imul(state ^ state >>> 15, state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ mixed >>> 7, mixed | 61);
-    return ((mixed ^ mixed >>> 14) >>> 0) / 2 ** 32;
-  };
-}

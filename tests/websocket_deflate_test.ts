@@ -8,9 +8,10 @@ import { ContextDeflater, deflateMessage, Inflater } from "../lib/websocket/defl
 import { type DeflateOptions, negotiateDeflate } from "../lib/websocket/deflate_negotiation.ts";
 import { parseExtensions } from "../lib/websocket/extensions.ts";
 import { oneShotZlib, ReusedZlib, reusedZlibWorks } from "../lib/websocket/zlib_states.ts";
+import { Random } from "./random.ts";
 import { assertRuntime } from "./runtime.ts";
 import { maxDistance } from "./inflate_distance.ts";
-import { hex, seededRandom } from "./websocket_cases.ts";
+import { hex } from "./websocket_cases.ts";
 
 assertRuntime();
 
@@ -25,7 +26,7 @@ function negotiate(field: string, options?: DeflateOptions): string | undefined 
 
 /** Text that compresses, with repeats at every distance. */
 function sampleText(bytes: number, seed = 7): Uint8Array {
-  const random = seededRandom(seed);
+  const random = new Random(seed).fraction;
   const words = Array.from({ length: 400 }, () => random().toString(36).slice(2, 4 + random() * 9));
   let text = "";
   while (text.length < bytes) text += words[Math.floor(random() * words.length)] + " ";
@@ -33,7 +34,7 @@ function sampleText(bytes: number, seed = 7): Uint8Array {
 }
 
 function noise(bytes: number): Uint8Array {
-  const random = seededRandom(bytes);
+  const random = new Random(bytes).fraction;
   return Uint8Array.from({ length: bytes }, () => random() * 256);
 }
 
@@ -263,7 +264,7 @@ describe("Inflater", () => {
 
   for (const windowBits of WINDOW_BITS) {
     test(`follows a foreign deflater's context over a window of ${windowBits} bits`, async () => {
-      const random = seededRandom(windowBits);
+      const random = new Random(windowBits).fraction;
       const messages = Array.from(
         { length: 60 },
         (_, i) => sampleText(1 + Math.floor(random() * random() * 60_000), i % 7),
@@ -344,7 +345,7 @@ describe("Inflater", () => {
   });
 
   test("damaged messages throw WebSocketError and nothing else", () => {
-    const random = seededRandom(7692);
+    const random = new Random(7692).fraction;
     const message = deflateMessage(sampleText(2_000), SETTINGS);
     for (let round = 0; round < 3_000; round++) {
       const damaged = Uint8Array.from(message);
