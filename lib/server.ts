@@ -46,6 +46,7 @@ import { type Route, Router } from "./httpd/router.ts";
 import { Session, type SessionHost, type Tell } from "./httpd/session.ts";
 import { WorkQueue } from "./httpd/work_queue.ts";
 import type { Connection } from "./net/connection.ts";
+import type { Clock } from "./net/clock.ts";
 import { Deadlines } from "./net/deadlines.ts";
 import { Gate, type Refusal } from "./net/gate.ts";
 import { type Address, Listener } from "./net/listener.ts";
@@ -98,7 +99,14 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
    *
    * @throws {ConfigError} `INVALID_CONFIG` naming the option
    */
-  constructor(options: HttpsServerOptions, handler?: FetchHandler) {
+  constructor(options: HttpsServerOptions, handler?: FetchHandler);
+  /**
+   * The same with another clock for its deadlines, for tests.
+   *
+   * @internal
+   */
+  constructor(options: HttpsServerOptions, handler: FetchHandler | undefined, clock: Clock);
+  constructor(options: HttpsServerOptions, handler?: FetchHandler, clock?: Clock) {
     super();
     assertRuntime();
     const config = this.#config = resolveConfig(options);
@@ -130,7 +138,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       config.lingerMs,
       config.requestTimeoutMs,
       config.handlerTimeoutMs,
-    ]);
+    ], clock);
     this.#gate = new Gate({
       selector: () => this.#front?.selector,
       proxy: config.proxyProtocol && {

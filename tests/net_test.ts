@@ -9,7 +9,7 @@ import process from "node:process";
 import { describe, test } from "bun:test";
 import { ConnectionError, ListenError, StateError } from "../lib/errors.ts";
 import type { Connection } from "../lib/net/connection.ts";
-import { after, Deadlines, type Waiting } from "../lib/net/deadlines.ts";
+import { Deadlines, type Waiting } from "../lib/net/deadlines.ts";
 import { Listener } from "../lib/net/listener.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 import {
@@ -34,6 +34,7 @@ import {
   type Transport,
   until,
 } from "./support.ts";
+import { TestClock } from "./test_clock.ts";
 
 assertRuntime();
 
@@ -743,45 +744,86 @@ describe("The handshake", () => {
 describe("Deadlines", () => {
   class Thing implements Waiting {
     deadline = Infinity;
-    readonly expired = Promise.withResolvers<number>();
+    /** How often it has expired. */
+    expired = 0;
 
     expire(): void {
       this.deadline = Infinity;
-      this.expired.resolve(performance.now());
+      this.expired++;
     }
   }
 
   test("calls expire() once, soon after the deadline and never before", async () => {
-    const deadlines = new Deadlines([400, 10_000]);
+    const clock = new TestClock();
+    const deadlines = new Deadlines([400, 10_000], clock);
     const thing = new Thing();
-    const due = thing.deadline = after(400);
+    thing.deadline = deadlines.after(400);
     deadlines.watch(thing);
-    const late = await thing.expired.promise - due;
+    await clock.advance(399);
+    assert.equal(thing.expired, 0);
+    await clock.advance(1 + 50); // an eighth
+    assert.equal(thing.expired, 1);
+    await clock.advance(1_000);
+    assert.equal(thing.expired, 1);
     deadlines.unwatch(thing);
-    assert.ok(late >= 0 && late <= 50 + 50, `${late} ms late`); // an eighth, and a busy machine
+    assert.equal(clock.timers, 0);
   });
 
   test("watches on after expire(), and lets things go meanwhile", async () => {
-    const deadlines = new Deadlines([5]);
+    const clock = new TestClock();
+    const deadlines = new Deadlines([5], clock);
     const things = [new Thing(), new Thing(), new Thing()];
     for (const thing of things) {
-      thing.deadline = after(1);
+      thing.deadline = deadlines.after(1);
       thing.expire = () => {
+        thing.expired++;
         for (const other of things) deadlines.unwatch(other);
-        thing.expired.resolve(0);
       };
       deadlines.watch(thing);
     }
     assert.equal(deadlines.size, 3);
-    await Promise.race(things.map((thing) => thing.expired.promise));
+    await clock.advance(10);
+    assert.deepEqual(things.map(({ expired }) => expired), [1, 0, 0]);
     assert.equal(deadlines.size, 0);
+  });
+
+  test("a late sweep leaves what it finds to the next, but only once", async () => {
+    const clock = new TestClock();
+    const deadlines = new Deadlines([400], clock); // a sweep every 50 ms
+    const thing = new Thing();
+    const moving = new Thing();
+    thing.deadline = moving.deadline = deadlines.after(100);
+    deadlines.watch(thing);
+    deadlines.watch(moving);
+    await clock.stall(1_000);
+    assert.equal(thing.expired, 0);
+    moving.deadline = deadlines.after(400); // its peer was heard
+    await clock.stall(1_000);
+    assert.deepEqual([thing.expired, moving.expired], [1, 0]);
+    await clock.advance(50);
+    assert.deepEqual([thing.expired, moving.expired], [1, 1]);
+    deadlines.unwatch(thing);
+    deadlines.unwatch(moving);
+  });
+
+  test("gives what was read in the meantime its say", async () => {
+    const clock = new TestClock();
+    const deadlines = new Deadlines([400], clock);
+    const thing = new Thing();
+    thing.deadline = deadlines.after(100);
+    deadlines.watch(thing);
+    const advanced = clock.advance(100);
+    thing.deadline = deadlines.after(100); // as a read does between sweep and judgement
+    await advanced;
+    assert.equal(thing.expired, 0);
+    deadlines.unwatch(thing);
   });
 
   test("keeps no timer when nothing is watched", async () => {
     const script = `
-      const { after, Deadlines } = await import(${JSON.stringify(moduleUrl("deadlines"))});
+      const { Deadlines } = await import(${JSON.stringify(moduleUrl("deadlines"))});
       const deadlines = new Deadlines([1_000_000]);
-      const thing = { deadline: after(1_000_000), expire() {} };
+      const thing = { deadline: deadlines.after(1_000_000), expire() {} };
       deadlines.watch(thing);
       deadlines.unwatch(thing);
       deadlines.unwatch(thing);

@@ -10,6 +10,7 @@ import { Exchange, type ExchangeKeeper } from "../httpd/exchange.ts";
 import type { Session, SessionState } from "../httpd/session.ts";
 import { SessionContext } from "../httpd/session_context.ts";
 import { nextSessionId } from "../httpd/session_id.ts";
+import { systemClock } from "../net/clock.ts";
 import type { Connection } from "../net/connection.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
 import { FetchHead } from "./request_head.ts";
@@ -92,6 +93,7 @@ export class FetchSession implements SessionLike {
     this.tls = peer.tls;
     this.#platform = peer.platform;
     const keeper: ExchangeKeeper = {
+      clock: systemClock,
       respond: (exchange) =>
         new ResponseBuilder(request.method, {
           starting: () => exchange.starting(),
@@ -228,7 +230,7 @@ export class FetchSession implements SessionLike {
     clearTimeout(this.#timer);
     const { answerBy } = this.#exchange;
     if (answerBy === Infinity || this.#over) return;
-    const left = Math.ceil(answerBy - performance.now());
+    const left = Math.ceil(answerBy - systemClock.now());
     this.#timer = setTimeout(() => this.#expired(), Math.min(left, LONGEST_TIMER));
   }
 

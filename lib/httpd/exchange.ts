@@ -5,7 +5,7 @@
  * @module
  */
 import { HttpError, type HttpsdError } from "../errors.ts";
-import { after } from "../net/deadlines.ts";
+import type { Clock } from "../net/clock.ts";
 import { type BodySource, RequestBody } from "./body.ts";
 import type { RequestHead } from "./head.ts";
 import type { ResponseProgress, ResponseWriter } from "./response.ts";
@@ -21,6 +21,8 @@ export type ResponseWriterLike = Pick<ResponseWriter, keyof ResponseWriter>;
 
 /** What an exchange asks of its session, and tells it. */
 export interface ExchangeKeeper {
+  /** The clock of its deadlines. */
+  readonly clock: Clock;
   /** Makes what writes the response. */
   respond(exchange: Exchange): ResponseWriterLike;
   /** The head of the response is about to be written. */
@@ -141,14 +143,14 @@ export class Exchange implements ResponseProgress, BodySource {
     return this.#aborted !== undefined;
   }
 
-  /** When the response must have begun, on the `performance.now()` clock. */
+  /** When the response must have begun, on the keeper's clock. */
   get answerBy(): number {
     return this.response.started ? Infinity : this.#answerBy;
   }
 
   /** Whether the response should have begun. */
   get overdue(): boolean {
-    return performance.now() >= this.answerBy;
+    return this.#keeper.clock.now() >= this.answerBy;
   }
 
   /** Whether the response may come after the handler has ended. */
@@ -158,13 +160,13 @@ export class Exchange implements ResponseProgress, BodySource {
 
   /** Gives the handler so long to begin the response, from now. */
   answerWithin(ms: number): void {
-    if (ms !== Infinity) this.#answerBy = after(ms);
+    if (ms !== Infinity) this.#answerBy = this.#keeper.clock.now() + ms;
   }
 
   /** Lets the response come after the handler has ended, within `ms`. */
   detach(ms: number): void {
     this.#detached = true;
-    this.#answerBy = after(ms);
+    this.#answerBy = this.#keeper.clock.now() + ms;
     this.session.deadlineMoved();
   }
 

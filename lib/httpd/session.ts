@@ -7,7 +7,8 @@
  */
 import { ConnectionError, HttpError, type HttpsdError, StateError } from "../errors.ts";
 import type { Connection, Consumer, Observer } from "../net/connection.ts";
-import { after } from "../net/deadlines.ts";
+import type { Clock } from "../net/clock.ts";
+import { TurnBudget } from "../net/turns.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
 import { Exchange, type ExchangeKeeper } from "./exchange.ts";
 import { type ParserLimits, RequestParser, Step } from "./parser.ts";
@@ -89,6 +90,7 @@ export class Session {
   #exchange: Exchange | undefined;
   #requests = 0;
   #pumping = false;
+  readonly #turn = new TurnBudget(REQUESTS_PER_TURN, () => this.#pump());
   #last = false;
   /** A request was refused: where its successor would begin is not known, so nothing is parsed. */
   #refused = false;
@@ -111,8 +113,9 @@ export class Session {
 
     bytesReady(): void {
       const session = this.#session;
-      if (session.#protocol === undefined) session.#pump();
-      else session.#protocol.bytesReady();
+      if (session.#protocol !== undefined) return session.#protocol.bytesReady();
+      session.#turn.renew();
+      session.#pump();
     }
 
     drained(): void {
@@ -137,6 +140,10 @@ export class Session {
 
     sent(bytes: number): void {
       this.#session.#host.passed("sent", this.#session, bytes);
+    }
+
+    get clock(): Clock {
+      return this.#session.connection.clock;
     }
 
     respond(exchange: Exchange): ResponseWriter {
@@ -169,11 +176,11 @@ export class Session {
     this.connection = connection;
     this.#host = host;
     this.#parser = new RequestParser(host.limits);
-    this.#waits = new Waits(host.limits);
+    this.#waits = new Waits(host.limits, connection.clock);
     this.#link = new Session.#Link(this);
     connection.observer = this.#link;
     connection.attach(this.#link);
-    connection.deadline = after(host.limits.handshakeTimeoutMs);
+    connection.deadline = connection.after(host.limits.handshakeTimeoutMs);
   }
 
   /**
@@ -213,7 +220,7 @@ export class Session {
 
   /** Whether a request is under way. */
   get busy(): boolean {
-    return this.#exchange !== undefined;
+    return this.#exchange !== undefined || this.#turn.waiting;
   }
 
   /** Whether a part of a request has come, and no handler has it yet. */
@@ -358,6 +365,7 @@ export class Session {
     const exchange = this.#exchange;
     if (this.connection.closed || this.connection.finishing) return false;
     if (this.#protocol !== undefined || this.#refused) return false;
+    if (exchange === undefined && !this.#turn.mayGoOn()) return false;
     if (exchange !== undefined) {
       if (exchange.bodyEnded) {
         if (this.connection.ended && this.#parser.idle) this.#peerGone(exchange);
@@ -369,6 +377,7 @@ export class Session {
       case Step.Need:
         return this.#feed(exchange);
       case Step.Head:
+        this.#turn.spend();
         this.#exchangeBegins();
         return true;
       case Step.Data:
@@ -499,7 +508,7 @@ export class Session {
       this.#setDeadline();
       return;
     }
-    if (performance.now() < this.#waits.deadline) {
+    if (this.connection.clock.now() < this.#waits.deadline) {
       this.connection.deadline = this.#waits.deadline; // the answer has begun in its time
       return;
     }
@@ -569,6 +578,9 @@ export class Session {
     return !exchange.bodyEnded && exchange.body.starved ? "body" : undefined;
   }
 }
+
+/** So many requests of one connection are begun in one turn of the event loop. */
+const REQUESTS_PER_TURN = 16;
 
 /** How the answer to a request is framed that could not be read. */
 const UNREAD_REQUEST: AnsweredRequest = { method: "GET", minorVersion: 1, keepAlive: false };

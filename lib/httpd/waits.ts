@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Clock } from "../net/clock.ts";
 
 /** What a session can wait for: a client's bytes, or a client who reads. */
 export type Wait = "request" | "head" | "body" | "drain" | "reader" | "answer";
@@ -28,14 +29,15 @@ export interface WaitLimits {
 /** A body may be slower than `minBodyRate` for so long. */
 const RATE_GRACE_MS = 5_000;
 
-/** Turns what a session waits for into its deadline. Times are on the `performance.now()` clock. */
+/** Turns what a session waits for into its deadline. Times are on the clock it is given. */
 export class Waits {
   readonly #limits: WaitLimits;
-  readonly #connectedAt = performance.now();
+  readonly #clock: Clock;
+  readonly #connectedAt: number;
   #wait: Wait | undefined;
   /** The count of requests when the wait began: the head of the next request is another wait. */
   #request = 0;
-  #beganAt = this.#connectedAt;
+  #beganAt = 0;
   /** When the request under way began; one whose head came whole begins with its body. */
   #requestAt: number | undefined;
   #bodyBytes = 0;
@@ -43,8 +45,10 @@ export class Waits {
   #deadline = Infinity;
 
   /** Starts with a connection that is established now. */
-  constructor(limits: WaitLimits) {
+  constructor(limits: WaitLimits, clock: Clock) {
     this.#limits = limits;
+    this.#clock = clock;
+    this.#connectedAt = clock.now();
   }
 
   /** What is waited for. */
@@ -60,7 +64,7 @@ export class Waits {
   /** Whether the connection is older than it may get. */
   get tooOld(): boolean {
     if (this.#limits.maxConnectionAgeMs === Infinity) return false;
-    return performance.now() - this.#connectedAt > this.#limits.maxConnectionAgeMs;
+    return this.#clock.now() - this.#connectedAt > this.#limits.maxConnectionAgeMs;
   }
 
   /** The head of a request is there. */
@@ -91,7 +95,7 @@ export class Waits {
     this.#request = request;
     // The clock is not asked where nothing is timed: it costs as much as parsing a short head.
     if (wait === undefined && before !== "body") return this.#deadline = Infinity;
-    const now = performance.now();
+    const now = this.#clock.now();
     if (before === "body") this.#bodyWaitedMs += now - this.#beganAt;
     this.#beganAt = now;
     if (wait === "head") this.#requestAt = now;

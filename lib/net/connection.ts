@@ -11,7 +11,8 @@ import { ConfigError, ConnectionError, type HttpsdError, StateError } from "../e
 import type { SecurityContext } from "../tls/context.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
 import { type Chunk, front, join, rest } from "./chunks.ts";
-import { after, type Deadlines } from "./deadlines.ts";
+import type { Clock } from "./clock.ts";
+import type { Deadlines } from "./deadlines.ts";
 import { type Flow, pausingFlow } from "./flow.ts";
 import { ConnectionStreams } from "./streams.ts";
 
@@ -114,7 +115,7 @@ export class Connection implements Endpoints {
   /** The handshake's facts; `undefined` in plain mode. */
   readonly tls: TlsInfo | undefined;
   /**
-   * When the consumer's `expired()` is called, on the `performance.now()` clock.
+   * When the consumer's `expired()` is called, on the {@linkcode Connection.clock}.
    *
    * @internal
    */
@@ -140,7 +141,7 @@ export class Connection implements Endpoints {
   #pendingBytes = 0;
   /** The socket takes no more until its `drain`. */
   #blocked = false;
-  /** When the peer last made room, on the `performance.now()` clock. */
+  /** When the peer last made room, on the connection's clock. */
   #drainedAt = -Infinity;
   #ending = false;
   /** All was written, and this side has ended. */
@@ -242,6 +243,24 @@ export class Connection implements Endpoints {
   /** How long a write may wait for the peer to read, in ms. */
   get sendTimeoutMs(): number {
     return this.#parts.sendTimeoutMs;
+  }
+
+  /**
+   * The clock that the deadline is a time of.
+   *
+   * @internal
+   */
+  get clock(): Clock {
+    return this.#parts.deadlines.clock;
+  }
+
+  /**
+   * The time on that clock that lies `ms` ahead.
+   *
+   * @internal
+   */
+  after(ms: number): number {
+    return this.#parts.deadlines.after(ms);
   }
 
   /** The incoming bytes as a Web Stream; only while no protocol reads the connection itself. */
@@ -418,7 +437,7 @@ export class Connection implements Endpoints {
       this.#linger();
       return;
     }
-    this.deadline = after(this.#parts.sendTimeoutMs);
+    this.deadline = this.after(this.#parts.sendTimeoutMs);
     this.#ending = true;
     this.flush();
   }
@@ -460,7 +479,7 @@ export class Connection implements Endpoints {
    */
   expire(): void {
     const readUntil = this.#drainedAt + this.#parts.sendTimeoutMs;
-    if (this.#sending && readUntil > performance.now()) {
+    if (this.#sending && readUntil > this.clock.now()) {
       this.deadline = readUntil; // the peer is slow but reads
       return;
     }
@@ -504,7 +523,7 @@ export class Connection implements Endpoints {
   #drained(): void {
     if (this.#closed) return;
     this.#blocked = false;
-    this.#drainedAt = performance.now();
+    this.#drainedAt = this.clock.now();
     this.flush();
     if (!this.#blocked && !this.#ending) this.#consumer?.drained();
   }
@@ -519,7 +538,7 @@ export class Connection implements Endpoints {
 
   #linger(): void {
     if (this.#lingerMs === 0) this.#cut();
-    else this.deadline = after(this.#lingerMs);
+    else this.deadline = this.after(this.#lingerMs);
   }
 
   /**

@@ -18,7 +18,7 @@ import { certificateRefused, toTlsError } from "../tls/tls_errors.ts";
 import { readTlsInfo } from "../tls/tls_info.ts";
 import type { CidrSet } from "./cidr.ts";
 import { Connection, type Endpoints } from "./connection.ts";
-import { after, type Deadlines, type Waiting } from "./deadlines.ts";
+import type { Deadlines, Waiting } from "./deadlines.ts";
 import {
   detectTlsFlow,
   type Flow,
@@ -205,7 +205,7 @@ class Admission implements Waiting {
       localAddress: raw.localAddress ?? "",
       localPort: raw.localPort ?? 0,
     };
-    this.deadline = after(options.handshakeTimeoutMs);
+    this.deadline = options.deadlines.after(options.handshakeTimeoutMs);
   }
 
   /** Reads the PROXY header where one may come, and goes on. */

@@ -6,7 +6,7 @@
  * @module
  */
 import type { Socket } from "node:net";
-import { after, type Deadlines, type Waiting } from "./deadlines.ts";
+import type { Deadlines, Waiting } from "./deadlines.ts";
 
 /** What a {@linkcode SocketCap} goes by. */
 export interface SocketCapOptions {
@@ -57,7 +57,11 @@ export class SocketCap {
       raw.destroy();
       return;
     }
-    const newcomer = new Newcomer(raw, after(this.#options.waitMs), () => this.#drop(newcomer));
+    const newcomer = new Newcomer(
+      raw,
+      this.#options.deadlines.after(this.#options.waitMs),
+      () => this.#drop(newcomer),
+    );
     this.#waiting.add(newcomer);
     this.#options.deadlines.watch(newcomer);
   }

@@ -6,7 +6,6 @@
  */
 import { ConnectionError, type HttpsdError } from "../errors.ts";
 import type { Connection, Consumer } from "./connection.ts";
-import { after } from "./deadlines.ts";
 
 /** A connection's `readable` and `writable`. */
 export class ConnectionStreams implements Consumer {
@@ -120,7 +119,7 @@ export class ConnectionStreams implements Consumer {
     }
     // A copy, since the writer may change its bytes as soon as this promise is fulfilled.
     if (this.#connection.write(new Uint8Array(bytes))) return;
-    this.#connection.deadline = after(this.#connection.sendTimeoutMs);
+    this.#connection.deadline = this.#connection.after(this.#connection.sendTimeoutMs);
     this.#blocked = Promise.withResolvers();
     return this.#blocked.promise;
   }
@@ -128,7 +127,7 @@ export class ConnectionStreams implements Consumer {
   #close(): Promise<void> {
     this.#writeDone = true;
     this.#closing = Promise.withResolvers();
-    this.#connection.deadline = after(this.#connection.sendTimeoutMs);
+    this.#connection.deadline = this.#connection.after(this.#connection.sendTimeoutMs);
     this.#connection.end(() => this.#ended());
     if (this.#readDone) this.#connection.finish();
     return this.#closing.promise;

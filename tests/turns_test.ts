@@ -1,0 +1,148 @@
+/** The event loop's turns: a stall wrongs no client, and no client takes the turns of others. */
+import assert from "node:assert/strict";
+import { describe, test } from "bun:test";
+import { setImmediate } from "node:timers";
+import { TurnBudget } from "../lib/net/turns.ts";
+import { GET, MODES, RawClient, started, stopServersAfterAll } from "./http_support.ts";
+import { assertRuntime } from "./runtime.ts";
+import { certificates, startScript } from "./support.ts";
+
+assertRuntime();
+
+stopServersAfterAll();
+
+/** Blocks the event loop. */
+function block(ms: number): void {
+  const end = performance.now() + ms;
+  while (performance.now() < end);
+}
+
+/**
+ * A script for a process of its own: `count` clients send `first`; another one asks for /stall, and
+ * while that blocks the server they send `then`. Prints the status each of them is answered, or
+ * "closed".
+ */
+async function clientsScript(
+  mode: "plain" | "tls",
+  port: number,
+  { count, first, then }: { count: number; first: string; then: string },
+): Promise<string> {
+  const { ca } = await certificates();
+  const options = { port, host: "127.0.0.1", servername: "localhost", ca };
+  return `
+    const { connect } = await import(${JSON.stringify(mode === "plain" ? "node:net" : "node:tls")});
+    const open = () => new Promise((resolve) => {
+      const socket = connect(${JSON.stringify(options)}, () => resolve(socket));
+      socket.on("error", () => {});
+    });
+    const sockets = [];
+    for (let i = 0; i < ${count}; i++) sockets.push(await open());
+    const statuses = sockets.map((socket) => new Promise((resolve) => {
+      let text = "";
+      socket.on("data", (bytes) => {
+        text += bytes;
+        const status = /^HTTP\\/1\\.1 (\\d+)/.exec(text);
+        if (status !== null) resolve(status[1]);
+      });
+      socket.on("close", () => resolve("closed"));
+      socket.on("end", () => resolve("closed"));
+    }));
+    const staller = await open();
+    staller.on("data", () => {});
+    for (const socket of sockets) socket.write(${JSON.stringify(first)});
+    staller.write(${JSON.stringify(GET("/stall"))});
+    setTimeout(() => {
+      for (const socket of sockets) socket.write(${JSON.stringify(then)});
+    }, 200);
+    console.log((await Promise.all(statuses)).join(" "));
+    for (const socket of [...sockets, staller]) socket.destroy();
+  `;
+}
+
+describe("a stall of the event loop", () => {
+  const TIMEOUT_MS = 600;
+  const options = { idleTimeoutMs: TIMEOUT_MS, headersTimeoutMs: TIMEOUT_MS };
+  const cases = {
+    "40 requests that were sent in time": { count: 40, first: "", then: GET("/") },
+    "10 heads that were completed in time": {
+      count: 10,
+      first: "GET / HTTP/1.1\r\n",
+      then: "Host: a\r\n\r\n",
+    },
+  };
+  for (const mode of MODES) {
+    for (const [what, script] of Object.entries(cases)) {
+      test(`costs none of ${what} its answer, ${mode}`, async () => {
+        const { port } = await started(
+          (request) => {
+            if (request.url.endsWith("/stall")) block(2 * TIMEOUT_MS);
+            return new Response("x");
+          },
+          options,
+          mode,
+        );
+        const child = startScript(await clientsScript(mode, port, script));
+        assert.equal((await child.done).trim(), Array(script.count).fill("200").join(" "));
+      });
+    }
+  }
+});
+
+describe("a client that pipelines 20,000 requests", () => {
+  for (const mode of MODES) {
+    test(`leaves others their turns, ${mode}`, async () => {
+      let turns = 0;
+      let most = 0;
+      let inTurn = 0;
+      let over = false;
+      const count = (): void => {
+        turns++;
+        most = Math.max(most, inTurn);
+        inTurn = 0;
+        if (!over) setImmediate(count);
+      };
+      const { port } = await started(
+        (request) => {
+          if (request.url.endsWith("/many")) inTurn++;
+          return new Response("x");
+        },
+        {},
+        mode,
+      );
+      const [many, good] = [
+        await RawClient.connect(port, mode),
+        await RawClient.connect(port, mode),
+      ];
+      count();
+      many.send(GET("/many").repeat(19_999));
+      many.send("GET /many HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+      good.send(GET("/"));
+      await good.expect("\r\n\r\nx");
+      const before = many.text.split("HTTP/1.1 200").length - 1;
+      assert.equal((await many.rest()).split("HTTP/1.1 200").length - 1, 20_000);
+      over = true;
+      assert.ok(most <= 32, `${most} requests were served between two turns`);
+      assert.ok(turns > 600, `${turns} turns`);
+      assert.ok(before < 20_000, "the other client did not wait for all");
+      many.destroy();
+      good.destroy();
+    }, 20_000);
+  }
+});
+
+describe("TurnBudget", () => {
+  test("puts off what is beyond it, and goes on in the next turn", async () => {
+    const { promise: resumed, resolve } = Promise.withResolvers<void>();
+    const budget = new TurnBudget(2, resolve);
+    for (let i = 0; i < 2; i++) {
+      assert.equal(budget.mayGoOn(), true);
+      budget.spend();
+    }
+    assert.equal(budget.waiting, false);
+    assert.equal(budget.mayGoOn(), false);
+    budget.renew(); // bytes that come meanwhile give no more
+    assert.deepEqual([budget.mayGoOn(), budget.waiting], [false, true]);
+    await resumed;
+    assert.deepEqual([budget.mayGoOn(), budget.waiting], [true, false]);
+  });
+});
