@@ -106,6 +106,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
    * @internal
    */
   constructor(options: HttpsServerOptions, handler: FetchHandler | undefined, clock: Clock);
+  /** @internal */
   constructor(options: HttpsServerOptions, handler?: FetchHandler, clock?: Clock) {
     super();
     assertRuntime();
