@@ -43,9 +43,12 @@ export function derOfClientCert(value: string): Uint8Array<ArrayBuffer> {
 }
 
 /** One `Key=value` of an element, with what ends it. */
-const XFCC_PAIR = /([A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^;,"]*))(;|$)/y;
+const XFCC_PAIR = /([A-Za-z]+)=(?:"([^"\\]*(?:\\.[^"\\]*)*)"|([^;,"]*))(;|$)/y;
 
-const PEM = /^-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----\s*$/;
+const PEM_BEGIN = "-----BEGIN CERTIFICATE-----";
+const PEM_END = "-----END CERTIFICATE-----";
+/** What is between the two: a line's end, then base64 in lines. */
+const PEM_BODY = /^\s[A-Za-z0-9+/=\s]+$/;
 
 /**
  * The `Cert` of the only element. Several would be the clients of several proxies, of which none
@@ -62,9 +65,17 @@ function derOfXfcc(value: string): Uint8Array<ArrayBuffer> {
     if (certificate !== undefined) throw new SyntaxError("The element has several certificates");
     certificate = quoted?.replace(/\\(.)/g, "$1") ?? plain;
   }
-  const [, base64] = PEM.exec(decodeURIComponent(certificate ?? "")) ?? [];
-  if (base64 === undefined) throw new SyntaxError("The element has no certificate");
-  return bytesOf(base64.replace(/\s/g, ""));
+  return derOfPem(decodeURIComponent(certificate ?? ""));
+}
+
+/** The one certificate of a PEM text, which begins with it and has nothing behind it. */
+function derOfPem(text: string): Uint8Array<ArrayBuffer> {
+  const pem = text.trimEnd();
+  const body = pem.slice(PEM_BEGIN.length, -PEM_END.length);
+  if (!pem.startsWith(PEM_BEGIN) || !pem.endsWith(PEM_END) || !PEM_BODY.test(body)) {
+    throw new SyntaxError("The element has no certificate");
+  }
+  return bytesOf(body.replace(/\s/g, ""));
 }
 
 function bytesOf(base64: string): Uint8Array<ArrayBuffer> {

@@ -48,14 +48,14 @@ export function extensionOf(name: string): string {
  * Images, audio, video, archives and WOFF fonts are compressed already.
  */
 const COMPRESSIBLE = new RegExp(
-  "^(?:text/(?!event-stream)[^;]*|[^;]+\\+(?:json|xml|text|yaml)|image/(?:bmp|x-icon)" +
-    "|font/(?:otf|ttf|collection)|model/gltf-binary" +
+  "^(?:text/(?!event-stream)|[^;]+\\+(?:json|xml|text|yaml)$|image/(?:bmp|x-icon)$" +
+    "|font/(?:otf|ttf|collection)$|model/gltf-binary$" +
     "|application/(?:json|javascript|xml|yaml|wasm|rtf|x-ndjson|graphql|x-tar" +
-    "|vnd\\.apple\\.mpegurl|vnd\\.ms-fontobject))\\s*(?:;|$)",
+    "|vnd\\.apple\\.mpegurl|vnd\\.ms-fontobject)$)",
   "i",
 );
 
 /** Whether content of this media type gets much smaller by compression. */
 export function isCompressible(contentType: string): boolean {
-  return COMPRESSIBLE.test(contentType);
+  return COMPRESSIBLE.test(contentType.split(";", 1)[0]!.trimEnd());
 }

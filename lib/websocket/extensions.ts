@@ -14,7 +14,7 @@ export interface ExtensionOffer {
 }
 
 const TOKEN = /[!#$%&'*+.^_`|~0-9A-Za-z-]+/y;
-const QUOTED_STRING = /"((?:[\t !#-[\]-~]|\\[\t -~])*)"/y;
+const QUOTED_STRING = /"([\t !#-[\]-~]*(?:\\[\t -~][\t !#-[\]-~]*)*)"/y;
 const SPACE = /[ \t]*/y;
 
 /**
