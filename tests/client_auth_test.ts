@@ -30,6 +30,10 @@ import {
 assertRuntime();
 
 const ATTEMPTS = 10;
+/** The limit of a test that starts a process for each of them. */
+const SHUT_OUT_MS = 20_000;
+/** Made here: OpenSSL's processes keep a test's own server waiting. */
+const [own, other] = [selfSigned(), selfSigned()];
 const required = { clientAuth: { ca: clientCa.cert, mode: "required" } } as const;
 const optional = { clientAuth: { ca: clientCa.cert, mode: "optional" } } as const;
 
@@ -99,10 +103,9 @@ for (const version of VERSIONS) {
         () => sClient(server.port, { version, client }), // without the link to its CA
         /^TLS_CLIENT_CERT_INVALID$/,
       );
-    });
+    }, SHUT_OUT_MS);
 
     test("may be the very one that a client has signed itself", async () => {
-      const [own, other] = [selfSigned(), selfSigned()];
       await using server = await startServer({ cacert: own.cert });
       assert.equal((await sClient(server.port, { version, client: own })).status, 200);
       await assertShutOut(
@@ -110,7 +113,7 @@ for (const version of VERSIONS) {
         () => sClient(server.port, { version, client: other }),
         /^TLS_CLIENT_CERT_INVALID$/,
       );
-    });
+    }, SHUT_OUT_MS);
 
     for (const [name, client] of Object.entries(ROGUES)) {
       test(`keeps ${name} out, ten times`, async () => {
@@ -120,7 +123,7 @@ for (const version of VERSIONS) {
           : /^TLS_CLIENT_CERT_INVALID$/;
         await assertShutOut(server, () => sClient(server.port, { version, client }), code);
         assert.equal((await sClient(server.port, { version, client: alice })).status, 200);
-      }, 20_000);
+      }, SHUT_OUT_MS);
     }
 
     test("is not got round with a session of a server that asks for none", async () => {
@@ -132,7 +135,7 @@ for (const version of VERSIONS) {
         () => sClient(server.port, { version, resume }),
         /^TLS_CLIENT_CERT_REQUIRED$/,
       );
-    });
+    }, SHUT_OUT_MS);
 
     test("is not got round with a session of a server that trusts another CA", async () => {
       await using other = await startServer({ clientAuth: { ca: otherCa.cert } });
@@ -143,7 +146,7 @@ for (const version of VERSIONS) {
         () => sClient(server.port, { version, resume, client: mallory }),
         /^TLS_CLIENT_CERT_INVALID$/,
       );
-    });
+    }, SHUT_OUT_MS);
 
     test("is not got round with a session that an optional policy gave to a stranger", async () => {
       await using lenient = await startServer(optional);
@@ -154,7 +157,7 @@ for (const version of VERSIONS) {
         () => sClient(server.port, { version, resume, client: mallory }),
         /^TLS_CLIENT_CERT_INVALID$/,
       );
-    });
+    }, SHUT_OUT_MS);
 
     test("of one name is not got round by another name, none, or its session", async () => {
       const guarded = { ...await pairFor("guarded.example"), ...required };
@@ -213,7 +216,7 @@ for (const version of VERSIONS) {
         for (const { error } of server.errors) assert.equal(error.code, "TLS_CLIENT_CERT_INVALID");
         const { facts } = await sClient(server.port, { version, client: alice });
         assert.equal(facts?.authorized, true);
-      }, 20_000);
+      }, SHUT_OUT_MS);
     }
 
     test("is not authorized by a session of a server that trusts another CA", async () => {
@@ -243,7 +246,7 @@ for (const version of VERSIONS) {
         /^TLS_CLIENT_CERT_INVALID$/,
       );
       assert.equal((await sClient(port, { version, client: mallory })).status, 200);
-    });
+    }, SHUT_OUT_MS);
   });
 }
 

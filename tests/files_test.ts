@@ -31,7 +31,7 @@ import { selectRanges } from "../lib/web/ranges.ts";
 import { createServer } from "../examples/files.ts";
 import { GET, RawClient, started, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
-import { blocks, digestOf, start, startScript, until } from "./support.ts";
+import { blocks, digestOf, openRelay, start, startScript, until } from "./support.ts";
 
 assertRuntime();
 stopServersAfterAll();
@@ -1003,12 +1003,22 @@ describe("serveFiles() on sockets", () => {
     const bytes = Buffer.from(text.slice(text.indexOf("\r\n\r\n") + 4), "latin1");
     assert.equal(digestOf([bytes]), digestOf(blocks(BIG_BYTES)));
     whole.destroy();
-    const leaver = await RawClient.connect(port, "tls");
-    leaver.socket.pause();
-    leaver.send(GET("/big.bin"));
+    await using relay = await openRelay(port);
+    const connecting = RawClient.connect(relay.port, "tls");
+    const { client, server } = await relay.accept();
+    client.pipe(server);
+    server.pipe(client);
+    const leaver = await connecting;
+    server.unpipe(client); // no TLS client can stop reading on Deno, but a TCP socket can
+    server.pause();
+    const huge = join(root, "huge.bin"); // more than the system takes for a client that reads nothing
+    writeFileSync(huge, "");
+    truncateSync(huge, 64 * 2 ** 20);
+    leaver.send(GET("/huge.bin"));
     await until(() => openFiles().length === 1, "The file is open");
-    leaver.destroy();
+    server.destroy();
     await until(() => openFiles().length === 0, "The file is closed");
+    rmSync(huge);
   });
 });
 
