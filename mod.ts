@@ -27,7 +27,7 @@ export type { Trailers } from "./lib/httpd/body.ts";
 export type { ErrorHandler, FetchHandler, RequestInfo } from "./lib/httpd/dispatcher.ts";
 export { matchExact, matchWildcard, type UriMatcher } from "./lib/httpd/matcher.ts";
 export type { HttpdRequest } from "./lib/httpd/request.ts";
-export type { Fields } from "./lib/httpd/response_rules.ts";
+export type { Fields } from "./lib/http/response_rules.ts";
 export type { HandlerRoute, Route, RouteHandler, WebSocketRoute } from "./lib/httpd/router.ts";
 export type { Session, SessionState } from "./lib/httpd/session.ts";
 export type { ByteStreams, Connection, Endpoints } from "./lib/net/connection.ts";

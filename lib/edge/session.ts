@@ -14,7 +14,7 @@ import { systemClock } from "../net/clock.ts";
 import type { Connection } from "../net/connection.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
 import { FetchHead } from "./request_head.ts";
-import { ResponseBuilder } from "./response_builder.ts";
+import { FetchResponseSink } from "./response_sink.ts";
 
 /** What the platform tells of the client. */
 export interface Peer {
@@ -45,7 +45,32 @@ export interface FetchHost {
 /** An exchange whose head and response are the platform's. */
 export class FetchExchange extends Exchange {
   declare readonly head: FetchHead;
-  declare readonly response: ResponseBuilder;
+  readonly #sink: FetchResponseSink;
+
+  /** Begins an exchange whose response goes into `sink`. */
+  constructor(
+    session: Session,
+    head: FetchHead,
+    sink: FetchResponseSink,
+    keeper: Omit<ExchangeKeeper, "respond">,
+  ) {
+    super(session, head, { ...keeper, respond: () => sink });
+    this.#sink = sink;
+  }
+
+  /**
+   * Answers with a handler's own `Response`, whose body goes to the platform as it is.
+   *
+   * @throws {StateError} `ALREADY_SENT`
+   */
+  pass(response: Response): void {
+    const { status, statusText, headers, body } = response;
+    const writer = this.response;
+    const isHead = this.head.method === "HEAD";
+    const sent = isHead ? new Response(null, { status, statusText, headers }) : response;
+    writer.pass(() => this.#sink.pass(sent), isHead);
+    if (isHead || writer.gone) body?.cancel().catch(() => {}); // its source is not asked for more
+  }
 }
 
 /** What handlers see of a session. */
@@ -82,6 +107,7 @@ export class FetchSession implements SessionLike {
   #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   #reading = false;
   #received = 0;
+  readonly #sink: FetchResponseSink;
   #timer: ReturnType<typeof setTimeout> | undefined;
   readonly #context = new SessionContext((error) => this.#host.failed(error, asSession(this)));
   #over = false;
@@ -92,22 +118,18 @@ export class FetchSession implements SessionLike {
     this.remotePort = peer.remotePort;
     this.tls = peer.tls;
     this.#platform = peer.platform;
-    const keeper: ExchangeKeeper = {
+    this.#sink = new FetchResponseSink({
+      drained: () => this.#exchange.response.wake(),
+      unread: (cause) => this.#left(cause),
+      cut: (error) => this.#gone(error),
+    });
+    this.#exchange = new FetchExchange(asSession(this), new FetchHead(request), this.#sink, {
       clock: systemClock,
-      respond: (exchange) =>
-        new ResponseBuilder(request.method, {
-          starting: () => exchange.starting(),
-          done: () => exchange.done(),
-          blocked: () => exchange.blocked(),
-          unread: (cause) => this.#left(cause),
-          cut: (error) => this.#gone(error),
-        }),
       starting: () => clearTimeout(this.#timer),
       done: () => this.#done(),
       blocked: () => {}, // how long a client may take to read is the platform's to say
       wanted: () => void this.#read(),
-    };
-    this.#exchange = new FetchExchange(asSession(this), new FetchHead(request), keeper);
+    });
   }
 
   /**
@@ -120,7 +142,7 @@ export class FetchSession implements SessionLike {
     const session = new FetchSession(host, request, peer);
     sessions.set(request, session);
     session.#begin(request.signal);
-    return session.#exchange.response.response;
+    return session.#sink.response;
   }
 
   /** What the platform gave with the request of a session; nothing for others. */
@@ -213,7 +235,7 @@ export class FetchSession implements SessionLike {
     const reason = new ConnectionError("CONNECTION_ABORTED", "The session was destroyed", {
       cause: error,
     });
-    response.close(reason);
+    this.#sink.refuse(reason);
     this.#gone(reason);
   }
 
@@ -287,7 +309,6 @@ export class FetchSession implements SessionLike {
   /** The client is gone. */
   #left(cause: unknown): void {
     const reason = new ConnectionError("CONNECTION_CLOSED", "The client is gone", { cause });
-    this.#exchange.response.leave(reason);
     this.#gone(reason);
   }
 

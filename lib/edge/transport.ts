@@ -12,8 +12,7 @@ import type { FetchExchange } from "./session.ts";
 /** The transport of requests without sockets; it is for exchanges of `FetchSession` only. */
 export const fetchTransport: Transport = {
   requestFor: (exchange) => (exchange as FetchExchange).head.request,
-  sendResponse: (exchange, result) =>
-    (exchange as FetchExchange).response.pass(usableResponse(result)),
+  sendResponse: (exchange, result) => (exchange as FetchExchange).pass(usableResponse(result)),
   acceptWebSocket: refuseWebSocket,
   offerUpgrade: () => undefined,
 };

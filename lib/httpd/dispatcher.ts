@@ -8,12 +8,13 @@ import { HttpError, HttpsdError } from "../errors.ts";
 import type { HttpsServer } from "../server.ts";
 import type { RouteConfig } from "../websocket/options.ts";
 import type { UpgradeOffer } from "../websocket/upgrade.ts";
-import type { Exchange, ResponseWriterLike } from "./exchange.ts";
+import type { ResponseWriter } from "../http/response.ts";
+import type { Exchange } from "./exchange.ts";
 import { HttpdRequest, type RequestOrigin } from "./request.ts";
-import { assertFields, assertStatus } from "./response_rules.ts";
+import { assertFields, assertStatus } from "../http/response_rules.ts";
 import type { ResolvedRoute, Router } from "./router.ts";
 import type { Session } from "./session.ts";
-import { errorBody } from "./status.ts";
+import { errorBody } from "../http/status.ts";
 
 /** What a fetch handler is told besides the request. */
 export interface RequestInfo {
@@ -221,6 +222,10 @@ export class Dispatcher {
   /** A handler failed, or asked for something that fails: answer the error, and tell of it. */
   #failed(exchange: Exchange, cause: unknown): void {
     const { session, response } = exchange;
+    if (exchange.isLoss(cause)) { // the handler ended because it was told to
+      if (!response.answered && !response.gone) session.destroy();
+      return;
+    }
     const error = cause instanceof HttpsdError
       ? cause
       : new HttpError(500, "HANDLER_FAILED", "The handler threw", { cause });
@@ -261,7 +266,7 @@ export class Dispatcher {
   }
 
   /** Answers a request whose head could not be read. Never throws. */
-  refuse(session: Session, response: ResponseWriterLike, error: HttpError): void {
+  refuse(session: Session, response: ResponseWriter, error: HttpError): void {
     const handler = this.#errorHandlers.get(error.status);
     if (handler === undefined) {
       sendStandard(response, error);
@@ -278,7 +283,7 @@ export class Dispatcher {
   async #refuseWith(
     handler: ErrorHandler,
     session: Session,
-    response: ResponseWriterLike,
+    response: ResponseWriter,
     error: HttpError,
   ): Promise<void> {
     const answer = await handler(error, undefined, session);
@@ -306,7 +311,7 @@ function handlerFailed(cause: unknown): HttpError {
 }
 
 /** The original's answer to an error. */
-function sendStandard(response: ResponseWriterLike, error: HttpError): void {
+function sendStandard(response: ResponseWriter, error: HttpError): void {
   response.send(
     { status: error.status, fields: [["Content-Type", "text/plain; charset=utf-8"]] },
     errorBody(error),

@@ -8,23 +8,21 @@ import { HttpError, type HttpsdError } from "../errors.ts";
 import type { Clock } from "../net/clock.ts";
 import { type BodySource, RequestBody } from "./body.ts";
 import type { RequestHead } from "./head.ts";
-import type { ResponseProgress, ResponseWriter } from "./response.ts";
-import type { Fields } from "./response_rules.ts";
+import { type ResponseProgress, ResponseWriter } from "../http/response.ts";
+import type { Fields } from "../http/response_rules.ts";
+import type { ResponseSink } from "../http/response_sink.ts";
 import type { Protocol, Session } from "./session.ts";
-import { ERROR_BODIES } from "./status.ts";
+import { ERROR_BODIES } from "../http/status.ts";
 
 /** The head of a request, whether it was read from a connection or belongs to a `Request`. */
 export type HeadLike = Pick<RequestHead, keyof RequestHead>;
-
-/** What writes a response, to a connection or into a `Response`. */
-export type ResponseWriterLike = Pick<ResponseWriter, keyof ResponseWriter>;
 
 /** What an exchange asks of its session, and tells it. */
 export interface ExchangeKeeper {
   /** The clock of its deadlines. */
   readonly clock: Clock;
-  /** Makes what writes the response. */
-  respond(exchange: Exchange): ResponseWriterLike;
+  /** Makes what carries the response to a request. */
+  respond(head: HeadLike): ResponseSink;
   /** The head of the response is about to be written. */
   starting(exchange: Exchange): void;
   /** The response is written. */
@@ -42,7 +40,7 @@ export class Exchange implements ResponseProgress, BodySource {
   /** Whether the request comes with a body. */
   readonly hasBody: boolean;
   /** The response. */
-  readonly response: ResponseWriterLike;
+  readonly response: ResponseWriter;
   /** The session that the request came on. */
   readonly session: Session;
   readonly #keeper: ExchangeKeeper;
@@ -64,7 +62,7 @@ export class Exchange implements ResponseProgress, BodySource {
     this.head = head;
     this.#keeper = keeper;
     this.hasBody = head.chunked || (head.contentLength ?? 0) > 0;
-    this.response = keeper.respond(this);
+    this.response = new ResponseWriter(head.method, keeper.respond(head), this);
   }
 
   /** The request's body; made when it is asked for, since most requests have none. */
@@ -109,9 +107,9 @@ export class Exchange implements ResponseProgress, BodySource {
     this.#keeper.blocked();
   }
 
-  /** The response's question: does anybody listen to what is written? */
-  get wrote(): ResponseProgress["wrote"] {
-    return this.session.wrote;
+  /** The response's call: a client that has ended its side is waited for as long as there is more. */
+  wrote(): void {
+    if (this.#aborted !== undefined) this.session.deadlineMoved();
   }
 
   /** The body's call. */
@@ -192,6 +190,12 @@ export class Exchange implements ResponseProgress, BodySource {
     if (!this.response.ended) this.#abort?.abort(error);
   }
 
+  /** Whether `error` is what a handler gets for an answer that is waited for no longer. */
+  isLoss(error: unknown): boolean {
+    return this.response.isLoss(error) ||
+      (error !== undefined && error === this.#abort?.signal.reason);
+  }
+
   /** Calls `listener` when the connection is gone before the response is written. */
   onClosed(listener: (reason: HttpsdError) => void): void {
     if (this.#gone === undefined) this.#onClosed = listener;
@@ -202,7 +206,7 @@ export class Exchange implements ResponseProgress, BodySource {
   closed(reason: HttpsdError): void {
     this.#gone = reason;
     this.abort(reason);
-    this.response.wake();
+    this.response.leave(reason);
     this.#completed?.reject(reason);
     if (!this.response.ended) this.#onClosed?.(reason);
   }

@@ -5,7 +5,7 @@
  */
 import { HttpError } from "../errors.ts";
 import type { Exchange } from "./exchange.ts";
-import type { ResponseHead } from "./response.ts";
+import type { ResponseHead } from "../http/response.ts";
 import { partsOf } from "./response_parts.ts";
 import { usableResponse } from "./usable_response.ts";
 

@@ -9,10 +9,10 @@ import type { HttpsServer } from "../server.ts";
 import type { Trailers } from "./body.ts";
 import { parseCookies } from "./cookies.ts";
 import type { Exchange } from "./exchange.ts";
-import type { ResponseHead } from "./response.ts";
-import { assertFieldName, assertFieldValue, type Fields } from "./response_rules.ts";
+import type { ResponseHead } from "../http/response.ts";
+import { assertFieldName, assertFieldValue, type Fields } from "../http/response_rules.ts";
 import type { Session } from "./session.ts";
-import { utf8 } from "./utf8.ts";
+import { utf8 } from "../http/utf8.ts";
 
 /** What a request can be told to do for its route. */
 export interface RequestOrigin {
@@ -277,14 +277,20 @@ export class HttpdRequest {
 
   /**
    * Sends a piece of a response whose length is not known; resolves when the next may follow
-   * (original: `httpd_resp_send_chunk`).
+   * (original: `httpd_resp_send_chunk`). What is sent behind the answer to HEAD is thrown away.
    *
+   * @throws {ConnectionError} `CONNECTION_CLOSED` when the client has left (as all that is thrown
+   * here, as a rejection; this one may be left unhandled)
    * @throws {StateError} `ALREADY_SENT` after {@linkcode HttpdRequest.end}
    */
-  async sendChunk(chunk: string | Uint8Array): Promise<void> {
+  sendChunk(chunk: string | Uint8Array): Promise<void> {
     const { response } = this.#exchange;
-    if (!response.started) response.start(this.#head(), undefined);
-    await response.write(typeof chunk === "string" ? utf8(chunk) : chunk);
+    try {
+      if (!response.started) response.start(this.#head(), undefined);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    return response.write(typeof chunk === "string" ? utf8(chunk) : chunk);
   }
 
   /** Ends a response sent in chunks (original: `httpd_resp_send_chunk` with length 0). */
@@ -338,13 +344,19 @@ export class HttpdRequest {
    * the handler's concern, up to {@linkcode HttpdRequest.end} (original: `httpd_send`). Resolves
    * when the next may follow.
    *
+   * @throws {ConnectionError} `CONNECTION_CLOSED` when the client has left (as all that is thrown
+   * here, as a rejection; this one may be left unhandled)
    * @throws {StateError} `ALREADY_SENT` when a response was sent in another way, or ended;
    * `NOT_SUPPORTED` for a request that came without a socket
    */
-  async sendRaw(bytes: string | Uint8Array): Promise<void> {
+  sendRaw(bytes: string | Uint8Array): Promise<void> {
     const { response } = this.#exchange;
-    if (!response.raw) response.startRaw();
-    await response.write(typeof bytes === "string" ? utf8(bytes) : bytes);
+    try {
+      if (!response.raw) response.startRaw();
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    return response.write(typeof bytes === "string" ? utf8(bytes) : bytes);
   }
 
   /** The fields that were set with {@linkcode HttpdRequest.header}, for whatever answers. */

@@ -10,8 +10,8 @@
  * @module
  */
 import { rememberedBody } from "./remembered_bodies.ts";
-import type { ResponseHead } from "./response.ts";
-import type { Fields } from "./response_rules.ts";
+import type { ResponseHead } from "../http/response.ts";
+import type { Fields } from "../http/response_rules.ts";
 
 /** A response, taken apart. */
 export interface ResponseParts {

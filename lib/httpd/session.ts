@@ -10,9 +10,10 @@ import type { Connection, Consumer, Observer } from "../net/connection.ts";
 import type { Clock } from "../net/clock.ts";
 import { TurnBudget } from "../net/turns.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
-import { Exchange, type ExchangeKeeper } from "./exchange.ts";
+import { Exchange, type ExchangeKeeper, type HeadLike } from "./exchange.ts";
 import { type ParserLimits, RequestParser, Step } from "./parser.ts";
-import { type AnsweredRequest, type ResponseProgress, ResponseWriter } from "./response.ts";
+import { ResponseWriter } from "../http/response.ts";
+import { type AnsweredRequest, Http1ResponseSink } from "../http1/response_sink.ts";
 import { SessionContext } from "./session_context.ts";
 import { nextSessionId } from "./session_id.ts";
 import { type Wait, type WaitLimits, Waits } from "./waits.ts";
@@ -146,8 +147,8 @@ export class Session {
       return this.#session.connection.clock;
     }
 
-    respond(exchange: Exchange): ResponseWriter {
-      return new ResponseWriter(this.#session.connection, exchange.head, exchange);
+    respond(head: HeadLike): Http1ResponseSink {
+      return new Http1ResponseSink(this.#session.connection, head, this.#session);
     }
 
     starting(exchange: Exchange): void {
@@ -431,7 +432,7 @@ export class Session {
    *
    * @internal
    */
-  get wrote(): ResponseProgress["wrote"] {
+  get wrote(): ((part: "head" | "body", bytes: number) => void) | undefined {
     const { tell } = this;
     if (tell === undefined) return undefined;
     return (part, bytes) => tell(part === "head" ? "http:headerssent" : "http:sent", this, bytes);
@@ -468,11 +469,12 @@ export class Session {
     this.#last = this.#refused = true;
     this.#host.failed(this, error);
     if (exchange === undefined) {
-      this.#refusal = new ResponseWriter(this.connection, UNREAD_REQUEST, {
+      const sink = new Http1ResponseSink(this.connection, UNREAD_REQUEST, this);
+      this.#refusal = new ResponseWriter("GET", sink, {
         starting: () => {},
         done: () => this.connection.finish(),
         blocked: () => this.#setDeadline(),
-        wrote: this.wrote,
+        wrote: () => {},
       });
       this.#host.refuse(this, this.#refusal, error);
       return;
@@ -530,6 +532,14 @@ export class Session {
         this.connection.destroy(
           new ConnectionError("CONNECTION_TIMEOUT", "The client did not read in time"),
         );
+        break;
+      case "source":
+        this.connection.destroy(
+          new ConnectionError(
+            "CONNECTION_CLOSED",
+            "The client ended its side, and the answer paused",
+          ),
+        );
     }
   }
 
@@ -542,9 +552,9 @@ export class Session {
 
   #closed(error: HttpsdError | undefined): void {
     this.#protocol?.closed(error);
-    this.#exchange?.closed(
-      error ?? new ConnectionError("CONNECTION_CLOSED", "The client is gone"),
-    );
+    const reason = error ?? new ConnectionError("CONNECTION_CLOSED", "The client is gone");
+    this.#exchange?.closed(reason);
+    this.#refusal?.leave(reason);
     this.#host.ended(this, error ?? this.#reason);
     this.#over = true;
     this.freeContext();
@@ -574,7 +584,7 @@ export class Session {
     if (exchange.response.blocked) return "reader";
     if (exchange.response.ended) return "drain";
     // A client that has ended its side looks like one that is gone, so it is not waited on for ever.
-    if (exchange.aborted) return "answer";
+    if (exchange.aborted) return exchange.response.started ? "source" : "answer";
     return !exchange.bodyEnded && exchange.body.starved ? "body" : undefined;
   }
 }
@@ -583,7 +593,7 @@ export class Session {
 const REQUESTS_PER_TURN = 16;
 
 /** How the answer to a request is framed that could not be read. */
-const UNREAD_REQUEST: AnsweredRequest = { method: "GET", minorVersion: 1, keepAlive: false };
+const UNREAD_REQUEST: AnsweredRequest = { minorVersion: 1, keepAlive: false };
 
 function timeout(message: string): HttpError {
   return new HttpError(408, "REQUEST_TIMEOUT", message);

@@ -5,8 +5,8 @@
  */
 import type { Clock } from "../net/clock.ts";
 
-/** What a session can wait for: a client's bytes, or a client who reads. */
-export type Wait = "request" | "head" | "body" | "drain" | "reader" | "answer";
+/** What a session can wait for: a client's bytes, a client who reads, or a handler. */
+export type Wait = "request" | "head" | "body" | "drain" | "reader" | "answer" | "source";
 
 /** How long each thing may take, in ms unless said otherwise. */
 export interface WaitLimits {
@@ -22,6 +22,8 @@ export interface WaitLimits {
   readonly minBodyRate: number;
   /** How long a write waits for the client to read. */
   readonly sendWaitTimeoutMs: number;
+  /** How long an answer may pause whose client has ended its side: it has left, most likely. */
+  readonly lingerMs: number;
   /** After so long no further request is waited for. */
   readonly maxConnectionAgeMs: number;
 }
@@ -120,6 +122,8 @@ export class Waits {
       case "reader":
       case "answer":
         return now + limits.sendWaitTimeoutMs;
+      case "source":
+        return now + limits.lingerMs;
     }
   }
 

@@ -14,16 +14,6 @@ import { Buffer } from "node:buffer";
  */
 export type Chunk = Uint8Array | string;
 
-/** Longer text is made bytes without a look: looking would cost more than it spares. */
-const MAX_TEXT = 4096;
-
-const ASCII = /^[\0-\x7f]*$/;
-
-/** Whether `text` can be written as it is. */
-export function isAscii(text: string): boolean {
-  return text.length <= MAX_TEXT && ASCII.test(text);
-}
-
 /** The first `length` bytes. */
 export function front(chunk: Chunk, length: number): Chunk {
   return typeof chunk === "string" ? chunk.slice(0, length) : chunk.subarray(0, length);

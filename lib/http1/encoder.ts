@@ -5,8 +5,13 @@
  */
 import { Buffer } from "node:buffer";
 import type { Chunk } from "../net/chunks.ts";
-import { assertFieldName, assertFieldValue, assertStatus, type Fields } from "./response_rules.ts";
-import { REASONS } from "./status.ts";
+import {
+  assertFieldName,
+  assertFieldValue,
+  assertStatus,
+  type Fields,
+} from "../http/response_rules.ts";
+import { REASONS } from "../http/status.ts";
 
 /** Beyond printable ASCII and the tab, values are looked at more closely. */
 const UNUSUAL = /[^\t\x20-\x7e]/;

@@ -16,3 +16,13 @@ const { Buffer } = globalThis as {
 export const utf8: (text: string) => Uint8Array = runtime.name === "bun" || Buffer === undefined
   ? (text) => encoder.encode(text)
   : (text) => Buffer.from(text, "utf8");
+
+/** Longer text is made bytes without a look: looking would cost more than it spares. */
+const MAX_TEXT = 4096;
+
+const ASCII = /^[\0-\x7f]*$/;
+
+/** Whether `text` can be written as it is. */
+export function isAscii(text: string): boolean {
+  return text.length <= MAX_TEXT && ASCII.test(text);
+}

@@ -95,7 +95,7 @@ export function errorBody({ status, code }: HttpError): string {
   return code === "UNKNOWN_CODING" ? CODING_BODY : ERROR_BODIES[status] ?? "";
 }
 
-/** Whether a response of this status never has a body (RFC 9110 sections 15.2, 15.3.5, 15.4.5). */
+/** Whether a response never has a body (RFC 9110 sections 15.2, 15.3.5, 15.3.6 and 15.4.5). */
 export function isBodiless(status: number): boolean {
-  return status === 204 || status === 304 || status < 200;
+  return status === 204 || status === 205 || status === 304 || status < 200;
 }

@@ -105,8 +105,8 @@ export function assertFieldValue(name: string, value: string): void {
 }
 
 /** Whether a response without a body may say how long the body would be (RFC 9110 section 8.6). */
-export function mayDeclare(status: number, request: { readonly method: string }): boolean {
-  return status === 304 || (request.method === "HEAD" && !isBodiless(status));
+export function mayDeclare(status: number, method: string): boolean {
+  return status === 304 || (method === "HEAD" && !isBodiless(status));
 }
 
 /**

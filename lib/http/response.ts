@@ -1,0 +1,417 @@
+/**
+ * Writes one response, whatever carries it: keeps to HTTP's rules and to the length that was
+ * promised, and reports its end. Whatever a handler does, its client gets a whole message or a cut
+ * one (RFC 9110; the bytes are a `ResponseSink`'s).
+ *
+ * | state  | what it is                            | goes on to                                      |
+ * | ------ | ------------------------------------- | ----------------------------------------------- |
+ * | unsent | no head was sent                      | open: start(), send(), startRaw()               |
+ * |        |                                       | ending: pass(); ended: switchProtocols()        |
+ * | open   | the body is written                   | ending: end(); ended: abort()                   |
+ * | ending | all was handed over, some of it waits | ended: wake(), when nothing waits; abort()      |
+ * | ended  | over                                  |                                                 |
+ * | gone   | the client left before the end        |                                                 |
+ *
+ * leave() leads from all but "ended" to "gone". There nothing is written: write() rejects with
+ * `CONNECTION_CLOSED`, and the others do nothing, since an answer that nobody waits for is no fault.
+ *
+ * @module
+ */
+import { ConnectionError, type HttpError, type HttpsdError, StateError } from "../errors.ts";
+import type { Chunk } from "../net/chunks.ts";
+import type { HeadEnd, ResponseSink } from "./response_sink.ts";
+import {
+  assertFields,
+  badResponse,
+  declaredLength,
+  type Fields,
+  mayDeclare,
+  Role,
+  roleOf,
+} from "./response_rules.ts";
+import { isBodiless } from "./status.ts";
+import { nextTurn } from "./turn.ts";
+import { isAscii, utf8 } from "./utf8.ts";
+
+/** The status line and fields of a response. */
+export interface ResponseHead {
+  /** The status code. */
+  readonly status: number;
+  /** The reason phrase; the standard one when absent. */
+  readonly reason?: string | undefined;
+  /** The fields, without those that the framing decides. */
+  readonly fields?: Fields;
+}
+
+/** What a response reports as it goes. */
+export interface ResponseProgress {
+  /** The head is about to be sent: the last time for `closeAfterwards()` to be said in it. */
+  starting(): void;
+  /** All is written. */
+  done(): void;
+  /** A write waits for the client to read. */
+  blocked(): void;
+  /** More of the body was written. */
+  wrote(): void;
+}
+
+type State = "unsent" | "open" | "ending" | "ended" | "gone";
+
+/** After so many writes in a row the event loop has its turn, since each may resolve at once. */
+const WRITES_PER_TURN = 64;
+
+const WRITTEN = Promise.resolve();
+
+/** The one response of one exchange. */
+export class ResponseWriter {
+  readonly #method: string;
+  readonly #sink: ResponseSink;
+  readonly #progress: ResponseProgress;
+  #state: State = "unsent";
+  /** Whether a head was sent, or raw bytes begun, which is worth knowing of a client that left. */
+  #started = false;
+  #raw = false;
+  /** Whether body bytes are thrown away. */
+  #bodiless = false;
+  /** How many bytes of the promised length are still to come. */
+  #remaining = Infinity;
+  #writes = 0;
+  /** What waits for the client to read. */
+  #draining: PromiseWithResolvers<void> | undefined;
+  /** Why the client is gone. */
+  #reason: HttpsdError | undefined;
+  #loss: ConnectionError | undefined;
+
+  /** Makes the writer of the answer to a request with this method. */
+  constructor(method: string, sink: ResponseSink, progress: ResponseProgress) {
+    this.#method = method;
+    this.#sink = sink;
+    this.#progress = progress;
+  }
+
+  /** Whether the head was sent. */
+  get started(): boolean {
+    return this.#started;
+  }
+
+  /** Whether the response is over: all is written, or it was cut. */
+  get ended(): boolean {
+    return this.#state === "ended";
+  }
+
+  /** Whether all was handed over; the end of a long body may still wait for the client to read. */
+  get answered(): boolean {
+    return this.#state === "ending" || this.#state === "ended";
+  }
+
+  /** Whether the client has left before the end. */
+  get gone(): boolean {
+    return this.#state === "gone";
+  }
+
+  /** Whether `error` is what `write()` rejects with once the client has left. */
+  isLoss(error: unknown): boolean {
+    return error !== undefined && error === this.#loss;
+  }
+
+  /** Whether a body is thrown away: HEAD, 204, 205, 304. */
+  get bodiless(): boolean {
+    return this.#bodiless;
+  }
+
+  /** Whether the handler frames the response itself. */
+  get raw(): boolean {
+    return this.#raw;
+  }
+
+  /** Whether the client has to read before more can be written. */
+  get blocked(): boolean {
+    return (this.#state === "open" || this.#state === "ending") && this.#sink.blocked;
+  }
+
+  /** Whether the connection may serve another request after this response. */
+  get keepAlive(): boolean {
+    return this.#sink.keepAlive;
+  }
+
+  /** Makes this the last response of the connection. */
+  closeAfterwards(): void {
+    this.#sink.closeAfterwards();
+  }
+
+  /**
+   * Sends an interim response such as 100 or 103; nothing after the head.
+   *
+   * @throws {StateError} `NOT_SUPPORTED` where there are none
+   */
+  inform(status: number, fields: Fields = []): void {
+    if (this.#state === "unsent") this.#sink.informational(status, fields);
+  }
+
+  /**
+   * Sends the 101 after which the connection speaks another protocol.
+   *
+   * @throws {StateError} `ALREADY_SENT`; `NOT_SUPPORTED` where there is no other protocol
+   */
+  switchProtocols(fields: Fields): void {
+    this.#assertUnsent();
+    this.#sink.switchProtocols(fields);
+    this.#started = this.#bodiless = true;
+    this.#state = "ended";
+  }
+
+  #assertUnsent(): void {
+    if (this.#state === "unsent" || this.#state === "gone") return;
+    throw new StateError("ALREADY_SENT", "The response was sent already: send one per request");
+  }
+
+  /**
+   * Leaves head, body and framing to the handler: what is written goes out as it is.
+   *
+   * @throws {StateError} `ALREADY_SENT`; `NOT_SUPPORTED` where no raw bytes can be sent
+   */
+  startRaw(): void {
+    this.#assertUnsent();
+    if (this.gone) return;
+    this.#sink.raw();
+    this.#raw = true;
+    this.#opens();
+  }
+
+  /** The head is sent now, or raw bytes are. */
+  #opens(): void {
+    this.#progress.starting();
+    this.#started = true;
+    this.#state = "open";
+  }
+
+  /**
+   * Sends a whole response, as fast as the client reads it; `body` must not change afterwards.
+   *
+   * @throws {StateError} `ALREADY_SENT`
+   * @throws {HttpError} `BAD_RESPONSE` when the head is not allowed; nothing is sent then
+   */
+  send(head: ResponseHead, body: string | Uint8Array): void {
+    const chunk = typeof body === "string" && !isAscii(body) ? utf8(body) : body;
+    this.#assertUnsent();
+    if (this.gone) return;
+    const end = this.#head(head, chunk.length);
+    this.#opens();
+    this.#remaining = 0;
+    this.#ends(this.#sink.whole(end, this.#bodiless ? "" : chunk));
+  }
+
+  /**
+   * Sends the head of a response whose body has `length` bytes, `undefined` when that is not known.
+   * A `Content-Length` field from the handler counts as known.
+   *
+   * @throws {StateError} `ALREADY_SENT`
+   * @throws {HttpError} `BAD_RESPONSE` when the head is not allowed; nothing is sent then
+   */
+  start(head: ResponseHead, length: number | undefined): void {
+    this.#assertUnsent();
+    if (this.gone) return;
+    const end = this.#head(head, length);
+    this.#opens();
+    this.#remaining = end.length ?? Infinity;
+    this.#sink.open(end);
+  }
+
+  /** Gives the sink a head by the rules; all but its end, so that it can still be taken back. */
+  #head({ status, reason, fields = [] }: ResponseHead, length: number | undefined): HeadEnd {
+    if (status < 200) throw badResponse(`Status ${status} is no answer: use 200 to 999`);
+    const bodiless = this.#bodiless = this.#method === "HEAD" || isBodiless(status);
+    // No body says nothing of the length where there never is one to see: 304, and HEAD.
+    let declared = status === 304 || (bodiless && length === 0) ? undefined : length;
+    let dated = false;
+    let close = false;
+    const sink = this.#sink;
+    sink.begin(status, reason);
+    for (const [name, value] of fields) {
+      switch (roleOf(name)) {
+        case Role.Length:
+          declared = declaredLength(value, bodiless ? undefined : length);
+          break;
+        case Role.Connection:
+          close ||= /(^|[\s,])close($|[\s,])/i.test(value);
+          break;
+        case Role.Upgrade:
+          if (status === 426) sink.offer(value);
+          break;
+        case Role.HopByHop:
+          break;
+        case Role.Date:
+          dated = true;
+          sink.field(name, value);
+          break;
+        case Role.Message:
+          sink.field(name, value);
+      }
+    }
+    if (close) sink.closeAfterwards();
+    if (bodiless && !mayDeclare(status, this.#method)) declared = undefined;
+    if (status === 205) declared = 0; // a client would wait for the body that 205 never has
+    return { length: declared, hasBody: !bodiless, dated };
+  }
+
+  /**
+   * Counts the response as sent by `deliver`, which hands a ready one over as it is. Who reads its
+   * body, and when, is not seen here, unless it `isOver`.
+   *
+   * @throws {StateError} `ALREADY_SENT`
+   */
+  pass(deliver: () => void, isOver: boolean): void {
+    this.#assertUnsent();
+    if (this.gone) return;
+    this.#opens();
+    deliver();
+    this.#state = isOver ? "ended" : "ending";
+    this.#progress.done();
+  }
+
+  /**
+   * Writes body bytes as fast as the client reads them, behind those handed over before. Resolves
+   * when the next may follow, and now and then only in the next turn of the event loop; the bytes
+   * must not change until then. A rejection because the client has left may
+   * be left unhandled.
+   *
+   * @throws {ConnectionError} `CONNECTION_CLOSED` when the client has left
+   * @throws {StateError} `ALREADY_SENT` after the end of the body
+   * @throws {HttpError} `BAD_RESPONSE` when the body is longer than its `Content-Length`; the
+   * connection is cut, since the client cannot be told otherwise
+   */
+  write(bytes: Uint8Array): Promise<void> {
+    let written: Promise<void>;
+    try {
+      written = this.#write(bytes);
+    } catch (error) {
+      written = Promise.reject(error);
+    }
+    if (++this.#writes < WRITES_PER_TURN) return written;
+    this.#writes = 0;
+    return this.excused(this.#afterTurn(written));
+  }
+
+  #write(bytes: Uint8Array): Promise<void> {
+    if (this.gone) return this.excused(Promise.reject(this.#lost()));
+    if (this.answered) {
+      throw new StateError("ALREADY_SENT", "The response is over: write before its end");
+    }
+    if (this.#handOver(bytes)) return WRITTEN;
+    if (this.#draining === undefined) {
+      this.#draining = Promise.withResolvers();
+      this.#draining.promise.catch(ignore); // it may be left unhandled
+    }
+    return this.#draining.promise;
+  }
+
+  async #afterTurn(written: Promise<void>): Promise<void> {
+    try {
+      await written;
+    } finally {
+      await nextTurn();
+    }
+    if (this.gone) throw this.#lost();
+  }
+
+  /** Settles as `promise` does; a rejection because the client has left may be left unhandled. */
+  excused(promise: Promise<void>): Promise<void> {
+    const { promise: excused, resolve, reject } = Promise.withResolvers<void>();
+    promise.then(resolve, (error) => {
+      if (this.isLoss(error)) excused.catch(ignore);
+      reject(error);
+    });
+    return excused;
+  }
+
+  #lost(): ConnectionError {
+    return this.#loss ??= new ConnectionError(
+      "CONNECTION_CLOSED",
+      "The client has left: stop writing",
+      { cause: this.#reason },
+    );
+  }
+
+  /** Gives body bytes to the sink; `false`: the next must wait. */
+  #handOver(bytes: Chunk): boolean {
+    if (bytes.length === 0 || this.#bodiless) return true;
+    if (bytes.length > this.#remaining) {
+      throw this.#broken(`longer than its Content-Length by ${bytes.length - this.#remaining}`);
+    }
+    this.#remaining -= bytes.length;
+    const mayGoOn = this.#sink.data(bytes);
+    this.#progress.wrote();
+    if (!mayGoOn) this.#progress.blocked();
+    return mayGoOn;
+  }
+
+  /**
+   * Ends the body, behind what was handed over.
+   *
+   * @throws {HttpError} `BAD_RESPONSE` when it is shorter than its `Content-Length`; the connection
+   * is cut, so that the client does not take the part for the whole. And for trailer fields that
+   * HTTP does not allow
+   */
+  end(trailers: Fields = []): void {
+    if (this.#state !== "open") return;
+    const last = [...trailers];
+    assertFields(last);
+    const isShort = this.#remaining > 0 && this.#remaining !== Infinity && !this.#bodiless;
+    if (isShort) throw this.#broken(`shorter than its Content-Length by ${this.#remaining}`);
+    this.#ends(this.#sink.end(last));
+  }
+
+  /** All was handed over; the end is near where some of it waits. */
+  #ends(isWritten: boolean): void {
+    if (this.#state !== "open" && this.#state !== "ending") return; // the client left meanwhile
+    if (isWritten) {
+      this.#state = "ended";
+      this.#progress.done();
+    } else {
+      this.#state = "ending";
+      this.#progress.blocked();
+    }
+  }
+
+  /** Goes on writing: the client has read. */
+  wake(): void {
+    if (this.#state !== "open" && this.#state !== "ending") return;
+    const mayGoOn = this.#sink.resume();
+    if (this.#state === "ending") this.#ends(mayGoOn);
+    else if (!mayGoOn) this.#progress.blocked();
+    else this.#drained();
+  }
+
+  #drained(): void {
+    this.#draining?.resolve();
+    this.#draining = undefined;
+  }
+
+  /** Cuts the response: the client must not take it for whole. */
+  abort(error: HttpsdError): void {
+    if (this.#state === "ended" || this.#state === "gone") return;
+    this.#state = "ended";
+    this.#draining?.reject(error);
+    this.#draining = undefined;
+    this.#sink.abort(error);
+  }
+
+  #broken(how: string): HttpError {
+    const error = badResponse(`The response body is ${how} bytes: it was cut`);
+    this.abort(error);
+    return error;
+  }
+
+  /** Stops writing: the client has left. */
+  leave(reason: HttpsdError): void {
+    if (this.#state === "ended" || this.#state === "gone") return;
+    this.#state = "gone";
+    this.#reason = reason;
+    this.#sink.gone(reason);
+    this.#draining?.reject(this.#lost());
+    this.#draining = undefined;
+  }
+}
+
+/** Leaves a rejection without an answer. */
+function ignore(): void {}

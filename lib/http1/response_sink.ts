@@ -1,0 +1,206 @@
+/**
+ * Carries one response over an HTTP/1.1 connection: chooses its framing (RFC 9112 section 6), and
+ * keeps what the client has not read yet.
+ *
+ * @module
+ */
+import type { HttpsdError } from "../errors.ts";
+import type { HeadEnd, ResponseSink } from "../http/response_sink.ts";
+import type { Fields } from "../http/response_rules.ts";
+import { type Chunk, front, rest } from "../net/chunks.ts";
+import type { Connection } from "../net/connection.ts";
+import {
+  beginHead,
+  CHUNK_END,
+  chunkHead,
+  dateLine,
+  encodeHead,
+  lastChunk,
+  type SectionEncoder,
+} from "./encoder.ts";
+
+/** How the body's end is found. */
+type Framing = "none" | "length" | "chunked" | "close" | "raw";
+
+/** A long body is written in pieces of so many bytes, so that a slow client holds one of them. */
+const PIECE_BYTES = 64 * 1024;
+
+/** What of a request decides how its response is framed. */
+export interface AnsweredRequest {
+  /** 0 for HTTP/1.0, 1 for HTTP/1.1. */
+  readonly minorVersion: number;
+  /** Whether the client wants to keep the connection. */
+  readonly keepAlive: boolean;
+}
+
+/** What is told of each write. */
+export interface WriteObserver {
+  /** The head was written, or so many bytes of the body; `undefined` where nobody wants to know. */
+  readonly wrote: ((part: "head" | "body", bytes: number) => void) | undefined;
+}
+
+/** One response on a connection. */
+export class Http1ResponseSink implements ResponseSink {
+  readonly #connection: Connection;
+  readonly #observer: WriteObserver;
+  readonly #minorVersion: number;
+  #keepAlive: boolean;
+  #head: SectionEncoder | undefined;
+  #framing: Framing = "none";
+  /** Body bytes that were handed over and wait for the client to read. */
+  #queue: Chunk[] = [];
+  /** Whether the first of them is the rest of a chunk whose length was written. */
+  #inChunk = false;
+  /** What comes behind the body; `undefined` until all of it was handed over. */
+  #tail: Chunk | undefined;
+  #blocked = false;
+
+  /** Makes the sink of the answer to `request`. */
+  constructor(connection: Connection, request: AnsweredRequest, observer: WriteObserver) {
+    this.#connection = connection;
+    this.#observer = observer;
+    this.#minorVersion = request.minorVersion;
+    this.#keepAlive = request.keepAlive;
+  }
+
+  get keepAlive(): boolean {
+    return this.#keepAlive;
+  }
+
+  get blocked(): boolean {
+    return this.#blocked;
+  }
+
+  closeAfterwards(): void {
+    this.#keepAlive = false;
+  }
+
+  /** Nothing for an HTTP/1.0 client, who knows of none. */
+  informational(status: number, fields: Fields): void {
+    if (this.#minorVersion > 0) this.#connection.write(encodeHead(status, fields));
+  }
+
+  switchProtocols(fields: Fields): void {
+    this.#connection.write(encodeHead(101, [["Connection", "Upgrade"], ...fields]));
+  }
+
+  raw(): void {
+    this.#framing = "raw";
+  }
+
+  begin(status: number, reason: string | undefined): void {
+    this.#head = beginHead(status, reason);
+  }
+
+  field(name: string, value: string): void {
+    this.#head!.field(name, value);
+  }
+
+  offer(protocols: string): void {
+    this.#head!.field("Upgrade", protocols);
+    this.#head!.line("Connection: Upgrade\r\n");
+  }
+
+  open({ length, hasBody, dated }: HeadEnd): void {
+    const head = this.#head!;
+    this.#head = undefined;
+    if (!dated) head.line(dateLine());
+    if (length !== undefined) head.line(`Content-Length: ${length}\r\n`);
+    const framing = this.#framing = hasBody ? this.#frame(length) : "none";
+    if (framing === "chunked") head.line("Transfer-Encoding: chunked\r\n");
+    if (framing === "close") this.#keepAlive = false;
+    if (!this.#keepAlive) head.line("Connection: close\r\n");
+    else if (this.#minorVersion === 0) head.line("Connection: keep-alive\r\n");
+    const bytes = head.end();
+    this.#connection.write(bytes);
+    this.#wrote("head", bytes.length);
+  }
+
+  #frame(length: number | undefined): Framing {
+    if (length !== undefined) return "length";
+    return this.#minorVersion === 0 ? "close" : "chunked";
+  }
+
+  /** Tells who wants to know, after the bytes have left: with events, order goes before speed. */
+  #wrote(part: "head" | "body", bytes: number): void {
+    const { wrote } = this.#observer;
+    if (wrote === undefined) return;
+    this.#connection.flush();
+    wrote(part, bytes);
+  }
+
+  whole(head: HeadEnd, body: Chunk): boolean {
+    this.#connection.cork();
+    try {
+      this.open(head);
+      if (body.length > 0) this.#queue.push(body);
+      this.#tail = "";
+      return this.#sendOn();
+    } finally {
+      this.#connection.uncork();
+    }
+  }
+
+  data(chunk: Chunk): boolean {
+    this.#queue.push(chunk);
+    return this.#sendOn();
+  }
+
+  end(trailers: Fields): boolean {
+    this.#tail = this.#framing === "chunked" ? lastChunk(trailers) : "";
+    return this.#sendOn();
+  }
+
+  resume(): boolean {
+    this.#blocked = false;
+    return this.#sendOn();
+  }
+
+  /** Writes what waits until the client has to read; behind all of it the end, where that is due. */
+  #sendOn(): boolean {
+    while (this.#queue.length > 0 && !this.#blocked) this.#writePiece();
+    if (this.#tail === undefined) return !this.#blocked;
+    if (this.#queue.length > 0) return false;
+    if (this.#tail.length > 0) {
+      this.#connection.write(this.#tail);
+      this.#wrote("body", 0);
+    }
+    return true;
+  }
+
+  #writePiece(): void {
+    const first = this.#queue[0]!;
+    const whole = first.length <= PIECE_BYTES;
+    const piece = whole ? first : front(first, PIECE_BYTES);
+    if (whole) this.#queue.shift();
+    else this.#queue[0] = rest(first, PIECE_BYTES);
+    const mayGoOn = this.#framing === "chunked"
+      ? this.#writeChunked(piece, first.length, whole)
+      : this.#connection.write(piece);
+    this.#blocked = !mayGoOn && !this.#connection.closed;
+    this.#wrote("body", piece.length);
+  }
+
+  /** Writes the next piece of a chunk, of which `left` bytes are left; with its frame at the ends. */
+  #writeChunked(piece: Chunk, left: number, last: boolean): boolean {
+    this.#connection.cork();
+    if (!this.#inChunk) this.#connection.write(chunkHead(left));
+    this.#connection.write(piece);
+    this.#inChunk = !last;
+    const mayGoOn = this.#connection.write(last ? CHUNK_END : "");
+    this.#connection.uncork();
+    return mayGoOn;
+  }
+
+  abort(error: HttpsdError): void {
+    this.#keepAlive = false;
+    this.#queue = [];
+    // The missing end tells the client, but for a body that ends with the connection.
+    if (this.#framing === "close" || this.#framing === "raw") this.#connection.reset(error);
+    else this.#connection.cutBehind(error);
+  }
+
+  gone(): void {
+    this.#queue = [];
+  }
+}
