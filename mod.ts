@@ -24,7 +24,7 @@ export { type ConnectionInfo, connectionInfo } from "./lib/connection_info.ts";
 export * from "./lib/errors.ts";
 export * from "./lib/events.ts";
 export type { Trailers } from "./lib/httpd/body.ts";
-export type { ErrorHandler, FetchHandler, RequestInfo } from "./lib/httpd/dispatcher.ts";
+export type { ErrorHandler, FetchApp, FetchHandler, RequestInfo } from "./lib/httpd/dispatcher.ts";
 export { matchExact, matchWildcard, type UriMatcher } from "./lib/httpd/matcher.ts";
 export type { HttpdRequest } from "./lib/httpd/request.ts";
 export type { Fields } from "./lib/http/response_rules.ts";

@@ -7,10 +7,30 @@
 import * as v from "valibot";
 import { capabilities, runtime } from "./capabilities.ts";
 import { ConfigError, type HttpsdError } from "./errors.ts";
+import { HOST_NAMES, SERVER_NAMES } from "./foreign_names.ts";
 import { matchExact, type UriMatcher } from "./httpd/matcher.ts";
 import type { Session } from "./httpd/session.ts";
+import {
+  type Advice,
+  adviceFrom,
+  bytes,
+  callback,
+  checkOptions,
+  count,
+  either,
+  endlessMs,
+  given,
+  isPlain,
+  members,
+  milliseconds,
+  number,
+  oneOf,
+  optionError,
+  yesOrNo,
+} from "./options.ts";
 import type { ClientAuthOptions } from "./tls/client_auth.ts";
 import type { IdentityOptions, PemOrDer } from "./tls/identity.ts";
+import { IDENTITY_ENTRIES } from "./tls/identity_options.ts";
 import type { CertSelect, HostOptions } from "./tls/selection.ts";
 import type { PeerCertificate, TlsInfo } from "./tls/tls_info.ts";
 
@@ -87,17 +107,20 @@ export interface HttpsServerOptions extends ReloadOptions {
   /** Anything that hooks want to be given (original: `ssl_userdata`). */
   readonly tlsUserData?: unknown;
   /**
-   * Asked about each certificate that stands, after the handshake and before anything is read, as
-   * for revocation; `false` or a throw cuts the connection.
+   * Asked about each certificate that was verified, after the handshake and before anything is read,
+   * as for revocation. Only `true` lets the client in; anything else, or a throw, cuts the connection.
    */
   readonly verifyClient?: (
     certificate: PeerCertificate,
     session: Session,
-  ) => boolean | void | Promise<boolean | void>;
+  ) => boolean | Promise<boolean>;
   /** Called when a TLS session begins, ends, or fails (original: `user_cb`). */
   readonly userCallback?: (change: TlsSessionChange) => void;
-  /** Asked about each new session, before anything is read; `false` or a throw cuts it (`open_fn`). */
-  readonly openFn?: (session: Session) => boolean | void | Promise<boolean | void>;
+  /**
+   * Asked about each new session, before anything is read. Only `true` lets it in, as `ESP_OK` does
+   * in the original's `open_fn`; anything else, or a throw, cuts the connection.
+   */
+  readonly openFn?: (session: Session) => boolean | Promise<boolean>;
   /** Called when a session that `openFn` let in is over (original: `close_fn`). */
   readonly closeFn?: (session: Session, error: HttpsdError | undefined) => void;
   /** Follow certificate files that change on disk. Default: `false`. */
@@ -204,36 +227,12 @@ export interface HttpsServerOptions extends ReloadOptions {
   readonly signal?: AbortSignal;
 }
 
-const duration = (fallback: number) => v.optional(number("a time in ms", 1, 2 ** 31 - 1), fallback);
-const endless = (fallback: number) =>
-  v.optional(number("a time in ms, or Infinity", 1, Infinity), fallback);
-const size = (fallback: number, least = 1) =>
-  v.optional(number("a size in bytes", least, Infinity), fallback);
-
-function number(what: string, least: number, most: number) {
-  const range = most === Infinity ? `${least} or more` : `${least} to ${most}`;
-  const message = `must be ${what}, ${range}`;
-  return v.pipe(
-    v.number(message),
-    v.check((value) => value === Infinity || Number.isInteger(value), message),
-    v.minValue(least, message),
-    v.maxValue(most, message),
-  );
-}
-
-/** What another room checks when it uses it; here only that it is there at all. */
-const given = <T>() => v.custom<T>((value) => value !== undefined && value !== null);
-
-const hook = <T>() =>
-  v.optional(v.custom<T>((value) => typeof value === "function", "must be a function"));
-
-const version = v.optional(
-  v.picklist(["TLSv1.2", "TLSv1.3"], 'must be "TLSv1.2" or "TLSv1.3"'),
-);
-
-const flagValue = v.boolean("must be true or false");
-
-const flag = (fallback: boolean) => v.optional(flagValue, fallback);
+const duration = (fallback: number) => v.optional(milliseconds(), fallback);
+const endless = (fallback: number) => v.optional(endlessMs, fallback);
+const size = (fallback: number, least = 1) => v.optional(bytes(least), fallback);
+const hook = <T>() => v.optional(callback<T>());
+const version = v.optional(oneOf("TLSv1.2", "TLSv1.3"));
+const flag = (fallback: boolean) => v.optional(yesOrNo, fallback);
 
 /** An option for what no runtime can do: only its neutral value passes. */
 const unsupported = <T>(schema: v.GenericSchema<T>, neutral: T, why: string) =>
@@ -252,46 +251,42 @@ const alpn = v.pipe(
 
 const alpnProtocols = v.pipe(v.array(alpn, "must be an array"), v.readonly());
 
-const clientAuth = v.nullish(v.strictObject({
-  ca: given<ClientAuthOptions["ca"]>(),
-  mode: v.optional(
-    v.picklist(["required", "optional"], 'must be "required" or "optional"'),
-    "required",
-  ),
-}, "must be { ca, mode }"));
+/** Names of others, wherever they are written. */
+const advice = adviceFrom(SERVER_NAMES);
 
-/** The options of one identity; misspelt ones must not be ignored, they may guard something. */
-const identity = {
-  cert: v.optional(given<NonNullable<IdentityOptions["cert"]>>()),
-  key: v.optional(given<NonNullable<IdentityOptions["key"]>>()),
-  pfx: v.optional(given<NonNullable<IdentityOptions["pfx"]>>()),
-  passphrase: v.optional(v.string("must be text")),
-  allowExpired: flag(false),
-};
+const clientAuth = v.nullish(members({
+  ca: given<ClientAuthOptions["ca"]>("the CA's certificate"),
+  mode: v.optional(oneOf("required", "optional"), "required"),
+}, { advice }));
 
 const host = v.pipe(
-  v.strictObject({
-    ...identity,
+  members({
+    ...IDENTITY_ENTRIES,
     names: v.optional(v.array(v.string("must be names"), "must be an array of names")),
     alpnProtocols: v.optional(alpnProtocols),
     clientAuth,
-  }, "must be { cert, key, names, … }"),
+  }, { advice: adviceFrom(SERVER_NAMES, HOST_NAMES) }),
   v.transform((options) => options as HostOptions), // undefined is as good as left out
 );
 
-const SCHEMA = v.strictObject({
-  ...identity,
+const RELOADABLE = {
+  ...IDENTITY_ENTRIES,
   identities: v.optional(v.array(host, "must be an array of { cert, key, names, … }"), []),
   clientAuth,
-  cacert: v.optional(given<PemOrDer>()),
+};
+
+const ENTRIES = {
+  ...RELOADABLE,
+  cacert: v.optional(given<PemOrDer>("the CA's certificate")),
   hostname: v.optional(
-    v.pipe(v.string("must be a name or address"), v.nonEmpty("must not be empty")),
+    v.pipe(
+      v.string("must be a name or address"),
+      v.nonEmpty("must not be empty"),
+      v.regex(/^[^/]*$/, "must be a name or address alone, without https:// or a path"),
+    ),
   ),
   port: v.optional(number("a port", 0, 65535)),
-  transportMode: v.optional(
-    v.picklist(["secure", "insecure"], 'must be "secure" or "insecure"'),
-    "secure",
-  ),
+  transportMode: v.optional(oneOf("secure", "insecure"), "secure"),
   alpnProtocols: v.optional(alpnProtocols, ["http/1.1"]),
   tlsVersion: version,
   minVersion: version,
@@ -299,6 +294,7 @@ const SCHEMA = v.strictObject({
   ciphers: v.optional(v.pipe(
     v.array(
       v.pipe(v.string("must be cipher names"), v.regex(/^[A-Z0-9-]+$/, "must be cipher names")),
+      "must be an array of cipher names",
     ),
     v.nonEmpty("must not be empty"),
     v.readonly(),
@@ -319,64 +315,68 @@ const SCHEMA = v.strictObject({
     undefined,
     "its tickets are for this process only: leave it out",
   ),
-  ocspStapling: unsupported(flagValue, false, "its TLS cannot staple: leave it out"),
-  earlyData: unsupported(flagValue, false, "its TLS takes none: leave it out"),
-  useSecureElement: hardware(flagValue, false),
-  useEcdsaPeripheral: hardware(flagValue, false),
+  ocspStapling: unsupported(yesOrNo, false, "its TLS cannot staple: leave it out"),
+  earlyData: unsupported(yesOrNo, false, "its TLS takes none: leave it out"),
+  useSecureElement: hardware(yesOrNo, false),
+  useEcdsaPeripheral: hardware(yesOrNo, false),
   ecdsaKeyEfuseBlk: hardware(v.number("must be a number"), 0),
-  proxyProtocol: v.optional(v.strictObject({
+  proxyProtocol: v.optional(members({
     trustedProxies: v.array(v.string("must be addresses"), "must be an array of addresses"),
-    mode: v.optional(
-      v.picklist(["required", "optional"], 'must be "required" or "optional"'),
-      "required",
-    ),
+    mode: v.optional(oneOf("required", "optional"), "required"),
   })),
-  maxConnectionsPerAddress: v.optional(number("a count", 1, Infinity), Infinity),
-  maxOpenSockets: v.optional(number("a count", 1, Infinity), 10_000),
+  maxConnectionsPerAddress: v.optional(count(), Infinity),
+  maxOpenSockets: v.optional(count(), 10_000),
   lruPurge: flag(true),
   keepAlive: v.optional(
-    v.union(
-      [v.boolean(), v.strictObject({ idleMs: number("a time in ms", 1, 2 ** 31 - 1) })],
-      "must be true, false or { idleMs }",
+    either<boolean, { idleMs: number }>(
+      (value) => typeof value === "boolean",
+      yesOrNo,
+      members({ idleMs: milliseconds() }, { shape: "true, false or { idleMs }" }),
     ),
     false,
   ),
-  profile: v.optional(v.literal("esp-idf", 'must be "esp-idf"')),
-  maxHandshakes: v.optional(number("a count", 1, Infinity), 1_024),
-  backlogConn: v.optional(number("a count", 1, 65535), 511),
+  profile: v.optional(oneOf("esp-idf")),
+  maxHandshakes: v.optional(count(), 1_024),
+  backlogConn: v.optional(count(1, 65535), 511),
   handshakeTimeoutMs: duration(10_000),
   headersTimeoutMs: duration(30_000),
   recvWaitTimeoutMs: duration(30_000),
   requestTimeoutMs: endless(300_000),
   minBodyRate: v.optional(number("bytes per second", 0, 2 ** 31 - 1), 240),
   handlerTimeoutMs: endless(Infinity),
-  maxRequestsPerConnection: v.optional(number("a count", 1, Infinity), Infinity),
+  maxRequestsPerConnection: v.optional(count(), Infinity),
   maxConnectionAgeMs: endless(Infinity),
-  maxQueuedWork: v.optional(number("a count", 1, Infinity), 1_024),
+  maxQueuedWork: v.optional(count(), 1_024),
   globalUserContext: v.optional(v.unknown()),
   globalUserContextFree: hook<(context: unknown) => void>(),
   sendWaitTimeoutMs: duration(30_000),
   idleTimeoutMs: endless(60_000),
   lingerMs: duration(2_000),
-  drainMs: v.optional(number("a time in ms", 0, 2 ** 31 - 1), 5_000),
+  drainMs: v.optional(milliseconds(0), 5_000),
   maxUriLen: size(8_192),
   maxReqHdrLen: size(16_384),
-  maxReqFields: v.optional(number("a count", 1, 65535), 100),
+  maxReqFields: v.optional(count(1, 65535), 100),
   maxBodyBytes: size(128 * 1024 * 1024, 0),
   maxChunkExtBytes: size(4_096, 0),
   maxTrailerBytes: size(8_192, 0),
   maxDrainBytes: size(64 * 1024, 0),
-  uriMatch: v.optional(
-    v.custom<UriMatcher>((value) => typeof value === "function", "must be a function"),
-    () => matchExact,
-  ),
-  maxUriHandlers: v.optional(number("a count", 1, Infinity), Infinity),
-  maxRespHeaders: v.optional(number("a count", 0, Infinity), Infinity),
+  uriMatch: v.optional(callback<UriMatcher>(), () => matchExact),
+  maxUriHandlers: v.optional(count(), Infinity),
+  maxRespHeaders: v.optional(count(0), Infinity),
   overrideGlobalResponse: flag(true),
   signal: v.optional(
     v.custom<AbortSignal>((value) => value instanceof AbortSignal, "must be an AbortSignal"),
   ),
-});
+};
+
+const SCHEMA = members(ENTRIES, { advice, shape: "an object" });
+
+const fixed: Advice = (name) =>
+  Object.hasOwn(ENTRIES, name)
+    ? "cannot be reloaded: it is set once, when the server is made"
+    : advice(name);
+
+const RELOAD_SCHEMA = members(RELOADABLE, { advice: fixed, shape: "an object" });
 
 /** Options with all defaults in. */
 export type Config =
@@ -390,22 +390,13 @@ export type Config =
  * `NOT_SUPPORTED` naming the option and the runtime that cannot do it
  */
 export function resolveConfig(options: HttpsServerOptions): Config {
-  if (typeof options !== "object" || options === null) {
-    throw new ConfigError("INVALID_CONFIG", `Options must be an object, not ${shown(options)}`);
-  }
-  const defaults = options.profile === "esp-idf" ? espIdf(options.transportMode) : {};
-  const given = Object.entries(options).filter(([, value]) => value !== undefined);
-  const all = { ...defaults, ...Object.fromEntries(given) };
-  const result = v.safeParse(SCHEMA, all, { abortPipeEarly: true });
-  if (!result.success) throw invalidConfig(result.issues[0]);
-  const { output } = result;
+  const esp = isPlain(options) && options.profile === "esp-idf";
+  const defaults = esp ? espIdf(options.transportMode) : {};
+  const output = checkOptions("", SCHEMA, withDefaults(options, defaults));
   assertSupported(output);
   const { tlsVersion, minVersion = tlsVersion, maxVersion = tlsVersion } = output;
   if (output.cacert !== undefined && output.clientAuth) {
-    throw new ConfigError(
-      "INVALID_CONFIG",
-      "Options cacert and clientAuth say the same: give one of them",
-    );
+    throw optionError("", "cacert", "says the same as clientAuth: give one of them");
   }
   const config = {
     ...output,
@@ -417,12 +408,32 @@ export function resolveConfig(options: HttpsServerOptions): Config {
     maxVersion: maxVersion ?? "TLSv1.3",
   };
   if (config.minVersion > config.maxVersion) {
-    throw new ConfigError(
-      "INVALID_CONFIG",
-      `Option minVersion is ${config.minVersion}: it must not be newer than maxVersion`,
+    throw optionError(
+      "",
+      "minVersion",
+      `is ${config.minVersion}: it must not be newer than maxVersion`,
     );
   }
   return Object.freeze(config);
+}
+
+/**
+ * Checks the options of a reload; what is left out is `undefined`, but for `identities`.
+ *
+ * @throws {ConfigError} as {@linkcode resolveConfig}; `INVALID_CONFIG` for an option of the server
+ * that cannot change
+ */
+export function resolveReload(options: ReloadOptions): v.InferOutput<typeof RELOAD_SCHEMA> {
+  const output = checkOptions("reload()", RELOAD_SCHEMA, withDefaults(options, {}));
+  assertServable(output.identities);
+  return output;
+}
+
+/** A copy of the options without those that are `undefined`, which are as good as left out. */
+function withDefaults(options: unknown, defaults: object): unknown {
+  if (!isPlain(options)) return options;
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  return { ...defaults, ...Object.fromEntries(given) };
 }
 
 /** The values of `HTTPD_DEFAULT_CONFIG()` and `HTTPD_SSL_CONFIG_DEFAULT()`. */
@@ -447,10 +458,7 @@ function espIdf(mode: TransportMode = "secure"): HttpsServerOptions {
 
 /** Refuses what this runtime, or this version of httpsd, would have to ignore. */
 function assertSupported(options: v.InferOutput<typeof SCHEMA>): void {
-  const protocols = [options, ...options.identities].flatMap((host) => host.alpnProtocols ?? []);
-  if (protocols.includes("h2") && !capabilities.http2) {
-    throw notSupported("alpnProtocols", "HTTP/2 is not served: leave h2 out");
-  }
+  assertServable([options, ...options.identities]);
   const { name } = runtime;
   if (options.ciphers !== undefined && !capabilities.ciphers) {
     throw notSupported("ciphers", `${name} serves a fixed list of cipher suites: leave it out`);
@@ -460,26 +468,12 @@ function assertSupported(options: v.InferOutput<typeof SCHEMA>): void {
   }
 }
 
+function assertServable(hosts: readonly Pick<HostOptions, "alpnProtocols">[]): void {
+  const protocols = hosts.flatMap((host) => host.alpnProtocols ?? []);
+  if (!protocols.includes("h2") || capabilities.http2) return;
+  throw notSupported("alpnProtocols", "HTTP/2 is not served: leave h2 out");
+}
+
 function notSupported(option: string, why: string): ConfigError {
   return new ConfigError("NOT_SUPPORTED", `Option ${option}: ${why}`);
-}
-
-function invalidConfig(issue: v.BaseIssue<unknown>): ConfigError {
-  const name = v.getDotPath(issue) ?? "options";
-  if (issue.message.startsWith("is not supported")) {
-    return new ConfigError("NOT_SUPPORTED", `Option ${name} ${issue.message}`);
-  }
-  const unknown = issue.type === "strict_object" && issue.expected === "never";
-  const problem = unknown
-    ? "is not known: see HttpsServerOptions"
-    : `is ${shown(issue.input)}: it ${issue.message}`;
-  return new ConfigError("INVALID_CONFIG", `Option ${name} ${problem}`);
-}
-
-/** A value as it may stand in a message: short, and without secrets that may be in a string. */
-function shown(value: unknown): string {
-  if (typeof value === "number" || typeof value === "boolean") return String(value);
-  if (value === null || value === undefined) return String(value);
-  if (Array.isArray(value)) return "an array";
-  return typeof value === "object" ? "an object" : `a ${typeof value}`;
 }

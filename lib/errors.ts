@@ -26,6 +26,8 @@ export type StateErrorCode =
   | "REQUEST_ENDED"
   /** The body was read already, or is being read elsewhere. */
   | "BODY_USED"
+  /** `complete()` was called for a request that its handler has not detached. */
+  | "NOT_DETACHED"
   /** A route with this template and method exists (original: `ESP_ERR_HTTPD_HANDLER_EXISTS`). */
   | "HANDLER_EXISTS"
   /** The route table is full (original: `ESP_ERR_HTTPD_HANDLERS_FULL`). */
@@ -160,7 +162,7 @@ export type WebSocketErrorCode =
 export type CallbackErrorCode =
   /** An event listener threw or rejected; see `cause`. */
   | "LISTENER_FAILED"
-  /** A hook threw or rejected where that changes nothing; see `cause`. */
+  /** A hook threw or rejected, see `cause`; or one that lets in answered neither `true` nor `false`. */
   | "HOOK_FAILED";
 
 /** Every stable error code. */

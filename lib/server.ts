@@ -4,12 +4,14 @@
  * @module
  */
 import type { Socket } from "node:net";
+import * as v from "valibot";
 import { assertRuntime, type Capabilities, capabilities, runtime } from "./capabilities.ts";
 import {
   type Config,
   type HttpsServerOptions,
   type ReloadOptions,
   resolveConfig,
+  resolveReload,
   type TlsSessionChange,
 } from "./config.ts";
 import { remoteOf } from "./edge/platform.ts";
@@ -34,11 +36,13 @@ import {
   ServerEvents,
   SessionEvent,
 } from "./events.ts";
+import { takeArguments } from "./handler.ts";
 import { connectionTransport } from "./httpd/connection_transport.ts";
 import {
   Dispatcher,
   type ErrorHandler,
   ExchangeInfo,
+  type FetchApp,
   type FetchHandler,
 } from "./httpd/dispatcher.ts";
 import { rememberBodies } from "./httpd/remembered_bodies.ts";
@@ -52,6 +56,7 @@ import { Gate, type Refusal } from "./net/gate.ts";
 import { type Address, Listener } from "./net/listener.ts";
 import { SocketCap } from "./net/socket_cap.ts";
 import { CidrSet } from "./net/cidr.ts";
+import { adviceFrom, checkOptions, members, milliseconds, shown } from "./options.ts";
 import { ACME_TLS } from "./tls/context.ts";
 import { TlsFront } from "./tls/front.ts";
 import type { HostOptions, SelectorOptions } from "./tls/selection.ts";
@@ -95,22 +100,33 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   #noneIdle = false;
 
   /**
-   * Makes a server that does not listen yet. `handler` answers what no route answers.
+   * Makes a server that does not listen yet. `handler` answers what no route answers: a function, or
+   * an object with such a function as its `fetch`, which may be one with the options too.
    *
-   * @throws {ConfigError} `INVALID_CONFIG` naming the option
+   * @throws {ConfigError} `INVALID_CONFIG` naming the option, or saying what to write;
+   * `NOT_SUPPORTED` for an option that this runtime would have to ignore
    */
-  constructor(options: HttpsServerOptions, handler?: FetchHandler);
+  constructor(options: HttpsServerOptions, handler?: FetchHandler | FetchApp);
   /**
    * The same with another clock for its deadlines, for tests.
    *
    * @internal
    */
-  constructor(options: HttpsServerOptions, handler: FetchHandler | undefined, clock: Clock);
+  constructor(
+    options: HttpsServerOptions,
+    handler: FetchHandler | FetchApp | undefined,
+    clock: Clock,
+  );
   /** @internal */
-  constructor(options: HttpsServerOptions, handler?: FetchHandler, clock?: Clock) {
+  constructor(options: HttpsServerOptions, handler?: FetchHandler | FetchApp, clock?: Clock) {
     super();
     assertRuntime();
-    const config = this.#config = resolveConfig(options);
+    const given = takeArguments<HttpsServerOptions, FetchHandler>(
+      "new HttpsServer()",
+      options,
+      handler,
+    );
+    const config = this.#config = resolveConfig(given.options);
     if (config.overrideGlobalResponse) rememberBodies();
     this.#router = new Router(config.uriMatch, config.maxUriHandlers);
     this.#work = new WorkQueue(config.maxQueuedWork);
@@ -122,8 +138,8 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       server: this,
       router: this.#router,
       transport: connectionTransport(this.#hub),
-      handler: handler &&
-        ((request, exchange) => handler(request, new ExchangeInfo(exchange, this))),
+      handler: given.handler &&
+        ((request, exchange) => given.handler!(request, new ExchangeInfo(exchange, this))),
       maxRespHeaders: config.maxRespHeaders,
       speaksFor: ({ connection: { context }, tls }, host) =>
         context === undefined || !!this.#front?.selector.speaksFor(context, tls?.sni, host),
@@ -456,7 +472,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     if (this.#front === undefined || this.#state !== "running") {
       throw new StateError("NOT_STARTED", "The server has no certificates now: start it first");
     }
-    const config = resolveConfig(options);
+    const config = resolveReload(options);
     const fallback = defaultHost(config);
     await this.#front.reload((current) => ({
       ...current,
@@ -473,12 +489,20 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
    * `httpd_ssl_stop`). Idle connections are closed at once. Calling it again returns the same
    * promise; on a server that does not run it does nothing. A handler may call it, but one that
    * awaits it makes it wait for the whole of `drainMs`.
+   *
+   * @throws {ConfigError} `INVALID_CONFIG` (as a rejection) naming the option; nothing is stopped
    */
   stop(options: StopOptions = {}): Promise<void> {
+    let drainMs: number | undefined;
+    try {
+      ({ drainMs } = checkOptions("stop()", STOP_OPTIONS, options));
+    } catch (error) {
+      return Promise.reject(error);
+    }
     if (this.#state === "idle") return Promise.resolve();
     return this.#stopping ??= this.#state === "starting"
       ? this.#stopStarting()
-      : this.#stop(options.drainMs ?? this.#config.drainMs);
+      : this.#stop(drainMs ?? this.#config.drainMs);
   }
 
   /** The start sees the new state at its next step, and fails. */
@@ -571,8 +595,8 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     const { verifyClient, openFn, closeFn } = this.#config;
     try {
       const { peerCertificate, authorized } = session.tls ?? {};
-      if (peerCertificate !== undefined && authorized) {
-        if (await verifyClient?.(peerCertificate, session) === false) {
+      if (verifyClient !== undefined && peerCertificate !== undefined && authorized) {
+        if (!lets("verifyClient", await verifyClient(peerCertificate, session))) {
           throw new TlsError(
             "TLS_CLIENT_CERT_INVALID",
             "Hook verifyClient refused the certificate",
@@ -580,7 +604,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
         }
       }
       if (session.connection.closed) return;
-      if (await openFn?.(session) === false) {
+      if (openFn !== undefined && !lets("openFn", await openFn(session))) {
         throw new ConnectionError("CONNECTION_REFUSED", "Hook openFn refused the session");
       }
       if (!session.connection.closed) this.#connected(session);
@@ -594,14 +618,18 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
 
   /** A hook refused the session or failed; unless the client is gone, that ends it. */
   #turnAway(session: Session, cause: unknown): void {
-    const refused = cause instanceof HttpsdError;
-    if (!session.connection.closed) {
-      session.destroy(
-        refused ? cause : new ConnectionError("CONNECTION_REFUSED", "A hook threw", { cause }),
-      );
-    } else if (!refused) {
-      this.#tellError(new HttpsdError("HOOK_FAILED", "A hook threw", { cause }), { session });
+    if (cause instanceof TlsError || cause instanceof ConnectionError) { // as the hook decided
+      if (!session.connection.closed) session.destroy(cause);
+      return;
     }
+    const mistake = cause instanceof HttpsdError
+      ? cause
+      : new HttpsdError("HOOK_FAILED", "A hook threw", { cause });
+    if (session.connection.closed) return this.#tellError(mistake, { session });
+    if (!this.hasListened("error")) logMistake(mistake); // the connection's own end is no mistake
+    session.destroy(
+      new ConnectionError("CONNECTION_REFUSED", mistake.message, { cause: mistake.cause }),
+    );
   }
 
   /** A session is over that the hooks had not let in. */
@@ -695,12 +723,43 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   }
 }
 
+const STOP_OPTIONS = members({ drainMs: v.optional(milliseconds(0)) }, {
+  advice: adviceFrom({
+    timeout: "write drainMs",
+    timeoutMs: "write drainMs",
+    graceful: "write drainMs, 0 for at once",
+    closeActiveConnections: "write drainMs: 0",
+    force: "write drainMs: 0",
+  }),
+});
+
+/**
+ * Whether a hook's answer lets in: `true` alone does.
+ *
+ * @throws {HttpsdError} `HOOK_FAILED` for what is neither `true` nor `false`: it lets nobody in, and
+ * is hardly meant
+ */
+function lets(hook: string, answer: unknown): boolean {
+  if (typeof answer === "boolean") return answer;
+  throw new HttpsdError(
+    "HOOK_FAILED",
+    `Hook ${hook} answered ${shown(answer)}, which lets nobody in: return true or false`,
+  );
+}
+
 /** The developer's own mistakes, which must not vanish where nobody listens; a client's noise may. */
 const OWN_MISTAKES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "ALREADY_SENT",
   "BAD_RESPONSE",
+  "BODY_USED",
   "HANDLER_FAILED",
   "HOOK_FAILED",
+  "INVALID_CONFIG",
   "LISTENER_FAILED",
+  "NOT_DETACHED",
+  "NOT_SUPPORTED",
+  "NOT_UPGRADABLE",
+  "REQUEST_ENDED",
   "WS_CALLBACK_FAILED",
 ]);
 
@@ -720,7 +779,9 @@ const INTERMEDIATE_CIPHERS = [
 ].join(":");
 
 /** The identity that stands at the top of the options. */
-function defaultHost(config: Config): HostOptions | undefined {
+function defaultHost(
+  config: Pick<Config, "cert" | "key" | "pfx" | "passphrase" | "allowExpired">,
+): HostOptions | undefined {
   const { cert, key, pfx, passphrase, allowExpired } = config;
   if (cert === undefined && key === undefined && pfx === undefined) return undefined;
   return {
@@ -733,16 +794,31 @@ function defaultHost(config: Config): HostOptions | undefined {
 }
 
 /**
- * Starts a server that answers every request with `handler`.
+ * Starts a server that answers every request with `handler`: a function, or an object with such a
+ * function as its `fetch`. Options and `fetch` may also be one object, as Deno and Bun have it.
  *
- * @throws {ConfigError} when an option or the certificate cannot be used
+ * @throws {ConfigError} when an option or the certificate cannot be used, or there is no handler
  * @throws {ListenError} when the address cannot be opened
  */
+export function serve(
+  options: HttpsServerOptions,
+  handler: FetchHandler | FetchApp,
+): Promise<HttpsServer>;
+/** Starts a server of one object that has the options and, as `fetch`, the handler. */
+export function serve(app: HttpsServerOptions & FetchApp): Promise<HttpsServer>;
 export async function serve(
   options: HttpsServerOptions,
-  handler: FetchHandler,
+  handler?: FetchHandler | FetchApp,
 ): Promise<HttpsServer> {
-  const server = new HttpsServer(options, handler);
+  const given = takeArguments<HttpsServerOptions, FetchHandler>("serve()", options, handler);
+  if (given.handler === undefined) {
+    throw new ConfigError(
+      "INVALID_CONFIG",
+      'serve() was given no handler: write serve(options, (request) => new Response("hello\\n")), ' +
+        "or make new HttpsServer(options), add routes, and start it",
+    );
+  }
+  const server = new HttpsServer(given.options, given.handler);
   await server.start();
   return server;
 }

@@ -261,16 +261,28 @@ describe("verifyClient", () => {
     return { status, error: server.errors[0]?.error };
   }
 
-  test("lets in with true, with nothing, and asynchronously", async () => {
-    for (const answer of [true, undefined, Promise.resolve(true), Promise.resolve()]) {
+  test("lets in with true, at once or later", async () => {
+    for (const answer of [true, Promise.resolve(true)]) {
       assert.deepEqual(await judgedBy(() => answer), { status: 200, error: undefined });
     }
   });
+
+  for (const answer of [undefined, null, 1, "true", {}, [], () => true]) {
+    test(`shuts out with ${String(answer) || "an array"}, which only looks like a yes`, async () => {
+      for (const given of [answer, Promise.resolve(answer)]) {
+        const { status, error } = await judgedBy(() => given as boolean);
+        assert.equal(status, undefined);
+        assert.equal(error?.code, "CONNECTION_REFUSED");
+        assert.match(error.message, /^Hook verifyClient answered .+: return true or false$/);
+      }
+    });
+  }
 
   test("is given the certificate and the session", async () => {
     const seen: unknown[] = [];
     await judgedBy((certificate, session) => {
       seen.push(certificate.subject, session.remoteAddress, session.tls?.authorized);
+      return true;
     });
     assert.deepEqual(seen, ["CN=alice", "127.0.0.1", true]);
   });
@@ -304,7 +316,7 @@ describe("verifyClient", () => {
 
   test("is asked about resumed sessions too, and not about what does not stand", async () => {
     const asked: string[] = [];
-    const verifyClient = (certificate: { subject: string }) => void asked.push(certificate.subject);
+    const verifyClient = ({ subject }: { subject: string }) => asked.push(subject) > 0;
     await using server = await startServer({ ...optional, verifyClient });
     const resume = await sessionOf(server, "TLSv1.3", { client: alice });
     assert.equal((await sClient(server.port, { client: alice, resume })).facts?.resumed, true);
@@ -319,7 +331,7 @@ describe("PeerCertificate", () => {
     const seen: SessionEvent["session"][] = [];
     await using server = await startServer({
       ...required,
-      openFn: (session) => void seen.push(session),
+      openFn: (session) => seen.push(session) > 0,
       userCallback: ({ state, session }) => void (state === "create" && seen.push(session!)),
       closeFn: (session) => void seen.push(session),
     });

@@ -102,7 +102,7 @@ describe("resolveConfig()", () => {
     [{ backlogConn: 0 }, "Option backlogConn is 0: it must be a count, 1 to 65535"],
     [{ signal: {} }, "Option signal is an object: it must be an AbortSignal"],
     [{ passphrase: 1 }, "Option passphrase is 1: it must be text"],
-    [{ prot: 443 }, "Option prot is not known: see HttpsServerOptions"],
+    [{ prot: 443 }, "Option prot is not known: did you mean port?"],
   ];
   for (const [options, message] of bad) {
     test(`refuses ${Object.keys(options)[0]}: ${String(message).slice(0, 60)}`, () => {

@@ -317,7 +317,7 @@ describe("sessions", () => {
           await asleep;
           request.header("Connection", "close").send();
         },
-        { openFn: (session) => void states.push(session.state) },
+        { openFn: (session) => states.push(session.state) > 0 },
         mode,
       );
       const { client, session } = await connected(host, mode);
@@ -388,13 +388,19 @@ function masked({ readable, writable }: ByteStreams, mask = 0x5a): ByteStreams {
 const maskedText = (text: string) =>
   [...text].map((c) => String.fromCharCode(c.charCodeAt(0) ^ 0x5a)).join("");
 
+/** A hook that masks all bytes of its connection, and lets it in. */
+function masks({ connection }: Session): true {
+  connection.override(masked);
+  return true;
+}
+
 describe("a transport override", () => {
   test("stands between a plain connection and its socket, and requests pass through it", async () => {
     const { server, port } = await serving(async (request) => {
       let length = 0;
       for await (const bytes of request.body) length += bytes.length;
       request.send(`${length} ${"x".repeat(200_000)}`);
-    }, { openFn: ({ connection }) => connection.override(masked) });
+    }, { openFn: masks });
     const client = await RawClient.connect(port);
     const post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n";
     client.send(maskedText(post + "y".repeat(300_000) + last(GET("/"))));
@@ -414,6 +420,7 @@ describe("a transport override", () => {
         await until(() => connection.queuedBytes > 0, "bytes wait");
         connection.override(masked);
         allCame();
+        return true;
       },
     });
     const client = await RawClient.connect(host.port);
@@ -448,13 +455,15 @@ describe("a transport override", () => {
 
   test("that fails ends the connection", async () => {
     const { server, port } = await serving((request) => request.send("x"), {
-      openFn: ({ connection }) =>
+      openFn({ connection }) {
         connection.override(({ writable }) => ({
           readable: new ReadableStream({
             start: (controller) => controller.error(new Error("broken")),
           }),
           writable,
-        })),
+        }));
+        return true;
+      },
     });
     const client = await RawClient.connect(port);
     client.send(GET("/"));
@@ -474,6 +483,7 @@ describe("a transport override", () => {
           } catch (error) {
             errors.push((error as { code: string }).code);
           }
+          return true;
         },
       },
       "tls",
@@ -731,7 +741,10 @@ describe("stop()", () => {
   for (const hook of ["openFn", "closeFn", "userCallback"] as const) {
     test(`in ${hook} stops, bounded`, async () => {
       const { promise, resolve } = Promise.withResolvers<Promise<void>>();
-      const stop = () => resolve(server.stop({ drainMs: 300 }));
+      const stop = () => {
+        resolve(server.stop({ drainMs: 300 }));
+        return true;
+      };
       const { server, port } = await serving(
         (request) => request.send(),
         { [hook]: () => stop() },

@@ -184,7 +184,7 @@ for (const mode of MODES) {
       await using server = await startServer({
         transportMode: mode,
         maxConnectionsPerAddress: 1,
-        openFn: () => mayAnswer,
+        openFn: () => mayAnswer.then(() => true),
       });
       const first = await connect(server);
       const reply = received(first);

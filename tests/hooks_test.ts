@@ -36,7 +36,7 @@ async function startLogged(mode: Mode, options: HttpsServerOptions = {}) {
     ...options,
     async openFn(session) {
       log.push("openFn");
-      return await options.openFn?.(session);
+      return options.openFn === undefined || await options.openFn(session);
     },
     closeFn(session, error) {
       log.push("closeFn");
@@ -97,7 +97,13 @@ for (const mode of MODES) {
       },
       "rejects": () => Promise.reject(new Error("Not you")),
       "never answers": () => new Promise(() => {}),
-      "destroys the session": (session) => session.destroy(),
+      "destroys the session": (session) => {
+        session.destroy();
+        return true;
+      },
+      "answers nothing": (() => {}) as () => never,
+      "answers what is truthy": () => 1 as unknown as boolean,
+      "answers a promise of nothing": () => Promise.resolve() as unknown as Promise<boolean>,
     };
     for (const [how, openFn] of Object.entries(refusals)) {
       test(`lets no session in when openFn ${how}`, async () => {
@@ -117,7 +123,7 @@ for (const mode of MODES) {
 
     test("keep what the client sends while openFn takes its time", async () => {
       const server = await startLogged(mode, {
-        openFn: () => new Promise((resolve) => setTimeout(resolve, 50)),
+        openFn: () => new Promise((resolve) => setTimeout(() => resolve(true), 50)),
       });
       assert.match(await ask(server, mode), /^HTTP\/1\.1 200 /);
       await server.server.stop();
@@ -127,7 +133,8 @@ for (const mode of MODES) {
     test("close what openFn lets in when the client is gone already", async () => {
       let pending: { session: Session; letIn: () => void } | undefined;
       const server = await startLogged(mode, {
-        openFn: (session) => new Promise((letIn) => pending = { session, letIn }),
+        openFn: (session) =>
+          new Promise((resolve) => pending = { session, letIn: () => resolve(true) }),
       });
       const socket = await open(server, mode);
       await until(() => pending !== undefined, "openFn is called");
@@ -155,7 +162,9 @@ for (const mode of MODES) {
     });
 
     test("may stop the server from within", async () => {
-      const server = await startLogged(mode, { openFn: () => void server.server.stop() });
+      const server = await startLogged(mode, {
+        openFn: () => server.server.stop().then(() => true),
+      });
       const socket = await open(server, mode);
       await received(socket);
       await server.server.stop();

@@ -179,13 +179,16 @@ describe("handshake", () => {
   test("options that cannot be meant are refused when the route is added", async () => {
     const { server } = await started(undefined);
     const refused: [WebSocketOptions, RegExp][] = [
-      [{ maxPayloadBytes: 0 }, /maxPayloadBytes must be a size in bytes/],
-      [{ protocols: ["a b"] }, /protocols\.0 must be a token/],
-      [{ onFrame() {}, onMessage() {} }, /onFrame excludes onMessage/],
-      [{ onFrame() {}, deflate: true }, /deflate goes with whole messages/],
-      [{ manualControlFrames: true }, /manualControlFrames needs onFrame/],
-      [{ deflate: { level: 12 } }, /level is 12/],
-      [{ onmessage() {} } as WebSocketOptions, /onmessage is not known/],
+      [{ maxPayloadBytes: 0 }, /maxPayloadBytes of .* is 0: it must be a size in bytes/],
+      [{ protocols: ["a b"] }, /protocols\.0 of .* is a string: it must be a token/],
+      [{ onFrame() {}, onMessage() {} }, /onFrame of .* excludes onMessage/],
+      [{ onFrame() {}, deflate: true }, /deflate of .* goes with whole messages/],
+      [{ manualControlFrames: true }, /manualControlFrames of .* needs onFrame/],
+      [{ deflate: { level: 12 } }, /deflate\.level of .* is 12/],
+      [
+        { onmessage() {} } as WebSocketOptions,
+        /onmessage of .* is not known: did you mean onMessage/,
+      ],
     ];
     for (const [websocket, message] of refused) {
       assert.throws(() => server.route({ uri: "/ws", websocket }), {

@@ -52,6 +52,12 @@ export class ExchangeInfo implements RequestInfo {
 /** Answers a request with a response. */
 export type FetchHandler = (request: Request, info: RequestInfo) => Response | Promise<Response>;
 
+/** What answers requests with its `fetch`: a Hono app, or a default export for Deno or Bun. */
+export interface FetchApp {
+  /** Answers a request with a response. */
+  fetch(request: Request, info: RequestInfo): Response | Promise<Response>;
+}
+
 /**
  * Answers instead of a standard error answer (original: `httpd_err_handler_func_t`): returns a
  * `Response`, or answers with the request's own methods. There is no request when its head could

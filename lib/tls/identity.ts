@@ -10,6 +10,7 @@ import { runtime } from "../capabilities.ts";
 import { ConfigError } from "../errors.ts";
 import { type Certificate, isIssuedBy, type KeyType, readCertificate } from "./certificate.ts";
 import type { ClientHello } from "./client_hello.ts";
+import { assertIdentityOptions } from "./identity_options.ts";
 import { readPkcs12 } from "./pkcs12.ts";
 import { findKey, type KeySource, type LoadedKey, loadKey, parseKey } from "./private_key.ts";
 import {
@@ -135,9 +136,19 @@ export class Identity {
  *
  * @throws {ConfigError} `INVALID_CERTIFICATE` naming the file or option and what to do;
  * `NOT_SUPPORTED` for a key, key object or PKCS#12 encryption that the runtime cannot use;
- * `INVALID_CONFIG` for both `pfx` and `cert` or `key`
+ * `INVALID_CONFIG` for an option that is not known, and for both `pfx` and `cert` or `key`
  */
 export async function loadIdentity(options: IdentityOptions): Promise<Identity> {
+  assertIdentityOptions(options);
+  return await readIdentity(options);
+}
+
+/**
+ * Loads an identity whose options were checked among others.
+ *
+ * @throws {ConfigError} as {@linkcode loadIdentity}
+ */
+export async function readIdentity(options: IdentityOptions): Promise<Identity> {
   const { chain, key, materials } = options.pfx === undefined
     ? await loadPair(options)
     : await loadPfx(options.pfx, options);

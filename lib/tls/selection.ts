@@ -9,7 +9,7 @@ import type { Endpoints } from "../net/connection.ts";
 import { ClientAuth, type ClientAuthOptions } from "./client_auth.ts";
 import type { ClientHello } from "./client_hello.ts";
 import { assertSettings, SecurityContext, sharesVersion, type TlsSettings } from "./context.ts";
-import { Identity, type IdentityOptions, loadIdentity } from "./identity.ts";
+import { Identity, type IdentityOptions, readIdentity } from "./identity.ts";
 import { NameTable, normalizeName, normalizePattern } from "./names.ts";
 
 /** An identity and what goes with it. */
@@ -146,7 +146,7 @@ export class Selector {
         continue;
       }
       const context = new SecurityContext({
-        identity: await loadIdentity(host),
+        identity: await readIdentity(host),
         alpnProtocols: host.alpnProtocols ?? options.alpnProtocols,
         clientAuth: host.clientAuth === undefined
           ? clientAuth

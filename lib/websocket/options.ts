@@ -5,9 +5,25 @@
  * @module
  */
 import * as v from "valibot";
-import { ConfigError, type HttpsdError } from "../errors.ts";
+import type { ConfigError, HttpsdError } from "../errors.ts";
+import { WEBSOCKET_NAMES } from "../foreign_names.ts";
 import type { HttpdRequest } from "../httpd/request.ts";
-import { type DeflateOptions, negotiateDeflate } from "./deflate_negotiation.ts";
+import {
+  type Advice,
+  adviceFrom,
+  bytes,
+  callback,
+  checkOptions,
+  count,
+  either,
+  endlessMs,
+  members,
+  milliseconds,
+  number,
+  optionError,
+  yesOrNo,
+} from "../options.ts";
+import type { DeflateOptions } from "./deflate_negotiation.ts";
 import { isToken } from "./extensions.ts";
 import type { CloseInfo, ServerWebSocket } from "./socket.ts";
 import type { WebSocketFrame, WebSocketMessage } from "./receivers.ts";
@@ -100,76 +116,76 @@ export interface WebSocketOptions extends WebSocketSettings {
 
 const DEFAULT_THRESHOLD = 1_024;
 
-const duration = (fallback: number) => limit("a time in ms", 1, fallback);
-const size = (fallback: number) => limit("a size in bytes", 1, fallback);
-const count = (fallback: number) => limit("a count", 1, fallback);
-
-function limit(what: string, least: number, fallback: number) {
-  return v.optional(number(what, least), fallback);
-}
-
-function number(what: string, least: number) {
-  const message = `must be ${what}, ${least} or more`;
-  return v.pipe(
-    v.number(message),
-    v.check((value) => value === Infinity || Number.isInteger(value), message),
-    v.minValue(least, message),
-  );
-}
-
-const callback = v.optional(v.function("must be a function"));
+const duration = (fallback: number) => v.optional(endlessMs, fallback);
+const size = (fallback: number, least = 1) => v.optional(bytes(least), fallback);
+const many = (fallback: number) => v.optional(count(), fallback);
+const hook = v.optional(callback());
+const windowBits = v.optional(number("a number of bits", 8, 15));
 
 const SETTINGS = {
   protocols: v.optional(
-    v.array(v.pipe(v.string(), v.check(isToken, "must be a token")), "must be an array"),
+    v.array(
+      v.pipe(v.string("must be a token"), v.check(isToken, "must be a token")),
+      "must be an array of subprotocols",
+    ),
     [],
   ),
   deflate: v.optional(
-    v.union(
-      [
-        v.boolean(),
-        v.strictObject({
-          threshold: limit("a size in bytes", 0, DEFAULT_THRESHOLD),
-          serverContextTakeover: v.exactOptional(v.boolean()),
-          clientContextTakeover: v.exactOptional(v.boolean()),
-          serverMaxWindowBits: v.exactOptional(v.number()),
-          clientMaxWindowBits: v.exactOptional(v.number()),
-          level: v.exactOptional(v.number()),
-          memLevel: v.exactOptional(v.number()),
-        }),
-      ],
-      "must be true, false or an object of WebSocketDeflateOptions",
+    either<boolean, WebSocketDeflateOptions & { readonly threshold: number }>(
+      (value) => typeof value === "boolean",
+      yesOrNo,
+      members({
+        threshold: size(DEFAULT_THRESHOLD, 0),
+        serverContextTakeover: v.optional(yesOrNo),
+        clientContextTakeover: v.optional(yesOrNo),
+        serverMaxWindowBits: windowBits,
+        clientMaxWindowBits: windowBits,
+        level: v.optional(number("zlib's effort", 0, 9)),
+        memLevel: v.optional(number("zlib's memory level", 1, 9)),
+      }, { shape: "true, false or an object of WebSocketDeflateOptions" }) as v.GenericSchema<
+        WebSocketDeflateOptions & { readonly threshold: number }
+      >,
     ),
     false,
   ),
   maxPayloadBytes: size(1024 * 1024),
-  maxFragments: count(1024),
+  maxFragments: many(1024),
   maxBufferedBytes: size(4 * 1024 * 1024),
-  maxPingsPerSecond: count(100),
+  maxPingsPerSecond: many(100),
   pingPeriodMs: duration(30_000),
-  notAliveMs: v.optional(number("a time in ms", 1)),
+  notAliveMs: v.optional(endlessMs),
   idleTimeoutMs: duration(Infinity),
   closeTimeoutMs: duration(5_000),
 };
 
-const SETTINGS_SCHEMA = v.strictObject(SETTINGS);
+const advice = adviceFrom(WEBSOCKET_NAMES);
 
-const ROUTE_SCHEMA = v.strictObject({
+const ROUTE = {
   ...SETTINGS,
-  onUpgrade: callback,
-  upgradeTimeoutMs: v.optional(
-    v.pipe(number("a time in ms", 1), v.maxValue(2 ** 31 - 1, "must be less than 25 days")),
-    10_000,
-  ),
-  onOpen: callback,
-  onMessage: callback,
-  onFrame: callback,
+  onUpgrade: hook,
+  upgradeTimeoutMs: v.optional(milliseconds(), 10_000),
+  onOpen: hook,
+  onMessage: hook,
+  onFrame: hook,
   maxPieceBytes: size(64 * 1024),
-  manualControlFrames: v.optional(v.boolean("must be true or false"), false),
-  onPing: callback,
-  onPong: callback,
-  onClose: callback,
-  onError: callback,
+  manualControlFrames: v.optional(yesOrNo, false),
+  onPing: hook,
+  onPong: hook,
+  onClose: hook,
+  onError: hook,
+};
+
+const ROUTE_SCHEMA = members(ROUTE, { advice, shape: "an object of WebSocketOptions" });
+
+/** A route's options that a fetch handler has no use for. */
+const ofRoutes: Advice = (name) =>
+  Object.hasOwn(ROUTE, name)
+    ? "is for WebSocket routes: use the socket's own events, such as socket.onmessage"
+    : advice(name);
+
+const SETTINGS_SCHEMA = members(SETTINGS, {
+  advice: ofRoutes,
+  shape: "an object of WebSocketSettings",
 });
 
 /** The callbacks of an open socket. */
@@ -206,7 +222,7 @@ export interface RouteConfig extends SocketConfig {
  * @throws {ConfigError} `INVALID_CONFIG` naming the option
  */
 export function resolveRouteOptions(options: WebSocketOptions): RouteConfig {
-  const output = parse(ROUTE_SCHEMA, options);
+  const output = checkOptions(ROUTE_NAME, ROUTE_SCHEMA, options);
   const { onFrame, onMessage, onPing, onPong } = options;
   if (onFrame !== undefined && (onMessage ?? onPing ?? onPong) !== undefined) {
     throw invalid("onFrame", "excludes onMessage, onPing and onPong: all frames come to it");
@@ -237,7 +253,7 @@ export function resolveSettings(
   settings: WebSocketSettings,
   callbacks: SocketCallbacks,
 ): SocketConfig {
-  const output = parse(SETTINGS_SCHEMA, settings);
+  const output = checkOptions("upgradeWebSocket()", SETTINGS_SCHEMA, settings);
   return {
     ...resolveCommon(output),
     maxPieceBytes: Infinity,
@@ -253,21 +269,12 @@ function resolveCommon(
   const deflate: SocketConfig["deflate"] = output.deflate === true
     ? { threshold: DEFAULT_THRESHOLD }
     : output.deflate || undefined;
-  if (deflate !== undefined) negotiateDeflate([], deflate); // checks its options
   return { ...output, notAliveMs, deflate };
 }
 
-function parse<S extends v.GenericSchema>(schema: S, options: unknown): v.InferOutput<S> {
-  const result = v.safeParse(schema, options, { abortPipeEarly: true });
-  if (result.success) return result.output;
-  const [issue] = result.issues;
-  const unknown = issue.type === "strict_object" && issue.expected === "never";
-  throw invalid(
-    v.getDotPath(issue) ?? "options",
-    unknown ? "is not known: see WebSocketOptions" : issue.message,
-  );
-}
+/** What messages call a WebSocket route. */
+const ROUTE_NAME = "the WebSocket route";
 
 function invalid(name: string, problem: string): ConfigError {
-  return new ConfigError("INVALID_CONFIG", `WebSocket option ${name} ${problem}`);
+  return optionError(ROUTE_NAME, name, problem);
 }

@@ -1,0 +1,242 @@
+/**
+ * How options are checked, in every function that takes some: strictly, at once, and in words that
+ * name the function, the option, what was given and what is allowed. A name that is not known gets
+ * the one that was meant.
+ *
+ * The messages of a schema are predicates. What was given is put before "must be …"; anything else,
+ * such as "is not known: …", follows the option's name as it is.
+ *
+ * @module
+ */
+import * as v from "valibot";
+import { ConfigError } from "./errors.ts";
+
+/** What to say about a name that is not known here, as a predicate; `undefined`: nothing special. */
+export type Advice = (name: string) => string | undefined;
+
+/** The message of an object's own issues. */
+type ObjectMessage = (issue: v.StrictObjectIssue) => string;
+
+/** A schema that takes the named members and no others. */
+export type Members<E extends v.ObjectEntries> = v.SchemaWithPipe<
+  readonly [
+    v.CustomSchema<
+      v.InferInput<v.StrictObjectSchema<E, ObjectMessage>>,
+      v.ErrorMessage<v.CustomIssue> | undefined
+    >,
+    v.StrictObjectSchema<E, ObjectMessage>,
+  ]
+>;
+
+/**
+ * Makes a schema of an object with these members and no others. `advice` knows names of other
+ * libraries; `shape` is what messages say that the whole must be.
+ */
+export function members<E extends v.ObjectEntries>(
+  entries: E,
+  { advice, shape = shapeOf(Object.keys(entries)) }: { advice?: Advice; shape?: string } = {},
+): Members<E> {
+  const message: ObjectMessage = ({ expected, input }) => {
+    if (expected === "never") return unknownName(String(input), Object.keys(entries), advice);
+    return input === undefined ? "is missing: give it" : `must be ${shape}`;
+  };
+  return v.pipe(
+    v.custom<v.InferInput<v.StrictObjectSchema<E, ObjectMessage>>>(isPlain, `must be ${shape}`),
+    v.strictObject(entries, message),
+  );
+}
+
+/**
+ * Checks what a function was given as its options; `callee` is what messages call the function, and
+ * empty where the options need no further name.
+ *
+ * @returns what the schema makes of them: a copy, with the defaults
+ * @throws {ConfigError} `INVALID_CONFIG` naming the function, the option, what was given and what is
+ * allowed; `NOT_SUPPORTED` where the schema's message begins with "is not supported"
+ */
+export function checkOptions<S extends v.GenericSchema>(
+  callee: string,
+  schema: S,
+  options: unknown,
+): v.InferOutput<S> {
+  const result = v.safeParse(schema, options, { abortPipeEarly: true, message: UNNAMED });
+  if (result.success) return result.output;
+  const { issues } = result;
+  const issue = issues.find(({ message }) => message.startsWith("is not known")) ?? issues[0];
+  const { message, input } = issue;
+  const name = v.getDotPath(issue);
+  if (name === null) {
+    throw new ConfigError(
+      "INVALID_CONFIG",
+      `Options${of(callee)} ${message}, not ${shown(input)}`,
+    );
+  }
+  throw optionError(
+    callee,
+    name,
+    message.startsWith("must ") ? `is ${shown(input)}: it ${message}` : message,
+    message.startsWith("is not supported") ? "NOT_SUPPORTED" : "INVALID_CONFIG",
+  );
+}
+
+/** The error of an option that cannot be used; `problem` is a predicate. */
+export function optionError(
+  callee: string,
+  name: string,
+  problem: string,
+  code: "INVALID_CONFIG" | "NOT_SUPPORTED" = "INVALID_CONFIG",
+): ConfigError {
+  return new ConfigError(code, `Option ${name}${of(callee)} ${problem}`);
+}
+
+function of(callee: string): string {
+  return callee === "" ? "" : ` of ${callee}`;
+}
+
+/** What a schema without words of its own says; the library's words are not for users. */
+const UNNAMED = "must be as the documentation says";
+
+/** The advice of a table of names and what to write in their place. */
+export function adviceFrom(...tables: Readonly<Record<string, string>>[]): Advice {
+  const names = new Map(tables.flatMap((table) => Object.entries(table)));
+  return (name) => names.has(name) ? `is not known here: ${names.get(name)}` : undefined;
+}
+
+/** A whole number in a range, which may end with `Infinity`. */
+export function number(what: string, least: number, most: number): v.GenericSchema<number> {
+  const range = most === Infinity ? `${least} or more` : `${least} to ${most}`;
+  const message = `must be ${what}, ${range}`;
+  return v.pipe(
+    v.number(message),
+    v.check((value) => value === Infinity || Number.isInteger(value), message),
+    v.minValue(least, message),
+    v.maxValue(most, message),
+  );
+}
+
+/** The longest time that timers take, in ms. */
+export const LONGEST_MS = 2 ** 31 - 1;
+
+/** A time of a timer, in ms. */
+export const milliseconds = (least = 1): v.GenericSchema<number> =>
+  number("a time in ms", least, LONGEST_MS);
+
+/** A time in ms that may be endless. */
+export const endlessMs: v.GenericSchema<number> = number("a time in ms, or Infinity", 1, Infinity);
+
+/** A size in bytes. */
+export const bytes = (least = 1): v.GenericSchema<number> =>
+  number("a size in bytes", least, Infinity);
+
+/** How many of something. */
+export const count = (least = 1, most = Infinity): v.GenericSchema<number> =>
+  number("a count", least, most);
+
+/** `true` or `false`, and nothing that only looks like it. */
+export const yesOrNo: v.GenericSchema<boolean> = v.boolean("must be true or false");
+
+/** Text. */
+export const text: v.GenericSchema<string> = v.string("must be text");
+
+/** A function. */
+export function callback<T>(): v.GenericSchema<T> {
+  return v.custom<T>((value) => typeof value === "function", "must be a function");
+}
+
+/** Anything that is there at all: what another room checks when it uses it. */
+export function given<T>(what: string): v.GenericSchema<T> {
+  return v.custom<T>((value) => value !== undefined && value !== null, `must be ${what}`);
+}
+
+/** One of some words. */
+export function oneOf<const T extends string>(...words: readonly T[]): v.GenericSchema<T> {
+  const names = words.map((word) => `"${word}"`);
+  const last = names.pop();
+  return v.picklist(words, `must be ${names.length > 0 ? `${names.join(", ")} or ` : ""}${last}`);
+}
+
+/** One schema or another, by what is given. */
+export function either<A, B>(
+  isFirst: (value: unknown) => boolean,
+  first: v.GenericSchema<A>,
+  second: v.GenericSchema<B>,
+): v.GenericSchema<A | B> {
+  return v.lazy((value: unknown): v.GenericSchema<A | B> => isFirst(value) ? first : second);
+}
+
+/** Whether something is a function's options: no array, promise, map or other thing of the platform. */
+export function isPlain(value: unknown): value is object {
+  if (typeof value !== "object" || value === null) return false;
+  const tag = Object.prototype.toString.call(value);
+  return tag === "[object Object]" || tag === "[object Module]";
+}
+
+/** A value as it may stand in a message: short, and without secrets that may be in a string. */
+export function shown(value: unknown): string {
+  if (typeof value === "number" || typeof value === "boolean") return String(value);
+  if (value === null || value === undefined) return String(value);
+  if (Array.isArray(value)) return "an array";
+  if (typeof value === "object") return value instanceof Promise ? "a promise" : "an object";
+  return `a ${typeof value}`;
+}
+
+const MOST_LISTED = 12;
+
+function unknownName(name: string, known: readonly string[], advice: Advice | undefined): string {
+  const advised = advice?.(name);
+  if (advised !== undefined) return advised;
+  const meant = nearest(name, known);
+  if (meant !== undefined) return `is not known: did you mean ${meant}?`;
+  return known.length > MOST_LISTED
+    ? "is not known: leave it out"
+    : `is not known: use ${known.join(", ")}`;
+}
+
+/** What an object looks like whose members have these names. */
+function shapeOf(names: readonly string[]): string {
+  return names.length > 4 ? `{ ${names.slice(0, 3).join(", ")}, … }` : `{ ${names.join(", ")} }`;
+}
+
+/** The known name that was most likely meant. */
+export function nearest(name: string, known: Iterable<string>): string | undefined {
+  const wanted = plainName(name);
+  let least = Math.max(1, Math.floor(wanted.length / 3)) + 0.5;
+  let meant: string | undefined;
+  for (const candidate of known) {
+    const other = plainName(candidate);
+    const distance = isBeginning(wanted, other) ? 0.5 : distanceOf(wanted, other);
+    if (distance >= least) continue;
+    least = distance;
+    meant = candidate;
+  }
+  return meant;
+}
+
+/** A name without letter case, `_` and `-`, in which languages differ. */
+function plainName(name: string): string {
+  return name.toLowerCase().replaceAll(/[_-]/g, "");
+}
+
+function isBeginning(one: string, other: string): boolean {
+  const [short, long] = one.length < other.length ? [one, other] : [other, one];
+  return short !== long && short.length >= 4 && long.startsWith(short);
+}
+
+/** How many letters to change, add, leave out, or swap with their neighbour, until two are equal. */
+function distanceOf(one: string, other: string): number {
+  let before: number[] = [];
+  let row = Array.from({ length: other.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= one.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= other.length; j++) {
+      const same = one[i - 1] === other[j - 1];
+      let least = Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (same ? 0 : 1));
+      if (i > 1 && j > 1 && one[i - 1] === other[j - 2] && one[i - 2] === other[j - 1]) {
+        least = Math.min(least, before[j - 2]! + 1);
+      }
+      next.push(least);
+    }
+    [before, row] = [row, next];
+  }
+  return row[other.length]!;
+}
