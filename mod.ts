@@ -11,7 +11,12 @@
  *
  * @module
  */
-export { type Capabilities, capabilities, type RuntimeName } from "./lib/capabilities.ts";
+export {
+  type Capabilities,
+  capabilities,
+  type InternalState,
+  type RuntimeName,
+} from "./lib/capabilities.ts";
 export type {
   HttpsServerOptions,
   ProxyProtocolOptions,

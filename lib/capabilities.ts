@@ -4,34 +4,14 @@
  * @module
  */
 import { ConfigError } from "./errors.ts";
+import { type Runtime, runtime, type RuntimeName } from "./runtime/current.ts";
+import { internals, type InternalState } from "./runtime/internals.ts";
 
-/** A JavaScript runtime that httpsd knows. */
-export type RuntimeName = "deno" | "bun" | "node";
-
-/** The running runtime. */
-export interface Runtime {
-  /** Its name. */
-  readonly name: RuntimeName;
-  /** Its version, as `major.minor.patch`. */
-  readonly version: string;
-}
+export type { RuntimeName } from "./runtime/current.ts";
+export type { InternalState } from "./runtime/internals.ts";
 
 /** The oldest versions that the test suite has passed on. */
 const OLDEST: Record<RuntimeName, string> = { deno: "2.9.6", bun: "1.4.5", node: "24.0.0" };
-
-/** The running runtime, read once. */
-export const runtime: Runtime = detectRuntime();
-
-function detectRuntime(): Runtime {
-  const scope = globalThis as {
-    Bun?: { version: string };
-    Deno?: { version: { deno: string } };
-    process?: { versions: { node: string } };
-  };
-  if (scope.Bun !== undefined) return { name: "bun", version: scope.Bun.version };
-  if (scope.Deno !== undefined) return { name: "deno", version: scope.Deno.version.deno };
-  return { name: "node", version: scope.process?.versions.node ?? "0.0.0" };
-}
 
 /**
  * Throws when the runtime is older than the oldest one that works: older versions of Bun ignore
@@ -90,6 +70,11 @@ export interface Capabilities {
   readonly http2: boolean;
   /** Keys that never leave their hardware: `useSecureElement` and `useEcdsaPeripheral`. */
   readonly secureElement: boolean;
+  /**
+   * What is used of the runtime without being documented, by name, and whether its trial succeeded;
+   * true of now, as some trials are made when they are needed. See docs/internals.md.
+   */
+  readonly internals: Readonly<Record<string, InternalState>>;
 }
 
 /** What works on the running runtime; the tests hold it to each entry. */
@@ -108,4 +93,7 @@ export const capabilities: Capabilities = Object.freeze({
   earlyData: false,
   http2: false,
   secureElement: false,
+  get internals() {
+    return internals();
+  },
 });

@@ -5,7 +5,7 @@
  * @module
  */
 import * as v from "valibot";
-import { capabilities, runtime } from "./capabilities.ts";
+import { capabilities } from "./capabilities.ts";
 import { ConfigError, type HttpsdError } from "./errors.ts";
 import { HOST_NAMES, SERVER_NAMES } from "./foreign_names.ts";
 import { matchExact, type UriMatcher } from "./httpd/matcher.ts";
@@ -28,6 +28,7 @@ import {
   optionError,
   yesOrNo,
 } from "./options.ts";
+import { runtime } from "./runtime/current.ts";
 import type { ClientAuthOptions } from "./tls/client_auth.ts";
 import type { IdentityOptions, PemOrDer } from "./tls/identity.ts";
 import { IDENTITY_ENTRIES } from "./tls/identity_options.ts";

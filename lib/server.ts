@@ -5,7 +5,7 @@
  */
 import type { Socket } from "node:net";
 import * as v from "valibot";
-import { assertRuntime, type Capabilities, capabilities, runtime } from "./capabilities.ts";
+import { assertRuntime, type Capabilities, capabilities } from "./capabilities.ts";
 import {
   type Config,
   type HttpsServerOptions,
@@ -57,6 +57,7 @@ import { type Address, Listener } from "./net/listener.ts";
 import { SocketCap } from "./net/socket_cap.ts";
 import { CidrSet } from "./net/cidr.ts";
 import { adviceFrom, checkOptions, members, milliseconds, shown } from "./options.ts";
+import { runtime } from "./runtime/current.ts";
 import { ACME_TLS } from "./tls/context.ts";
 import { TlsFront } from "./tls/front.ts";
 import type { HostOptions, SelectorOptions } from "./tls/selection.ts";

@@ -30,63 +30,64 @@ async function resumes(options: HttpsServerOptions): Promise<boolean> {
   return (await sClient(server.port, { version: "TLSv1.2", resume: save })).resumed;
 }
 
-const proofs: Record<Exclude<keyof Capabilities, "runtime" | "tlsVersions">, Proof> = {
-  async certSelect() {
-    const identities = [await pairFor("a.example")];
-    const { serverName } = await serves({ identities }, { name: "a.example" });
-    assert.equal(serverName, "a.example");
-  },
-  async alpn() {
-    const { facts } = await serves({ alpnProtocols: ["x"] }, { args: ["-alpn", "y,x"] });
-    assert.equal(facts?.alpn, "x");
-  },
-  async clientCertificates() {
-    const { facts } = await serves({ cacert: clientCa.cert }, { client: alice });
-    assert.equal(facts?.authorized, true);
-  },
-  async proxyProtocol() {
-    await using server = await startServer({
-      transportMode: "insecure",
-      proxyProtocol: { trustedProxies: ["127.0.0.1"] },
-    });
-    const socket = net.connect(server.port, "127.0.0.1");
-    await once(socket, "connect");
-    socket.write("PROXY TCP4 192.0.2.7 192.0.2.1 1 443\r\n");
-    socket.write("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    assert.match((await received(socket)).toString(), /"remoteAddress":"192\.0\.2\.7"/);
-    socket.destroy();
-  },
-  async ciphers() {
-    const ciphers = ["ECDHE-ECDSA-CHACHA20-POLY1305"];
-    const { facts } = await serves({ ciphers }, { version: "TLSv1.2" });
-    assert.equal(facts?.cipher, ciphers[0]);
-  },
-  async sessionTickets() {
-    assert.equal(await resumes({ sessionTickets: true }), true);
-  },
-  async sessionTicketsOff() {
-    assert.equal(await resumes({ sessionTickets: false }), false);
-  },
-  async sessionTicketKeys() {
-    await serves({ sessionTicketKeys: new Uint8Array(48) });
-    assert.fail("A proof is missing: a session of one process must resume in another");
-  },
-  async ocspStapling() {
-    const { output } = await serves({ ocspStapling: true }, { args: ["-status"] });
-    assert.match(output, /OCSP Response Status: successful/);
-  },
-  async earlyData() {
-    await serves({ earlyData: true });
-    assert.fail("A proof is missing: a request in early data must be answered");
-  },
-  async http2() {
-    const { output } = await serves({ alpnProtocols: ["h2"] }, { args: ["-alpn", "h2"] });
-    assert.match(output, /ALPN protocol: h2/);
-  },
-  async secureElement() {
-    await serves({ useSecureElement: true });
-  },
-};
+const proofs: Record<Exclude<keyof Capabilities, "runtime" | "tlsVersions" | "internals">, Proof> =
+  {
+    async certSelect() {
+      const identities = [await pairFor("a.example")];
+      const { serverName } = await serves({ identities }, { name: "a.example" });
+      assert.equal(serverName, "a.example");
+    },
+    async alpn() {
+      const { facts } = await serves({ alpnProtocols: ["x"] }, { args: ["-alpn", "y,x"] });
+      assert.equal(facts?.alpn, "x");
+    },
+    async clientCertificates() {
+      const { facts } = await serves({ cacert: clientCa.cert }, { client: alice });
+      assert.equal(facts?.authorized, true);
+    },
+    async proxyProtocol() {
+      await using server = await startServer({
+        transportMode: "insecure",
+        proxyProtocol: { trustedProxies: ["127.0.0.1"] },
+      });
+      const socket = net.connect(server.port, "127.0.0.1");
+      await once(socket, "connect");
+      socket.write("PROXY TCP4 192.0.2.7 192.0.2.1 1 443\r\n");
+      socket.write("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+      assert.match((await received(socket)).toString(), /"remoteAddress":"192\.0\.2\.7"/);
+      socket.destroy();
+    },
+    async ciphers() {
+      const ciphers = ["ECDHE-ECDSA-CHACHA20-POLY1305"];
+      const { facts } = await serves({ ciphers }, { version: "TLSv1.2" });
+      assert.equal(facts?.cipher, ciphers[0]);
+    },
+    async sessionTickets() {
+      assert.equal(await resumes({ sessionTickets: true }), true);
+    },
+    async sessionTicketsOff() {
+      assert.equal(await resumes({ sessionTickets: false }), false);
+    },
+    async sessionTicketKeys() {
+      await serves({ sessionTicketKeys: new Uint8Array(48) });
+      assert.fail("A proof is missing: a session of one process must resume in another");
+    },
+    async ocspStapling() {
+      const { output } = await serves({ ocspStapling: true }, { args: ["-status"] });
+      assert.match(output, /OCSP Response Status: successful/);
+    },
+    async earlyData() {
+      await serves({ earlyData: true });
+      assert.fail("A proof is missing: a request in early data must be answered");
+    },
+    async http2() {
+      const { output } = await serves({ alpnProtocols: ["h2"] }, { args: ["-alpn", "h2"] });
+      assert.match(output, /ALPN protocol: h2/);
+    },
+    async secureElement() {
+      await serves({ useSecureElement: true });
+    },
+  };
 
 describe("server.capabilities", () => {
   test("is frozen, and names its runtime", async () => {
@@ -97,7 +98,7 @@ describe("server.capabilities", () => {
   });
 
   test("has no entry that is not tested here", () => {
-    const tested = ["runtime", "tlsVersions", ...Object.keys(proofs)];
+    const tested = ["runtime", "tlsVersions", "internals", ...Object.keys(proofs)];
     assert.deepEqual(Object.keys(capabilities).sort(), tested.sort());
   });
 

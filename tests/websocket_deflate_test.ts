@@ -7,7 +7,7 @@ import { describe, test } from "bun:test";
 import { ContextDeflater, deflateMessage, Inflater } from "../lib/websocket/deflate.ts";
 import { type DeflateOptions, negotiateDeflate } from "../lib/websocket/deflate_negotiation.ts";
 import { parseExtensions } from "../lib/websocket/extensions.ts";
-import { oneShotZlib, ReusedZlib, reusedZlibWorks } from "../lib/websocket/zlib_states.ts";
+import { oneShotZlib, ReusedZlib, reusedZlibWorks } from "../lib/runtime/zlib_states.ts";
 import { Random } from "./random.ts";
 import { assertRuntime } from "./runtime.ts";
 import { maxDistance } from "./inflate_distance.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { runtime } from "../capabilities.ts";
+import { runtime } from "../runtime/current.ts";
 
 const encoder = new TextEncoder();
 

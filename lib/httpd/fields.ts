@@ -6,9 +6,9 @@
  *
  * @module
  */
-import { Buffer } from "node:buffer";
 import { isIPv4, isIPv6 } from "node:net";
 import { HttpError } from "../errors.ts";
+import { latin1 } from "../runtime/latin1.ts";
 
 /** The bytes with a meaning of their own in HTTP/1.1. */
 export const Byte = {
@@ -193,11 +193,6 @@ export function isBlank(byte: number): boolean {
 function trimEnd(bytes: Uint8Array, start: number, end: number): number {
   while (end > start && isBlank(bytes[end - 1]!)) end--;
   return end;
-}
-
-/** The bytes from `start` to `end` as text, one character per byte (ISO-8859-1). */
-export function latin1(bytes: Uint8Array, start: number, end: number): string {
-  return Buffer.prototype.latin1Slice.call(bytes, start, end);
 }
 
 /** Whether the bytes from `start` to `end` are `lower` in any letter case. */

@@ -6,6 +6,7 @@
  * @module
  */
 import { HttpError } from "../errors.ts";
+import { latin1 } from "../runtime/latin1.ts";
 import {
   Byte,
   byteTable,
@@ -13,7 +14,6 @@ import {
   FieldScanner,
   HostReader,
   isAuthority,
-  latin1,
   listHas,
   TOKEN,
   unexpected,

@@ -8,8 +8,9 @@
  * @module
  */
 import { HttpError } from "../errors.ts";
+import { latin1 } from "../runtime/latin1.ts";
 import { ChunkedDecoder } from "./chunked.ts";
-import { allowedInTrailer, Byte, FieldScanner, latin1, unexpected } from "./fields.ts";
+import { allowedInTrailer, Byte, FieldScanner, unexpected } from "./fields.ts";
 import { HeadScanner, type RequestHead } from "./head.ts";
 
 /** How much of what a client may send; lengths in bytes. */

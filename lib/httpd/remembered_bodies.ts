@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { runtime } from "../capabilities.ts";
+import { runtime } from "../runtime/current.ts";
 
 /** On a response: its text, or `true` when its bytes are all there. */
 const BODY = Symbol("body remembered by httpsd");

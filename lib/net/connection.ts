@@ -13,7 +13,7 @@ import type { TlsInfo } from "../tls/tls_info.ts";
 import { type Chunk, front, join, rest } from "./chunks.ts";
 import type { Clock } from "./clock.ts";
 import type { Deadlines } from "./deadlines.ts";
-import { type Flow, pausingFlow } from "./flow.ts";
+import { type Flow, pausingFlow } from "../runtime/read_switch.ts";
 import { ConnectionStreams } from "./streams.ts";
 
 /** The socket stops when the queue takes this many bytes of memory … */

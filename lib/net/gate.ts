@@ -26,7 +26,7 @@ import {
   PacedSocket,
   pausingFlow,
   type TlsFlow,
-} from "./flow.ts";
+} from "../runtime/read_switch.ts";
 import { ProxyHeaderReader } from "./proxy_protocol.ts";
 
 /** Who may speak for others with the PROXY protocol. */

@@ -6,7 +6,7 @@
  */
 import { createHash } from "node:crypto";
 import type { TLSSocket } from "node:tls";
-import { runtime } from "../capabilities.ts";
+import { runtime } from "../runtime/current.ts";
 import { ConfigError } from "../errors.ts";
 import { readCertificate } from "./certificate.ts";
 import { derOf, givenMaterial, invalid, pemBlocks, type PemOrDer } from "./source.ts";

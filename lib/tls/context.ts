@@ -16,6 +16,7 @@ import {
   type TLSSocket,
 } from "node:tls";
 import { ConfigError, TlsError } from "../errors.ts";
+import { type TlsParent, tlsParent } from "../runtime/tls_parent.ts";
 import type { ClientAuth } from "./client_auth.ts";
 import type { ClientHello } from "./client_hello.ts";
 import type { Identity } from "./identity.ts";
@@ -105,10 +106,12 @@ export class SecurityContext {
   /** Whom client certificates must come from. */
   readonly clientAuth: ClientAuth | undefined;
   readonly #settings: TlsSettings;
+  readonly #parent: TlsParent;
   #server: Server | undefined;
 
   /** Keeps the options; the runtime's context is made with the first handshake. */
-  constructor(options: ContextOptions) {
+  constructor(options: ContextOptions, parent: TlsParent = tlsParent) {
+    this.#parent = parent;
     this.identity = options.identity;
     this.alpnProtocols = options.alpnProtocols;
     this.clientAuth = options.clientAuth;
@@ -131,7 +134,8 @@ export class SecurityContext {
 
   /**
    * Shakes hands over `stream`, which may have had bytes unshifted into it. A socket shares the
-   * context's server; any other stream, which the runtime hides behind a wrapper, gets its own.
+   * context's server if it is known again when that calls back; any other stream, which the runtime
+   * hides behind a wrapper, gets its own.
    * Never throws: an identity that the runtime does not take fails this handshake.
    */
   accept(stream: Duplex, outcome: HandshakeOutcome): void {
@@ -144,11 +148,17 @@ export class SecurityContext {
   }
 
   #serverFor(stream: Duplex, outcome: HandshakeOutcome): Server {
-    if (!(stream instanceof Socket)) return this.#createServer(() => outcome);
+    if (!(stream instanceof Socket) || !this.#parent.works) {
+      return this.#createServer(() => outcome);
+    }
     (stream as Shaking)[OUTCOME] = outcome;
-    return this.#server ??= this.#createServer(
-      (socket) => (socket as TLSSocket & { _parent?: Shaking })._parent?.[OUTCOME],
-    );
+    return this.#server ??= this.#createServer((socket) => this.#outcomeOf(socket));
+  }
+
+  #outcomeOf(socket: TLSSocket): HandshakeOutcome | undefined {
+    const outcome = (this.#parent.of(socket) as Shaking | undefined)?.[OUTCOME];
+    if (outcome === undefined) this.#parent.giveUp();
+    return outcome;
   }
 
   #createServer(outcomeOf: (socket: TLSSocket) => HandshakeOutcome | undefined): Server {

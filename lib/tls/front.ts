@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { tlsParent } from "../runtime/tls_parent.ts";
 import type { Identity } from "./identity.ts";
 import { type HostOptions, Selector, type SelectorOptions } from "./selection.ts";
 import { FileWatcher } from "./watch.ts";
@@ -59,6 +60,7 @@ export class TlsFront {
     options: FrontOptions,
     notices: FrontNotices,
   ): Promise<TlsFront> {
+    await tlsParent.try();
     return new TlsFront(await Selector.load(selection), options, notices);
   }
 

@@ -6,7 +6,7 @@
  * @module
  */
 import type { KeyObject, X509Certificate } from "node:crypto";
-import { runtime } from "../capabilities.ts";
+import { runtime } from "../runtime/current.ts";
 import { ConfigError } from "../errors.ts";
 import { type Certificate, isIssuedBy, type KeyType, readCertificate } from "./certificate.ts";
 import type { ClientHello } from "./client_hello.ts";

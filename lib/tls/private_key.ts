@@ -6,7 +6,7 @@
  */
 import { Buffer } from "node:buffer";
 import { createPrivateKey, KeyObject } from "node:crypto";
-import { runtime } from "../capabilities.ts";
+import { runtime } from "../runtime/current.ts";
 import { ConfigError } from "../errors.ts";
 import {
   givenMaterial,

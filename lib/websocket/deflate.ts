@@ -16,7 +16,7 @@
 import { constants, createDeflateRaw, type DeflateRaw } from "node:zlib";
 import { WebSocketError } from "../errors.ts";
 import type { DeflateAgreement } from "./deflate_negotiation.ts";
-import { type CompressorOptions, type Inflated, zlib } from "./zlib_states.ts";
+import { type CompressorOptions, type Inflated, zlib } from "../runtime/zlib_states.ts";
 
 const NO_BYTES = new Uint8Array(0);
 

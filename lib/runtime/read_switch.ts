@@ -3,14 +3,18 @@
  * its peer pushes (design decision 4).
  *
  * On Bun, and for plain TCP on both runtimes, `pause()` and `resume()` do this. Deno's `TLSSocket`
- * ignores them: there the raw handle under the TLS is stopped. Where a Deno version has no such
- * handle, {@linkcode PacedSocket} stands between TCP and TLS instead, made of public API only.
+ * ignores them: there the raw handle under the TLS is stopped.
+ *
+ * Undocumented: `readStop()` and `readStart()` of a socket's `_handle`. Each socket is looked at
+ * before its handshake. The fallback is {@linkcode PacedSocket} between TCP and TLS, made of public
+ * API only.
  *
  * @module
  */
 import type { Socket } from "node:net";
 import { Duplex } from "node:stream";
-import { runtime } from "../capabilities.ts";
+import { runtime } from "./current.ts";
+import { declareInternal, type InternalState } from "./internals.ts";
 
 /** Stops and starts one socket's bytes. */
 export interface Flow {
@@ -26,8 +30,14 @@ export type TlsFlow = "pause" | "handle" | "paced";
 /** The way that suits the running runtime, or the fallback where its handle has changed. */
 export function detectTlsFlow(raw: Socket): TlsFlow {
   if (runtime.name !== "deno") return "pause";
-  return rawHandle(raw) === undefined ? "paced" : "handle";
+  const works = rawHandle(raw) !== undefined;
+  state = works ? "in force" : "fallback";
+  return works ? "handle" : "paced";
 }
+
+let state: InternalState = runtime.name === "deno" ? "untried" : "not needed";
+
+declareInternal("readSwitch", () => state);
 
 /** The flow of a socket that obeys `pause()` and `resume()`. */
 export function pausingFlow(socket: Duplex): Flow {

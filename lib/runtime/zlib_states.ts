@@ -20,6 +20,7 @@ import {
   type InflateRaw,
   inflateRawSync,
 } from "node:zlib";
+import { declareInternal } from "./internals.ts";
 
 /** What a compressor is made with; zlib's own terms. */
 export interface CompressorOptions {
@@ -230,3 +231,8 @@ let chosen: Zlib | undefined;
 export function zlib(): Zlib {
   return chosen ??= reusedZlibWorks() ? new ReusedZlib() : oneShotZlib;
 }
+
+declareInternal("zlibStates", () => {
+  if (chosen === undefined) return "untried";
+  return chosen instanceof ReusedZlib ? "in force" : "fallback";
+});

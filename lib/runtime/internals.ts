@@ -1,0 +1,27 @@
+/**
+ * The list of all that is used of a runtime without being documented. Each such thing has a file in
+ * this directory, with the trial that proves it, the fallback where the trial fails, and an entry
+ * here; docs/internals.md describes them.
+ *
+ * @module
+ */
+
+/**
+ * What became of an undocumented thing: `"in force"`: its trial succeeded; `"fallback"`: it failed,
+ * and public API does the work; `"untried"`: nothing has needed it yet; `"not needed"`: this runtime
+ * has a public way.
+ */
+export type InternalState = "in force" | "fallback" | "untried" | "not needed";
+
+const states = new Map<string, () => InternalState>();
+
+/** Adds an entry; `state` is asked each time that the list is looked at. */
+export function declareInternal(name: string, state: () => InternalState): void {
+  states.set(name, state);
+}
+
+/** The state of each entry now, by its name. */
+export function internals(): Readonly<Record<string, InternalState>> {
+  const names = [...states.keys()].sort();
+  return Object.freeze(Object.fromEntries(names.map((name) => [name, states.get(name)!()])));
+}

@@ -1,0 +1,247 @@
+/**
+ * Everything of a runtime that is used without being documented: its trial, its fallback, the list in
+ * `server.capabilities.internals`, and docs/internals.md.
+ */
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { once } from "node:events";
+import { readdirSync, readFileSync } from "node:fs";
+import { describe, test } from "bun:test";
+import net from "node:net";
+import type { TLSSocket } from "node:tls";
+import { capabilities } from "../lib/capabilities.ts";
+import { declareInternal, internals } from "../lib/runtime/internals.ts";
+import { chooseLatin1, latin1, type Latin1Slice, publicLatin1 } from "../lib/runtime/latin1.ts";
+import { TlsParent } from "../lib/runtime/tls_parent.ts";
+import { SecurityContext } from "../lib/tls/context.ts";
+import { loadIdentity } from "../lib/tls/identity.ts";
+import { assertRuntime, runtime } from "./runtime.ts";
+import { end, startScript, until } from "./support.ts";
+import { clientCa, localhost, mallory, sClient, startServer } from "./tls_support.ts";
+
+assertRuntime();
+
+const url = (path: string): string => new URL(path, import.meta.url).href;
+
+describe("latin1Slice", () => {
+  const slice = (Buffer.prototype as unknown as { latin1Slice: Latin1Slice }).latin1Slice;
+
+  test("is in force here", () => {
+    assert.notEqual(latin1, publicLatin1);
+    assert.equal(internals()["latin1"], "in force");
+  });
+
+  test("gives what the public way gives, for parts of any bytes", () => {
+    const quick = chooseLatin1(slice);
+    assert.notEqual(quick, publicLatin1);
+    let state = 1;
+    const random = (below: number) => {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      return Math.floor(state / 2 ** 32 * below);
+    };
+    for (let round = 0; round < 2_000; round++) {
+      const memory = Uint8Array.from({ length: random(300) }, () => random(256));
+      const bytes = memory.subarray(random(memory.length + 1));
+      const start = random(bytes.length + 1);
+      const end = start + random(bytes.length - start + 1);
+      assert.equal(quick(bytes, start, end), publicLatin1(bytes, start, end));
+    }
+  });
+
+  const wrong: Record<string, Latin1Slice | undefined> = {
+    "is gone": undefined,
+    "throws": () => {
+      throw new TypeError("argument must be a buffer");
+    },
+    "gives UTF-8": function (start, end) {
+      return new TextDecoder().decode(this.subarray(start, end));
+    },
+    "ignores where the bytes begin": function (start, end) {
+      return Buffer.from(this.buffer as ArrayBuffer).toString("latin1", start, end);
+    },
+    "drops the eighth bit": function (start, end) {
+      return String.fromCharCode(...this.subarray(start, end).map((byte) => byte & 127));
+    },
+    "takes a length for the end": function (start, length) {
+      return slice.call(this, start, start + length);
+    },
+  };
+  for (const [what, replacement] of Object.entries(wrong)) {
+    test(`is not used where it ${what}`, () => {
+      const chosen = chooseLatin1(replacement);
+      assert.equal(chosen, publicLatin1);
+      assert.equal(chosen(Uint8Array.of(65, 0xe9, 0, 66), 1, 4), "é\0B");
+    });
+  }
+});
+
+describe("TLSSocket._parent", () => {
+  test("is in force here, as its trial has shown", async () => {
+    const parent = new TlsParent();
+    assert.equal(parent.state, "untried");
+    await parent.try();
+    assert.equal(parent.state, "in force");
+    await using _server = await startServer();
+    assert.equal(capabilities.internals["tlsParent"], "in force");
+  });
+
+  const wrong: Record<string, (socket: TLSSocket) => never | undefined> = {
+    "is gone": () => undefined,
+    "throws": () => {
+      throw new TypeError("no such thing");
+    },
+    "is another socket": (socket) => socket as never,
+  };
+  for (const [what, read] of Object.entries(wrong)) {
+    test(`is not used where it ${what}, and handshakes succeed and fail as ever`, async () => {
+      const parent = new TlsParent(read);
+      await parent.try();
+      assert.equal(parent.state, "fallback");
+      await assertServes(parent);
+    });
+  }
+
+  test("is given up when it was right in the trial only", async () => {
+    let calls = 0;
+    const real = new TlsParent();
+    const parent = new TlsParent((socket) => calls++ === 0 ? real.of(socket) : undefined);
+    await parent.try();
+    assert.equal(parent.state, "in force");
+    await using server = await serveContext(await contextWith(parent));
+    await sClient(server.port).catch(() => {}); // this one is lost
+    assert.equal(parent.state, "fallback");
+    const { secured } = server.ended;
+    await sClient(server.port);
+    assert.equal(server.ended.secured, secured + 1);
+  });
+
+  test("a whole server lives without it", async () => {
+    const child = startScript(`
+      // Not taken away from the runtime itself: Bun's own handshakes need it.
+      const { tlsParent } = await import(${JSON.stringify(url("../lib/runtime/tls_parent.ts"))});
+      tlsParent.of = () => undefined;
+      const { HttpsServer } = await import(${JSON.stringify(url("../mod.ts"))});
+      const server = new HttpsServer(
+        ${JSON.stringify({ hostname: "127.0.0.1", port: 0, ...localhost })},
+        () => new Response("served"),
+      );
+      server.addEventListener("error", ({ error }) => console.log(error.code));
+      await server.start();
+      console.log(server.capabilities.internals.tlsParent, server.address.port + ";");
+      process.stdin.resume(); // it ends with this test
+    `);
+    try {
+      await until(() => child.output().includes(";"), "The server listens");
+      const port = Number(/fallback (\d+);/.exec(child.output())?.[1]);
+      for (let i = 0; i < 3; i++) assert.equal((await sClient(port)).status, 200);
+      await sClient(port, { args: ["-alpn", "nonsense"] });
+      await until(() => child.output().includes("TLS_"), "The failure is told");
+      assert.match(child.output(), /\nTLS_NO_ALPN\n$/);
+    } finally {
+      end(child);
+    }
+  }, 10_000);
+});
+
+async function contextWith(parent: TlsParent): Promise<SecurityContext> {
+  return new SecurityContext({
+    identity: await loadIdentity(localhost),
+    alpnProtocols: [],
+    clientAuth: undefined,
+    settings: {
+      minVersion: "TLSv1.2",
+      maxVersion: "TLSv1.3",
+      ciphers: undefined,
+      sessionTickets: true,
+    },
+  }, parent);
+}
+
+/** A server that shakes hands by one context and answers whatever comes. */
+async function serveContext(context: SecurityContext) {
+  const sockets = new Set<net.Socket>();
+  const ended = { secured: 0, failed: 0 };
+  const server = net.createServer((raw) => {
+    sockets.add(raw);
+    raw.on("error", () => {});
+    context.accept(raw, {
+      secured(socket) {
+        ended.secured++;
+        socket.on("error", () => {});
+        socket.on("data", () => socket.end("HTTP/1.1 200 OK\r\n\r\n"));
+      },
+      failed() {
+        ended.failed++;
+        raw.destroy();
+      },
+    });
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  return {
+    ended,
+    port: (server.address() as net.AddressInfo).port,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      await once(server.close(), "close");
+    },
+  };
+}
+
+async function assertServes(parent: TlsParent): Promise<void> {
+  await using server = await serveContext(await contextWith(parent));
+  await Promise.all([1, 2, 3].map(() => sClient(server.port)));
+  assert.equal(server.ended.secured, 3);
+  await sClient(server.port, { args: ["-tls1_1"] }).catch(() => {});
+  assert.equal(server.ended.secured, 3);
+  assert.equal(server.ended.failed, 1);
+}
+
+describe("The list of internals", () => {
+  const folder = new URL("../lib/runtime/", import.meta.url);
+  const files = readdirSync(folder).filter((name) =>
+    !["current.ts", "internals.ts"].includes(name)
+  );
+  const names = files.map((file) =>
+    /declareInternal\("(\w+)"/.exec(readFileSync(new URL(file, folder), "utf8"))?.[1]
+  );
+  const page = readFileSync(new URL("../docs/internals.md", import.meta.url), "utf8");
+
+  test("has every file of lib/runtime, and is in server.capabilities", async () => {
+    await using server = await startServer({ cacert: clientCa.cert });
+    await sClient(server.port, { client: mallory });
+    assert.ok(!names.includes(undefined), files.join());
+    assert.deepEqual(Object.keys(server.server.capabilities.internals), names.toSorted());
+    for (const [name, state] of Object.entries(capabilities.internals)) {
+      const expected = name === "readSwitch" && runtime === "bun" ? "not needed" : "in force";
+      if (state !== "untried") assert.equal(state, expected, name);
+    }
+  });
+
+  test("is in docs/internals.md, each with its file", () => {
+    for (const [index, file] of files.entries()) {
+      assert.ok(page.includes(`| \`${names[index]}\` `), file);
+      assert.ok(page.includes(`lib/runtime/${file}`), file);
+    }
+  });
+
+  test("shows each state as it is now, and cannot be changed", () => {
+    const before = internals();
+    assert.ok(Object.isFrozen(before));
+    let state: "untried" | "fallback" = "untried";
+    declareInternal("zzz", () => state);
+    assert.equal(internals()["zzz"], "untried");
+    state = "fallback";
+    assert.equal(internals()["zzz"], "fallback");
+  });
+
+  test("has all that is used: nothing undocumented is named elsewhere in lib/", () => {
+    const lib = new URL("../lib/", import.meta.url);
+    const undocumented =
+      /\._(?:handle|parent|writeState|httpMessage|server)\b|latin1Slice|utf8Slice/;
+    for (const name of readdirSync(lib, { recursive: true }) as string[]) {
+      if (!name.endsWith(".ts") || name.startsWith("runtime/")) continue;
+      const text = readFileSync(new URL(name, lib), "utf8");
+      assert.ok(!undocumented.test(text), name);
+    }
+  });
+});
