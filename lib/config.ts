@@ -189,7 +189,10 @@ export interface HttpsServerOptions extends ReloadOptions {
   readonly sendWaitTimeoutMs?: number;
   /** From one request to the first byte of the next. Default: 60,000. */
   readonly idleTimeoutMs?: number;
-  /** How long a closed connection waits for the client to close too. Default: 2,000. */
+  /**
+   * How long a closed connection waits for the client to close too, and how long an answer may
+   * pause whose client has ended its side, which most do only by leaving. Default: 2,000.
+   */
   readonly lingerMs?: number;
   /** How long `stop()` waits for requests under way. Default: 5,000. */
   readonly drainMs?: number;

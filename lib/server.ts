@@ -5,6 +5,7 @@
  */
 import type { Socket } from "node:net";
 import * as v from "valibot";
+import { contain } from "./callbacks.ts";
 import { assertRuntime, type Capabilities, capabilities } from "./capabilities.ts";
 import {
   type Config,
@@ -671,14 +672,11 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
 
   /** Runs a hook that has no say; what it throws becomes an `error` event. */
   #contain(hook: () => unknown, session?: Session): void {
-    const failed = (cause: unknown) =>
-      this.#tellError(new HttpsdError("HOOK_FAILED", "A hook threw", { cause }), { session });
-    try {
-      const result = hook();
-      if (result instanceof Promise) result.catch(failed);
-    } catch (cause) {
-      failed(cause);
-    }
+    contain(
+      hook,
+      (cause) =>
+        this.#tellError(new HttpsdError("HOOK_FAILED", "A hook threw", { cause }), { session }),
+    );
   }
 
   #tellBytes(type: "data" | "sent", session: Session, bytes: number): void {

@@ -22,6 +22,7 @@
  *
  * @module
  */
+import { contain } from "../callbacks.ts";
 import { type HttpsServerOptions, resolveConfig } from "../config.ts";
 import { ConfigError, type HttpsdError } from "../errors.ts";
 import { Dispatcher, type ErrorHandler } from "../httpd/dispatcher.ts";
@@ -228,9 +229,5 @@ function report(
   error: HttpsdError,
   session: Session,
 ): void {
-  try {
-    reportError(error, session);
-  } catch (cause) {
-    console.error(error, cause);
-  }
+  contain(() => reportError(error, session), (cause) => console.error(error, cause));
 }

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { isThenable, watch } from "../callbacks.ts";
 import { HttpError, HttpsdError } from "../errors.ts";
 import type { HttpsServer } from "../server.ts";
 import type { RouteConfig } from "../websocket/options.ts";
@@ -140,7 +141,7 @@ export class Dispatcher {
   handle(exchange: Exchange): void {
     try {
       const result = this.#dispatch(exchange);
-      if (result instanceof Promise) result.catch((error) => this.#failed(exchange, error));
+      if (result !== undefined) watch(result, (error) => this.#failed(exchange, error));
     } catch (error) {
       this.#failed(exchange, error);
     }
@@ -322,8 +323,4 @@ function sendStandard(response: ResponseWriter, error: HttpError): void {
     { status: error.status, fields: [["Content-Type", "text/plain; charset=utf-8"]] },
     errorBody(error),
   );
-}
-
-function isThenable<T>(result: T | PromiseLike<T>): result is PromiseLike<T> {
-  return typeof (result as PromiseLike<T> | undefined)?.then === "function";
 }

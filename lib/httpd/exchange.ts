@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { ContainedAbort } from "../contained_abort.ts";
 import { HttpError, type HttpsdError } from "../errors.ts";
 import type { Clock } from "../net/clock.ts";
 import { type BodySource, RequestBody } from "./body.ts";
@@ -31,6 +32,8 @@ export interface ExchangeKeeper {
   blocked(): void;
   /** Somebody wants the body: read on. */
   wanted(): void;
+  /** A callback of the handler's failed that has no say in the answer. */
+  failed(exchange: Exchange, error: HttpError): void;
 }
 
 /** One request under way. */
@@ -45,11 +48,11 @@ export class Exchange implements ResponseProgress, BodySource {
   readonly session: Session;
   readonly #keeper: ExchangeKeeper;
   #body: RequestBody | undefined;
-  #abort: AbortController | undefined;
+  #abort: ContainedAbort | undefined;
   #aborted: HttpsdError | undefined;
   #gaveUp: HttpsdError | undefined;
   #gone: HttpsdError | undefined;
-  #onClosed: ((reason: HttpsdError) => void) | undefined;
+  #closedListeners: Set<(reason: HttpsdError) => void> | undefined;
   #completed: PromiseWithResolvers<void> | undefined;
   #done = false;
   #continued = false;
@@ -129,7 +132,9 @@ export class Exchange implements ResponseProgress, BodySource {
   /** Aborted when the client goes away before the response is written. */
   get signal(): AbortSignal {
     if (this.#abort === undefined) {
-      this.#abort = new AbortController();
+      this.#abort = new ContainedAbort((cause) =>
+        this.callbackFailed("A listener for abort threw", cause)
+      );
       const reason = this.#aborted ?? this.#gaveUp;
       if (reason !== undefined) this.#abort.abort(reason);
     }
@@ -190,16 +195,27 @@ export class Exchange implements ResponseProgress, BodySource {
     if (!this.response.ended) this.#abort?.abort(error);
   }
 
-  /** Whether `error` is what a handler gets for an answer that is waited for no longer. */
-  isLoss(error: unknown): boolean {
-    return this.response.isLoss(error) ||
-      (error !== undefined && error === this.#abort?.signal.reason);
+  /** Reports what a callback of the handler's threw; what only says that the client left is no news. */
+  callbackFailed(what: string, cause: unknown): void {
+    if (this.isLoss(cause)) return;
+    this.#keeper.failed(this, new HttpError(500, "HANDLER_FAILED", what, { cause }));
   }
 
-  /** Calls `listener` when the connection is gone before the response is written. */
-  onClosed(listener: (reason: HttpsdError) => void): void {
-    if (this.#gone === undefined) this.#onClosed = listener;
-    else listener(this.#gone);
+  /** Whether `error` is what a handler gets for an answer that is waited for no longer. */
+  isLoss(error: unknown): boolean {
+    if (error === undefined) return false;
+    if (this.response.isLoss(error) || error === this.#abort?.signal.reason) return true;
+    return this.aborted && error instanceof Error && error.name === "AbortError";
+  }
+
+  /**
+   * Calls `listener` when the connection is gone before the response is written, until the function
+   * that it returns is called.
+   */
+  onClosed(listener: (reason: HttpsdError) => void): () => void {
+    if (this.#gone !== undefined) listener(this.#gone);
+    else (this.#closedListeners ??= new Set()).add(listener);
+    return () => void this.#closedListeners?.delete(listener);
   }
 
   /** The connection is gone: whatever still produces the answer can stop. */
@@ -208,7 +224,8 @@ export class Exchange implements ResponseProgress, BodySource {
     this.abort(reason);
     this.response.leave(reason);
     this.#completed?.reject(reason);
-    if (!this.response.ended) this.#onClosed?.(reason);
+    if (this.#done || this.#closedListeners === undefined) return;
+    for (const listener of this.#closedListeners) listener(reason);
   }
 
   /**

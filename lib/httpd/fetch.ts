@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { HttpError } from "../errors.ts";
 import type { Exchange } from "./exchange.ts";
 import type { ResponseHead } from "../http/response.ts";
 import { partsOf } from "./response_parts.ts";
+import { type Beginning, type BodyReader, bytesOf, EMPTY, pump } from "./stream_pump.ts";
 import { usableResponse } from "./usable_response.ts";
 
 /**
@@ -27,44 +27,18 @@ export function sendResponse(exchange: Exchange, result: unknown): void | Promis
  * A body that is all there leaves with its head and its length; one that takes its time is streamed
  * behind a head that does not wait for it.
  */
-async function sendStream(
+function sendStream(
   exchange: Exchange,
   head: ResponseHead,
   stream: ReadableStream<Uint8Array>,
 ): Promise<void> {
   const { response } = exchange;
-  const reader = stream.getReader();
-  exchange.onClosed((reason) => void reader.cancel(reason).catch(ignore));
-  try {
-    const { bytes, next } = await beginningOf(reader);
-    if (next === undefined) return response.send(head, bytes);
-    response.start(head, undefined);
-    if (response.bodiless) {
-      void reader.cancel().catch(ignore);
-      return response.end();
-    }
-    await response.write(bytes);
-    for (let piece = await next; !piece.done; piece = await reader.read()) {
-      await response.write(bytesOf(piece.value));
-    }
-    response.end();
-  } catch (error) {
-    void reader.cancel(error).catch(ignore);
-    throw error;
-  }
-}
-
-/** A body source that fails while it is cancelled has nobody left to tell. */
-function ignore(): void {}
-
-const EMPTY = new Uint8Array();
-
-type BodyReader = ReadableStreamDefaultReader<Uint8Array>;
-
-/** What a body gives at once, and the read that goes on behind it; `undefined`: that was all. */
-interface Beginning {
-  readonly bytes: Uint8Array;
-  readonly next: ReturnType<BodyReader["read"]> | undefined;
+  return pump(exchange, stream, async (reader) => {
+    const beginning = await beginningOf(reader);
+    if (beginning.next === undefined) response.send(head, beginning.bytes);
+    else response.start(head, undefined);
+    return beginning.next && beginning;
+  });
 }
 
 /** How many turns of the microtask queue a body that is all there may take to say so. */
@@ -96,14 +70,4 @@ function beginningOf(reader: BodyReader): Promise<Beginning> {
     };
     wait();
   });
-}
-
-function bytesOf(chunk: unknown): Uint8Array {
-  if (chunk === undefined) return EMPTY;
-  if (chunk instanceof Uint8Array) return chunk;
-  throw new HttpError(
-    500,
-    "BAD_RESPONSE",
-    "The Response body gives chunks that are no Uint8Array: pipe it through TextEncoderStream",
-  );
 }

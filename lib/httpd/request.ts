@@ -12,6 +12,7 @@ import type { Exchange } from "./exchange.ts";
 import type { ResponseHead } from "../http/response.ts";
 import { assertFieldName, assertFieldValue, type Fields } from "../http/response_rules.ts";
 import type { Session } from "./session.ts";
+import { EMPTY, pump } from "./stream_pump.ts";
 import { utf8 } from "../http/utf8.ts";
 
 /** What a request can be told to do for its route. */
@@ -302,27 +303,18 @@ export class HttpdRequest {
 
   /**
    * Sends a stream as the body; with `length` in bytes when that is known, so that the client can
-   * see how far it is.
+   * see how far it is. The source is cancelled when the client leaves.
    *
+   * @throws {ConnectionError} `CONNECTION_CLOSED` when the client has left (as all that is thrown
+   * here, as a rejection; this one may be left unhandled)
    * @throws {StateError} `ALREADY_SENT`
    * @throws {HttpError} `BAD_RESPONSE` when the stream has another length; the connection is cut
    */
-  async sendStream(source: ReadableStream<Uint8Array>, length?: number): Promise<void> {
-    const { response } = this.#exchange;
-    const reader = source.getReader();
-    const cancel = (reason?: unknown) => void reader.cancel(reason).catch(() => {});
-    this.#exchange.onClosed(cancel);
-    try {
-      response.start(this.#head(), length);
-      if (response.bodiless) cancel();
-      for (let next = await reader.read(); !next.done; next = await reader.read()) {
-        await response.write(next.value);
-      }
-      response.end();
-    } catch (error) {
-      cancel(error); // a source that failed has nobody left to tell
-      throw error;
-    }
+  sendStream(source: ReadableStream<Uint8Array>, length?: number): Promise<void> {
+    return pump(this.#exchange, source, () => {
+      this.#exchange.response.start(this.#head(), length);
+      return { bytes: EMPTY };
+    });
   }
 
   /**

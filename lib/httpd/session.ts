@@ -166,6 +166,10 @@ export class Session {
     wanted(): void {
       this.#session.#pump();
     }
+
+    failed(_exchange: Exchange, error: HttpError): void {
+      this.#session.#host.failed(this.#session, error);
+    }
   };
 
   /**

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { contain } from "../callbacks.ts";
 import { HttpsdError } from "../errors.ts";
 
 /** The context of one session (original: `sess_ctx` and its `free_ctx`). */
@@ -33,13 +34,10 @@ export class SessionContext {
     const free = this.#free;
     const value = this.#value;
     this.#value = this.#free = undefined;
-    const failed = (cause: unknown): void =>
-      this.#failed(new HttpsdError("HOOK_FAILED", "A context's free threw", { cause }));
-    try {
-      const result = free?.(value);
-      if (result instanceof Promise) result.catch(failed);
-    } catch (cause) {
-      failed(cause);
-    }
+    if (free === undefined) return;
+    contain(
+      () => free(value),
+      (cause) => this.#failed(new HttpsdError("HOOK_FAILED", "A context's free threw", { cause })),
+    );
   }
 }

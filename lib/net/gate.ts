@@ -9,6 +9,7 @@ import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
+import { isThenable } from "../callbacks.ts";
 import { ConnectionError, type HttpsdError, TlsError } from "../errors.ts";
 import { type ClientVerdict, NOT_ASKED } from "../tls/client_auth.ts";
 import { type ClientHello, ClientHelloReader } from "../tls/client_hello.ts";
@@ -347,7 +348,7 @@ class Admission implements Waiting {
   #select(selector: Selector, hello: ClientHello): void {
     try {
       const answer = selector.select(hello, this.#endpoints);
-      if (answer instanceof Promise) {
+      if (isThenable(answer)) {
         answer.then((settled) => this.#selected(settled), (error) => this.#selectionFailed(error));
       } else {
         this.#selected(answer);

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { isThenable } from "../callbacks.ts";
 import { ConfigError, TlsError } from "../errors.ts";
 import type { Endpoints } from "../net/connection.ts";
 import { ClientAuth, type ClientAuthOptions } from "./client_auth.ts";
@@ -334,10 +335,6 @@ function bestFor(
   );
   const pool = speaking.length > 0 ? speaking : candidates;
   return pool.find(({ identity }) => identity.suits(hello)) ?? pool[0];
-}
-
-function isThenable(answer: unknown): answer is PromiseLike<CertSelection> {
-  return typeof (answer as { then?: unknown } | undefined | null)?.then === "function";
 }
 
 /** ALPN names are 1 to 255 bytes long (RFC 7301 section 3.1); HTTP/2 is not served. */

@@ -18,6 +18,8 @@
  * @module
  */
 import { Buffer } from "node:buffer";
+import { watch } from "../callbacks.ts";
+import { ContainedAbort } from "../contained_abort.ts";
 import { ConfigError, ConnectionError, HttpError } from "../errors.ts";
 
 /** An event. What is left out is not sent. */
@@ -115,7 +117,9 @@ class EventStream implements EventSender {
   readonly lastEventId: string | undefined;
   readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
   readonly #request: Request;
-  readonly #over = new AbortController();
+  readonly #over = new ContainedAbort((cause) => void this.#failures.push(cause));
+  /** What the source threw when it was told to stop. */
+  readonly #failures: unknown[] = [];
   readonly #maxBufferedBytes: number;
   readonly #keepAlive: ReturnType<typeof setInterval>;
   #controller!: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>;
@@ -129,7 +133,10 @@ class EventStream implements EventSender {
     this.body = new ReadableStream<Uint8Array<ArrayBuffer>>({
       start: (controller) => void (this.#controller = controller),
       pull: () => this.#settle(true),
-      cancel: () => this.#end(),
+      cancel: () => {
+        this.#end();
+        if (this.#failures.length > 0) throw this.#failures[0];
+      },
     }, new ByteLengthQueuingStrategy({ highWaterMark: 1 })); // one byte waiting is one too many
     this.#keepAlive = setInterval(() => this.#sendKeepAlive(), keepAliveMs);
     request.signal.addEventListener("abort", this.#close, { once: true });
@@ -153,7 +160,8 @@ class EventStream implements EventSender {
 
   async #sendAll(source: AsyncIterable<ServerSentEvent>): Promise<void> {
     const events = source[Symbol.asyncIterator]();
-    const stop = () => void events.return?.().catch(ignore);
+    // What it rejects with because it is told to stop is no failure; what it throws is one.
+    const stop = () => watch(events.return?.(), ignore);
     this.signal.addEventListener("abort", stop, { once: true });
     for (let next = await events.next(); !next.done; next = await events.next()) {
       if (!await this.send(next.value)) return;
@@ -189,16 +197,18 @@ class EventStream implements EventSender {
 
   readonly #close = (): void => {
     if (this.signal.aborted) return;
-    this.#controller.close();
     this.#end();
+    if (this.#failures.length === 0) this.#controller.close();
+    else this.#controller.error(this.#failures[0]);
   };
 
   #fail(error: unknown): void {
     if (this.signal.aborted) return; // what fails because it was told to stop is no failure
-    this.#controller.error(error);
     this.#end();
+    this.#controller.error(error);
   }
 
+  /** Tells the source to stop. */
   #end(): void {
     clearInterval(this.#keepAlive);
     this.#request.signal.removeEventListener("abort", this.#close);
