@@ -31,7 +31,7 @@ import {
 import { runtime } from "./runtime/current.ts";
 import type { ClientAuthOptions } from "./tls/client_auth.ts";
 import type { IdentityOptions, PemOrDer } from "./tls/identity.ts";
-import { IDENTITY_ENTRIES } from "./tls/identity_options.ts";
+import { CLIENT_AUTH, IDENTITY_ENTRIES } from "./tls/identity_options.ts";
 import type { CertSelect, HostOptions } from "./tls/selection.ts";
 import type { PeerCertificate, TlsInfo } from "./tls/tls_info.ts";
 
@@ -258,10 +258,7 @@ const alpnProtocols = v.pipe(v.array(alpn, "must be an array"), v.readonly());
 /** Names of others, wherever they are written. */
 const advice = adviceFrom(SERVER_NAMES);
 
-const clientAuth = v.nullish(members({
-  ca: given<ClientAuthOptions["ca"]>("the CA's certificate"),
-  mode: v.optional(oneOf("required", "optional"), "required"),
-}, { advice }));
+const clientAuth = v.nullish(CLIENT_AUTH);
 
 const host = v.pipe(
   members({
@@ -279,8 +276,18 @@ const RELOADABLE = {
   clientAuth,
 };
 
+/** What means something without sockets too. */
+export const SHARED_ENTRIES = {
+  handlerTimeoutMs: endless(Infinity),
+  maxBodyBytes: size(128 * 1024 * 1024, 0),
+  uriMatch: v.optional(callback<UriMatcher>(), () => matchExact),
+  maxUriHandlers: v.optional(count(), Infinity),
+  maxRespHeaders: v.optional(count(0), Infinity),
+};
+
 const ENTRIES = {
   ...RELOADABLE,
+  ...SHARED_ENTRIES,
   cacert: v.optional(given<PemOrDer>("the CA's certificate")),
   hostname: v.optional(
     v.pipe(
@@ -347,7 +354,6 @@ const ENTRIES = {
   recvWaitTimeoutMs: duration(30_000),
   requestTimeoutMs: endless(300_000),
   minBodyRate: v.optional(number("bytes per second", 0, 2 ** 31 - 1), 240),
-  handlerTimeoutMs: endless(Infinity),
   maxRequestsPerConnection: v.optional(count(), Infinity),
   maxConnectionAgeMs: endless(Infinity),
   maxQueuedWork: v.optional(count(), 1_024),
@@ -360,13 +366,9 @@ const ENTRIES = {
   maxUriLen: size(8_192),
   maxReqHdrLen: size(16_384),
   maxReqFields: v.optional(count(1, 65535), 100),
-  maxBodyBytes: size(128 * 1024 * 1024, 0),
   maxChunkExtBytes: size(4_096, 0),
   maxTrailerBytes: size(8_192, 0),
   maxDrainBytes: size(64 * 1024, 0),
-  uriMatch: v.optional(callback<UriMatcher>(), () => matchExact),
-  maxUriHandlers: v.optional(count(), Infinity),
-  maxRespHeaders: v.optional(count(0), Infinity),
   overrideGlobalResponse: flag(true),
   signal: v.optional(
     v.custom<AbortSignal>((value) => value instanceof AbortSignal, "must be an AbortSignal"),
@@ -375,8 +377,13 @@ const ENTRIES = {
 
 const SCHEMA = members(ENTRIES, { advice, shape: "an object" });
 
+/** Whether a server has an option of this name. */
+export function isServerOption(name: string): boolean {
+  return Object.hasOwn(ENTRIES, name);
+}
+
 const fixed: Advice = (name) =>
-  Object.hasOwn(ENTRIES, name)
+  isServerOption(name)
     ? "cannot be reloaded: it is set once, when the server is made"
     : advice(name);
 

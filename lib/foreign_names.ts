@@ -37,6 +37,7 @@ export const SERVER_NAMES: Readonly<Record<string, string>> = {
   keyFile: "write key, which takes a path too",
   certChain: "write cert",
   privateKey: "write key",
+  certDer: "leave it out: cert says the same",
   alpn: "write alpnProtocols",
   serverName: "write identities: [{ cert, key, names }]",
   servername: "write identities: [{ cert, key, names }]",

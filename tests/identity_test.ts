@@ -456,7 +456,7 @@ describe("loadIdentity() refuses certificates:", () => {
   });
 
   test("expired, unless that is allowed", async () => {
-    const expired = await root.issue({ notAfter: new Date("2026-01-02T03:04:05Z") });
+    const expired = pairOf(await root.issue({ notAfter: new Date("2026-01-02T03:04:05Z") }));
     await refused(expired, "INVALID_CERTIFICATE", "Option cert", /expired on 2026-01-02T03:04:05/);
     const { validTo } = await loadIdentity({ ...expired, allowExpired: true });
     assert.equal(validTo.toISOString(), "2026-01-02T03:04:05.000Z");
@@ -468,10 +468,15 @@ describe("loadIdentity() refuses certificates:", () => {
       notBefore: new Date("2999-01-02"),
       name: "young CA",
     });
-    const byOld = await old.issue();
+    const byOld = pairOf(await old.issue());
     await refused(byOld, "INVALID_CERTIFICATE", "Option cert", /CN=old CA expired/);
     assert.equal((await loadIdentity({ ...byOld, allowExpired: true })).chain.length, 2);
-    await refused(await young.issue(), "INVALID_CERTIFICATE", "Option cert", /CN=young CA is not/);
+    await refused(
+      pairOf(await young.issue()),
+      "INVALID_CERTIFICATE",
+      "Option cert",
+      /CN=young CA is not/,
+    );
   });
 
   test("but not for an old root behind the chain", async () => {
@@ -481,16 +486,16 @@ describe("loadIdentity() refuses certificates:", () => {
   });
 
   test("not yet valid", async () => {
-    const early = await root.issue({ notBefore: new Date("2999-01-02T00:00:00Z") });
+    const early = pairOf(await root.issue({ notBefore: new Date("2999-01-02T00:00:00Z") }));
     const says = /not valid before 2999-01-02/;
     await refused(early, "INVALID_CERTIFICATE", "Option cert", says);
     await refused({ ...early, allowExpired: true }, "INVALID_CERTIFICATE", "Option cert", says);
   });
 
   test("for clients only, for signing only, or an authority's", async () => {
-    const client = await root.issue({ usage: "client", names: ["a.example"] });
+    const client = pairOf(await root.issue({ usage: "client", names: ["a.example"] }));
     await refused(client, "INVALID_CERTIFICATE", "Option cert", /extendedKeyUsage=serverAuth/);
-    await refused(intermediate, "INVALID_CERTIFICATE", "Option cert", /CA:TRUE/);
+    await refused(pairOf(intermediate), "INVALID_CERTIFICATE", "Option cert", /CA:TRUE/);
     const key = path("ec-p256.key");
     selfSigned("usage", "ec-p256", { extensions: ["keyUsage=critical,keyAgreement"] });
     const cert = path("usage.pem");
@@ -677,6 +682,11 @@ async function loadInChild(cert: string, options: string[]): Promise<string> {
   }
   await once(child, "close");
   return output;
+}
+
+/** What of a certificate is an identity's. */
+function pairOf({ cert, key }: IssuedCertificate): IdentityOptions {
+  return { cert, key };
 }
 
 /** Expects a refusal whose message starts with, and so names, the file or option. */

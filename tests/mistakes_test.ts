@@ -3,7 +3,24 @@
  * every function that takes some; names of other servers; arguments that cannot be.
  */
 import assert from "node:assert/strict";
-import { describe, test } from "bun:test";
+import { afterAll, describe, test } from "bun:test";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { createEdgeApp } from "../lib/edge/mod.ts";
+import { hsts, redirectToHttps, requireClientCertificate } from "../lib/hono/mod.ts";
+import { ClientAuth } from "../lib/tls/client_auth.ts";
+import {
+  createCertificateAuthority,
+  devCertificates,
+  openCertificateAuthority,
+} from "../lib/tls/dev_certificates.ts";
+import { refuse } from "../lib/tls/selection.ts";
+import { compress } from "../lib/web/compress.ts";
+import { serveFiles } from "../lib/web/files.ts";
+import { type ServerSentEvent, serverSentEvents } from "../lib/web/sse.ts";
 import { type HttpsServerOptions, resolveConfig, resolveReload } from "../lib/config.ts";
 import { ConfigError, HttpsdError } from "../lib/errors.ts";
 import { HOST_NAMES, SERVER_NAMES, WEBSOCKET_NAMES } from "../lib/foreign_names.ts";
@@ -12,8 +29,8 @@ import { HttpsServer, serve } from "../lib/server.ts";
 import { loadIdentity } from "../lib/tls/identity.ts";
 import { resolveRouteOptions, resolveSettings } from "../lib/websocket/options.ts";
 import { GET, RawClient, readResponses } from "./http_support.ts";
-import { assertRuntime } from "./runtime.ts";
-import { certificates } from "./support.ts";
+import { assertRuntime, runtime } from "./runtime.ts";
+import { certificates, start } from "./support.ts";
 
 assertRuntime();
 
@@ -106,6 +123,98 @@ const TAKERS: readonly Taker[] = [
   },
 ];
 
+const CERTIFICATE = ["days", "notBefore", "notAfter", "algorithm", "key"];
+const RULES = ["san", "issuer", "fingerprint256", "verify"];
+const ca = await createCertificateAuthority({ name: "Mistakes CA" });
+const request = new Request("https://a.example/");
+const page = () => new Response("x".repeat(2_000), { headers: { "content-type": "text/html" } });
+
+const MORE_TAKERS: readonly Taker[] = [
+  {
+    name: "ClientAuth",
+    options: ["ca", "mode"],
+    needed: { ca: ca.cert },
+    take: (options) => new ClientAuth(options),
+  },
+  {
+    name: "createEdgeApp()",
+    options: [
+      ...["uriMatch", "maxUriHandlers", "maxRespHeaders", "maxBodyBytes", "handlerTimeoutMs"],
+      ...["reportError", "trustForwardedCertificates"],
+    ],
+    foreign: {
+      ...SERVER_NAMES,
+      port: "is for servers with sockets, leave it out",
+      openFn: "is for servers with sockets, leave it out",
+      clientAuth: "is for servers with sockets, leave it out",
+    },
+    take: createEdgeApp,
+  },
+  {
+    name: "serveFiles()",
+    options: [
+      ...["prefix", "index", "listing", "fallback", "dotfiles", "keyFiles", "cacheControl"],
+      ...["precompressed", "contentTypes", "maxRanges"],
+    ],
+    foreign: { root: "serveFiles(root, options)", showDotfiles: 'write dotfiles: "all"' },
+    take: (options) => serveFiles(".", options),
+  },
+  {
+    name: "compress()",
+    options: ["codings", "threshold"],
+    foreign: { encoding: 'write codings: ["gzip"]' },
+    take: (options) => compress(page(), request, options),
+  },
+  {
+    name: "serverSentEvents()",
+    options: ["keepAliveMs", "maxBufferedBytes", "headers"],
+    foreign: { heartbeat: "write keepAliveMs" },
+    take: (options) => void serverSentEvents(request, async () => {}, options).body?.cancel(),
+  },
+  {
+    name: "hsts()",
+    options: ["maxAgeSeconds", "includeSubDomains", "preload"],
+    foreign: { maxAge: "write maxAgeSeconds" },
+    take: hsts,
+  },
+  {
+    name: "redirectToHttps()",
+    options: ["port", "hostname"],
+    foreign: { host: "write hostname" },
+    take: redirectToHttps,
+  },
+  {
+    name: "requireClientCertificate()",
+    options: RULES,
+    foreign: { fingerprint: "write fingerprint256", subject: 'subject === "CN=…"' },
+    take: requireClientCertificate,
+  },
+  {
+    name: "createCertificateAuthority()",
+    options: [...CERTIFICATE, "name"],
+    foreign: { cn: "write name" },
+    take: createCertificateAuthority,
+  },
+  {
+    name: "issue()",
+    options: [...CERTIFICATE, "names", "usage", "subject"],
+    foreign: { cn: 'write subject: "CN=…"', name: 'or subject: "CN=…"', san: "write names" },
+    take: (options) => ca.issue(options),
+  },
+  {
+    name: "issueAuthority()",
+    options: [...CERTIFICATE, "name"],
+    foreign: { cn: "write name" },
+    take: (options) => ca.issueAuthority(options),
+  },
+  {
+    name: "openCertificateAuthority()",
+    options: ["cert", "key"],
+    needed: { cert: ca.cert, key: ca.key },
+    take: openCertificateAuthority,
+  },
+];
+
 /** The error that a function throws or rejects with; none when it takes what it is given. */
 async function failureOf(run: () => unknown): Promise<unknown> {
   try {
@@ -145,7 +254,7 @@ const VALUES: readonly unknown[] = [
   ...[() => {}, new Uint8Array(), new URL("https://a/")],
 ];
 
-for (const taker of TAKERS) {
+for (const taker of [...TAKERS, ...MORE_TAKERS]) {
   const { name, options, needed = {}, foreign = {}, others = [] } = taker;
   describe(`The options of ${name}`, () => {
     test("that are misspelt are refused with the name that was meant", async () => {
@@ -332,3 +441,121 @@ async function consoleOf(run: () => Promise<void>): Promise<unknown[]> {
   }
   return lines;
 }
+
+describe("What other functions are given", () => {
+  const loose = <F>(given: F) => given as (...given: unknown[]) => unknown;
+
+  const mistakes: [what: string, run: () => unknown, message: RegExp][] = [
+    [
+      "serveFiles({ root })",
+      () => loose(serveFiles)({ root: "." }),
+      /must be a path or a file: URL/,
+    ],
+    ["serveFiles()", () => loose(serveFiles)(), /^The root of serveFiles\(\) must be .*undefined/],
+    ['serveFiles("")', () => loose(serveFiles)(""), /not an empty text/],
+    ["an http: root", () => serveFiles(new URL("http://a/")), /not http:/],
+    ["index: false", () => serveFiles(".", { index: false as never }), /or undefined for none$/],
+    ["dotfiles", () => serveFiles(".", { dotfiles: ["well-known"] }), /begin with a dot$/],
+    ["contentTypes", () => serveFiles(".", { contentTypes: { ".md": "text/x" } }), /without dot/],
+    ["compress(options)", () => loose(compress)({ threshold: 1 }), /write compress\(response, req/],
+    ["a list of events", () => loose(serverSentEvents)(request, []), /is an array: give an async/],
+    ["no request", () => loose(serverSentEvents)(async () => {}), /a function for a request/],
+    ["an empty rule", () => requireClientCertificate({ san: "" }), /san of .* must not be empty/],
+    ["no rule", () => requireClientCertificate({ san: [] }), /san of .* must not be empty/],
+    [
+      "a rule that is not set",
+      () => loose(requireClientCertificate)({ issuer: undefined }),
+      /^Option issuer of requireClientCertificate\(\) is undefined: leave it out, or name someone$/,
+    ],
+    ["an alert", () => loose(refuse)("no"), /^The alert of refuse\(\) is a string: use/],
+    ["no directory", () => loose(devCertificates)(), /must be a path, not undefined: write devC/],
+    ["a URL", () => loose(devCertificates)(new URL("file:///x")), /must be a path, not an object/],
+  ];
+  for (const [what, run, message] of mistakes) {
+    test(`${what} is refused`, async () => {
+      const error = await failureOf(run);
+      assert.ok(error instanceof ConfigError, String(error));
+      assert.equal(error.code, "INVALID_CONFIG");
+      assert.match(error.message, message);
+      assert.doesNotMatch(error.message, VALIBOT);
+    });
+  }
+
+  const events: [event: unknown, message: RegExp][] = [
+    ["text", /^The event is a string: send \{ data/],
+    [{ dat: "x" }, /^The event's dat is not known: use data, event, id, retry$/],
+    [{ data: { x: 1 } }, /^The event's data is an object: give text/],
+    [{ data: 1 }, /^The event's data is 1: give text/],
+    [{ retry: "1" }, /^The event's retry must be whole ms, not a string$/],
+    [Promise.resolve({ data: "x" }), /^The event is a promise/],
+  ];
+  for (const [event, message] of events) {
+    test(`the event ${JSON.stringify(event)} is refused`, async () => {
+      const { promise, resolve } = Promise.withResolvers<unknown>();
+      const { body } = serverSentEvents(request, async ({ send }) => {
+        resolve(await failureOf(() => send(event as ServerSentEvent)));
+      });
+      const error = await promise;
+      await body!.cancel();
+      assert.ok(error instanceof HttpsdError, String(error));
+      assert.equal(error.code, "BAD_RESPONSE");
+      assert.match(error.message, message);
+    });
+  }
+
+  test("keepAliveMs: Infinity sends no comments", async () => {
+    const { promise: over, resolve: end } = Promise.withResolvers<void>();
+    const { body } = serverSentEvents(request, () => over, { keepAliveMs: Infinity });
+    setTimeout(end, 50); // a timer of that time would send one each millisecond
+    assert.equal(await new Response(body).text(), ":\n\n");
+  });
+});
+
+describe("devCertificates() tells why a directory cannot be used", () => {
+  const dir = mkdtempSync(join(tmpdir(), "httpsd-mistakes-"));
+  afterAll(() => rmSync(dir, { recursive: true }));
+
+  test("a file in its way", async () => {
+    writeFileSync(join(dir, "file"), "");
+    await assert.rejects(devCertificates(join(dir, "file", "certs")), {
+      code: "INVALID_CERTIFICATE",
+      message: /file(?:\/\S+)? is, or lies below, a file: name a directory$/,
+    });
+  });
+
+  test("a place where it may not be", async () => {
+    const asRoot = process.getuid?.() === 0;
+    if (!asRoot) mkdirSync(join(dir, "shut"), { mode: 0o500 });
+    await assert.rejects(devCertificates(asRoot ? "/sys/httpsd" : join(dir, "shut", "certs")), {
+      code: "INVALID_CERTIFICATE",
+      message: /: this process may not read and write \/\S+: let its user do so, or name another$/,
+    });
+  });
+
+  test("a broken key in it", async () => {
+    writeFileSync(join(dir, "ca.key"), "broken");
+    await assert.rejects(devCertificates(dir), {
+      code: "INVALID_CERTIFICATE",
+      message: /: a file in it is broken, delete it \(The private key cannot be read: .*\)$/,
+    });
+  });
+
+  if (runtime !== "deno") return; // only Deno has a sandbox
+  test("a sandbox", async () => {
+    const module = new URL("../lib/tls/dev_certificates.ts", import.meta.url);
+    const script = join(dir, "sandboxed.ts");
+    const places = JSON.stringify(join(dir, "sandbox"));
+    writeFileSync(
+      script,
+      `import { devCertificates } from ${JSON.stringify(module)};
+       await devCertificates(${places}).catch(({ message }) => console.log(message));`,
+    );
+    const config = fileURLToPath(new URL("../deno.json", import.meta.url));
+    const args = ["run", "--no-prompt", "--allow-env", "--config", config, script];
+    const output = await start(process.execPath, args).done;
+    assert.match(
+      output,
+      /: Deno may not use it, run it with --allow-read=\/\S+ --allow-write=\/\S+/,
+    );
+  }, 30_000);
+});

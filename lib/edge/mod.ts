@@ -23,12 +23,14 @@
  * @module
  */
 import { contain } from "../callbacks.ts";
-import { type HttpsServerOptions, resolveConfig } from "../config.ts";
-import { ConfigError, type HttpsdError } from "../errors.ts";
+import type { HttpsServerOptions } from "../config.ts";
+import type { HttpsdError } from "../errors.ts";
+import { takeArguments } from "../handler.ts";
 import { Dispatcher, type ErrorHandler } from "../httpd/dispatcher.ts";
 import { type Route, Router } from "../httpd/router.ts";
 import type { Session } from "../httpd/session.ts";
 import type { ForwardedField } from "./forwarded.ts";
+import { resolveEdgeConfig } from "./options.ts";
 import { remoteOf } from "./platform.ts";
 import { type FetchHost, FetchSession } from "./session.ts";
 import { tlsOf } from "./tls.ts";
@@ -45,14 +47,6 @@ export type SharedOptions = Pick<
   HttpsServerOptions,
   "uriMatch" | "maxUriHandlers" | "maxRespHeaders" | "maxBodyBytes" | "handlerTimeoutMs"
 >;
-
-const SHARED_OPTIONS: ReadonlySet<string> = new Set<keyof SharedOptions>([
-  "uriMatch",
-  "maxUriHandlers",
-  "maxRespHeaders",
-  "maxBodyBytes",
-  "handlerTimeoutMs",
-]);
 
 /** The options of {@linkcode createEdgeApp}; the shared ones have the defaults of a server. */
 export interface EdgeOptions extends SharedOptions {
@@ -110,10 +104,11 @@ export class EdgeApp {
    *
    * @throws {ConfigError} `INVALID_CONFIG` naming the option
    */
-  constructor(options: EdgeOptions = {}, handler?: EdgeHandler) {
-    const { trustForwardedCertificates, reportError = console.error, ...shared } = options;
-    this.#trusted = checkedField(trustForwardedCertificates);
-    const config = resolveConfig(checkedOptions(shared));
+  constructor(options: EdgeOptions = {}, handler?: EdgeHandler | { fetch: EdgeHandler }) {
+    const given = takeArguments<EdgeOptions, EdgeHandler>("createEdgeApp()", options, handler);
+    const config = resolveEdgeConfig(given.options);
+    const { reportError } = config;
+    this.#trusted = config.trustForwardedCertificates;
     const failed = (error: HttpsdError, session: Session) => report(reportError, error, session);
     const errorAnswered = () => {}; // nobody can listen for it
     this.#router = new Router(config.uriMatch, config.maxUriHandlers);
@@ -126,9 +121,9 @@ export class EdgeApp {
         server: undefined,
         router: this.#router,
         transport: fetchTransport,
-        handler: handler &&
+        handler: given.handler &&
           ((request, { session }) =>
-            handler(request, { session, platform: FetchSession.platformOf(session) })),
+            given.handler!(request, { session, platform: FetchSession.platformOf(session) })),
         maxRespHeaders: config.maxRespHeaders,
         speaksFor: () => true, // the platform has chosen the certificate, and answers for it
         failed,
@@ -194,33 +189,16 @@ export class EdgeApp {
 }
 
 /**
- * Makes an app for a platform that ends TLS itself; `handler` answers what no route answers. Export
- * it as default for `deno serve`, Bun and Cloudflare Workers, or hand its `fetch` to what wants one.
+ * Makes an app for a platform that ends TLS itself; `handler`, a function or an object with such a
+ * `fetch`, answers what no route answers. Export it as default for `deno serve`, Bun and Cloudflare Workers, or hand its `fetch` to what wants one.
  *
  * @throws {ConfigError} `INVALID_CONFIG` naming the option
  */
-export function createEdgeApp(options: EdgeOptions = {}, handler?: EdgeHandler): EdgeApp {
+export function createEdgeApp(
+  options: EdgeOptions = {},
+  handler?: EdgeHandler | { fetch: EdgeHandler },
+): EdgeApp {
   return new EdgeApp(options, handler);
-}
-
-/** An option that only sockets have must not be taken for one that works. */
-function checkedOptions(options: SharedOptions): SharedOptions {
-  const other = Object.keys(options).find((name) => !SHARED_OPTIONS.has(name));
-  if (other === undefined) return options;
-  throw new ConfigError(
-    "INVALID_CONFIG",
-    `Option ${other} is not known to edge apps: see EdgeOptions`,
-  );
-}
-
-function checkedField(field: ForwardedField | undefined): ForwardedField | undefined {
-  if (field === undefined || field === "client-cert" || field === "x-forwarded-client-cert") {
-    return field;
-  }
-  throw new ConfigError(
-    "INVALID_CONFIG",
-    'Option trustForwardedCertificates must be "client-cert" or "x-forwarded-client-cert"',
-  );
 }
 
 /** Who reports errors may fail itself; that must not harm the request. */

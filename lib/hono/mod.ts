@@ -25,8 +25,21 @@ import { Name, SubjectAlternativeNameExtension, X509Certificate } from "@peculia
 import type { Context, MiddlewareHandler } from "hono";
 import type { ConnInfo } from "hono/conninfo";
 import { HTTPException } from "hono/http-exception";
+import * as v from "valibot";
 import { ConfigError } from "../errors.ts";
 import type { RequestInfo } from "../httpd/dispatcher.ts";
+import {
+  adviceFrom,
+  callback,
+  checkOptions,
+  either,
+  members,
+  number,
+  optionError,
+  shown,
+  text,
+  yesOrNo,
+} from "../options.ts";
 import type { PeerCertificate } from "../tls/tls_info.ts";
 
 export { upgradeWebSocket } from "./websocket.ts";
@@ -101,7 +114,7 @@ export interface ClientCertificateRules {
   readonly issuer?: string | readonly string[];
   /** SHA-256 fingerprints in hexadecimal, with or without colons, of which one must be the certificate's. */
   readonly fingerprint256?: string | readonly string[];
-  /** Asked last; `false` refuses. */
+  /** Asked last; only `true` lets pass. */
   readonly verify?: (
     certificate: PeerCertificate,
     c: Context<HttpsdEnv>,
@@ -121,22 +134,81 @@ export interface ClientCertificateRules {
 export function requireClientCertificate(
   rules: ClientCertificateRules = {},
 ): MiddlewareHandler<HttpsdEnv> {
-  const sans = allowed("san", rules.san, normalSan);
-  const issuers = allowed("issuer", rules.issuer, normalIssuer);
-  const fingerprints = allowed("fingerprint256", rules.fingerprint256, normalFingerprint);
+  const { san, issuer, fingerprint256, verify } = checkRules(rules);
+  const sans = allowed("san", san, normalSan);
+  const issuers = allowed("issuer", issuer, normalIssuer);
+  const fingerprints = allowed("fingerprint256", fingerprint256, normalFingerprint);
   return async (c, next) => {
     const certificate = standingCertificate(c);
     if (certificate === undefined) throw forbidden("A client certificate is needed");
-    const { names, issuer } = identify(certificate);
-    const isAllowed = (sans === undefined || names.some((name) => sans.has(name))) &&
-      (issuers === undefined || (issuer !== undefined && issuers.has(issuer))) &&
+    const shownBy = identify(certificate);
+    const isAllowed = (sans === undefined || shownBy.names.some((name) => sans.has(name))) &&
+      (issuers === undefined || (shownBy.issuer !== undefined && issuers.has(shownBy.issuer))) &&
       (fingerprints === undefined ||
-        fingerprints.has(normalFingerprint(certificate.fingerprint256))) &&
-      (rules.verify === undefined || await rules.verify(certificate, c));
+        fingerprints.has(normalFingerprint("fingerprint256", certificate.fingerprint256))) &&
+      (verify === undefined || lets(await verify(certificate, c)));
     if (!isAllowed) throw forbidden("This client certificate may not do this");
     c.set("clientCertificate", certificate);
     await next();
   };
+}
+
+const RULES_OF = "requireClientCertificate()";
+
+const names = v.optional(
+  either<string, string[]>(
+    (value) => typeof value === "string",
+    v.pipe(text, v.nonEmpty("must not be empty: leave it out, or name someone")),
+    v.pipe(
+      v.array(
+        v.pipe(
+          v.string("must be text"),
+          v.nonEmpty("must not be empty: leave it out, or name someone"),
+        ),
+        "must be text or an array of texts",
+      ),
+      v.nonEmpty("must not be empty: leave it out, or name someone"),
+    ),
+  ),
+);
+
+const RULES = members({
+  san: names,
+  issuer: names,
+  fingerprint256: names,
+  verify: v.optional(callback<NonNullable<ClientCertificateRules["verify"]>>()),
+}, {
+  advice: adviceFrom({
+    fingerprint: "write fingerprint256",
+    fingerprints: "write fingerprint256",
+    sha256: "write fingerprint256",
+    subject: 'write verify: ({ subject }) => subject === "CN=…"',
+    cn: 'write verify: ({ subject }) => subject === "CN=…"',
+    commonName: 'write verify: ({ subject }) => subject === "CN=…"',
+    serialNumber: 'write verify: ({ serialNumber }) => serialNumber === "…"',
+    ca: "write issuer here, and clientAuth: { ca } among the server's options",
+    dns: "write san",
+    names: "write san",
+    altNames: "write san",
+    allow: "write san, issuer, fingerprint256 or verify",
+  }),
+});
+
+/** A rule that is there and says nothing, as from a variable that is not set, would let all pass. */
+function checkRules(rules: ClientCertificateRules): v.InferOutput<typeof RULES> {
+  const checked = checkOptions(RULES_OF, RULES, rules);
+  for (const [rule, value] of Object.entries(rules)) {
+    if (value === undefined) {
+      throw optionError(RULES_OF, rule, "is undefined: leave it out, or name someone");
+    }
+  }
+  return checked;
+}
+
+/** Whether the rule `verify` lets pass; an answer that is none is a mistake that must be heard of. */
+function lets(answer: unknown): boolean {
+  if (typeof answer === "boolean") return answer;
+  throw optionError(RULES_OF, "verify", `answered ${shown(answer)}: return true or false`);
 }
 
 function forbidden(message: string): HTTPException {
@@ -146,18 +218,15 @@ function forbidden(message: string): HTTPException {
 function allowed(
   rule: string,
   values: string | readonly string[] | undefined,
-  normalize: (value: string) => string,
+  normalize: (rule: string, value: string) => string,
 ): ReadonlySet<string> | undefined {
   if (values === undefined) return undefined;
   const list = typeof values === "string" ? [values] : values;
-  if (list.length === 0 || list.includes("")) {
-    throw new ConfigError("INVALID_CONFIG", `Rule ${rule} is empty: leave it out, or name someone`);
-  }
-  return new Set(list.map(normalize));
+  return new Set(list.map((value) => normalize(rule, value)));
 }
 
 /** A name with its kind, so that a name of one kind never passes for one of another. */
-function normalSan(name: string): string {
+function normalSan(_rule: string, name: string): string {
   if (isIP(name) !== 0) return sanKey("ip", name);
   if (name.includes(":")) return sanKey("url", name);
   return name.includes("@") ? sanKey("email", name) : sanKey("dns", name);
@@ -167,26 +236,23 @@ function sanKey(type: string, value: string): string {
   return `${type} ${type === "dns" ? value.toLowerCase() : value}`;
 }
 
-function normalIssuer(name: string): string {
-  const message = `Rule issuer is no distinguished name such as "C=DE, CN=Staff CA": "${name}"`;
-  let normal: string;
+function normalIssuer(rule: string, name: string): string {
+  let normal = "";
   try {
     normal = new Name(name).toString();
-  } catch (cause) {
-    throw new ConfigError("INVALID_CONFIG", message, { cause });
+  } catch {
+    // what the parser does not take is refused below
   }
-  if (normal === "") throw new ConfigError("INVALID_CONFIG", message);
-  return normal;
+  if (normal !== "") return normal;
+  const problem = `is no distinguished name such as "C=DE, CN=Staff CA": "${name}"`;
+  throw optionError(RULES_OF, rule, problem);
 }
 
 /** @throws {ConfigError} `INVALID_CONFIG` */
-function normalFingerprint(fingerprint: string): string {
+function normalFingerprint(rule: string, fingerprint: string): string {
   const hex = fingerprint.replaceAll(":", "").toLowerCase();
   if (/^[\da-f]{64}$/.test(hex)) return hex;
-  throw new ConfigError(
-    "INVALID_CONFIG",
-    `Rule fingerprint256 needs 64 hexadecimal digits, not "${fingerprint}"`,
-  );
+  throw optionError(RULES_OF, rule, `needs 64 hexadecimal digits, not "${fingerprint}"`);
 }
 
 /** What rules compare. */
@@ -231,25 +297,29 @@ export interface HstsOptions {
 
 const YEAR_SECONDS = 31_536_000;
 
+const HSTS = members({
+  maxAgeSeconds: v.optional(
+    number("a whole number of seconds", 0, Number.MAX_SAFE_INTEGER),
+    YEAR_SECONDS,
+  ),
+  includeSubDomains: v.optional(yesOrNo, false),
+  preload: v.optional(yesOrNo, false),
+}, { advice: adviceFrom({ maxAge: "write maxAgeSeconds" }) });
+
 /**
  * Middleware that tells browsers to come by https only: `Strict-Transport-Security` (RFC 6797).
  * Responses to plain http go without it, as the RFC asks (section 7.2).
  *
- * @throws {ConfigError} `INVALID_CONFIG` for an age that is no whole number, and for `preload`
- * without `includeSubDomains` or with less than a year, which the lists of browsers refuse
+ * @throws {ConfigError} `INVALID_CONFIG` naming the option, and for `preload` without `includeSubDomains`
+ * or with less than a year, which the lists of browsers refuse
  */
 export function hsts(options: HstsOptions = {}): MiddlewareHandler {
-  const { maxAgeSeconds = YEAR_SECONDS, includeSubDomains = false, preload = false } = options;
-  if (!Number.isSafeInteger(maxAgeSeconds) || maxAgeSeconds < 0) {
-    throw new ConfigError(
-      "INVALID_CONFIG",
-      "Option maxAgeSeconds must be a whole number from 0 on",
-    );
-  }
+  const { maxAgeSeconds, includeSubDomains, preload } = checkOptions("hsts()", HSTS, options);
   if (preload && (!includeSubDomains || maxAgeSeconds < YEAR_SECONDS)) {
-    throw new ConfigError(
-      "INVALID_CONFIG",
-      "Option preload needs includeSubDomains and a maxAgeSeconds of a year or more",
+    throw optionError(
+      "hsts()",
+      "preload",
+      "needs includeSubDomains and a maxAgeSeconds of a year or more",
     );
   }
   const policy = `max-age=${maxAgeSeconds}${includeSubDomains ? "; includeSubDomains" : ""}${
@@ -269,6 +339,18 @@ export interface RedirectOptions {
   readonly hostname?: string;
 }
 
+const REDIRECT = members({
+  port: v.optional(number("a port", 1, 65_535), 443),
+  hostname: v.optional(v.pipe(text, v.check(isHost, "must be a host alone"))),
+}, {
+  advice: adviceFrom({
+    host: "write hostname",
+    status: "leave it out: it is always 308",
+    permanent: "leave it out: it is always 308",
+    httpsPort: "write port",
+  }),
+});
+
 /**
  * Makes a fetch handler for a server in insecure mode that sends every client to the same place by
  * https, with its method and body (308).
@@ -276,13 +358,7 @@ export interface RedirectOptions {
  * @throws {ConfigError} `INVALID_CONFIG` for a port or host that cannot be
  */
 export function redirectToHttps(options: RedirectOptions = {}): (request: Request) => Response {
-  const { port = 443, hostname } = options;
-  if (!Number.isInteger(port) || port < 1 || port > 65_535) {
-    throw new ConfigError("INVALID_CONFIG", `Option port must be from 1 to 65535, not ${port}`);
-  }
-  if (hostname !== undefined && !isHost(hostname)) {
-    throw new ConfigError("INVALID_CONFIG", `Option hostname is no host: "${hostname}"`);
-  }
+  const { port, hostname } = checkOptions("redirectToHttps()", REDIRECT, options);
   return (request) => {
     const url = new URL(request.url);
     url.protocol = "https:";

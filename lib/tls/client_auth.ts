@@ -6,9 +6,10 @@
  */
 import { createHash } from "node:crypto";
 import type { TLSSocket } from "node:tls";
+import { checkOptions } from "../options.ts";
 import { runtime } from "../runtime/current.ts";
-import { ConfigError } from "../errors.ts";
 import { readCertificate } from "./certificate.ts";
+import { CLIENT_AUTH } from "./identity_options.ts";
 import { derOf, givenMaterial, invalid, pemBlocks, type PemOrDer } from "./source.ts";
 import { PeerCertificate } from "./tls_info.ts";
 
@@ -63,16 +64,10 @@ export class ClientAuth {
    * that one's CAs.
    *
    * @throws {ConfigError} `INVALID_CERTIFICATE` when a CA certificate cannot be read or has expired;
-   * `INVALID_CONFIG` when the mode is unknown
+   * `INVALID_CONFIG` naming the option
    */
   constructor(options: ClientAuthOptions, previous: Iterable<ClientAuth> = []) {
-    const { ca, mode = "required" } = options;
-    if (mode !== "required" && mode !== "optional") {
-      throw new ConfigError(
-        "INVALID_CONFIG",
-        `Option clientAuth.mode is ${JSON.stringify(mode)}: use "required" or "optional"`,
-      );
-    }
+    const { ca, mode } = checkOptions("ClientAuth", CLIENT_AUTH, options);
     const sources = (Array.isArray(ca) ? ca : [ca]) as readonly PemOrDer[];
     this.ca = sources.flatMap(readAuthorities);
     if (this.ca.length === 0) {

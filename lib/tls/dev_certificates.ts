@@ -34,7 +34,11 @@ import {
   X509Certificate,
   X509CertificateGenerator,
 } from "@peculiar/x509";
+import * as v from "valibot";
+import { assertRuntime } from "../capabilities.ts";
 import { ConfigError } from "../errors.ts";
+import { adviceFrom, checkOptions, members, oneOf, shown, text } from "../options.ts";
+import { runtime } from "../runtime/current.ts";
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -127,18 +131,95 @@ export interface DevCertificates {
   readonly caFile: string;
 }
 
+const date = v.optional(
+  v.custom<Date>(
+    (value) => value instanceof Date && !Number.isNaN(value.getTime()),
+    "must be a Date that is none of the invalid ones",
+  ),
+);
+
+/** X.509 cannot write years beyond 9999 (RFC 5280 section 4.1.2.5). */
+const MAX_DAYS = 2_000_000;
+const DAYS_MESSAGE = `must be a number of days, more than 0 and at most ${MAX_DAYS}`;
+
+const CERTIFICATE_ENTRIES = {
+  days: v.optional(v.pipe(
+    v.number(DAYS_MESSAGE),
+    v.check((days) => days > 0 && days <= MAX_DAYS, DAYS_MESSAGE),
+  )),
+  notBefore: date,
+  notAfter: date,
+  algorithm: v.optional(oneOf("ECDSA P-256", "RSA 2048")),
+  key: v.optional(v.string("must be PEM text")),
+};
+
+const VALIDITY_NAMES = {
+  validity: "write days",
+  validDays: "write days",
+  expires: "write notAfter",
+  validFrom: "write notBefore",
+  validTo: "write notAfter",
+  keyType: "write algorithm",
+  keySize: 'write algorithm: "RSA 2048"',
+};
+
+const AUTHORITY_OPTIONS = members({ ...CERTIFICATE_ENTRIES, name: v.optional(text) }, {
+  advice: adviceFrom(VALIDITY_NAMES, {
+    cn: "write name",
+    commonName: "write name",
+    subject: "write name",
+    pathLength: "leave it out: there is no limit",
+  }),
+  shape: "an object of CertificateAuthorityOptions",
+});
+
+const ISSUE_OPTIONS = members({
+  ...CERTIFICATE_ENTRIES,
+  names: v.optional(v.array(v.string("must be names"), "must be an array of names")),
+  usage: v.optional(oneOf("server", "client")),
+  subject: v.optional(text),
+}, {
+  advice: adviceFrom(VALIDITY_NAMES, {
+    name: 'write names: ["…"], or subject: "CN=…"',
+    cn: 'write subject: "CN=…"',
+    commonName: 'write subject: "CN=…"',
+    organization: 'write subject: "CN=…,O=…"',
+    san: "write names",
+    altNames: "write names",
+    subjectAltName: "write names",
+    hosts: "write names",
+    domains: "write names",
+    dns: "write names",
+    ips: "write names",
+    client: 'write usage: "client"',
+    extKeyUsage: "write usage",
+  }),
+  shape: "an object of IssueOptions",
+});
+
 /**
  * Makes a root certificate authority.
  *
  * @throws {ConfigError} `INVALID_CONFIG` for a name or validity that cannot be used,
- * `INVALID_CERTIFICATE` for a `key` that cannot be read.
+ * `INVALID_CERTIFICATE` for a `key` that cannot be read, `NOT_SUPPORTED` on a runtime that is too old.
  */
 export async function createCertificateAuthority(
   options: CertificateAuthorityOptions = {},
 ): Promise<CertificateAuthority> {
+  assertRuntime();
+  checkOptions("createCertificateAuthority()", AUTHORITY_OPTIONS, options);
   const keys = await keyPairFor(options);
   return authority(await certifyAuthority(options, keys, undefined), keys, "");
 }
+
+/** What an authority is read from; a certificate that was issued has its DER besides. */
+const PAIR = members({
+  cert: v.string("must be PEM text"),
+  key: v.string("must be PEM text"),
+  certDer: v.optional(v.unknown()),
+  issue: v.optional(v.unknown()),
+  issueAuthority: v.optional(v.unknown()),
+});
 
 /**
  * Reads an authority back from PEM, to issue more with it: `ca.pem` and `ca.key`, say.
@@ -147,8 +228,10 @@ export async function createCertificateAuthority(
  * each other, or when the certificate may not issue others.
  */
 export async function openCertificateAuthority(
-  { cert, key }: { cert: string; key: string },
+  pair: { cert: string; key: string },
 ): Promise<CertificateAuthority> {
+  assertRuntime();
+  const { cert, key } = checkOptions("openCertificateAuthority()", PAIR, pair);
   const certificate = parseCertificate(cert);
   if (!certificate.ca) {
     throw new ConfigError(
@@ -176,9 +259,19 @@ export async function openCertificateAuthority(
  * processes that start at once agree on the keys, and every pair fits whoever wrote it last.
  *
  * @throws {ConfigError} `INVALID_CERTIFICATE` when the directory cannot be read or written, or when
- * a key in it cannot be used.
+ * a key in it cannot be used, saying why and what to do; `INVALID_CONFIG` when it is no path;
+ * `NOT_SUPPORTED` on a runtime that is too old.
  */
 export async function devCertificates(directory: string): Promise<DevCertificates> {
+  assertRuntime();
+  if (typeof directory !== "string" || directory === "") {
+    throw new ConfigError(
+      "INVALID_CONFIG",
+      `The directory of devCertificates() must be a path, not ${
+        directory === "" ? "an empty text" : shown(directory)
+      }: write devCertificates("certs")`,
+    );
+  }
   const caFile = join(directory, "ca.pem");
   const certFile = join(directory, "localhost.pem");
   const keyFile = join(directory, "localhost.key");
@@ -192,12 +285,36 @@ export async function devCertificates(directory: string): Promise<DevCertificate
     await replaceFile(certFile, leaf.cert);
     return { cert: leaf.cert, key: leaf.key, ca: ca.cert, caFile, certFile, keyFile };
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
     throw new ConfigError(
       "INVALID_CERTIFICATE",
-      `Cannot keep certificates in ${directory}: make it writable, delete broken files (${reason})`,
+      `Certificates cannot be kept in ${directory}: ${whyUnusable(cause, directory)}`,
       { cause },
     );
+  }
+}
+
+/** What is wrong with a directory, and what to do. */
+function whyUnusable(cause: unknown, directory: string): string {
+  const { name, code, path, message } = cause as NodeJS.ErrnoException;
+  const what = path ?? directory;
+  if (cause instanceof ConfigError) return `a file in it is broken, delete it (${message})`;
+  if (name === "NotCapable") {
+    return `Deno may not use it, run it with --allow-read=${directory} --allow-write=${directory}`;
+  }
+  switch (code) {
+    case "EACCES":
+    case "EPERM":
+      return `this process may not read and write ${what}: let its user do so, or name another`;
+    case "EROFS":
+      return `${what} lies on a file system that is read-only: name another directory`;
+    case "ENOTDIR":
+    case "EEXIST":
+      return `${what} is, or lies below, a file: name a directory`;
+    case "ENOSPC":
+    case "EDQUOT":
+      return "there is no space left: make some, or name another directory";
+    default:
+      return `${runtime.name} ${runtime.version} says: ${message ?? cause}`;
   }
 }
 
@@ -219,6 +336,7 @@ async function authority(
     key: await exportPrivateKey(keys),
     certDer: new Uint8Array(certificate.rawData),
     async issue(options: IssueOptions = {}): Promise<IssuedCertificate> {
+      checkOptions("issue()", ISSUE_OPTIONS, options);
       const leafKeys = await keyPairFor(options);
       const leaf = await certifyLeaf(options, leafKeys, issuer);
       return {
@@ -228,6 +346,7 @@ async function authority(
       };
     },
     async issueAuthority(options: CertificateAuthorityOptions = {}): Promise<CertificateAuthority> {
+      checkOptions("issueAuthority()", AUTHORITY_OPTIONS, options);
       const subKeys = await keyPairFor(options);
       const sub = await certifyAuthority(options, subKeys, issuer);
       return authority(sub, subKeys, pemOf(sub) + chain);
@@ -314,16 +433,13 @@ interface Validity {
 
 function validityOf(options: CertificateOptions, defaultDays: number): Validity {
   const days = options.days ?? defaultDays;
-  if (!(days > 0 && Number.isFinite(days))) {
-    throw new ConfigError("INVALID_CONFIG", `The certificate's days are ${days}: use more than 0`);
-  }
   // An hour ago, for clients whose clocks are behind.
   let notBefore = options.notBefore ?? new Date(Date.now() - HOUR_MS);
   const notAfter = options.notAfter ?? new Date(notBefore.getTime() + days * DAY_MS);
   if (options.notBefore === undefined) {
     notBefore = new Date(Math.min(notBefore.getTime(), notAfter.getTime() - days * DAY_MS));
   }
-  if (!(notBefore < notAfter)) { // also when one is an Invalid Date
+  if (!(notBefore < notAfter)) { // also when `days` lead to an Invalid Date
     throw new ConfigError(
       "INVALID_CONFIG",
       "The certificate's notBefore is not earlier than its notAfter: swap or correct them",

@@ -7,6 +7,7 @@
 import { isThenable } from "../callbacks.ts";
 import { ConfigError, TlsError } from "../errors.ts";
 import type { Endpoints } from "../net/connection.ts";
+import { shown } from "../options.ts";
 import { ClientAuth, type ClientAuthOptions } from "./client_auth.ts";
 import type { ClientHello } from "./client_hello.ts";
 import { assertSettings, SecurityContext, sharesVersion, type TlsSettings } from "./context.ts";
@@ -47,8 +48,18 @@ export class Refused {
   }
 }
 
-/** What a `certSelect` hook returns to refuse the connection with a TLS alert. */
+/**
+ * What a `certSelect` hook returns to refuse the connection with a TLS alert.
+ *
+ * @throws {ConfigError} `INVALID_CONFIG` for an alert that cannot be sent
+ */
 export function refuse(alert: RefusalAlert = "unrecognized_name"): Refused {
+  if (alert !== "unrecognized_name" && alert !== "access_denied") {
+    throw new ConfigError(
+      "INVALID_CONFIG",
+      `The alert of refuse() is ${shown(alert)}: use "unrecognized_name" or "access_denied"`,
+    );
+  }
   return new Refused(alert);
 }
 
@@ -208,7 +219,7 @@ export class Selector {
     const { identity, clientAuth, alpnProtocols }: ContextSelection = answer instanceof Identity
       ? { identity: answer }
       : answer;
-    const usable = identity instanceof Identity &&
+    const usable = identity instanceof Identity && hasNoOther(answer) &&
       (clientAuth === undefined || clientAuth === null || clientAuth instanceof ClientAuth) &&
       (alpnProtocols === undefined || areServable(alpnProtocols));
     if (!usable) {
@@ -336,6 +347,17 @@ function bestFor(
   const pool = speaking.length > 0 ? speaking : candidates;
   return pool.find(({ identity }) => identity.suits(hello)) ?? pool[0];
 }
+
+/** Whether a hook's answer has no member that would have to be ignored: it may guard something. */
+function hasNoOther(answer: Identity | ContextSelection): boolean {
+  return answer instanceof Identity || Object.keys(answer).every((name) => CONTEXT.has(name));
+}
+
+const CONTEXT: ReadonlySet<string> = new Set<keyof ContextSelection>([
+  "identity",
+  "alpnProtocols",
+  "clientAuth",
+]);
 
 /** ALPN names are 1 to 255 bytes long (RFC 7301 section 3.1); HTTP/2 is not served. */
 function areServable(protocols: unknown): boolean {

@@ -4,7 +4,9 @@
  *
  * @module
  */
+import * as v from "valibot";
 import { ConfigError } from "../errors.ts";
+import { adviceFrom, bytes, checkOptions, members, oneOf, shown } from "../options.ts";
 import {
   type ContentCoding,
   parseAcceptEncoding,
@@ -45,6 +47,8 @@ function formatOf(coding: ContentCoding): CompressionFormat {
   return (coding === "br" ? "brotli" : coding) as CompressionFormat;
 }
 
+const DEFAULT_THRESHOLD = 1_024;
+
 const DEFAULT_CODINGS = supportedCodings.filter((coding) => coding === "zstd" || coding === "gzip");
 
 /**
@@ -66,7 +70,7 @@ const DEFAULT_CODINGS = supportedCodings.filter((coding) => coding === "zstd" ||
  * Do not compress responses that hold both a secret and text that the client chose: their length
  * tells the secret letter by letter (BREACH).
  *
- * @throws {ConfigError} `INVALID_CONFIG` for a threshold that is no number of bytes;
+ * @throws {ConfigError} `INVALID_CONFIG` naming the option;
  * `NOT_SUPPORTED` for a coding that the runtime does not have: see {@linkcode supportedCodings}
  */
 export async function compress(
@@ -74,8 +78,8 @@ export async function compress(
   request: Request,
   options: CompressOptions = {},
 ): Promise<Response> {
-  const { codings = DEFAULT_CODINGS, threshold = 1024 } = options;
-  assertOptions(codings, threshold);
+  assertArguments(response, request);
+  const { codings, threshold } = checkOptions("compress()", SCHEMA, options);
   if (!isTransformable(response)) return response;
   const accepted = parseAcceptEncoding(request.headers.get("accept-encoding"));
   const coding = rankCodings(accepted, codings)[0];
@@ -93,22 +97,42 @@ export async function compress(
   return firstLength < least ? new Response(whole, response) : encode(response, whole, coding);
 }
 
-function assertOptions(codings: readonly ContentCoding[], threshold: number): void {
-  if (!(threshold >= 0)) {
-    throw new ConfigError(
-      "INVALID_CONFIG",
-      `Option threshold must be a number of bytes from 0 on, not ${threshold}`,
-    );
-  }
-  for (const coding of codings) {
-    if (supportedCodings.includes(coding)) continue;
-    throw new ConfigError(
-      "NOT_SUPPORTED",
-      `Option codings names ${coding}, which this runtime cannot make: choose of ${
-        supportedCodings.join(", ")
-      }`,
-    );
-  }
+const SCHEMA = members({
+  codings: v.optional(
+    v.array(
+      v.pipe(
+        oneOf("br", "zstd", "gzip", "deflate"),
+        v.check(
+          (coding) => supportedCodings.includes(coding),
+          `is not supported, this runtime cannot make it: choose of ${supportedCodings.join(", ")}`,
+        ),
+      ),
+      "must be an array of codings",
+    ),
+    [...DEFAULT_CODINGS],
+  ),
+  threshold: v.optional(bytes(0), DEFAULT_THRESHOLD),
+}, {
+  advice: adviceFrom({
+    encoding: 'write codings: ["gzip"]',
+    encodings: "write codings",
+    algorithms: "write codings",
+    brotli: 'write codings: ["br", "gzip"]',
+    gzip: 'write codings: ["gzip"]',
+    level: "leave it out: the platform's CompressionStream decides it",
+    filter: "call compress() only for what is to be compressed",
+    minSize: "write threshold",
+  }),
+});
+
+/** Each argument's place is easily mistaken: others take the options first. */
+function assertArguments(response: unknown, request: unknown): void {
+  if (response instanceof Response && request instanceof Request) return;
+  throw new ConfigError(
+    "INVALID_CONFIG",
+    `compress() was given ${shown(response)} and ${shown(request)}: write compress(response, ` +
+      "request, options)",
+  );
 }
 
 /** Fields that tell of the very bytes of the content, so that others may not be sent with them. */

@@ -14,7 +14,22 @@
  */
 import { realpath } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import * as v from "valibot";
 import { ConfigError } from "../errors.ts";
+import {
+  adviceFrom,
+  callback,
+  checkOptions,
+  count,
+  either,
+  isPlain,
+  members,
+  oneOf,
+  optionError,
+  shown,
+  text,
+  yesOrNo,
+} from "../options.ts";
 import {
   type ContentCoding,
   parseAcceptEncoding,
@@ -24,6 +39,7 @@ import {
 import { contentTypeOf, extensionOf, isCompressible } from "./content_types.ts";
 import {
   type Dotfiles,
+  isServable,
   locate,
   type Located,
   type OpenFile,
@@ -125,45 +141,137 @@ interface Site {
   readonly maxRanges: number;
 }
 
+const CALLEE = "serveFiles()";
+
+const SCHEMA = members({
+  prefix: v.optional(
+    v.pipe(text, v.regex(/^(?:\/[^/]+)*$/, "must begin with a slash and not end in one")),
+    "",
+  ),
+  index: v.optional(v.pipe(
+    v.string("must be a file's name, or undefined for none"),
+    v.check((name) => isServable(name, "all"), "must be a file's name, without a path"),
+  )),
+  listing: v.optional(yesOrNo, false),
+  fallback: v.optional(v.pipe(
+    text,
+    v.check(
+      (path) => fallbackTarget(path) !== undefined,
+      "must be the path of a file below the root",
+    ),
+  )),
+  dotfiles: v.optional(
+    either<"all", string[]>(
+      (value) => value === "all",
+      oneOf("all"),
+      v.array(
+        v.pipe(
+          v.string("must be names"),
+          v.regex(/^\.[^/]+$/, "must be names that begin with a dot"),
+        ),
+        'must be "all" or an array of names',
+      ),
+    ),
+    [],
+  ),
+  keyFiles: v.optional(yesOrNo, false),
+  cacheControl: v.optional(
+    either<string, (path: string) => string | undefined>(
+      (value) => typeof value !== "function",
+      v.pipe(
+        v.string("must be text or a function"),
+        v.regex(/^[\t\x20-\x7e]+$/, "must be the value of a field"),
+      ),
+      callback<(path: string) => string | undefined>(),
+    ),
+  ),
+  precompressed: v.optional(yesOrNo, true),
+  contentTypes: v.optional(
+    v.pipe(
+      v.custom<Readonly<Record<string, string>>>(isPlain, "must be an object of media types"),
+      v.check(
+        (types) => Object.keys(types).every((extension) => /^[^.A-Z/]+$/.test(extension)),
+        "must have extensions in lower case and without dot, such as md",
+      ),
+      v.check(
+        (types) => Object.values(types).every(isMediaType),
+        'must have media types, such as "text/markdown"',
+      ),
+    ),
+    {},
+  ),
+  maxRanges: v.optional(count(), 16),
+}, {
+  advice: adviceFrom({
+    root: "give it as first argument, serveFiles(root, options)",
+    path: "give it as first argument, serveFiles(root, options)",
+    fsRoot: "give it as first argument, serveFiles(root, options)",
+    urlRoot: "write prefix",
+    maxAge: 'write cacheControl: "max-age=…"',
+    maxage: 'write cacheControl: "max-age=…"',
+    immutable: 'write cacheControl: "max-age=…, immutable"',
+    cacheHeaders: "write cacheControl",
+    headers: "set them on the Response that the handler gives",
+    setHeaders: "set them on the Response that the handler gives",
+    etag: "leave it out: there is always one",
+    lastModified: "leave it out: it is always sent",
+    redirect: "leave it out: a directory without its slash is always redirected",
+    showIndex: "write index",
+    showDirListing: "write listing",
+    autoindex: "write listing",
+    showDotfiles: 'write dotfiles: "all"',
+    hidden: 'write dotfiles: "all"',
+    spa: 'write fallback: "index.html"',
+    single: 'write fallback: "index.html"',
+    mimes: "write contentTypes",
+    mimeTypes: "write contentTypes",
+    gzip: "write precompressed, or use compress()",
+    brotli: "write precompressed, or use compress()",
+    enableCors: "set the fields on the Response that the handler gives",
+  }),
+  shape: "an object of ServeFilesOptions",
+});
+
+function isMediaType(value: unknown): boolean {
+  return typeof value === "string" && /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+[\t\x20-\x7e]*$/.test(value);
+}
+
 function resolveOptions(root: string | URL, options: ServeFilesOptions): Site {
-  const { prefix = "", fallback, cacheControl, maxRanges = 16 } = options;
-  if (!/^(?:\/[^/]+)*$/.test(prefix)) {
-    throw invalid(`Option prefix must begin with a slash and not end in one, not be "${prefix}"`);
-  }
-  if (!Number.isSafeInteger(maxRanges) || maxRanges < 1) {
-    throw invalid(`Option maxRanges must be a whole number from 1 on, not ${maxRanges}`);
-  }
+  const directory = rootPath(root);
+  const site = checkOptions(CALLEE, SCHEMA, options);
+  const { fallback, cacheControl } = site;
   return {
-    root: rootPath(root),
-    prefix,
-    index: "index" in options ? options.index : "index.html",
-    listing: options.listing ?? false,
+    ...site,
+    root: directory,
+    index: "index" in options ? site.index : "index.html",
     fallback: fallback === undefined ? undefined : fallbackTarget(fallback),
-    dotfiles: options.dotfiles ?? [],
-    keyFiles: options.keyFiles ?? false,
-    cacheControl: typeof cacheControl === "function" ? cacheControl : () => cacheControl,
-    precompressed: options.precompressed ?? true,
-    contentTypes: new Map(Object.entries(options.contentTypes ?? {})),
-    maxRanges,
+    cacheControl: typeof cacheControl === "function"
+      ? (path) => assertValue(cacheControl(path))
+      : () => cacheControl,
+    contentTypes: new Map(Object.entries(site.contentTypes)),
   };
+}
+
+/** What the function `cacheControl` may give: `null` would be sent as a word. */
+function assertValue(value: unknown): string | undefined {
+  if (value === undefined || typeof value === "string") return value;
+  throw optionError(CALLEE, "cacheControl", `gave ${shown(value)}: let it give text or undefined`);
 }
 
 function rootPath(root: string | URL): string {
   if (typeof root === "string" && root !== "") return root;
   if (root instanceof URL && root.protocol === "file:") return fileURLToPath(root);
-  throw invalid(`The root must be a path or a file: URL, not "${root}"`);
+  throw new ConfigError(
+    "INVALID_CONFIG",
+    `The root of ${CALLEE} must be a path or a file: URL, not ${
+      root === "" ? "an empty text" : root instanceof URL ? root.protocol : shown(root)
+    }: write serveFiles("./public", options)`,
+  );
 }
 
-function fallbackTarget(path: string): PathTarget {
+function fallbackTarget(path: string): PathTarget | undefined {
   const target = parsePath(`/${path.replace(/^\//, "")}`, "all");
-  if (target === undefined || target.directory) {
-    throw invalid(`Option fallback must be the path of a file below the root, not "${path}"`);
-  }
-  return target;
-}
-
-function invalid(message: string): ConfigError {
-  return new ConfigError("INVALID_CONFIG", message);
+  return target?.directory ? undefined : target;
 }
 
 async function answer(site: Site, request: Request): Promise<Response> {

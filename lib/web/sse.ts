@@ -18,9 +18,21 @@
  * @module
  */
 import { Buffer } from "node:buffer";
+import * as v from "valibot";
 import { watch } from "../callbacks.ts";
 import { ContainedAbort } from "../contained_abort.ts";
 import { ConfigError, ConnectionError, HttpError } from "../errors.ts";
+import {
+  adviceFrom,
+  bytes,
+  checkOptions,
+  either,
+  endlessMs,
+  isPlain,
+  members,
+  milliseconds,
+  shown,
+} from "../options.ts";
 
 /** An event. What is left out is not sent. */
 export interface ServerSentEvent {
@@ -41,8 +53,8 @@ export interface EventSender {
    * and is ready for the next, to `false` when the stream is over. Who does not wait for it fills
    * a buffer, and a client for which that runs over is cut off.
    *
-   * @throws {HttpError} 500 `BAD_RESPONSE`, at once, for line breaks or NUL where none may be and
-   * for a `retry` that is no whole number
+   * @throws {HttpError} 500 `BAD_RESPONSE`, at once, for line breaks or NUL where none may be, for
+   * what is no text, for a `retry` that is no whole number, and for members that are not known
    */
   readonly send: (event: ServerSentEvent) => Promise<boolean>;
   /** The last event that a client saw before it came back; `undefined` when it is new. */
@@ -61,7 +73,7 @@ export type ServerSentEventSource =
 
 /** The options of {@linkcode serverSentEvents}. */
 export interface ServerSentEventsOptions {
-  /** How often an idle stream gets a comment, so that no proxy drops it, in ms. Default: 15,000. */
+  /** How often an idle stream gets a comment, so that no proxy drops it, in ms. `Infinity`: never. Default: 15,000. */
   readonly keepAliveMs?: number;
   /** How many bytes may wait for a slow client before it is cut off. Default: 1 MiB. */
   readonly maxBufferedBytes?: number;
@@ -86,25 +98,74 @@ export function serverSentEvents(
   source: ServerSentEventSource,
   options: ServerSentEventsOptions = {},
 ): Response {
-  const { keepAliveMs = 15_000, maxBufferedBytes = 1024 * 1024 } = options;
-  assertPositive("keepAliveMs", keepAliveMs);
-  assertPositive("maxBufferedBytes", maxBufferedBytes);
+  const { keepAliveMs, maxBufferedBytes, headers: more } = checkOptions(CALLEE, SCHEMA, options);
+  assertArguments(request, source);
   const headers = new Headers({
     "cache-control": "no-store, no-transform",
     "content-type": "text/event-stream",
     "x-accel-buffering": "no", // nginx would gather events
     "x-content-type-options": "nosniff",
   });
-  for (const [name, value] of new Headers(options.headers)) headers.set(name, value);
+  for (const [name, value] of new Headers(more)) headers.set(name, value);
   if (request.method === "HEAD") return new Response(null, { headers });
   const stream = new EventStream(request, keepAliveMs, maxBufferedBytes);
   void stream.run(source);
   return new Response(stream.body, { headers });
 }
 
-function assertPositive(name: string, value: number): void {
-  if (value > 0) return;
-  throw new ConfigError("INVALID_CONFIG", `Option ${name} must be more than 0, not ${value}`);
+const CALLEE = "serverSentEvents()";
+
+const SCHEMA = members({
+  keepAliveMs: v.optional(
+    either<number, number>((value) => value === Infinity, endlessMs, milliseconds()),
+    15_000,
+  ),
+  maxBufferedBytes: v.optional(bytes(), 1024 * 1024),
+  headers: v.optional(v.custom<HeadersInit>(areHeaders, "must be what new Headers() takes")),
+}, {
+  advice: adviceFrom({
+    ping: "write keepAliveMs",
+    pingInterval: "write keepAliveMs",
+    heartbeat: "write keepAliveMs",
+    interval: "write keepAliveMs",
+    retry: "send it in an event, { retry }",
+    highWaterMark: "write maxBufferedBytes",
+    signal: "leave it out: the request's is used",
+    status: "leave it out: browsers take 200 only",
+  }),
+});
+
+function areHeaders(value: unknown): boolean {
+  try {
+    new Headers(value as HeadersInit);
+    return typeof value === "object" && value !== null;
+  } catch {
+    return false; // the constructor throws for what it does not take
+  }
+}
+
+function assertArguments(request: unknown, source: unknown): void {
+  if (!(request instanceof Request)) {
+    throw new ConfigError(
+      "INVALID_CONFIG",
+      `${CALLEE} was given ${
+        shown(request)
+      } for a request: write serverSentEvents(request, source)`,
+    );
+  }
+  if (typeof source === "function" || isAsyncIterable(source)) return;
+  throw new ConfigError(
+    "INVALID_CONFIG",
+    `The source of ${CALLEE} is ${
+      shown(source)
+    }: give an async function, or an async iterable such ` +
+      "as what an async function* returns",
+  );
+}
+
+function isAsyncIterable(source: unknown): boolean {
+  return typeof (source as AsyncIterable<unknown> | null | undefined)?.[Symbol.asyncIterator] ===
+    "function";
 }
 
 /** The `Last-Event-ID` of a client that comes back, which browsers send in UTF-8. */
@@ -121,7 +182,7 @@ class EventStream implements EventSender {
   /** What the source threw when it was told to stop. */
   readonly #failures: unknown[] = [];
   readonly #maxBufferedBytes: number;
-  readonly #keepAlive: ReturnType<typeof setInterval>;
+  readonly #keepAlive: ReturnType<typeof setInterval> | undefined;
   #controller!: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>;
   /** Resolves when all that was sent is taken, or the stream is over. */
   #taken: PromiseWithResolvers<boolean> | undefined;
@@ -138,7 +199,9 @@ class EventStream implements EventSender {
         if (this.#failures.length > 0) throw this.#failures[0];
       },
     }, new ByteLengthQueuingStrategy({ highWaterMark: 1 })); // one byte waiting is one too many
-    this.#keepAlive = setInterval(() => this.#sendKeepAlive(), keepAliveMs);
+    if (keepAliveMs !== Infinity) {
+      this.#keepAlive = setInterval(() => this.#sendKeepAlive(), keepAliveMs);
+    }
     request.signal.addEventListener("abort", this.#close, { once: true });
     this.#controller.enqueue(COMMENT);
   }
@@ -228,7 +291,12 @@ function ignore(): void {}
 /** A line that clients pass over, with the empty line behind it. */
 const COMMENT = new TextEncoder().encode(":\n\n");
 
-function encodeEvent({ data, event, id, retry }: ServerSentEvent): string {
+/** The members of an event. */
+const MEMBERS = ["data", "event", "id", "retry"];
+
+function encodeEvent(given: ServerSentEvent): string {
+  assertEvent(given);
+  const { data, event, id, retry } = given;
   let text = "";
   if (event !== undefined) text += `event: ${singleLine("event", event)}\n`;
   if (id !== undefined) text += `id: ${singleLine("id", id)}\n`;
@@ -237,16 +305,32 @@ function encodeEvent({ data, event, id, retry }: ServerSentEvent): string {
   return `${text}\n`;
 }
 
+/** What is not sent as it was meant must not look as if it were. */
+function assertEvent(event: unknown): void {
+  if (!isPlain(event)) {
+    throw badEvent(
+      `The event is ${shown(event)}: send { data: "…" }, with what is no text as JSON`,
+    );
+  }
+  for (const [name, value] of Object.entries(event)) {
+    if (!MEMBERS.includes(name)) {
+      throw badEvent(`The event's ${name} is not known: use ${MEMBERS.join(", ")}`);
+    }
+    if (value === undefined || name === "retry" || typeof value === "string") continue;
+    throw badEvent(`The event's ${name} is ${shown(value)}: give text, such as JSON.stringify()'s`);
+  }
+}
+
+function badEvent(message: string): HttpError {
+  return new HttpError(500, "BAD_RESPONSE", message);
+}
+
 function singleLine(member: string, value: string): string {
   if (!/[\r\n\0]/.test(value)) return value; // clients ignore an id with NUL
-  throw new HttpError(
-    500,
-    "BAD_RESPONSE",
-    `The event's ${member} has a line break or NUL, which would end it: leave it out`,
-  );
+  throw badEvent(`The event's ${member} has a line break or NUL, which would end it: leave it out`);
 }
 
 function wholeNumber(retry: number): number {
   if (Number.isSafeInteger(retry) && retry >= 0) return retry;
-  throw new HttpError(500, "BAD_RESPONSE", `The event's retry must be whole ms, not ${retry}`);
+  throw badEvent(`The event's retry must be whole ms, not ${shown(retry)}`);
 }

@@ -1,0 +1,41 @@
+/**
+ * The checks of an edge app's options: those of a server that mean something without sockets, and
+ * its own.
+ *
+ * @module
+ */
+import * as v from "valibot";
+import { isServerOption, SHARED_ENTRIES } from "../config.ts";
+import type { HttpsdError } from "../errors.ts";
+import { SERVER_NAMES } from "../foreign_names.ts";
+import type { Session } from "../httpd/session.ts";
+import { adviceFrom, callback, checkOptions, members, oneOf } from "../options.ts";
+import type { EdgeOptions } from "./mod.ts";
+
+const advice = adviceFrom(SERVER_NAMES);
+
+const SCHEMA = members({
+  ...SHARED_ENTRIES,
+  trustForwardedCertificates: v.optional(oneOf("client-cert", "x-forwarded-client-cert")),
+  reportError: v.optional(
+    callback<(error: HttpsdError, session: Session) => void>(),
+    () => console.error,
+  ),
+}, {
+  advice: (name) =>
+    isServerOption(name)
+      ? "is not known to edge apps: it is for servers with sockets, leave it out"
+      : advice(name),
+});
+
+/** An edge app's options, with all defaults in. */
+export type EdgeConfig = v.InferOutput<typeof SCHEMA>;
+
+/**
+ * Checks options and fills in the defaults.
+ *
+ * @throws {ConfigError} `INVALID_CONFIG` naming the option
+ */
+export function resolveEdgeConfig(options: EdgeOptions): EdgeConfig {
+  return checkOptions("createEdgeApp()", SCHEMA, options);
+}
