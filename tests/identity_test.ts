@@ -23,8 +23,10 @@ import {
   type IssuedCertificate,
 } from "../lib/tls/dev_certificates.ts";
 import {
+  filesDigestOf,
   type Identity,
   type IdentityOptions,
+  keyPemOf,
   type KeySource,
   type KeyType,
   loadIdentity,
@@ -89,7 +91,7 @@ describe("loadIdentity() tells", () => {
     assert.deepEqual(identity.chain.map(commonName), ["localhost", "intermediate"]);
     assert.deepEqual(identity.validFrom, parsed.validFromDate);
     assert.deepEqual(identity.validTo, parsed.validToDate);
-    assert.match(identity.keyPem, /^-----BEGIN PRIVATE KEY-----/);
+    assert.match(keyPemOf(identity), /^-----BEGIN PRIVATE KEY-----/);
     assert.equal(identity.certPem.match(/BEGIN CERTIFICATE/g)?.length, 2);
     assert.deepEqual(identity.files, []);
   });
@@ -102,9 +104,9 @@ describe("loadIdentity() tells", () => {
     assert.deepEqual(apart.files, [leafFile, leafKeyFile]);
     assert.deepEqual(together.files, [both]);
     assert.deepEqual(twice.files, [both]);
-    assert.equal(twice.filesDigest, together.filesDigest);
-    assert.notEqual(apart.filesDigest, together.filesDigest);
-    assert.ok([apart, together, twice].every(({ keyPem }) => keyPem === apart.keyPem));
+    assert.equal(filesDigestOf(twice), filesDigestOf(together));
+    assert.notEqual(filesDigestOf(apart), filesDigestOf(together));
+    assert.ok([apart, together, twice].every((identity) => keyPemOf(identity) === keyPemOf(apart)));
   });
 
   test("names by the SAN, and by the common name only without one", async () => {
@@ -183,7 +185,10 @@ describe("loadIdentity() reads keys", () => {
       for (const key of [file, readFileSync(file)]) { // an unneeded passphrase does no harm
         const identity = await loadIdentity({ cert, key, passphrase: PASSPHRASE });
         assert.equal(identity.keyType, kind);
-        assert.deepEqual(publicDer(identity.keyPem), publicDer(readFileSync(path(`${kind}.key`))));
+        assert.deepEqual(
+          publicDer(keyPemOf(identity)),
+          publicDer(readFileSync(path(`${kind}.key`))),
+        );
       }
       if (encrypted) {
         await refused({ cert, key: file }, "INVALID_CERTIFICATE", file, /encrypted.*passphrase/);
@@ -222,7 +227,7 @@ describe("loadIdentity() takes keys from elsewhere", () => {
     );
 
   test("KeyObject, CryptoKey, functions and objects that give them", async () => {
-    const expected = (await load(leaf.key)).keyPem;
+    const expected = keyPemOf(await load(leaf.key));
     const provider = new class {
       #key = leaf.key;
       load(): string {
@@ -238,7 +243,7 @@ describe("loadIdentity() takes keys from elsewhere", () => {
       { load: () => importKey(true) },
       provider,
     ];
-    for (const source of sources) assert.equal((await load(source)).keyPem, expected);
+    for (const source of sources) assert.equal(keyPemOf(await load(source)), expected);
   });
 
   test("encrypted, from a provider", async () => {
@@ -290,7 +295,7 @@ describe("loadIdentity() reads PKCS#12", () => {
       const identity = await loadIdentity({ pfx, passphrase: PASSPHRASE });
       assert.deepEqual(identity.chain.map(commonName), ["localhost"]);
       assert.deepEqual(identity.files, pfx instanceof Uint8Array ? [] : [file]);
-      assert.deepEqual(publicDer(identity.keyPem), publicDer(leaf.key));
+      assert.deepEqual(publicDer(keyPemOf(identity)), publicDer(leaf.key));
     }
   });
 
@@ -620,7 +625,7 @@ async function connect(
 ): Promise<{ suits: boolean | undefined; handshake: boolean }> {
   let suits: boolean | undefined;
   let handshake = false;
-  const inner = createServer({ cert: identity.certPem, key: identity.keyPem });
+  const inner = createServer({ cert: identity.certPem, key: keyPemOf(identity) });
   inner.on("tlsClientError", (_, socket) => socket.destroy());
   inner.on("secureConnection", (socket) => {
     handshake = true;

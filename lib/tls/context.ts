@@ -19,7 +19,7 @@ import { ConfigError, TlsError } from "../errors.ts";
 import { type TlsParent, tlsParent } from "../runtime/tls_parent.ts";
 import type { ClientAuth } from "./client_auth.ts";
 import type { ClientHello } from "./client_hello.ts";
-import type { Identity } from "./identity.ts";
+import { type Identity, keyPemOf } from "./identity.ts";
 import { certificateRefused, toTlsError } from "./tls_errors.ts";
 
 /** What every context of a server is made with. */
@@ -126,7 +126,7 @@ export class SecurityContext {
   /** Whether another context shakes hands in the same way. */
   equals(other: SecurityContext): boolean {
     return this.identity.certPem === other.identity.certPem &&
-      this.identity.keyPem === other.identity.keyPem &&
+      keyPemOf(this.identity) === keyPemOf(other.identity) &&
       this.alpnProtocols.join("\0") === other.alpnProtocols.join("\0") &&
       this.clientAuth === other.clientAuth &&
       this.#settings === other.#settings;
@@ -166,7 +166,7 @@ export class SecurityContext {
     const { minVersion, maxVersion, ciphers, sessionTickets } = this.#settings;
     const server = createServer({
       cert: identity.certPem,
-      key: identity.keyPem,
+      key: keyPemOf(identity),
       minVersion,
       maxVersion,
       handshakeTimeout: NO_TIMER,

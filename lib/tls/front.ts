@@ -6,7 +6,7 @@
  * @module
  */
 import { tlsParent } from "../runtime/tls_parent.ts";
-import type { Identity } from "./identity.ts";
+import { filesDigestOf, type Identity } from "./identity.ts";
 import { type HostOptions, Selector, type SelectorOptions } from "./selection.ts";
 import { FileWatcher } from "./watch.ts";
 
@@ -134,7 +134,7 @@ export class TlsFront {
   #watch(host: HostOptions, identity: Identity): FileWatcher {
     return new FileWatcher({
       files: identity.files,
-      digest: identity.filesDigest,
+      digest: filesDigestOf(identity),
       intervalMs: this.#options.watchIntervalMs,
       changed: () => this.#reloadFiles(host),
       failed: (error) => this.#notices.failed(error),

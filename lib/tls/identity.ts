@@ -62,12 +62,19 @@ interface IdentityParts {
 
 let makeIdentity: (parts: IdentityParts) => Identity;
 
-/** A checked certificate chain and its private key; made by {@linkcode loadIdentity}. */
+/** Gives an identity's private key as unencrypted PKCS#8 PEM: for the TLS stack, and nothing else. */
+export let keyPemOf: (identity: Identity) => string;
+
+/** Gives a digest of the contents of an identity's files as they were read, to notice changes. */
+export let filesDigestOf: (identity: Identity) => string;
+
+/**
+ * A checked certificate chain and its private key; made by {@linkcode loadIdentity}. The key is no
+ * property, so that no log has it, however an identity or what holds it is printed or copied.
+ */
 export class Identity {
   /** The chain as PEM, the server's own certificate first. */
   readonly certPem: string;
-  /** The private key as unencrypted PKCS#8 PEM. */
-  readonly keyPem: string;
   /** The server's own certificate. */
   readonly leaf: X509Certificate;
   /** The server's own certificate and those that link it to its root. */
@@ -89,11 +96,14 @@ export class Identity {
   readonly fingerprint256: string;
   /** The absolute paths of the files it was read from. */
   readonly files: readonly string[];
-  /** A digest of the contents of `files` as they were read, to tell whether they have changed. */
-  readonly filesDigest: string;
+  // Private in the language's sense: neither inspect() nor anything else shows such a field.
+  readonly #keyPem: string;
+  readonly #filesDigest: string;
 
   static {
     makeIdentity = (parts) => new Identity(parts); // only loadIdentity can, as it has checked them
+    keyPemOf = (identity) => identity.#keyPem;
+    filesDigestOf = (identity) => identity.#filesDigest;
   }
 
   private constructor({ chain, key, keyType, materials }: IdentityParts) {
@@ -101,7 +111,7 @@ export class Identity {
     this.chain = chain.map(({ x509 }) => x509);
     this.leaf = leaf.x509;
     this.certPem = this.chain.map((certificate) => certificate.toString()).join("");
-    this.keyPem = key.export({ type: "pkcs8", format: "pem" }) as string;
+    this.#keyPem = key.export({ type: "pkcs8", format: "pem" }) as string;
     this.names = leaf.names;
     this.addresses = leaf.addresses;
     this.keyType = keyType;
@@ -111,7 +121,7 @@ export class Identity {
     const contents = new Map<string, Uint8Array>();
     for (const { file, bytes } of materials) if (file !== undefined) contents.set(file, bytes);
     this.files = [...contents.keys()];
-    this.filesDigest = digestOf([...contents.values()]);
+    this.#filesDigest = digestOf([...contents.values()]);
   }
 
   /**

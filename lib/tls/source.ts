@@ -40,8 +40,8 @@ export interface PemBlock {
 const PEM_BEGIN = "-----BEGIN ";
 const PEM_DASHES = "-----";
 
-/** DER starts with a SEQUENCE, so its base64 starts with an M. A long one is hardly a path. */
-const BARE_BASE64 = /^M[A-Za-z0-9+/_-]{47}[A-Za-z0-9+/=_\s-]*$/;
+/** The letters of base64, base64url and hexadecimal, without a dot, which most paths have. */
+const BARE_SECRET = /^[A-Za-z0-9+/=_-]{32,}$/;
 
 /**
  * Reads a source; `option` is the option that it was given as.
@@ -53,14 +53,24 @@ export async function readSource(source: Source, option: string): Promise<Materi
   if (source instanceof URL) return await readMaterial(pathOf(source, option), option);
   if (typeof source !== "string") return givenMaterial(source, `Option ${option}`);
   if (source.includes(PEM_BEGIN)) return givenMaterial(source, `Option ${option}`);
-  // A secret that was taken for a path must not end up in a message.
-  if (source.trim() === "" || source.includes("\n") || BARE_BASE64.test(source)) {
-    throw invalid(
-      `Option ${option} is neither PEM nor a path: give PEM text with its BEGIN and END lines, ` +
-        "DER as bytes, or the file that holds it",
-    );
-  }
-  return await readMaterial(resolve(source), option);
+  if (source.trim() === "" || source.includes("\n")) throw neither(option);
+  return await readMaterial(resolve(source), option, looksSecret(source));
+}
+
+/**
+ * Whether a text may be a secret that was taken for a path, and so must not end up in a message: JSON
+ * such as a JWK, or bare base64 or hexadecimal digits.
+ */
+function looksSecret(source: string): boolean {
+  if (source.trimStart().startsWith("{")) return true;
+  return BARE_SECRET.test(source) && (!source.startsWith("/") || /[+=]/.test(source));
+}
+
+function neither(option: string): ConfigError {
+  return invalid(
+    `Option ${option} is neither PEM nor the path of a file that can be read: give PEM text with ` +
+      "its BEGIN and END lines, DER as bytes, or the file that holds it",
+  );
 }
 
 /**
@@ -130,10 +140,15 @@ function pathOf(url: URL, option: string): string {
   }
 }
 
-async function readMaterial(file: string, option: string): Promise<Material> {
+async function readMaterial(
+  file: string,
+  option: string,
+  isSecret: boolean = false,
+): Promise<Material> {
   try {
     return { name: `File ${file}`, bytes: new Uint8Array(await readFile(file)), file };
   } catch (cause) {
+    if (isSecret) throw neither(option); // the cause names the path too
     throw invalid(`File ${file} of option ${option} ${whyUnreadable(cause, file)}`, { cause });
   }
 }
