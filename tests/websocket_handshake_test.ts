@@ -98,7 +98,7 @@ describe("checkUpgrade() refuses", () => {
         { "sec-websocket-version": [version] },
         426,
         "WebSocket version not supported",
-        [["Sec-WebSocket-Version", "13"]],
+        [["Upgrade", "websocket"], ["Connection", "Upgrade"], ["Sec-WebSocket-Version", "13"]],
       ],
     ),
     ["no key", { "sec-websocket-key": [] }, 400, "Missing Sec-WebSocket-Key header"],

@@ -178,6 +178,11 @@ export class FetchSession implements SessionLike {
     return !this.#exchange.response.ended;
   }
 
+  /** Whether the session has begun to end. */
+  get ending(): boolean {
+    return this.state === "closing";
+  }
+
   /** Where the session is in its life. */
   get state(): SessionState {
     return this.busy ? "busy" : "closing";

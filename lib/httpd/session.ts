@@ -228,6 +228,15 @@ export class Session {
     return this.#exchange !== undefined || this.#turn.waiting;
   }
 
+  /**
+   * Whether one side has begun to end the connection, so that nothing more may begin on it.
+   *
+   * @internal
+   */
+  get ending(): boolean {
+    return this.#last || this.connection.ended || this.connection.finishing;
+  }
+
   /** Whether a part of a request has come, and no handler has it yet. */
   get receiving(): boolean {
     return this.#parser.incomplete || this.connection.queuedBytes > 0;

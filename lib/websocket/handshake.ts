@@ -47,6 +47,9 @@ export interface RefusedUpgrade {
 /** The one version there is (RFC 6455 section 4.1). */
 const VERSION = "13";
 
+/** What a 426 must have (RFC 9110 section 15.5.22). */
+const UPGRADE: RefusedUpgrade["headers"] = [["Upgrade", "websocket"], ["Connection", "Upgrade"]];
+
 /** Appended to the key before it is hashed (RFC 6455 section 1.3). */
 const ACCEPT_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -93,10 +96,7 @@ function checkMethodAndVersion(request: UpgradeRequest): RefusedUpgrade | undefi
 function checkUpgradeFields(request: UpgradeRequest): RefusedUpgrade | undefined {
   const upgrade = request.getAll("upgrade");
   if (upgrade.length === 0) {
-    return refuse(426, "This resource is a WebSocket", [
-      ["Upgrade", "websocket"],
-      ["Connection", "Upgrade"],
-    ]);
+    return refuse(426, "This resource is a WebSocket", UPGRADE);
   }
   if (!listHas(upgrade, "websocket")) return refuse(400, "Upgrade header lacks websocket");
   if (!listHas(request.getAll("connection"), "upgrade")) {
@@ -110,7 +110,10 @@ function checkVersion(request: UpgradeRequest): RefusedUpgrade | undefined {
   if (versions.length === 0) return refuse(400, "Missing Sec-WebSocket-Version header");
   if (versions.length > 1) return refuse(400, "More than one Sec-WebSocket-Version header");
   if (versions[0] !== VERSION) {
-    return refuse(426, "WebSocket version not supported", [["Sec-WebSocket-Version", VERSION]]);
+    return refuse(426, "WebSocket version not supported", [
+      ...UPGRADE,
+      ["Sec-WebSocket-Version", VERSION],
+    ]);
   }
   return undefined;
 }

@@ -56,7 +56,8 @@ export async function acceptWebSocket(
 
 /**
  * Answers 101, with `fields` besides its own; 503 when the connection is about to end, since the
- * server stops or the client has ended its side.
+ * server stops or the client has ended its side. Where the request is merely the last that the
+ * connection may carry, what follows the 101 is no request.
  */
 function openWebSocket(
   exchange: Exchange,
@@ -64,7 +65,7 @@ function openWebSocket(
   { hub, config, opened }: Pick<SocketParts, "hub" | "config" | "opened">,
   fields: Iterable<readonly [name: string, value: string]>,
 ): boolean {
-  if (!exchange.response.keepAlive) {
+  if (exchange.aborted || exchange.session.ending) {
     exchange.sendError(503);
     return false;
   }
