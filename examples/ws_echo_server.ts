@@ -29,7 +29,7 @@ export function createServer(
 
   async function echoFrame(ws: ServerWebSocket, frame: WebSocketFrame): Promise<void> {
     const { opcode, final, payload } = frame;
-    const text = opcode === Opcode.Text ? new TextDecoder().decode(payload) : undefined;
+    const text = opcode === Opcode.Text && final ? new TextDecoder().decode(payload) : undefined;
     log(`Session ${ws.session.id}: opcode ${opcode}, ${payload.length} bytes`);
     if (text === "Trigger async") {
       await server.queueWork(() => ws.send("Async data"));
@@ -64,14 +64,10 @@ export function createServer(
     });
 }
 
-/** Sends a piece of a frame as a fragment; only the first begins a message. */
+/** Sends a piece of a frame as a fragment. */
 async function echoPiece(ws: ServerWebSocket, frame: WebSocketFrame): Promise<void> {
-  if (frame.opcode === Opcode.Pong || frame.opcode === Opcode.Close) return;
-  const begun = ws.context === true;
-  const final = frame.final && frame.remaining === 0;
-  ws.context = !final;
-  const opcode = begun ? Opcode.Continuation : frame.opcode;
-  await ws.sendFrame({ opcode, final, payload: frame.payload });
+  const { opcode, final, payload } = frame;
+  if (opcode !== Opcode.Close) await ws.sendFrame({ opcode, final, payload });
 }
 
 if (import.meta.main) await run(createServer);

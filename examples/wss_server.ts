@@ -86,13 +86,14 @@ export function createServer(
   return server;
 }
 
-/** The original's handler: text comes back, and control frames are answered by hand. */
+/** The original's handler: what comes goes back, and control frames are answered by hand. */
 async function answerFrame(ws: ServerWebSocket, frame: WebSocketFrame): Promise<void> {
-  const { opcode, final, payload } = frame;
+  const { opcode, final, payload } = frame; // long frames come in pieces, which go as fragments
   switch (opcode) {
     case Opcode.Text:
+    case Opcode.Binary:
     case Opcode.Continuation:
-      return await ws.sendFrame({ opcode, final: final && frame.remaining === 0, payload });
+      return await ws.sendFrame({ opcode, final, payload });
     case Opcode.Ping:
       return await ws.sendFrame({ opcode: Opcode.Pong, payload });
     case Opcode.Close:

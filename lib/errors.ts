@@ -147,6 +147,8 @@ export type WebSocketErrorCode =
   | "WS_TOO_LARGE"
   /** A message has more fragments than `maxFragments` (close code 1008). */
   | "WS_TOO_MANY_FRAGMENTS"
+  /** A message takes longer than `messageTimeoutMs`, or than `minMessageRate` lets it (1008). */
+  | "WS_MESSAGE_TIMEOUT"
   /** More Ping and Pong frames in a second than `maxPingsPerSecond` (close code 1008). */
   | "WS_PING_FLOOD"
   /** More than `maxBufferedBytes` waits for a client that does not read (close code 1008). */

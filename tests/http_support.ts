@@ -11,6 +11,7 @@ import type { ConnectionOptions } from "node:tls";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import type { HttpsdError } from "../lib/errors.ts";
 import type { FetchHandler } from "../lib/httpd/dispatcher.ts";
+import { type Clock, systemClock } from "../lib/net/clock.ts";
 import { HttpsServer } from "../lib/server.ts";
 import { certificates, connect, connectTcp } from "./support.ts";
 
@@ -42,15 +43,17 @@ export async function started(
   handler: FetchHandler | undefined,
   options: HttpsServerOptions = {},
   mode: Mode = "plain",
+  clock: Clock = systemClock,
 ): Promise<Started> {
   const { cert, key } = await certificates();
-  const server = new HttpsServer({
+  const all: HttpsServerOptions = {
     hostname: "127.0.0.1",
     port: 0,
     lingerMs: 500,
     ...(mode === "tls" ? { cert, key } : { transportMode: "insecure" }),
     ...options,
-  }, handler);
+  };
+  const server = new HttpsServer(all, handler, clock);
   const errors: HttpsdError[] = [];
   server.addEventListener("error", ({ error }) => void errors.push(error));
   running.push(server);

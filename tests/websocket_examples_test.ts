@@ -113,6 +113,30 @@ describe("wss_server", () => {
     client.socket.destroy();
   });
 
+  test("echoes frames of any length, in whatever fragments, and greets in between", async () => {
+    const { server } = await startWss({ ...FAST, pingPeriodMs: 5_000, notAliveMs: 10_000 });
+    await using _stopping = server;
+    const client = await FrameClient.open(server.address.port, { mode: "tls" });
+    client.send({ op: 1, repeat: ["41", 100_000] });
+    client.send({ op: 2, fin: false, repeat: ["42", 70_000] }, { op: 0, repeat: ["43", 70_000] });
+    const messages: [number, number][] = [];
+    let op = 0;
+    let bytes = 0;
+    let greetings = 0;
+    while (messages.length < 2 || greetings < 2) {
+      const frame = await client.next();
+      assert.ok(frame !== undefined);
+      if (frame.op !== 0) op = frame.op;
+      bytes += frame.payload.length;
+      if (!frame.fin) continue;
+      if (frame.payload.toString() === "Hello client") greetings++;
+      else messages.push([op, bytes]);
+      bytes = 0;
+    }
+    assert.deepEqual(messages, [[1, 100_000], [2, 140_000]]);
+    client.socket.destroy();
+  });
+
   test("three clients that answer Pings stay, and are greeted", async () => {
     const { server } = await startWss();
     await using _stopping = server;

@@ -7,6 +7,7 @@
 import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import type { HttpsServerOptions } from "../lib/config.ts";
+import type { Clock } from "../lib/net/clock.ts";
 import type { CloseInfo, ServerWebSocket, WebSocketOptions } from "../lib/websocket/mod.ts";
 import { type Mode, RawClient, type Started, started } from "./http_support.ts";
 import { connect, connectTcp } from "./support.ts";
@@ -190,8 +191,9 @@ export async function withRoute(
   websocket: WebSocketOptions,
   options: HttpsServerOptions = {},
   mode: Mode = "plain",
+  clock?: Clock,
 ): Promise<Started & { closes: CloseInfo[]; sockets: ServerWebSocket[] }> {
-  const host = await started(undefined, options, mode);
+  const host = await started(undefined, options, mode, clock);
   const closes: CloseInfo[] = [];
   const sockets: ServerWebSocket[] = [];
   host.server.route({

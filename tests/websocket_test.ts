@@ -64,7 +64,7 @@ describe("handshake", () => {
       undefined,
       426,
       "WebSocket version not supported",
-      { "sec-websocket-version": "13" },
+      { "sec-websocket-version": "13", upgrade: "websocket", connection: "Upgrade" },
     ],
     [
       "no key",
@@ -524,14 +524,14 @@ describe("frames", () => {
       ) => [opcode, final, payload.length, remaining]),
       [
         [1, false, 64, 136],
-        [1, false, 64, 72],
-        [1, false, 64, 8],
-        [1, false, 8, 0],
+        [0, false, 64, 72],
+        [0, false, 64, 8],
+        [0, false, 8, 0],
         [10, true, 4, 0],
         [0, true, 3, 0],
         [2, true, 0, 0],
-        [2, true, 64, 64],
-        [2, true, 64, 0],
+        [2, false, 64, 64],
+        [0, true, 64, 0],
       ],
     );
     client.socket.destroy();
@@ -571,15 +571,20 @@ describe("frames", () => {
   });
 
   test("sendFrame() keeps other messages out of a fragmented one, not control frames", async () => {
-    const { port } = await withRoute({
+    const { server, port } = await withRoute({
       async onOpen(ws) {
         await ws.sendFrame({ opcode: Opcode.Text, payload: "a", final: false });
-        const other = ws.send("other");
+        const others = [
+          ws.send("x"),
+          ws.send(new Blob(["x"])),
+          ws.sendFrame({ opcode: Opcode.Text }),
+        ];
+        assert.equal(server.broadcast("all"), 1);
         await ws.ping("p");
         assert.ok(ws.bufferedAmount > 0);
+        for (const other of others) await assert.rejects(other, { code: "WS_CANNOT_SEND" });
         await ws.sendFrame({ opcode: Opcode.Continuation, payload: "b", final: false });
         await ws.sendFrame({ opcode: Opcode.Continuation, payload: "c" });
-        await other;
         await assert.rejects(ws.sendFrame({ opcode: Opcode.Continuation }), {
           code: "WS_CANNOT_SEND",
         });
@@ -603,7 +608,7 @@ describe("frames", () => {
       [9, true, "p"],
       [0, false, "b"],
       [0, true, "c"],
-      [1, true, "other"],
+      [1, true, "all"],
       [1, true, "last"],
     ]);
     client.socket.destroy();

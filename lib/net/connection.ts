@@ -216,6 +216,11 @@ export class Connection implements Endpoints {
     return this.#finishing;
   }
 
+  /** Whether the peer has ended its side, whatever still waits to be taken. */
+  get peerEnded(): boolean {
+    return this.#peerEnded;
+  }
+
   /** Whether the peer has ended its side and every byte of it has been taken. */
   get ended(): boolean {
     return this.#peerEnded && !this.#destroyed && this.#queue.length === 0;

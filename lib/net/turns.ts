@@ -4,6 +4,15 @@
  *
  * @module
  */
+import { runtime } from "../runtime/current.ts";
+
+/**
+ * Calls `run` when the sockets have been looked at. On Deno not by `setImmediate()`: while some
+ * connection or other always has one waiting, Deno reads no socket for dozens of its turns.
+ */
+const inNextTurn: (run: () => void) => void = runtime.name === "deno"
+  ? (run) => void setTimeout(run, 0)
+  : (run) => void setImmediate(run);
 
 /** Counts the pieces of work of one connection, and puts off those beyond the bound. */
 export class TurnBudget {
@@ -28,9 +37,9 @@ export class TurnBudget {
     if (!this.#waiting) this.#left = this.#pieces;
   }
 
-  /** A piece of work is done. */
-  spend(): void {
-    this.#left--;
+  /** A piece of work is done, or so many. */
+  spend(pieces = 1): void {
+    this.#left -= pieces;
   }
 
   /** Whether another piece may be done now; if not, `resume` is called in the next turn. */
@@ -38,7 +47,7 @@ export class TurnBudget {
     if (this.#waiting) return false;
     if (this.#left > 0) return true;
     this.#waiting = true;
-    setImmediate(() => {
+    inNextTurn(() => {
       this.#waiting = false;
       this.#left = this.#pieces;
       this.#resume();

@@ -141,6 +141,9 @@ const MAX_FINAL_BLOCKS = 8;
  * that an attacker can do, a payload of nothing but code tables, takes some 130 ms per MiB.
  */
 export class Inflater {
+  /** How many bytes have come out of it: the measure of what its client makes it do. */
+  inflatedBytes = 0;
+
   readonly #windowBytes: number; // 0 without context takeover
   #history: Uint8Array = NO_BYTES;
 
@@ -166,6 +169,7 @@ export class Inflater {
     for (let finalBlocks = 0; finalBlocks <= MAX_FINAL_BLOCKS; finalBlocks++) {
       const { output, consumed } = inflateUntilFinal(this.#history, rest, left);
       this.#remember(output);
+      this.inflatedBytes += output.length;
       left -= output.length;
       if (consumed === rest.length + MESSAGE_TAIL.length) {
         return outputs.length === 0 ? output : concat([...outputs, output]);

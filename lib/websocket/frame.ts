@@ -118,7 +118,9 @@ export class FrameParser {
   #messageOpcode: Opcode = Opcode.Continuation; // of the message under way; Continuation: none
   #messageCompressed = false;
   #messageBytes = 0; // announced by the headers of its data frames
+  #messageRead = 0; // of their payloads
   #fragments = 0;
+  #ended = 0; // messages, and control frames between them
 
   /** Makes a parser for one connection. */
   constructor(limits: FrameLimits) {
@@ -129,6 +131,21 @@ export class FrameParser {
   push(bytes: Uint8Array): void {
     this.#input = asBuffer(bytes);
     this.#position = 0;
+  }
+
+  /**
+   * Which message, or control frame between messages, has begun and not ended, by a number of its
+   * own; undefined between them, and when nothing follows any more.
+   */
+  get unfinished(): number | undefined {
+    if (this.#state >= State.Closed) return undefined;
+    const between = this.#state === State.FirstByte && this.#messageOpcode === Opcode.Continuation;
+    return between ? undefined : this.#ended;
+  }
+
+  /** How many payload bytes of that message have come; none of a control frame between messages. */
+  get unfinishedBytes(): number {
+    return this.#messageOpcode === Opcode.Continuation ? 0 : this.#messageRead;
   }
 
   /** After Data: unmasked payload, a view. */
@@ -231,6 +248,7 @@ export class FrameParser {
     this.#messageOpcode = opcode;
     this.#messageCompressed = compressed;
     this.#messageBytes = 0;
+    this.#messageRead = 0;
     this.#fragments = 0;
   }
 
@@ -297,7 +315,9 @@ export class FrameParser {
   #readData(): FrameStep {
     const missing = this.payloadLength - this.#payloadBytes;
     if (missing === 0) return this.#endData();
-    if (this.#takePiece(missing) === 0) return this.#need();
+    const taken = this.#takePiece(missing);
+    if (taken === 0) return this.#need();
+    this.#messageRead += taken;
     if (
       this.#validatesText() && !this.#utf8.push(this.#piece, this.#pieceStart, this.#pieceEnd)
     ) return this.#failText();
@@ -349,6 +369,7 @@ export class FrameParser {
     this.#piece = this.#control = NO_BYTES;
     this.#pieceStart = this.#pieceEnd = 0;
     this.#state = State.FirstByte;
+    if (this.#messageOpcode === Opcode.Continuation) this.#ended++;
     return FrameStep.End;
   }
 

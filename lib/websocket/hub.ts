@@ -19,7 +19,7 @@ export type BroadcastData = string | Bytes | PreparedMessage;
 export interface HubHost {
   /** A socket failed, or a callback of it. */
   failed(session: Session, error: HttpsdError): void;
-  /** A message, Ping or Pong came: the session is in use. */
+  /** Something came or was sent: the session is in use. Called once a turn at most. */
   touched(session: Session): void;
 }
 
@@ -31,6 +31,8 @@ export class WebSocketHub {
   readonly #host: HubHost;
   /** Connections that were sent something in this turn of the event loop. */
   readonly #corked = new Set<Connection>();
+  #turn = 0;
+  #turnEnds = false;
 
   /** Makes an empty hub. */
   constructor(host: HubHost) {
@@ -58,7 +60,19 @@ export class WebSocketHub {
     this.#host.failed(ws.session, error);
   }
 
-  /** A message, Ping or Pong came. */
+  /** A number that is another in each turn of the event loop. */
+  get turn(): number {
+    if (!this.#turnEnds) {
+      this.#turnEnds = true;
+      setImmediate(() => {
+        this.#turn++;
+        this.#turnEnds = false;
+      });
+    }
+    return this.#turn;
+  }
+
+  /** Something came or was sent: the session is in use. */
   touched(ws: ServerWebSocket): void {
     this.#host.touched(ws.session);
   }
@@ -102,7 +116,7 @@ export class WebSocketHub {
     for (const ws of sockets) {
       if (filter !== undefined && !filter(ws)) continue;
       this.#cork(ws.session.connection);
-      void ws.send(message); // who cannot keep up is closed at its own limit
+      void ws.deliver(message); // who cannot keep up is closed at its own limit
       receivers++;
     }
     return receivers;

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { Clock } from "../net/clock.ts";
 
 /** The periods, in ms; `Infinity` turns one off. */
 export interface KeepAliveTimes {
@@ -18,19 +19,21 @@ export interface KeepAliveTimes {
 /** What has to be done now. */
 export type Due = "ping" | "dead" | "idle" | undefined;
 
-/** The clock of one socket; all times are on the `performance.now()` clock. */
+/** The keep-alive of one socket; all times are on the clock that it is given. */
 export class KeepAlive {
   readonly #times: KeepAliveTimes;
+  readonly #clock: Pick<Clock, "now">;
   #seenAt: number;
   #pingedAt: number;
   /** When the first Ping was sent since something came; it is unanswered. */
   #askedAt = Infinity;
   #usedAt: number;
 
-  /** Starts at `now`. */
-  constructor(times: KeepAliveTimes, now: number) {
+  /** Starts now. */
+  constructor(times: KeepAliveTimes, clock: Pick<Clock, "now">) {
     this.#times = times;
-    this.#seenAt = this.#pingedAt = this.#usedAt = now;
+    this.#clock = clock;
+    this.#seenAt = this.#pingedAt = this.#usedAt = clock.now();
   }
 
   /** Bytes came: the client lives. */
@@ -42,7 +45,7 @@ export class KeepAlive {
   /** A message came or went: the socket is used. */
   used(): void {
     // Reading the clock costs as much as reading a short message: not where nobody asks.
-    if (this.#times.idleTimeoutMs !== Infinity) this.#usedAt = performance.now();
+    if (this.#times.idleTimeoutMs !== Infinity) this.#usedAt = this.#clock.now();
   }
 
   /** When {@linkcode KeepAlive.due} may next have something; traffic moves it back, never ahead. */

@@ -73,6 +73,16 @@ export class MessageReader {
     return this.#parser.closeStatus;
   }
 
+  /** Which message, or frame between messages, has begun and not ended; see the frame parser's. */
+  get unfinished(): number | undefined {
+    return this.#parser.unfinished;
+  }
+
+  /** How many payload bytes of that message have come. */
+  get unfinishedBytes(): number {
+    return this.#parser.unfinishedBytes;
+  }
+
   /** After Fail: which rule was broken; `closeCode` is what to tell the peer. */
   get error(): WebSocketError | undefined {
     return this.#error ?? this.#parser.error;

@@ -54,6 +54,21 @@ export interface WebSocketSettings {
   readonly maxBufferedBytes?: number;
   /** The most Ping and Pong frames from the client in a second. More: 1008. Default: 100. */
   readonly maxPingsPerSecond?: number;
+  /**
+   * How long a message may take from its first byte to its last, while it is waited for; also a
+   * frame's header. Longer: 1008. Default: 300,000.
+   */
+  readonly messageTimeoutMs?: number;
+  /**
+   * How fast a message must come while it is waited for, in bytes per second; 0 for any speed.
+   * Slower, after 5 s: 1008. Default: 240.
+   */
+  readonly minMessageRate?: number;
+  /**
+   * How many bytes a client's compressed messages may inflate to in a second. Beyond them nothing is
+   * read until it is due. Default: 16 MiB.
+   */
+  readonly maxInflatedBytesPerSecond?: number;
   /** How long nothing may come from the client before it is sent a Ping. Default: 30,000. */
   readonly pingPeriodMs?: number;
   /** How long nothing may come before the client counts as dead. Default: twice `pingPeriodMs`. */
@@ -152,6 +167,9 @@ const SETTINGS = {
   maxFragments: many(1024),
   maxBufferedBytes: size(4 * 1024 * 1024),
   maxPingsPerSecond: many(100),
+  messageTimeoutMs: duration(300_000),
+  minMessageRate: v.optional(number("bytes per second", 0, 2 ** 31 - 1), 240),
+  maxInflatedBytesPerSecond: size(16 * 1024 * 1024),
   pingPeriodMs: duration(30_000),
   notAliveMs: v.optional(endlessMs),
   idleTimeoutMs: duration(Infinity),

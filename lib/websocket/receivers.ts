@@ -16,11 +16,15 @@ import { Utf8Validator } from "./utf8.ts";
 /** A whole message: text as a string, binary as bytes. */
 export type WebSocketMessage = string | Uint8Array;
 
-/** A frame or a piece of one (original: `httpd_ws_frame_t`). */
+/**
+ * A frame, or a piece of one that is longer than `maxPieceBytes` (original: `httpd_ws_frame_t`). A
+ * frame in pieces reads as if the client had sent each piece as a fragment: what is passed on to
+ * `sendFrame()` as it comes is the same message.
+ */
 export interface WebSocketFrame {
-  /** The frame's opcode; Continuation for all fragments of a message but the first. */
+  /** The frame's opcode; Continuation for all of a message but its first fragment or piece. */
   readonly opcode: Opcode;
-  /** Whether the frame ends its message: the FIN bit. */
+  /** Whether the message ends with it: the FIN bit, of the last piece of a frame. */
   readonly final: boolean;
   /** The payload, or the next piece of it; yours to keep. */
   readonly payload: Uint8Array;
@@ -58,6 +62,15 @@ export interface Receiver {
   readonly inbox: Pick<Inbox<unknown>, "end" | "whenHandled" | "hold" | "isDelivered">;
   /** Whether the program has to take something before more is read. */
   readonly full: boolean;
+  /**
+   * Which message, or frame between messages, has begun and not ended: another number for each;
+   * undefined between them.
+   */
+  readonly unfinished: number | undefined;
+  /** How many payload bytes of that message have come. */
+  readonly unfinishedBytes: number;
+  /** How many bytes have come out of inflating so far. */
+  readonly inflatedBytes: number;
   /** Gives the next bytes, which are modified; allowed when `next()` has said false. */
   push(bytes: Uint8Array): void;
   /** Takes a step; false when it needs more bytes. */
@@ -74,17 +87,34 @@ export class MessageReceiver implements Receiver {
   readonly inbox: Inbox<WebSocketMessage>;
   readonly #host: ReceiverHost;
   readonly #reader: MessageReader;
+  readonly #inflater: Inflater | undefined;
 
   /** Makes the receiver of one socket. */
   constructor(host: ReceiverHost, limits: Omit<FrameLimits, "deflate">, inflater?: Inflater) {
     this.#host = host;
     this.#reader = new MessageReader(limits, inflater);
+    this.#inflater = inflater;
     this.inbox = new Inbox(() => host.madeRoom());
   }
 
   /** Whether the program has to take something before more is read. */
   get full(): boolean {
     return this.inbox.full;
+  }
+
+  /** Which message or frame has begun and not ended. */
+  get unfinished(): number | undefined {
+    return this.#reader.unfinished;
+  }
+
+  /** How many payload bytes of that message have come. */
+  get unfinishedBytes(): number {
+    return this.#reader.unfinishedBytes;
+  }
+
+  /** How many bytes have come out of inflating so far. */
+  get inflatedBytes(): number {
+    return this.#inflater?.inflatedBytes ?? 0;
   }
 
   /** Gives the next bytes. */
@@ -185,9 +215,22 @@ export class FrameReceiver implements Receiver {
     this.inbox = new Inbox(() => host.madeRoom());
   }
 
+  /** Nothing is inflated: frames go without compression. */
+  readonly inflatedBytes = 0;
+
   /** Whether the program has to take something before more is read. */
   get full(): boolean {
     return this.inbox.full;
+  }
+
+  /** Which message or frame has begun and not ended. */
+  get unfinished(): number | undefined {
+    return this.#parser.unfinished;
+  }
+
+  /** How many payload bytes of that message have come. */
+  get unfinishedBytes(): number {
+    return this.#parser.unfinishedBytes;
   }
 
   /** Gives the next bytes. */
@@ -227,8 +270,10 @@ export class FrameReceiver implements Receiver {
 
   #takeData(data: Uint8Array): void {
     let rest = data;
-    while (this.#gathered.length + rest.length > this.#maxPieceBytes) {
-      const fitting = this.#maxPieceBytes - this.#gathered.length;
+    // Control frames are short, and come whole.
+    const maxPieceBytes = this.#parser.opcode < Opcode.Close ? this.#maxPieceBytes : Infinity;
+    while (this.#gathered.length + rest.length > maxPieceBytes) {
+      const fitting = maxPieceBytes - this.#gathered.length;
       this.#gathered.add(rest.subarray(0, fitting));
       this.#deliver(this.#gathered.take());
       rest = rest.subarray(fitting);
@@ -248,9 +293,15 @@ export class FrameReceiver implements Receiver {
   }
 
   #deliver(payload: Uint8Array): void {
-    this.#remaining -= payload.length;
-    const { opcode, fin: final } = this.#parser;
-    this.inbox.push({ opcode, final, payload, remaining: this.#remaining }, payload.length);
+    const { opcode, fin, payloadLength } = this.#parser;
+    const isFirst = this.#remaining === payloadLength;
+    const remaining = this.#remaining -= payload.length;
+    this.inbox.push({
+      opcode: isFirst ? opcode : Opcode.Continuation,
+      final: fin && remaining === 0,
+      payload,
+      remaining,
+    }, payload.length);
   }
 }
 
@@ -286,6 +337,21 @@ export class StreamReceiver implements Receiver {
   /** Whether the program has to read the body, or take messages, before more is read. */
   get full(): boolean {
     return this.inbox.full || (this.#body?.desiredSize ?? 1) <= 0;
+  }
+
+  /** Which message or frame has begun and not ended. */
+  get unfinished(): number | undefined {
+    return this.#parser.unfinished;
+  }
+
+  /** How many payload bytes of that message have come. */
+  get unfinishedBytes(): number {
+    return this.#parser.unfinishedBytes;
+  }
+
+  /** How many bytes have come out of inflating so far. */
+  get inflatedBytes(): number {
+    return this.#inflater?.inflatedBytes ?? 0;
   }
 
   /** Gives the next bytes. */

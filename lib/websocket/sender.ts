@@ -20,6 +20,18 @@ interface WaitingJob {
   readonly done: PromiseWithResolvers<void>;
 }
 
+/** What a {@linkcode Sender} works with. */
+export interface SenderParts {
+  /** What it sends on. */
+  readonly connection: Connection;
+  /** The agreement on compression. */
+  readonly agreement: DeflateAgreement | undefined;
+  /** From how many bytes on a message is compressed. */
+  readonly threshold: number;
+  /** Makes the error of what can no longer be sent. */
+  readonly closedError: () => WebSocketError;
+}
+
 /** What a job that waits takes besides its bytes. */
 const JOB_OVERHEAD = 256;
 
@@ -31,12 +43,16 @@ export class Sender {
   readonly #connection: Connection;
   readonly #agreement: DeflateAgreement | undefined;
   readonly #threshold: number;
+  readonly #closedError: () => WebSocketError;
   #deflater: ContextDeflater | undefined;
 
-  /** What must not be overtaken: a message that is compressed or read, or one sent in fragments. */
+  /** A message is compressed or read, which those behind it must not overtake. */
   #busy = false;
-  #fragmenting = false;
   #jobs: WaitingJob[] = [];
+  /** Whether the program has begun a message in fragments, and not ended it. */
+  #inFragments = false;
+  /** What came from elsewhere meanwhile, and waits for its end. */
+  #behindFragments: WaitingJob[] = [];
   #waitingBytes = 0;
   /** The program's sends that wait for the client to read. */
   #draining: PromiseWithResolvers<void> | undefined;
@@ -46,15 +62,12 @@ export class Sender {
   #closeWritten = false;
   #ended: WebSocketError | undefined;
 
-  /**
-   * Sends on `connection`.
-   *
-   * @param threshold from how many bytes on a message is compressed
-   */
-  constructor(connection: Connection, agreement: DeflateAgreement | undefined, threshold: number) {
+  /** Makes the sender of one socket. */
+  constructor({ connection, agreement, threshold, closedError }: SenderParts) {
     this.#connection = connection;
     this.#agreement = agreement;
     this.#threshold = threshold;
+    this.#closedError = closedError;
   }
 
   /** How many bytes wait to be sent. */
@@ -73,21 +86,35 @@ export class Sender {
   }
 
   /**
-   * Sends a message in its turn; resolves when the next may follow.
+   * Sends a message in its turn; resolves when the next may follow. Rejects with `WS_CANNOT_SEND`
+   * inside a message that is sent in fragments: only the program can end that, and it would wait
+   * here for itself.
    *
    * @param compress overrides the threshold
    */
   send(data: string | Bytes | PreparedMessage, compress: boolean | undefined): Promise<void> {
-    if (data instanceof PreparedMessage) {
-      if (this.#isFree && this.#agreement === undefined) return this.#writeNow(data.frame);
-      return this.#inTurn(data.payload.length, () => this.#write(data, compress));
-    }
+    if (this.#inFragments) return failed(this.#ended ?? insideFragments());
+    if (data instanceof PreparedMessage) return this.#sendPrepared(data, compress);
     // The common case: nothing to wait for, nothing to compress. While the client does not read,
     // each frame has its own memory, so that what waits is what is counted.
     if (this.#isFree && this.#agreement === undefined && !this.blocked) {
       return this.#writeNow(encodeMessage(typeof data === "string" ? data : bytesOf(data)));
     }
-    return this.send(new PreparedMessage(data), compress);
+    return this.#sendPrepared(new PreparedMessage(data), compress);
+  }
+
+  /** Sends a message that others get too: behind one that is sent in fragments, if there is one. */
+  deliver(message: PreparedMessage): Promise<void> {
+    if (!this.#inFragments || this.#ended !== undefined) {
+      return this.#sendPrepared(message, undefined);
+    }
+    const write = () => this.#write(message, undefined);
+    return this.#wait(this.#behindFragments, message.payload.length, write);
+  }
+
+  #sendPrepared(message: PreparedMessage, compress: boolean | undefined): Promise<void> {
+    if (this.#isFree && this.#agreement === undefined) return this.#writeNow(message.frame);
+    return this.#inTurn(message.payload.length, () => this.#write(message, compress));
   }
 
   #writeNow(frame: Uint8Array): Promise<void> {
@@ -97,33 +124,38 @@ export class Sender {
 
   /** Whether a message can be written now, before no other. */
   get #isFree(): boolean {
-    return !this.#busy && !this.#fragmenting && this.#ended === undefined;
+    return !this.#busy && this.#ended === undefined;
   }
 
   /** Sends a message whose bytes have to be read first; those behind it wait. */
   sendLater(bytes: number, read: () => Promise<PreparedMessage>): Promise<void> {
+    if (this.#inFragments) return failed(this.#ended ?? insideFragments());
     return this.#inTurn(bytes, async () => this.#write(await read(), undefined));
   }
 
   /**
-   * Sends a data frame. One that does not end its message keeps other messages back until the
-   * frame that does.
+   * Sends a data frame in its turn. One that does not end its message begins one in fragments: until
+   * the frame that ends it, other messages are rejected as {@linkcode Sender.send} says.
    */
   sendFrame(opcode: Opcode, payload: Uint8Array, fin: boolean): Promise<void> {
+    if (this.#ended !== undefined) return failed(this.#ended);
     const continues = opcode === Opcode.Continuation;
-    if (continues && !this.#fragmenting) {
+    if (continues && !this.#inFragments) {
       return failed(cannotSend("A Continuation needs a message to continue: send its start first"));
     }
+    if (!continues && this.#inFragments) return failed(insideFragments());
     const frame = encodeFrame(opcode, payload, { fin });
-    const write = () => {
-      this.#fragmenting = !fin;
-      this.#connection.write(frame);
-    };
-    if (!continues) return this.#inTurn(frame.length, write);
-    if (this.#ended !== undefined) return failed(this.#ended);
-    write();
+    this.#inFragments = !fin;
+    const sent = this.#inTurn(frame.length, () => void this.#connection.write(frame));
+    if (fin && continues) this.#letFollow();
+    return sent;
+  }
+
+  /** The message in fragments has ended: what waited behind it comes next. */
+  #letFollow(): void {
+    this.#jobs.push(...this.#behindFragments);
+    this.#behindFragments = [];
     this.#startNext();
-    return this.#ready();
   }
 
   /** Sends a Ping or Pong, between frames of whatever is under way. */
@@ -146,9 +178,11 @@ export class Sender {
   /** Sends the Close frame behind all that was sent before; `written` is told when it has left. */
   close(payload: Uint8Array, written: () => void): void {
     if (this.#ended !== undefined) return;
-    this.#ended = closedError();
+    this.#ended = this.#closedError();
     this.#close = { payload, written };
-    if (this.#fragmenting) this.#rejectJobs(); // its last fragment can no longer come
+    // The last fragment can no longer come; a Close frame may stand inside a message.
+    for (const job of this.#behindFragments) this.#reject(job);
+    this.#behindFragments = [];
     if (!this.#busy) this.#startNext();
   }
 
@@ -177,7 +211,7 @@ export class Sender {
   }
 
   #end(): void {
-    this.#ended ??= closedError();
+    this.#ended ??= this.#closedError();
     this.#close = undefined;
     this.#pong = undefined;
     this.#rejectJobs();
@@ -185,15 +219,20 @@ export class Sender {
   }
 
   #rejectJobs(): void {
-    const jobs = this.#jobs;
+    const jobs = [...this.#jobs, ...this.#behindFragments];
     this.#jobs = [];
-    this.#waitingBytes = 0;
-    for (const { done } of jobs) done.reject(this.#ended);
+    this.#behindFragments = [];
+    for (const job of jobs) this.#reject(job);
+  }
+
+  #reject({ bytes, done }: WaitingJob): void {
+    this.#waitingBytes -= bytes;
+    done.reject(this.#ended);
   }
 
   /** Writes a message now; a promise when it has to be compressed in its connection's context. */
   #write(message: PreparedMessage, compress: boolean | undefined): void | Promise<void> {
-    if (this.#closeWritten) throw closedError(); // it came while the message was read
+    if (this.#closeWritten) throw this.#closedError(); // it came while the message was read
     const agreement = this.#agreement;
     if (agreement === undefined || !(compress ?? message.payload.length >= this.#threshold)) {
       this.#connection.write(message.frame);
@@ -205,18 +244,24 @@ export class Sender {
   }
 
   async #writeInContext(message: PreparedMessage, agreement: DeflateAgreement): Promise<void> {
-    this.#deflater ??= new ContextDeflater(agreement);
-    const payload = await this.#deflater.deflate(message.payload);
-    if (this.#closeWritten) throw closedError();
+    const deflater = this.#deflater ??= new ContextDeflater(agreement);
+    const payload = await deflater.deflate(message.payload).catch((error) => {
+      throw this.#ended ?? error; // a compressor is closed with its socket
+    });
+    if (this.#closeWritten) throw this.#closedError();
     this.#connection.write(encodeFrame(message.opcode, payload, { rsv1: true }));
   }
 
   #inTurn(bytes: number, run: Job): Promise<void> {
     if (this.#ended !== undefined) return failed(this.#ended);
-    if (!this.#busy && !this.#fragmenting) return this.#start(run);
+    if (!this.#busy) return this.#start(run);
+    return this.#wait(this.#jobs, bytes, run);
+  }
+
+  #wait(jobs: WaitingJob[], bytes: number, run: Job): Promise<void> {
     const done = Promise.withResolvers<void>();
     done.promise.catch(ignore);
-    this.#jobs.push({ bytes: bytes + JOB_OVERHEAD, run, done });
+    jobs.push({ bytes: bytes + JOB_OVERHEAD, run, done });
     this.#waitingBytes += bytes + JOB_OVERHEAD;
     return done.promise;
   }
@@ -234,7 +279,7 @@ export class Sender {
   }
 
   #startNext(): void {
-    while (!this.#busy && !this.#fragmenting) {
+    while (!this.#busy) {
       const job = this.#jobs.shift();
       if (job === undefined) break;
       this.#waitingBytes -= job.bytes;
@@ -247,7 +292,7 @@ export class Sender {
   }
 
   #ready(): Promise<void> {
-    if (this.#connection.closed) return failed(closedError());
+    if (this.#connection.closed) return failed(this.#closedError());
     if (!this.blocked || this.#closeWritten) return DONE;
     if (this.#draining === undefined) {
       this.#draining = Promise.withResolvers();
@@ -267,8 +312,8 @@ function failed(error: WebSocketError): Promise<never> {
 /** Who awaits the promise itself is told; who does not must not bring the process down. */
 function ignore(): void {}
 
-function closedError(): WebSocketError {
-  return new WebSocketError(1006, "WS_CLOSED", "The WebSocket is closed: nothing can be sent");
+function insideFragments(): WebSocketError {
+  return cannotSend("A message is being sent in fragments: end it first, with final: true");
 }
 
 function cannotSend(message: string): WebSocketError {

@@ -8,7 +8,10 @@ import { ConnectionError, type HttpsdError, StateError, WebSocketError } from ".
 import type { Exchange } from "../httpd/exchange.ts";
 import type { Protocol, Session } from "../httpd/session.ts";
 import type { Connection } from "../net/connection.ts";
+import { TurnBudget } from "../net/turns.ts";
+import { isThenable } from "../thenable.ts";
 import { CloseCode, type CloseStatus, encodeClose } from "./close.ts";
+import { closedError, endedByOthers, isOfOthers } from "./closed_error.ts";
 import { Inflater } from "./deflate.ts";
 import type { DeflateAgreement } from "./deflate_negotiation.ts";
 import { Opcode } from "./frame.ts";
@@ -26,6 +29,7 @@ import {
   type WebSocketMessageStream,
 } from "./receivers.ts";
 import { Sender } from "./sender.ts";
+import { InflateBudget, MessageWait, SocketDeadlines } from "./waits.ts";
 
 /** Where a socket is in its life; the numbers of the WebSocket standard. */
 export const ReadyState = {
@@ -58,7 +62,7 @@ export interface OutgoingFrame {
   readonly opcode: Exclude<Opcode, typeof Opcode.Close>;
   /** The payload; empty when absent. */
   readonly payload?: string | Bytes;
-  /** Whether the frame ends its message. Default: true. */
+  /** Whether the message ends with the frame. Default: true. */
   readonly final?: boolean;
 }
 
@@ -96,6 +100,10 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
   readonly #agreement: DeflateAgreement | undefined;
   readonly #sender: Sender;
   readonly #keepAlive: KeepAlive;
+  readonly #deadlines = new SocketDeadlines();
+  readonly #message: MessageWait;
+  readonly #inflating: InflateBudget;
+  readonly #turn = new TurnBudget(PIECES_PER_TURN, () => this.#pump());
   readonly #closed = Promise.withResolvers<CloseInfo>();
 
   #readyState: ReadyState = ReadyState.Open;
@@ -104,21 +112,23 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
   /** Whether the program has begun to read by itself, without callbacks. */
   #selfRead = false;
   #pumping = false;
-  /** Whether what came in this pump has been told as use of the session. */
-  #touched = false;
+  /** How many bytes had been inflated when that was last looked at. */
+  #inflated = 0;
+  /** In which turn of the event loop it was last told that the session is in use. */
+  #touchedIn = -1;
   /** Nothing is read any more: the client broke a rule. */
   #broken = false;
   #peerStatus: CloseStatus | undefined;
   #error: HttpsdError | undefined;
+  /** Whether the program has closed or cut the socket: what it still sends is a mistake of its own. */
+  #ownClose = false;
 
-  #closeDue = Infinity;
-  #blockedDue = Infinity;
   #pingWindow = -Infinity; // when the second began that pings are counted in
   #pings = 0;
 
   readonly #consumer: Protocol = {
     kind: "websocket",
-    shutdown: () => this.close(CloseCode.GoingAway),
+    shutdown: () => this.#closeWith(encodeClose(CloseCode.GoingAway)),
     bytesReady: () => this.#bytesReady(),
     drained: () => this.#drained(),
     expired: () => this.#expired(),
@@ -151,8 +161,15 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
     this.#hub = hub;
     this.#config = config;
     this.#agreement = agreement;
-    this.#sender = new Sender(this.#connection, agreement, config.deflate?.threshold ?? Infinity);
-    this.#keepAlive = new KeepAlive(config, performance.now());
+    this.#sender = new Sender({
+      connection: this.#connection,
+      agreement,
+      threshold: config.deflate?.threshold ?? Infinity,
+      closedError: () => this.#closedError(),
+    });
+    this.#message = new MessageWait(config);
+    this.#inflating = new InflateBudget(config.maxInflatedBytesPerSecond);
+    this.#keepAlive = new KeepAlive(config, this.#connection.clock);
     exchange.upgrade(fields, this.#consumer);
     hub.add(this);
     this.#arm();
@@ -183,9 +200,10 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
    * Sends a message: text as Text, anything else as Binary. What is given is copied. Resolves when
    * the next may follow: at once, or when the client has read enough.
    *
-   * Rejects with {@linkcode WebSocketError} `WS_CLOSED` once the socket is closing, and
-   * `WS_SLOW_CONSUMER` when more than `maxBufferedBytes` waits; a rejection that nobody looks at
-   * does no harm.
+   * Rejects with {@linkcode WebSocketError} `WS_CLOSED` once the socket is closing,
+   * `WS_SLOW_CONSUMER` when more than `maxBufferedBytes` waits, and `WS_CANNOT_SEND` inside a message
+   * that {@linkcode ServerWebSocket.sendFrame} has begun and not ended. A rejection that nobody looks
+   * at does no harm.
    *
    * @param options `compress` overrides the threshold of compression
    */
@@ -204,11 +222,12 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
 
   /**
    * Sends one frame, so that a message can leave in fragments (original:
-   * `httpd_ws_send_frame`). Other messages wait until its last fragment; await each call before the
-   * next. Goes uncompressed. Close frames are sent by {@linkcode ServerWebSocket.close}.
+   * `httpd_ws_send_frame`). From the first fragment to the last, broadcasts wait, and other messages
+   * to this socket are rejected: whoever awaited one before the last fragment would wait for ever.
+   * Goes uncompressed. Close frames are sent by {@linkcode ServerWebSocket.close}.
    *
    * Rejects as {@linkcode ServerWebSocket.send} does, and with `WS_CANNOT_SEND` for a frame that is
-   * not allowed.
+   * not allowed, such as the start of a message inside another.
    */
   sendFrame({ opcode, payload = "", final = true }: OutgoingFrame): Promise<void> {
     return this.#attempt(() => {
@@ -238,23 +257,38 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
    */
   close(code?: number, reason?: string): void {
     const payload = encodeClose(code, reason);
+    this.#ownClose = true;
+    this.#closeWith(payload);
+  }
+
+  #closeWith(payload: Uint8Array): void {
     if (this.#readyState === ReadyState.Open) this.#beginClose(payload);
   }
 
   /** Cuts the connection now. */
   terminate(): void {
+    this.#ownClose = true;
     this.#connection.destroy();
   }
 
   /**
+   * Sends a message that others get too. It waits behind one that the program sends in fragments.
+   *
+   * @internal
+   */
+  deliver(message: PreparedMessage): Promise<void> {
+    return this.#attempt(() => this.#sender.deliver(message));
+  }
+
+  /**
    * Closes with 1011 and reports `cause`, as when a callback throws: for what fails outside of the
-   * callbacks.
+   * callbacks. What could not be sent since a client has left is no failure of the program's.
    */
   fail(cause: unknown): void {
-    const error = callbackError(cause);
-    this.#report(error);
-    if (this.#readyState !== ReadyState.Open) return;
-    this.#beginClose(encodeClose(error.closeCode, "The server failed"));
+    const isOpen = this.#readyState === ReadyState.Open;
+    if (!isOfOthers(cause)) this.#report(callbackError(cause));
+    else if (isOpen) this.#report(cause); // another socket was closed, and this one fails by it
+    if (isOpen) this.#beginClose(encodeClose(CloseCode.InternalError, "The server failed"));
   }
 
   /** Adds the socket to a topic of the server's `publish`. It leaves it when it closes. */
@@ -353,6 +387,10 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
     return this.#agreement && new Inflater(this.#agreement);
   }
 
+  #now(): number {
+    return this.#connection.clock.now();
+  }
+
   #sendControl(opcode: Opcode, payload: Uint8Array, final: boolean): Promise<void> {
     if (opcode === Opcode.Close || !final) {
       const message = opcode === Opcode.Close
@@ -373,7 +411,7 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
         throw this.#tooSlow();
       }
       const sent = send();
-      this.#keepAlive.used();
+      if (this.#readyState === ReadyState.Open) this.#used();
       if (!this.#pumping) this.#watchReader(); // after the pump, once
       return sent;
     } catch (error) {
@@ -384,10 +422,12 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
   }
 
   #tooSlow(): WebSocketError {
-    const error = new WebSocketError(
-      CloseCode.PolicyViolation,
-      "WS_SLOW_CONSUMER",
-      `The client reads too slowly: more than ${this.#config.maxBufferedBytes} bytes wait for it`,
+    const error = endedByOthers(
+      new WebSocketError(
+        CloseCode.PolicyViolation,
+        "WS_SLOW_CONSUMER",
+        `The client reads too slowly: more than ${this.#config.maxBufferedBytes} bytes wait for it`,
+      ),
     );
     this.#report(error);
     this.#beginClose(encodeClose(error.closeCode, "Client reads too slowly"));
@@ -396,18 +436,19 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
 
   /** Sets the deadline for a client that does not read. */
   #watchReader(): void {
-    if (this.#blockedDue !== Infinity || !this.#sender.blocked) return;
-    this.#blockedDue = performance.now() + this.#connection.sendTimeoutMs;
+    if (this.#deadlines.unread !== Infinity || !this.#sender.blocked) return;
+    this.#deadlines.unread = this.#connection.after(this.#connection.sendTimeoutMs);
     this.#arm();
   }
 
   #drained(): void {
-    this.#blockedDue = Infinity;
+    this.#deadlines.unread = Infinity;
     this.#sender.drained();
   }
 
   #bytesReady(): void {
-    this.#keepAlive.seen(performance.now());
+    this.#keepAlive.seen(this.#now());
+    this.#turn.renew();
     this.#pump();
   }
 
@@ -415,29 +456,82 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
   #pump(): void {
     if (this.#pumping) return; // a callback that made room comes back here
     this.#pumping = true;
-    this.#touched = false;
     this.#connection.cork();
     try {
-      while (this.#step());
+      while (this.#turn.mayGoOn() && this.#step());
     } finally {
       this.#connection.uncork();
       this.#pumping = false;
     }
     this.#watchReader();
+    this.#watchMessage();
+    this.#watchLeaver();
   }
 
   /** One step; false when there is something to wait for. */
   #step(): boolean {
     const connection = this.#connection;
-    if (connection.closed || connection.finishing) return false;
-    if (this.#broken || this.#peerStatus !== undefined) return false;
+    if (connection.closed || connection.finishing || this.#heardAll) return false;
     const receiver = this.#receiver ??= this.#messageReceiver();
-    if (receiver.full) return false;
-    if (receiver.next()) return true;
+    if (!this.#reads(receiver)) return false;
+    if (receiver.next()) {
+      this.#turn.spend();
+      this.#countInflated(receiver);
+      return true;
+    }
     const bytes = connection.take();
-    if (bytes !== undefined) receiver.push(bytes);
-    else if (connection.ended) connection.finish(); // without a Close frame: not clean
+    if (bytes !== undefined) {
+      this.#turn.spend(bytes.length >> PIECE_BITS);
+      receiver.push(bytes);
+    } else if (connection.ended) {
+      connection.finish(); // without a Close frame: not clean
+    }
     return bytes !== undefined;
+  }
+
+  /** Whether nothing that may still come would be looked at. */
+  get #heardAll(): boolean {
+    return this.#broken || this.#peerStatus !== undefined;
+  }
+
+  /** Whether bytes of the client would be read now. */
+  #reads(receiver: Receiver): boolean {
+    return !receiver.full && this.#deadlines.throttled === Infinity;
+  }
+
+  /** What a client makes its server inflate costs it its turn, and then its time. */
+  #countInflated({ inflatedBytes }: Receiver): void {
+    const bytes = inflatedBytes - this.#inflated;
+    if (bytes === 0) return;
+    this.#inflated = inflatedBytes;
+    this.#turn.spend(bytes >> PIECE_BITS);
+    const now = this.#now();
+    const due = this.#inflating.spend(bytes, now);
+    if (due === now) return;
+    this.#deadlines.throttled = due;
+    this.#arm();
+  }
+
+  /** Sets the deadline for a message that has begun and not ended. */
+  #watchMessage(): void {
+    const receiver = this.#receiver;
+    if (receiver === undefined) return;
+    const listens = !this.#heardAll && this.#readyState === ReadyState.Open;
+    const message = listens ? receiver.unfinished : undefined;
+    if (message === undefined && !this.#message.underWay) return;
+    const reading = this.#reads(receiver) && !this.#turn.waiting;
+    const now = this.#now();
+    this.#deadlines.message = this.#message.goOn(message, reading, receiver.unfinishedBytes, now);
+    this.#arm();
+  }
+
+  /** A client that is gone does not wait for the callbacks that hold back what it had sent. */
+  #watchLeaver(): void {
+    const connection = this.#connection;
+    if (!connection.peerEnded || connection.closed || connection.finishing) return;
+    if (this.#heardAll || this.#deadlines.closing !== Infinity) return;
+    this.#deadlines.closing = this.#connection.after(this.#config.closeTimeoutMs);
+    this.#arm();
   }
 
   #used(): void {
@@ -445,10 +539,11 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
     this.#touch();
   }
 
-  /** Tells that the session is in use, once for all that came together. */
+  /** Tells that the session is in use, once in a turn of the event loop. */
   #touch(): void {
-    if (this.#touched) return;
-    this.#touched = true;
+    const { turn } = this.#hub;
+    if (this.#touchedIn === turn) return;
+    this.#touchedIn = turn;
     this.#hub.touched(this);
   }
 
@@ -467,7 +562,7 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
 
   /** False when it was one too many in a second: the socket has failed. */
   #countPing(): boolean {
-    const now = performance.now();
+    const now = this.#now();
     if (now - this.#pingWindow >= 1000) {
       this.#pingWindow = now;
       this.#pings = 0;
@@ -493,10 +588,14 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
       return;
     }
     const receiver = this.#receiver!;
-    this.#closeDue = performance.now() + this.#config.closeTimeoutMs;
+    this.#deadlines.closing = this.#connection.after(this.#config.closeTimeoutMs);
     this.#arm();
     receiver.inbox.whenHandled(() => this.#answerClose(status));
-    receiver.end(closedError());
+    receiver.end(this.#closedError());
+  }
+
+  #closedError(): WebSocketError {
+    return closedError(this.#ownClose);
   }
 
   #answerClose({ code, reason }: CloseStatus): void {
@@ -506,8 +605,8 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
 
   #beginClose(payload: Uint8Array): void {
     this.#leave(ReadyState.Closing);
-    this.#closeDue = performance.now() + this.#config.closeTimeoutMs;
-    this.#receiver?.discard(closedError());
+    this.#deadlines.closing = this.#connection.after(this.#config.closeTimeoutMs);
+    this.#receiver?.discard(this.#closedError());
     this.#sender.close(payload, () => this.#finishHandshake());
     this.#arm();
     this.#pump(); // the client's Close may lie behind what the program had not taken
@@ -524,7 +623,7 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
     this.#broken = true;
     this.#report(error);
     if (this.#readyState === ReadyState.Open) this.#leave(ReadyState.Closing);
-    this.#receiver?.discard(error);
+    this.#receiver?.discard(endedByOthers(error));
     this.#sender.closeNow(encodeClose(error.closeCode, error.message));
     this.#connection.finish();
   }
@@ -539,8 +638,8 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
   #contain(run: () => unknown): void | Promise<void> {
     try {
       const result = run();
-      if (!(result instanceof Promise)) return;
-      return result.then(() => {}, (cause) => this.fail(cause));
+      if (!isThenable(result)) return;
+      return Promise.resolve(result).then(() => {}, (cause) => this.fail(cause));
     } catch (cause) {
       this.fail(cause);
     }
@@ -553,7 +652,7 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
     const failed = (cause: unknown) => this.#hub.failed(this, callbackError(cause));
     try {
       const result: unknown = this.#config.callbacks.onError?.(this, error);
-      if (result instanceof Promise) result.catch(failed);
+      if (isThenable(result)) Promise.resolve(result).catch(failed);
     } catch (cause) {
       failed(cause);
     }
@@ -562,8 +661,8 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
   /** The one deadline: whatever comes next. */
   #arm(): void {
     if (this.#connection.closed || this.#connection.finishing) return;
-    const alive = this.#isKeptAlive ? this.#keepAlive.next : Infinity;
-    this.#connection.deadline = Math.min(this.#closeDue, this.#blockedDue, alive);
+    this.#deadlines.quiet = this.#isKeptAlive ? this.#keepAlive.next : Infinity;
+    this.#connection.deadline = this.#deadlines.first;
   }
 
   get #isKeptAlive(): boolean {
@@ -571,22 +670,41 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
   }
 
   #expired(): void {
-    const now = performance.now();
-    if (this.#blockedDue <= now) return this.#timeOut("The client did not read in time");
-    if (this.#closeDue <= now) this.#closeOverdue();
+    const now = this.#now();
+    const { unread, closing, message, throttled } = this.#deadlines;
+    if (unread <= now) return this.#timeOut("The client did not read in time");
+    if (closing <= now) this.#closeOverdue();
+    else if (message <= now) this.#messageOverdue();
+    else if (throttled <= now) this.#readOn(now);
     else if (this.#isKeptAlive) this.#keepUp(now);
     this.#arm();
   }
 
   #closeOverdue(): void {
-    // Either the client owes its Close frame, or a callback holds up the answer to it.
-    if (this.#readyState === ReadyState.Open) this.#answerClose(this.#peerStatus!);
-    else this.#timeOut("The closing handshake did not end in time");
+    if (this.#readyState !== ReadyState.Open) {
+      this.#timeOut("The closing handshake did not end in time");
+    } else if (this.#peerStatus !== undefined) {
+      this.#answerClose(this.#peerStatus); // a callback holds up the answer
+    } else {
+      this.#timeOut("The client is gone, and a callback holds up what it had sent");
+    }
+  }
+
+  #messageOverdue(): void {
+    const message = "The message did not come in time: see messageTimeoutMs and minMessageRate";
+    this.#fail(new WebSocketError(CloseCode.PolicyViolation, "WS_MESSAGE_TIMEOUT", message));
+  }
+
+  /** There may be more to inflate. */
+  #readOn(now: number): void {
+    this.#deadlines.throttled = Infinity;
+    this.#keepAlive.seen(now); // meanwhile the client could not be heard
+    this.#pump();
   }
 
   #keepUp(now: number): void {
     // While the program does not take what came, the client cannot be heard.
-    if (this.#receiver?.full) this.#keepAlive.seen(now);
+    if (this.#receiver !== undefined && !this.#reads(this.#receiver)) this.#keepAlive.seen(now);
     switch (this.#keepAlive.due(now)) {
       case "ping":
         void this.#sender.sendControl(Opcode.Ping, NO_BYTES);
@@ -620,9 +738,16 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
     const receiver = this.#receiver;
     if (receiver?.inbox.isDelivered) receiver.inbox.whenHandled(tell);
     else tell();
-    receiver?.end(closedError());
+    receiver?.end(this.#closedError());
   }
 }
+
+/**
+ * How much of one client is looked at in one turn of the event loop: a message is a piece, and so
+ * is each KiB that is read or inflated.
+ */
+const PIECES_PER_TURN = 256;
+const PIECE_BITS = 10;
 
 const NO_BYTES = new Uint8Array(0);
 
@@ -633,10 +758,6 @@ function callbackError(cause: unknown): WebSocketError {
     "A WebSocket callback threw",
     { cause },
   );
-}
-
-function closedError(): WebSocketError {
-  return new WebSocketError(CloseCode.Abnormal, "WS_CLOSED", "The WebSocket is closed");
 }
 
 function alreadyRead(): StateError {

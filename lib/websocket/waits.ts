@@ -1,0 +1,126 @@
+/**
+ * What a socket waits for, and how long: one deadline at a time, the earliest of those that apply.
+ * Without timers; all times are in ms, on the clock of the socket's connection.
+ *
+ * @module
+ */
+
+/**
+ * Every state in which a WebSocket waits for its client, or for time to pass:
+ *
+ * - `upgrading`: `onUpgrade` is asked, for `upgradeTimeoutMs` at most; then 503
+ * - `quiet`: nothing comes; after `pingPeriodMs` a Ping, after `notAliveMs` it is cut, after
+ *   `idleTimeoutMs` without a message closed with 1001
+ * - `message`: one has begun and not ended, for `messageTimeoutMs` at most, and no slower than
+ *   `minMessageRate`; then 1008
+ * - `throttled`: it has made more than `maxInflatedBytesPerSecond` and is read again when it is due
+ * - `unread`: the client must read, within the server's `sendWaitTimeoutMs`; then it is cut
+ * - `closing`: the closing handshake is under way, or the client is gone and a callback holds back
+ *   what it had sent, for `closeTimeoutMs` at most; then it is cut
+ */
+export const SOCKET_STATES = [
+  "upgrading",
+  "quiet",
+  "message",
+  "throttled",
+  "unread",
+  "closing",
+] as const;
+
+/** One of the {@linkcode SOCKET_STATES} of a socket that is open. */
+export type SocketState = Exclude<typeof SOCKET_STATES[number], "upgrading">;
+
+/** When each state of one socket is over; `Infinity` for one that it is not in. */
+export class SocketDeadlines implements Record<SocketState, number> {
+  /** Until the client has to give a sign of life, or may be idle. */
+  quiet = Infinity;
+  /** Until its message, or its part of one, has to come. */
+  message = Infinity;
+  /** Until it is read again. */
+  throttled = Infinity;
+  /** Until it has to read. */
+  unread = Infinity;
+  /** Until the closing handshake has to be over. */
+  closing = Infinity;
+
+  /** The one that comes first. */
+  get first(): number {
+    return Math.min(this.quiet, this.message, this.throttled, this.unread, this.closing);
+  }
+}
+
+/** How long the rest of a message is waited for. */
+export interface MessageLimits {
+  /** From its first byte to its last, while it is waited for, in ms. */
+  readonly messageTimeoutMs: number;
+  /** How fast it must come while it is waited for, in bytes per second; 0 for any speed. */
+  readonly minMessageRate: number;
+}
+
+/** A message may be slower than `minMessageRate` for so long. */
+const RATE_GRACE_MS = 5_000;
+
+/** Measures how long the client takes for its message: the time in which this side would read it. */
+export class MessageWait {
+  readonly #limits: MessageLimits;
+  #message: number | undefined;
+  /** Since when its next bytes are waited for. */
+  #since: number | undefined;
+  #waitedMs = 0;
+
+  /** Waits for nothing yet. */
+  constructor(limits: MessageLimits) {
+    this.#limits = limits;
+  }
+
+  /** Whether a message is under way. */
+  get underWay(): boolean {
+    return this.#message !== undefined;
+  }
+
+  /**
+   * Goes on with `message`, by whatever tells it from others; undefined for none.
+   *
+   * @param reading whether its next bytes would be read now
+   * @param bytes how many of its bytes have come
+   * @returns until when to wait for the next bytes
+   */
+  goOn(message: number | undefined, reading: boolean, bytes: number, now: number): number {
+    if (this.#since !== undefined) this.#waitedMs += now - this.#since;
+    this.#since = undefined;
+    if (message !== this.#message) {
+      this.#message = message;
+      this.#waitedMs = 0;
+    }
+    if (message === undefined || !reading) return Infinity;
+    this.#since = now;
+    const { messageTimeoutMs, minMessageRate } = this.#limits;
+    const earned = minMessageRate === 0 ? Infinity : RATE_GRACE_MS + bytes * 1000 / minMessageRate;
+    return now + Math.min(messageTimeoutMs, earned) - this.#waitedMs;
+  }
+}
+
+/** How much a socket may inflate: so many bytes a second, a second's worth of them at once. */
+export class InflateBudget {
+  readonly #perSecond: number;
+  #left: number;
+  #at = 0;
+
+  /** Begins with a second's worth. */
+  constructor(bytesPerSecond: number) {
+    this.#perSecond = this.#left = bytesPerSecond;
+  }
+
+  /**
+   * Takes what was inflated, which may be more than was left.
+   *
+   * @returns `now` when there may be more, or the time from which on there may
+   */
+  spend(bytes: number, now: number): number {
+    if (this.#perSecond === Infinity) return now;
+    const earned = (now - this.#at) * this.#perSecond / 1000;
+    this.#left = Math.min(this.#left + earned, this.#perSecond) - bytes;
+    this.#at = now;
+    return this.#left >= 0 ? now : now - this.#left * 1000 / this.#perSecond;
+  }
+}
