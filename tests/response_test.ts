@@ -5,7 +5,7 @@ import process from "node:process";
 import { Hono } from "hono";
 import { stream } from "hono/streaming";
 import { createEdgeApp } from "../lib/edge/mod.ts";
-import type { HttpsdError } from "../lib/errors.ts";
+import { HttpError, type HttpsdError } from "../lib/errors.ts";
 import type { FetchHandler } from "../lib/httpd/dispatcher.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
 import { type ServerSentEvent, serverSentEvents } from "../lib/web/sse.ts";
@@ -210,6 +210,47 @@ describe("a handler that writes for ever", () => {
     await until(() => server.sessions.size === 0, "the session is over");
     await sleep(20); // for rejections that nothing handles
     assert.deepEqual(errors, []);
+  });
+
+  test("events, and looks at no answer, holds up no timer when its client has left", async () => {
+    let sent = 0;
+    let over = false;
+    const { server, port, errors } = await started((request) =>
+      serverSentEvents(request, async ({ send }) => {
+        while (!over && ++sent < 3 * STARVING) await send({ data: "a" });
+      })
+    );
+    const client = await RawClient.connect(port);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    await client.expect("data: a");
+    client.destroy();
+    await until(() => server.sessions.size === 0, "the session is over");
+    for (let turns = 0; turns < 20; turns++) await sleep(1);
+    over = true;
+    assert.ok(sent < 3 * STARVING, "it starved the event loop");
+    assert.deepEqual(errors, []);
+  });
+
+  test("in an error handler is no error when its client leaves", async () => {
+    const { server, port, errors } = await serving(() => {
+      throw new HttpError(404, "ROUTE_NOT_FOUND", "Not here");
+    });
+    const { promise, resolve } = Promise.withResolvers<string>();
+    server.onError(404, async (_error, request) => {
+      try {
+        for (;;) await request!.sendChunk("a");
+      } catch (error) {
+        resolve((error as HttpsdError).code);
+        throw error;
+      }
+    });
+    const client = await RawClient.connect(port);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    await client.expect("a\r\n1\r\na");
+    client.socket.resetAndDestroy();
+    assert.equal(await promise, "CONNECTION_CLOSED");
+    await until(() => server.sessions.size === 0, "the session is over");
+    assert.deepEqual(errors.map(({ code }) => code), ["ROUTE_NOT_FOUND"]);
   });
 
   for (const name of ["sendChunk()", "sendStream()"]) {

@@ -155,6 +155,7 @@ export class ResponseWriter {
    */
   switchProtocols(fields: Fields): void {
     this.#assertUnsent();
+    if (this.gone) return;
     this.#sink.switchProtocols(fields);
     this.#started = this.#bodiless = true;
     this.#state = "ended";
@@ -297,6 +298,7 @@ export class ResponseWriter {
     if (this.answered) {
       throw new StateError("ALREADY_SENT", "The response is over: write before its end");
     }
+    if (this.#state === "unsent") throw new Error("A response begins with its head, not its body");
     if (this.#handOver(bytes)) return WRITTEN;
     if (this.#draining === undefined) {
       this.#draining = Promise.withResolvers();
@@ -366,6 +368,7 @@ export class ResponseWriter {
     if (this.#state !== "open" && this.#state !== "ending") return; // the client left meanwhile
     if (isWritten) {
       this.#state = "ended";
+      this.#drained();
       this.#progress.done();
     } else {
       this.#state = "ending";

@@ -229,10 +229,7 @@ export class Dispatcher {
   /** A handler failed, or asked for something that fails: answer the error, and tell of it. */
   #failed(exchange: Exchange, cause: unknown): void {
     const { session, response } = exchange;
-    if (exchange.isLoss(cause)) { // the handler ended because it was told to
-      if (!response.answered && !response.gone) session.destroy();
-      return;
-    }
+    if (exchange.isLoss(cause)) return this.#lost(exchange);
     const error = cause instanceof HttpsdError
       ? cause
       : new HttpError(500, "HANDLER_FAILED", "The handler threw", { cause });
@@ -242,6 +239,11 @@ export class Dispatcher {
       ? error
       : new HttpError(500, "HANDLER_FAILED", error.message, { cause });
     void this.#answer(exchange, answered);
+  }
+
+  /** The handler ended because the client has left, or ended its side. */
+  #lost({ session, response }: Exchange): void {
+    if (!response.answered && !response.gone) session.destroy();
   }
 
   /** Answers an error, and tells of the answer. Never throws or rejects. */
@@ -266,6 +268,7 @@ export class Dispatcher {
       if (response.answered || response.gone) return;
       throw new HttpError(500, "HANDLER_FAILED", "The error handler sent no whole response");
     } catch (cause) {
+      if (exchange.isLoss(cause)) return this.#lost(exchange);
       this.#parts.failed(handlerFailed(cause), session);
       if (response.started) exchange.fail(cause);
       else exchange.sendError(error.status, undefined, error.fields);

@@ -22,6 +22,7 @@ import * as v from "valibot";
 import { watch } from "../callbacks.ts";
 import { ContainedAbort } from "../contained_abort.ts";
 import { ConfigError, ConnectionError, HttpError } from "../errors.ts";
+import { nextTurn } from "../http/turn.ts";
 import {
   adviceFrom,
   bytes,
@@ -174,6 +175,9 @@ export function lastEventId(request: Request): string | undefined {
   return value ? Buffer.from(value, "latin1").toString("utf8") : undefined;
 }
 
+/** So many events are refused before the event loop has its turn. */
+const REFUSALS_PER_TURN = 64;
+
 class EventStream implements EventSender {
   readonly lastEventId: string | undefined;
   readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
@@ -186,6 +190,7 @@ class EventStream implements EventSender {
   #controller!: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>;
   /** Resolves when all that was sent is taken, or the stream is over. */
   #taken: PromiseWithResolvers<boolean> | undefined;
+  #refusals = 0;
 
   constructor(request: Request, keepAliveMs: number, maxBufferedBytes: number) {
     this.lastEventId = lastEventId(request);
@@ -234,7 +239,7 @@ class EventStream implements EventSender {
 
   readonly send = (event: ServerSentEvent): Promise<boolean> => {
     const bytes = new TextEncoder().encode(encodeEvent(event));
-    if (this.signal.aborted) return Promise.resolve(false);
+    if (this.signal.aborted) return this.#refused();
     if (this.#buffered + bytes.length > this.#maxBufferedBytes) {
       this.#fail(
         new ConnectionError(
@@ -249,6 +254,13 @@ class EventStream implements EventSender {
     this.#taken ??= Promise.withResolvers();
     return this.#taken.promise;
   };
+
+  /** A loop that does not look at the answer must not starve the event loop. */
+  #refused(): Promise<boolean> {
+    return ++this.#refusals % REFUSALS_PER_TURN === 0
+      ? nextTurn().then(() => false)
+      : Promise.resolve(false);
+  }
 
   get #buffered(): number {
     return 1 - (this.#controller.desiredSize ?? 1);
