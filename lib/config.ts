@@ -220,13 +220,6 @@ export interface HttpsServerOptions extends ReloadOptions {
   /** The most response fields that a route's handler may add. Default: `Infinity`. */
   readonly maxRespHeaders?: number;
 
-  /**
-   * On Bun, replace `globalThis.Response` by a constructor of the same native instances that
-   * remembers their bodies, so that they are sent without a stream; for the whole process, once the
-   * first server is made with it. Deno does not need it: nothing is replaced there. Default: `true`.
-   */
-  readonly overrideGlobalResponse?: boolean;
-
   /** Stops the server when it is aborted. */
   readonly signal?: AbortSignal;
 }
@@ -369,7 +362,6 @@ const ENTRIES = {
   maxChunkExtBytes: size(4_096, 0),
   maxTrailerBytes: size(8_192, 0),
   maxDrainBytes: size(64 * 1024, 0),
-  overrideGlobalResponse: flag(true),
   signal: v.optional(
     v.custom<AbortSignal>((value) => value instanceof AbortSignal, "must be an AbortSignal"),
   ),

@@ -4,7 +4,7 @@
  * @module
  */
 import { fetchSessionOf } from "./edge/session.ts";
-import { exchangeOf } from "./httpd/lazy_request.ts";
+import { exchangeOf } from "./httpd/served_request.ts";
 import type { Session } from "./httpd/session.ts";
 import type { TlsInfo } from "./tls/tls_info.ts";
 

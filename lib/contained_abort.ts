@@ -51,13 +51,20 @@ function isListener(value: unknown): value is AnyListener {
   return typeof value === "function" || (typeof value === "object" && value !== null);
 }
 
+/** What aborts a signal. */
+export type Aborter = Pick<AbortController, "signal" | "abort">;
+
 /** Aborts a signal, and reports what its listeners throw or reject with. */
 export class ContainedAbort {
-  readonly #controller = new AbortController();
+  readonly #controller: Aborter;
   readonly #failed: (cause: unknown) => void;
 
-  /** `failed` is called with each thing that a listener throws or rejects with. */
-  constructor(failed: (cause: unknown) => void) {
+  /**
+   * `failed` is called with each thing that a listener throws or rejects with. The signal is that of
+   * `controller`, to which nobody has listened yet.
+   */
+  constructor(failed: (cause: unknown) => void, controller: Aborter = new AbortController()) {
+    this.#controller = controller;
     this.#failed = failed;
     const { signal } = this;
     const wrappers = new ListenerWrappers((_type, cause) => failed(cause));

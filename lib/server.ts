@@ -46,7 +46,6 @@ import {
   type FetchApp,
   type FetchHandler,
 } from "./httpd/dispatcher.ts";
-import { rememberBodies } from "./httpd/remembered_bodies.ts";
 import { type Route, Router } from "./httpd/router.ts";
 import { Session, type SessionHost, type Tell } from "./httpd/session.ts";
 import { WorkQueue } from "./httpd/work_queue.ts";
@@ -129,7 +128,6 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       handler,
     );
     const config = this.#config = resolveConfig(given.options);
-    if (config.overrideGlobalResponse) rememberBodies();
     this.#router = new Router(config.uriMatch, config.maxUriHandlers);
     this.#work = new WorkQueue(config.maxQueuedWork);
     const errorAnswered = (error: HttpError, session: Session) => {

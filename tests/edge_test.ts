@@ -546,6 +546,12 @@ for (const name of ["server.fetch()", "an edge app"] as const) {
       assert.equal(await told(undefined), " 0");
     });
 
+    test("passes a Response without a body on as often as it is returned", async () => {
+      const response = new Response(null, { status: 404 });
+      const face = await open(name, () => response);
+      for (let i = 0; i < 3; i++) assert.equal((await fetchOf(face)(aRequest())).status, 404);
+    });
+
     test("gives the fetch handler the very Request, and passes its Response on", async () => {
       const request = aRequest();
       const response = new Response("a");
@@ -609,7 +615,10 @@ for (const name of ["server.fetch()", "an edge app"] as const) {
     test("tells the handler of a reader that goes away", async () => {
       const over = Promise.withResolvers<unknown>();
       const face = await answering(async (request) => {
-        request.signal.addEventListener("abort", () => over.resolve(request.signal.reason.code));
+        request.signal.addEventListener(
+          "abort",
+          () => over.resolve(request.signal.reason.cause.code),
+        );
         await request.sendChunk("a");
         await over.promise;
         await request.sendChunk("b"); // goes nowhere

@@ -544,7 +544,9 @@ describe("a client that goes away", () => {
         client.send(GET("/"));
         await client.expect("\r\n\r\na\r\n");
         go();
-        assert.match((await aborted as HttpsdError).code, /^CONNECTION_(CLOSED|RESET)$/);
+        const { name, cause } = await aborted as DOMException;
+        assert.equal(name, "AbortError");
+        assert.match((cause as HttpsdError).code, /^CONNECTION_(CLOSED|RESET)$/);
         assert.match((await cancelled as HttpsdError).code, /^CONNECTION_/);
         assert.deepEqual(errors, []);
       });

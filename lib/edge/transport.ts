@@ -6,13 +6,27 @@
  */
 import type { Transport } from "../httpd/dispatcher.ts";
 import type { Exchange } from "../httpd/exchange.ts";
-import { usableResponse } from "../httpd/usable_response.ts";
+import { asResponse, usedAlready } from "../httpd/usable_response.ts";
 import type { FetchExchange } from "./session.ts";
+
+/** What was given to the platform, which uses it later or not at all. */
+const passed = new WeakSet<Response>();
+
+/** Whether a body goes to the platform for the second time. It is not looked at the first time. */
+function isPassedAgain(response: Response): boolean {
+  if (passed.has(response)) return response.body !== null;
+  passed.add(response);
+  return false;
+}
 
 /** The transport of requests without sockets; it is for exchanges of `FetchSession` only. */
 export const fetchTransport: Transport = {
   requestFor: (exchange) => (exchange as FetchExchange).head.request,
-  sendResponse: (exchange, result) => (exchange as FetchExchange).pass(usableResponse(result)),
+  sendResponse(exchange, result) {
+    const response = asResponse(result);
+    if (response.bodyUsed || isPassedAgain(response)) throw usedAlready();
+    (exchange as FetchExchange).pass(response);
+  },
   acceptWebSocket: refuseWebSocket,
   offerUpgrade: () => undefined,
 };

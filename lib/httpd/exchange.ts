@@ -4,9 +4,10 @@
  *
  * @module
  */
-import { ContainedAbort } from "../contained_abort.ts";
+import { type Aborter, ContainedAbort } from "../contained_abort.ts";
 import { HttpError, type HttpsdError } from "../errors.ts";
 import type { Clock } from "../net/clock.ts";
+import { abortError } from "./abort_error.ts";
 import { type BodySource, RequestBody } from "./body.ts";
 import type { RequestHead } from "./head.ts";
 import { type ResponseProgress, ResponseWriter } from "../http/response.ts";
@@ -131,14 +132,24 @@ export class Exchange implements ResponseProgress, BodySource {
 
   /** Aborted when the client goes away before the response is written. */
   get signal(): AbortSignal {
-    if (this.#abort === undefined) {
-      this.#abort = new ContainedAbort((cause) =>
-        this.callbackFailed("A listener for abort threw", cause)
-      );
-      const reason = this.#aborted ?? this.#gaveUp;
-      if (reason !== undefined) this.#abort.abort(reason);
-    }
-    return this.#abort.signal;
+    return (this.#abort ?? this.#abortBy()).signal;
+  }
+
+  /** Makes a signal that the platform has made the one of this exchange. */
+  adoptSignal(controller: Aborter): void {
+    if (this.#abort === undefined) return void this.#abortBy(controller);
+    const { signal } = this;
+    const follow = (): void => controller.abort(signal.reason);
+    if (signal.aborted) follow();
+    else signal.addEventListener("abort", follow, { once: true });
+  }
+
+  #abortBy(controller?: Aborter): ContainedAbort {
+    const failed = (cause: unknown) => this.callbackFailed("A listener for abort threw", cause);
+    const abort = this.#abort = new ContainedAbort(failed, controller);
+    const reason = this.#aborted ?? this.#gaveUp;
+    if (reason !== undefined) abort.abort(abortError(reason));
+    return abort;
   }
 
   /** Whether the client has gone away, or has ended its side. */
@@ -177,7 +188,7 @@ export class Exchange implements ResponseProgress, BodySource {
   giveUp(): HttpError {
     const error = new HttpError(503, "HANDLER_TIMEOUT", "The handler took too long to answer");
     this.#gaveUp = error;
-    this.#abort?.abort(error);
+    this.#abort?.abort(abortError(error));
     this.fail(error);
     return error;
   }
@@ -192,7 +203,7 @@ export class Exchange implements ResponseProgress, BodySource {
     if (this.#aborted !== undefined) return;
     this.#aborted = error;
     if (!this.bodyEnded) this.body.fail(error);
-    if (!this.response.ended) this.#abort?.abort(error);
+    if (!this.response.ended) this.#abort?.abort(abortError(error));
   }
 
   /** Reports what a callback of the handler's threw; what only says that the client left is no news. */

@@ -3,11 +3,10 @@
  *
  * @module
  */
+import { HttpError } from "../errors.ts";
 import type { Exchange } from "./exchange.ts";
-import type { ResponseHead } from "../http/response.ts";
-import { partsOf } from "./response_parts.ts";
+import { partsOf, type ResponseParts } from "./response_parts.ts";
 import { type Beginning, type BodyReader, bytesOf, EMPTY, pump } from "./stream_pump.ts";
-import { usableResponse } from "./usable_response.ts";
 
 /**
  * Writes a handler's response; at once when its body is all there.
@@ -16,29 +15,55 @@ import { usableResponse } from "./usable_response.ts";
  * HTTP; or whatever its body stream fails with
  */
 export function sendResponse(exchange: Exchange, result: unknown): void | Promise<void> {
-  const response = usableResponse(result);
-  const { head, body } = partsOf(response);
-  if (body instanceof ReadableStream) return sendStream(exchange, head, body);
-  if (body instanceof Promise) return body.then((bytes) => exchange.response.send(head, bytes));
-  exchange.response.send(head, body ?? "");
+  const parts = partsOf(result);
+  const { body } = parts;
+  if (body instanceof ReadableStream) return sendStream(exchange, parts, body);
+  if (body instanceof Promise) return body.then((whole) => sendWhole(exchange, parts, whole));
+  sendWhole(exchange, parts, body ?? "");
+}
+
+function sendWhole({ response }: Exchange, head: ResponseParts, body: string | Uint8Array): void {
+  try {
+    response.send(head, body);
+  } catch (error) {
+    throw explained(error, head);
+  }
+}
+
+/** Names the likely cause of a wrong length: a body that `fetch()` decoded, with its old fields. */
+function explained(error: unknown, { fields }: ResponseParts): unknown {
+  if (!(error instanceof HttpError) || error.code !== "BAD_RESPONSE") return error;
+  const names = new Set(Array.from(fields, ([name]) => name.toLowerCase()));
+  if (!names.has("content-encoding") || !names.has("content-length")) return error;
+  return new HttpError(
+    500,
+    "BAD_RESPONSE",
+    `${error.message}. If the body comes from fetch(), it was decoded: return the Response that ` +
+      "fetch() gave, or remove Content-Encoding and Content-Length",
+    { cause: error },
+  );
 }
 
 /**
  * A body that is all there leaves with its head and its length; one that takes its time is streamed
  * behind a head that does not wait for it.
  */
-function sendStream(
+async function sendStream(
   exchange: Exchange,
-  head: ResponseHead,
+  head: ResponseParts,
   stream: ReadableStream<Uint8Array>,
 ): Promise<void> {
   const { response } = exchange;
-  return pump(exchange, stream, async (reader) => {
-    const beginning = await beginningOf(reader);
-    if (beginning.next === undefined) response.send(head, beginning.bytes);
-    else response.start(head, undefined);
-    return beginning.next && beginning;
-  });
+  try {
+    await pump(exchange, stream, async (reader) => {
+      const beginning = await beginningOf(reader);
+      if (beginning.next === undefined) response.send(head, beginning.bytes);
+      else response.start(head, undefined);
+      return beginning.next && beginning;
+    });
+  } catch (error) {
+    throw explained(error, head);
+  }
 }
 
 /** How many turns of the microtask queue a body that is all there may take to say so. */

@@ -43,36 +43,81 @@ function localAuthority({ localAddress, localPort }: Exchange["session"]["connec
     : `${localAddress}:${localPort}`;
 }
 
+/**
+ * The fields of a request as lines in the order sent, but for `Cookie`: several are one, joined as
+ * cookies are and not as lists (RFC 6265 section 5.4; RFC 9113 section 8.2.3).
+ */
+export function fieldLines({ head }: Exchange): [name: string, value: string][] {
+  const lines: [string, string][] = [];
+  let cookie: [string, string] | undefined;
+  for (let i = 0; i < head.fieldCount; i++) {
+    const line: [string, string] = [head.fieldName(i), head.fieldValue(i)];
+    if (line[0].length === "cookie".length && line[0].toLowerCase() === "cookie") {
+      if (cookie !== undefined) {
+        cookie[1] += `; ${line[1]}`;
+        continue;
+      }
+      cookie = line;
+    }
+    lines.push(line);
+  }
+  return lines;
+}
+
 /** The fields of a request. */
-export function fieldsOf({ head }: Exchange): Headers {
+export function fieldsOf(exchange: Exchange): Headers {
   const headers = new Headers();
-  for (let i = 0; i < head.fieldCount; i++) headers.append(head.fieldName(i), head.fieldValue(i));
+  for (const [name, value] of fieldLines(exchange)) headers.append(name, value);
   return headers;
 }
 
 /**
- * The request as the platform's own class. A `body` stands for the exchange's own, which was used.
+ * Throws for the methods that a `Request` cannot carry.
  *
- * @throws {HttpError} 400 `BAD_REQUEST` when the target is no URL; 501 `NOT_IMPLEMENTED` for
- * `CONNECT` and `TRACE`, which a `Request` cannot carry
+ * @throws {HttpError} 501 `NOT_IMPLEMENTED` for `CONNECT` and `TRACE`
  */
-export function toRequest(exchange: Exchange, headers: Headers, body?: Uint8Array): Request {
-  const { head: { method }, signal } = exchange;
-  if (method === "CONNECT" || method === "TRACE") {
-    throw new HttpError(501, "NOT_IMPLEMENTED", `A fetch handler cannot serve ${method}`);
-  }
-  return new Request(urlOf(exchange), {
-    method,
-    headers,
-    signal,
-    ...(showsBody(exchange) && {
-      body: body as Uint8Array<ArrayBuffer> ?? exchange.body.stream,
-      duplex: "half" as const,
-    }),
-  });
+export function assertServable({ head: { method } }: Exchange): void {
+  if (method !== "CONNECT" && method !== "TRACE") return;
+  throw new HttpError(501, "NOT_IMPLEMENTED", `A fetch handler cannot serve ${method}`);
 }
 
-/** Whether a `Request` for it has a body: one of `GET` or `HEAD` cannot. */
-export function showsBody({ hasBody, head: { method } }: Exchange): boolean {
-  return hasBody && method !== "GET" && method !== "HEAD";
+/**
+ * The request as the platform's constructor makes it.
+ *
+ * @throws {HttpError} 400 `BAD_REQUEST` when the target is no URL
+ */
+export function toRequest(exchange: Exchange): Request {
+  const { head: { method }, signal, hasBody } = exchange;
+  const url = urlOf(exchange);
+  const request = hasBody && mayHaveBody(method)
+    ? new BodyRequest(url, { method, signal, body: exchange.body.stream, duplex: "half" })
+    : new Request(url, { method, signal });
+  // Given to the constructor, they would be copied once more.
+  for (const [name, value] of fieldLines(exchange)) request.headers.append(name, value);
+  return request;
+}
+
+/** What the constructor takes, which TypeScript does not know all of. */
+type StreamInit = RequestInit & { duplex: "half" };
+
+/** A request with a stream as its body: of such a one, Bun forgets the type of its `blob()`. */
+class BodyRequest extends Request {
+  constructor(url: string, init: StreamInit) {
+    super(url, init);
+  }
+
+  override async blob(): Promise<Blob> {
+    const blob = await super.blob();
+    const type = this.headers.get("content-type");
+    return blob.type !== "" || type === null ? blob : blob.slice(0, blob.size, type);
+  }
+}
+
+// To be told from other requests by its prototype only.
+Object.defineProperty(BodyRequest.prototype, "constructor", { value: Request });
+Object.defineProperty(BodyRequest.prototype, "blob", { enumerable: true });
+
+/** Whether a `Request` of this method may have a body: one of `GET` or `HEAD` cannot. */
+export function mayHaveBody(method: string): boolean {
+  return method !== "GET" && method !== "HEAD";
 }

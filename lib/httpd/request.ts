@@ -9,6 +9,7 @@ import type { HttpsServer } from "../server.ts";
 import type { Trailers } from "./body.ts";
 import { parseCookies } from "./cookies.ts";
 import type { Exchange } from "./exchange.ts";
+import { fieldsOf } from "./fetch_request.ts";
 import type { ResponseHead } from "../http/response.ts";
 import { assertFieldName, assertFieldValue, type Fields } from "../http/response_rules.ts";
 import type { Session } from "./session.ts";
@@ -122,7 +123,7 @@ export class HttpdRequest {
 
   /** The header fields; values of the same name are joined. They stay after the response. */
   get headers(): Headers {
-    return this.#headers ??= new Headers(this.rawHeaders);
+    return this.#headers ??= fieldsOf(this.#exchange);
   }
 
   /** The first value of a field, whatever the case of its name (`httpd_req_get_hdr_value_str`). */

@@ -5,6 +5,8 @@
  * @module
  */
 import { HttpError } from "../errors.ts";
+import { utf8 } from "../http/utf8.ts";
+import { runtime } from "../runtime/current.ts";
 import type { Exchange } from "./exchange.ts";
 
 /** What reads the source of a body. */
@@ -75,13 +77,21 @@ async function run(
 }
 
 /**
- * A chunk of a body, which has to be bytes.
+ * A chunk of a body, which has to be bytes. `Bun.serve` takes texts and everything that holds bytes,
+ * `Deno.serve` a `Uint8Array` only: what is served there is served here.
  *
  * @throws {HttpError} `BAD_RESPONSE`
  */
 export function bytesOf(chunk: unknown): Uint8Array {
   if (chunk === undefined) return EMPTY;
   if (chunk instanceof Uint8Array) return chunk;
+  if (runtime.name === "bun") {
+    if (typeof chunk === "string") return utf8(chunk);
+    if (chunk instanceof ArrayBuffer) return new Uint8Array(chunk);
+    if (ArrayBuffer.isView(chunk)) {
+      return new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+    }
+  }
   throw new HttpError(
     500,
     "BAD_RESPONSE",

@@ -5,25 +5,27 @@
  */
 import { HttpError } from "../errors.ts";
 
-/** Marks a response that was sent: one whose body is known could be sent twice unseen. */
-const SENT = Symbol("sent by httpsd");
-
 /**
- * What a handler returned, if it is a response that can be sent; from now on it counts as sent.
+ * What a handler returned, if it is a response. Whether its body was used is seen when that is
+ * taken: looking before would cost more than sending it.
  *
- * @throws {HttpError} `HANDLER_FAILED` when it is none, was used already, or is `Response.error()`
+ * @throws {HttpError} `HANDLER_FAILED` when it is none, or is `Response.error()`
  */
-export function usableResponse(result: unknown): Response {
+export function asResponse(result: unknown): Response {
   if (!(result instanceof Response)) {
     throw new HttpError(500, "HANDLER_FAILED", "The handler returned no Response: return one");
-  }
-  const marked = result as Response & { [SENT]?: true };
-  if (result.bodyUsed || marked[SENT]) {
-    throw new HttpError(500, "HANDLER_FAILED", "The Response was used already: return a new one");
   }
   if (result.type === "error") {
     throw new HttpError(500, "HANDLER_FAILED", "Response.error() cannot be sent: return a status");
   }
-  marked[SENT] = true;
   return result;
+}
+
+/** The error of a response whose body was read, or sent, before. */
+export function usedAlready(): HttpError {
+  return new HttpError(
+    500,
+    "HANDLER_FAILED",
+    "The Response was used already: return a new one for each request",
+  );
 }

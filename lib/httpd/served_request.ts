@@ -1,0 +1,94 @@
+/**
+ * The `Request` that a fetch handler is given: the platform's own in every respect, and known to
+ * belong to an exchange.
+ *
+ * @module
+ */
+import type { Aborter } from "../contained_abort.ts";
+import { transferable } from "../net/streams.ts";
+import { type BodyParts, denoRequest, type RequestParts } from "../runtime/deno_request.ts";
+import type { Exchange } from "./exchange.ts";
+import { assertServable, fieldLines, mayHaveBody, toRequest, urlOf } from "./fetch_request.ts";
+
+/** Whatever a derived constructor is given as `this`: the object that its base returns. */
+const Given = function (request: object): object {
+  return request;
+} as unknown as new (request: object) => object;
+
+/**
+ * Notes in a request which exchange it was made for, as a private field, which nobody sees who
+ * prints, copies or compares it. A `WeakMap` would cost as much as a third of making the request.
+ */
+class Served extends Given {
+  readonly #exchange: Exchange;
+
+  constructor(request: Request, exchange: Exchange) {
+    super(request);
+    this.#exchange = exchange;
+  }
+
+  static exchangeOf(request: object): Exchange | undefined {
+    return #exchange in request ? request.#exchange : undefined;
+  }
+}
+
+/** The parts of a request that Deno makes itself, each when it is looked at. */
+class ExchangeParts implements RequestParts {
+  readonly #exchange: Exchange;
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange;
+  }
+
+  get method(): string {
+    return this.#exchange.head.method;
+  }
+  adoptSignal(controller: Aborter): void {
+    this.#exchange.adoptSignal(controller);
+  }
+  url(): string {
+    return urlOf(this.#exchange);
+  }
+  fields(): [name: string, value: string][] {
+    return fieldLines(this.#exchange);
+  }
+  body(): BodyParts | null {
+    return mayHaveBody(this.method) ? new ExchangeBody(this.#exchange) : null;
+  }
+}
+
+class ExchangeBody implements BodyParts {
+  readonly #exchange: Exchange;
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange;
+  }
+
+  get length(): number | undefined {
+    return this.#exchange.head.contentLength;
+  }
+  get stream(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    return this.#exchange.body.stream;
+  }
+  async readAll(): Promise<Uint8Array<ArrayBuffer>> {
+    return transferable(await this.#exchange.body.readAll());
+  }
+}
+
+/**
+ * The request of an exchange for a fetch handler.
+ *
+ * @throws {HttpError} 501 `NOT_IMPLEMENTED` for `CONNECT` and `TRACE`, which a `Request` cannot
+ * carry; 400 `BAD_REQUEST` when the target is no URL, on Deno not before the URL is looked at
+ */
+export function requestFor(exchange: Exchange): Request {
+  assertServable(exchange);
+  const request = denoRequest?.(new ExchangeParts(exchange)) ?? toRequest(exchange);
+  new Served(request, exchange);
+  return request;
+}
+
+/** The exchange that a request was made for; `undefined` for others, copies among them. */
+export function exchangeOf(request: Request): Exchange | undefined {
+  return Served.exchangeOf(request);
+}

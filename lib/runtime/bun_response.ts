@@ -1,0 +1,204 @@
+/**
+ * Bun shows of a `Response`'s body no more than a stream, which costs more than all else that a
+ * small answer needs, and tells a text from bytes only to its own server, which gives the one
+ * `text/plain` and the other `application/octet-stream`. What is looked at here instead is how much
+ * memory a response takes (`estimateShallowMemoryUsageOf` of `bun:jsc`): the constructor adds the
+ * length of a text or of bytes, and nothing for a stream or a `Blob`. Own properties add one each,
+ * private ones too, so the estimate of a fresh `clone()` has the last word: an ASCII text adds its
+ * length there as well.
+ *
+ * A trial at start holds all that is used to what Bun 1.4.5 does; where it fails, the public
+ * properties are used, and a text without a type leaves without one.
+ *
+ * @module
+ */
+import { runtime } from "./current.ts";
+import { declareInternal } from "./internals.ts";
+import { decodedFields, publicParts, type ResponseParts } from "./response_parts.ts";
+
+/** What is used of Bun. */
+export interface BunTools {
+  /** The bytes that an object takes, without those that it refers to. */
+  readonly sizeOf: (value: object) => number;
+  /** What a promise is resolved with, the promise itself while it is pending. */
+  readonly peek: <T>(promise: Promise<T>) => T | Promise<T>;
+  /** A text that shows an object. */
+  readonly inspect: (value: unknown) => string;
+}
+
+const TEXT = "text/plain;charset=utf-8";
+const BYTES = "application/octet-stream";
+
+/** More private properties than this no response has; so what takes more has its body in memory. */
+const MANY_PROPERTIES = 1024;
+
+/** How a body in memory is shown, a `Blob` with its type; that of a `File` comes behind its name. */
+const IN_MEMORY = /\n {2}(?:File|Blob) \([^)\n]*\)(?: \{\n {4}type: "(?<type>.*)"\n)?/;
+
+/** The codings that Bun's `fetch()` decodes without being asked. */
+const DECODED = /^(?:gzip|deflate|br|zstd)$/i;
+
+/** Takes responses apart with Bun's own tools. */
+class BunResponses {
+  readonly #tools: BunTools;
+  readonly #base: number;
+
+  constructor(tools: BunTools) {
+    this.#tools = tools;
+    this.#base = tools.sizeOf(new Response(null));
+  }
+
+  /** Takes a response apart; `undefined` when it was used. */
+  parts(response: Response): ResponseParts | undefined {
+    if (response.bodyUsed) return undefined;
+    if (response.url !== "") return fetchedParts(response);
+    const { statusText } = response;
+    const base = statusText === "" ? this.#base : this.#sizeOfEmpty(statusText);
+    const size = this.#tools.sizeOf(response) - base;
+    if (size <= 0) return this.#unknownParts(response);
+    const clone = response.clone();
+    if (this.#tools.sizeOf(clone) > base) {
+      return withType(response, this.#tools.peek(response.text()), TEXT);
+    }
+    const bodySize = size - Reflect.ownKeys(response).length;
+    // An object of another class may have private properties, which nobody can count.
+    const isExact = Object.getPrototypeOf(response) === Response.prototype;
+    if (size <= MANY_PROPERTIES && this.#typeInMemory(clone) === undefined) {
+      void clone.body?.cancel(); // it is a stream after all, or was made one
+      return withType(response, response.body, isExact && bodySize > 0 ? BYTES : undefined);
+    }
+    const type = response.headers.has("content-type") ? undefined : this.#typeInMemory(clone);
+    const bytes = this.#tools.peek(response.bytes());
+    if (bytes instanceof Promise || type !== BYTES) return withType(response, bytes, type);
+    if (bytes.length === 0) return withType(response, bytes, undefined);
+    return withType(response, bytes, isMadeOfText(bytes, bodySize, isExact) ? TEXT : BYTES);
+  }
+
+  /** The parts of a response with a stream or a `Blob`, or without a body. */
+  #unknownParts(response: Response): ResponseParts {
+    // Looking costs as much as the rest of the answer: only a type that is missing is worth it.
+    const isTyped = response.headers.has("content-type");
+    const type = isTyped ? undefined : this.#typeInMemory(response);
+    return withType(response, response.body, type);
+  }
+
+  /** The type of a body in memory, that of bytes where it has none; `undefined` for a stream. */
+  #typeInMemory(response: Response): string | undefined {
+    const shown = IN_MEMORY.exec(this.#tools.inspect(response));
+    return shown === null ? undefined : shown.groups!.type ?? BYTES;
+  }
+
+  #sizeOfEmpty(statusText: string): number {
+    return this.#tools.sizeOf(new Response(null, { statusText }));
+  }
+}
+
+/** The parts of a response that `fetch()` gave, or a clone of it. */
+function fetchedParts(response: Response): ResponseParts | undefined {
+  const parts = publicParts(response);
+  if (parts === undefined) return undefined;
+  const coding = response.headers.get("content-encoding");
+  if (coding === null || !DECODED.test(coding.trim())) return parts;
+  return { ...parts, fields: decodedFields(parts.fields) };
+}
+
+/** The parts of a response with this body, which has this type unless it was given one. */
+function withType(
+  response: Response,
+  body: ResponseParts["body"],
+  type: string | undefined,
+): ResponseParts {
+  const { status, statusText, headers } = response;
+  const isTyped = type === undefined || headers.has("content-type");
+  return {
+    status,
+    reason: statusText || undefined,
+    fields: isTyped ? headers : [...headers, ["Content-Type", type]],
+    body,
+  };
+}
+
+/**
+ * Whether bytes were given as a text, which took one byte for a Latin-1 character and two for any
+ * other in a text of others; bytes take what they are long. A text can do so too, when as many of
+ * its characters take one byte in UTF-8 as take three: then bytes that are text are taken for one.
+ * Where the size is not exact, all that is text is taken for one. A `Blob` adds nothing to the size,
+ * and is never taken for a text.
+ */
+function isMadeOfText(bytes: Uint8Array, size: number, isExact: boolean): boolean {
+  if (size <= 0) return false;
+  const isAsLong = size === bytes.length;
+  if (isExact && !isAsLong) return true;
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    return !isAsLong || 2 * text.length === size;
+  } catch {
+    return false; // it is no UTF-8
+  }
+}
+
+/** Whether responses take as much memory as is expected here, and show their bodies so. */
+function isKnown(tools: BunTools): boolean {
+  const bytes = () => Uint8Array.of(0xd0, 0x96, 0);
+  const cases: [body: BodyInit | null, size: number, cloned: number, isWhole: boolean][] = [
+    ["text", 4, 4, true],
+    ["ü", 1, 0, true],
+    ["\u0416\u20ac", 4, 0, true],
+    ["x".repeat(70_000), 70_000, 70_000, true],
+    [bytes(), 3, 0, true],
+    [bytes().buffer, 3, 0, true],
+    [null, 0, 0, false],
+    ["", 0, 0, false],
+    [new ReadableStream(), 0, 0, false],
+    [new Blob(["blob"]), 0, 0, true],
+  ];
+  const base = tools.sizeOf(new Response(null));
+  return cases.every(([body, size, cloned, isWhole]) => {
+    const response = new Response(body, { status: 201, headers: { "X-A": "b" } });
+    const clone = response.clone();
+    return tools.sizeOf(response) === base + size && tools.sizeOf(clone) === base + cloned &&
+      IN_MEMORY.test(tools.inspect(clone)) === isWhole;
+  }) && tools.peek(new Response("text").text()) === "text" &&
+    tools.peek(new Response(bytes()).bytes()) instanceof Uint8Array &&
+    tools.sizeOf(new Response(null, { statusText: "abc" })) === base + 3;
+}
+
+function find(): BunTools | undefined {
+  const { Bun, process } = globalThis as {
+    Bun?: Pick<BunTools, "peek" | "inspect">;
+    process?: { getBuiltinModule?(name: string): unknown };
+  };
+  if (Bun === undefined) return undefined;
+  const jsc = process?.getBuiltinModule?.("bun:jsc") as
+    | { estimateShallowMemoryUsageOf: BunTools["sizeOf"] }
+    | undefined;
+  return jsc && {
+    sizeOf: jsc.estimateShallowMemoryUsageOf,
+    peek: Bun.peek,
+    inspect: (value) => Bun.inspect(value),
+  };
+}
+
+/**
+ * Takes responses apart, or returns `undefined` for one that was used; is itself `undefined` where
+ * the tools are not what they were.
+ */
+export function chooseBunParts(
+  tools: BunTools | undefined,
+): ((response: Response) => ResponseParts | undefined) | undefined {
+  try {
+    if (tools === undefined || !isKnown(tools)) return undefined;
+    const responses = new BunResponses(tools);
+    return (response) => responses.parts(response);
+  } catch {
+    return undefined; // what it threw does not matter: the public way works everywhere
+  }
+}
+
+/** The same with Bun's own tools. */
+export const bunParts: ReturnType<typeof chooseBunParts> = chooseBunParts(find());
+
+declareInternal("bunResponse", () => {
+  if (runtime.name !== "bun") return "not needed";
+  return bunParts === undefined ? "fallback" : "in force";
+});

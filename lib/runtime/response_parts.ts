@@ -1,0 +1,38 @@
+/**
+ * What a `Response` is made of, taken apart by its public properties.
+ *
+ * @module
+ */
+
+/** A response, taken apart: its body counts as used, or is a stream that nobody reads yet. */
+export interface ResponseParts {
+  /** The status code. */
+  readonly status: number;
+  /** The reason phrase; `undefined` for the standard one. */
+  readonly reason: string | undefined;
+  /** The fields. */
+  readonly fields: Iterable<readonly [name: string, value: string]>;
+  /** The body: all of it, or its stream where only that tells; `null` when there is none. */
+  readonly body:
+    | string
+    | Uint8Array
+    | Promise<string | Uint8Array>
+    | ReadableStream<Uint8Array>
+    | null;
+}
+
+/** Takes a response apart in a way that works on every platform; `undefined` when it was used. */
+export function publicParts(response: Response): ResponseParts | undefined {
+  if (response.bodyUsed) return undefined;
+  const { status, statusText, headers, body } = response;
+  return { status, reason: statusText || undefined, fields: headers, body };
+}
+
+/** The fields of a body that `fetch()` has decoded: without its coding, and its length before. */
+export function decodedFields(fields: ResponseParts["fields"]): [name: string, value: string][] {
+  const kept: [string, string][] = [];
+  for (const [name, value] of fields) {
+    if (!/^content-(?:encoding|length)$/i.test(name)) kept.push([name, value]);
+  }
+  return kept;
+}
