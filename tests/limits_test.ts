@@ -406,7 +406,7 @@ describe("handlerTimeoutMs", () => {
         async handler(request) {
           if (request.path === "/quick") return request.send("quick");
           await new Promise<void>((resolve) => request.signal.onabort = () => resolve());
-          reasons.push(request.signal.reason.code);
+          reasons.push(request.signal.reason.cause.code);
           request.send("too late");
         },
       });

@@ -165,7 +165,10 @@ describe("stop()", () => {
       const reasons: unknown[] = [];
       const { server, port, errors } = await started(
         (request) => {
-          request.signal.addEventListener("abort", () => reasons.push(request.signal.reason.code));
+          request.signal.addEventListener(
+            "abort",
+            () => reasons.push(request.signal.reason.cause.code),
+          );
           if (request.url.endsWith("/never")) return new Promise(() => {});
           return new Response(
             new ReadableStream({
