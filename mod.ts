@@ -38,7 +38,13 @@ export type { Session, SessionState } from "./lib/httpd/session.ts";
 export type { ByteStreams, Connection, Endpoints } from "./lib/net/connection.ts";
 export type { GatePhase } from "./lib/net/gate.ts";
 export type { Address } from "./lib/net/listener.ts";
-export { HttpsServer, serve, type ServerState, type StopOptions } from "./lib/server.ts";
+export {
+  type ConnectionCounters,
+  HttpsServer,
+  serve,
+  type ServerState,
+  type StopOptions,
+} from "./lib/server.ts";
 export { ClientAuth, type ClientAuthOptions } from "./lib/tls/client_auth.ts";
 export { type ClientHello, tlsVersionName } from "./lib/tls/client_hello.ts";
 export {

@@ -146,12 +146,16 @@ export interface HttpsServerOptions extends ReloadOptions {
   readonly proxyProtocol?: ProxyProtocolOptions;
   /** The most connections from one address. Default: `Infinity`. */
   readonly maxConnectionsPerAddress?: number;
-  /** The most sockets that are open at a time (original: `max_open_sockets`). Default: 10,000. */
+  /**
+   * The most sockets that are open at a time (original: `max_open_sockets`). Default: 10,000, or
+   * what fits into the process's limit of open files; more than that throws at the start.
+   */
   readonly maxOpenSockets?: number;
   /**
-   * At `maxOpenSockets`, close the least recently used idle connection for a new one (original:
-   * `lru_purge_enable`); without it, and where none is idle, the new one waits unread for up to
-   * `handshakeTimeoutMs`, `backlogConn` of them at the most. Default: `true`.
+   * At `maxOpenSockets`, close an idle connection for a new one, in the order of
+   * docs/deployment.md (original: `lru_purge_enable`); without it, and where none will do, the new
+   * one waits unread for up to `handshakeTimeoutMs`, `backlogConn` of them at the most. Default:
+   * `true`.
    */
   readonly lruPurge?: boolean;
   /** TCP keep-alive probes, the first after `idleMs` (original: `keep_alive_enable`). Default: none. */
@@ -160,7 +164,10 @@ export interface HttpsServerOptions extends ReloadOptions {
   readonly profile?: "esp-idf";
   /** The most TLS handshakes at a time; others wait, within their deadline. Default: 1,024. */
   readonly maxHandshakes?: number;
-  /** How many connections the system holds before they are accepted. Default: 511. */
+  /**
+   * How many connections the system holds before they are accepted, and how many wait at
+   * `maxOpenSockets`. Default: 511.
+   */
   readonly backlogConn?: number;
 
   /** From accept to the end of the TLS handshake. Default: 10,000. */

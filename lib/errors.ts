@@ -41,7 +41,7 @@ export type StateErrorCode =
   /** The request came without a socket, where there is no such thing. */
   | "NOT_SUPPORTED";
 
-/** Codes of {@linkcode ListenError}: the address could not be opened. */
+/** Codes of {@linkcode ListenError}: the address could not be opened, or nothing be accepted. */
 export type ListenErrorCode =
   /** Another process listens on this address and port. */
   | "ADDRESS_IN_USE"
@@ -49,6 +49,8 @@ export type ListenErrorCode =
   | "ADDRESS_NOT_AVAILABLE"
   /** The system or the runtime's sandbox refused. */
   | "PERMISSION_DENIED"
+  /** The process has as many files open as it may: connections wait in the system's queue. */
+  | "TOO_MANY_OPEN_FILES"
   /** Anything else; see `cause`. */
   | "LISTEN_FAILED";
 
@@ -91,6 +93,8 @@ export type ConnectionErrorCode =
   | "CONNECTION_ABORTED"
   /** More connections from one address than `maxConnectionsPerAddress`. */
   | "TOO_MANY_CONNECTIONS"
+  /** More connections than `maxOpenSockets`, and no room was made in time. */
+  | "SERVER_FULL"
   /** The hook `openFn` or `verifyClient` refused the connection, or failed. */
   | "CONNECTION_REFUSED"
   /** PROXY header missing, malformed, or from an address that may not send one. */

@@ -54,10 +54,12 @@ import type { Clock } from "./net/clock.ts";
 import { Deadlines } from "./net/deadlines.ts";
 import { Gate, type Refusal } from "./net/gate.ts";
 import { type Address, Listener } from "./net/listener.ts";
+import { fitSockets, openFileLimit, type SocketLimits } from "./net/open_files.ts";
 import { SocketCap } from "./net/socket_cap.ts";
 import { CidrSet } from "./net/cidr.ts";
 import { adviceFrom, checkOptions, members, milliseconds, shown } from "./options.ts";
 import { runtime } from "./runtime/current.ts";
+import { SessionTable } from "./sessions.ts";
 import { ACME_TLS } from "./tls/context.ts";
 import { TlsFront } from "./tls/front.ts";
 import type { HostOptions, SelectorOptions } from "./tls/selection.ts";
@@ -73,6 +75,27 @@ export interface StopOptions {
   readonly drainMs?: number;
 }
 
+/** How many connections a server has, and has had; for a look from outside. */
+export interface ConnectionCounters {
+  /** Sockets that are open now, those at the gate included. */
+  readonly open: number;
+  /** Newcomers that wait now for one of them to close. */
+  readonly waiting: number;
+  /** Sockets that were accepted. */
+  readonly accepted: number;
+  /** Connections that were turned away before their session: each has had an `error` event. */
+  readonly refused: number;
+  /** Connections that were closed to make room for another. */
+  readonly purged: number;
+}
+
+/** How long a newcomer is left alone at the cap before its first request, in ms … */
+const PATIENCE_MS = 1_000;
+/** … and at the least if it has sent nothing and many wait behind it. */
+const MIN_PATIENCE_MS = 250;
+/** So many newcomers, or a quarter of the places, push out sessions that have had a request. */
+const MIN_ARRIVALS = 4;
+
 /** An HTTPS server (original: `httpd_handle_t`). It can be started again after it was stopped. */
 export class HttpsServer extends ServerEvents implements AsyncDisposable {
   readonly #config: Config;
@@ -82,7 +105,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   readonly #deadlines: Deadlines;
   readonly #gate: Gate;
   readonly #cap: SocketCap;
-  readonly #sessions = new Set<Session>();
+  readonly #sessions: SessionTable<Session>;
   readonly #hub = new WebSocketHub({
     failed: (session, error) => this.#tellError(error, { session }),
     touched: (session) => this.touch(session),
@@ -95,10 +118,10 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   #listener: Listener | undefined;
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
-  #emptied: (() => void) | undefined;
   #madeFetchHost: FetchHost | undefined;
-  /** No session was idle when last looked for, and none has become so: a flood costs no searches. */
-  #noneIdle = false;
+  readonly #counts = { accepted: 0, refused: 0, purged: 0 };
+  /** What the caller said of the number of sockets; the rest may be lowered to what there is. */
+  readonly #givenLimits: Partial<SocketLimits>;
 
   /**
    * Makes a server that does not listen yet. `handler` answers what no route answers: a function, or
@@ -128,6 +151,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       handler,
     );
     const config = this.#config = resolveConfig(given.options);
+    this.#givenLimits = givenLimits(given.options, config);
     this.#router = new Router(config.uriMatch, config.maxUriHandlers);
     this.#work = new WorkQueue(config.maxQueuedWork);
     const errorAnswered = (error: HttpError, session: Session) => {
@@ -156,6 +180,10 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       config.requestTimeoutMs,
       config.handlerTimeoutMs,
     ], clock);
+    this.#sessions = new SessionTable({
+      now: () => this.#deadlines.clock.now(),
+      oneLine: config.profile === "esp-idf",
+    });
     this.#gate = new Gate({
       selector: () => this.#front?.selector,
       proxy: config.proxyProtocol && {
@@ -171,30 +199,38 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       admitted: (connection) => this.#admitted(connection),
       refused: (refusal) => this.#refused(refusal),
     });
-    const cap = this.#cap = new SocketCap({
-      maxOpenSockets: config.maxOpenSockets,
-      maxWaiting: config.backlogConn,
+    this.#cap = new SocketCap({
+      limits: { maxOpenSockets: config.maxOpenSockets, maxWaiting: config.backlogConn },
       waitMs: config.handshakeTimeoutMs,
       deadlines: this.#deadlines,
-      makeRoom: () => this.#purgeOne(),
-      admit: (raw, closed) => this.#gate.admit(raw, closed),
+      makeRoom: (waiting) => this.#makeRoom(waiting),
+      admit: (raw, place) => this.#gate.admit(raw, place),
+      refused: (error, endpoints) => {
+        this.#listener?.checkSoon();
+        this.#refused({ error, endpoints, phase: "accept", sni: undefined });
+      },
     });
     const tell: Tell = (type, session, bytes) => {
       if (session.connection.closed) return; // a handler goes on where nobody hears it
       if (this.hasListened(type)) this.dispatchEvent(new DataEvent(type, this, session, bytes));
     };
     const tellIfListened = () => this.listensToRequests ? tell : undefined;
+    const isCrowded = () => this.#isCrowded;
     this.#host = {
       limits: config,
       get tell() {
         return tellIfListened();
       },
-      handle: (exchange) => dispatcher.handle(exchange),
+      handle: (exchange) => {
+        this.#sessions.busy(exchange.session);
+        dispatcher.handle(exchange);
+      },
       refuse: (session, response, error) => dispatcher.refuse(session, response, error),
       errorAnswered: (session, error) => errorAnswered(error, session),
       touched: (session) => this.touch(session),
+      answered: (session, ends) => this.#answered(session, ends),
       get crowded() {
-        return config.lruPurge && cap.waiting > 0;
+        return isCrowded();
       },
       failed: (session, error) => this.#tellError(error, { session }),
       passed: (type, session, bytes) => this.#tellBytes(type, session, bytes),
@@ -250,7 +286,12 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
 
   /** The sessions that are open now. */
   get sessions(): ReadonlySet<Session> {
-    return this.#sessions;
+    return this.#sessions.all;
+  }
+
+  /** How many connections there are, and how many there were since the server was made. */
+  get counters(): ConnectionCounters {
+    return { open: this.#cap.open, waiting: this.#cap.waiting, ...this.#counts };
   }
 
   /**
@@ -361,9 +402,8 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
    * `httpd_sess_update_lru_counter`).
    */
   touch(session: Session): void {
-    // A set keeps the order in which its members were added: the first is the least recently used.
-    if (this.#sessions.delete(session)) this.#sessions.add(session);
-    this.#noneIdle = false;
+    this.#sessions.touch(session);
+    if (this.#isCrowded) queueMicrotask(this.#lookForRoom); // after what the session does now
   }
 
   /**
@@ -396,6 +436,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
 
   async #open(): Promise<void> {
     const { hostname, port, backlogConn: backlog } = this.#config;
+    this.#cap.limits = this.#fittingLimits();
     this.#front = await this.#openFront();
     this.#assertNotStopped();
     this.#listener = await Listener.open(
@@ -514,9 +555,9 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   async #stop(drainMs: number): Promise<void> {
     this.#state = "stopping";
     this.#shut();
-    for (const session of this.#sessions) session.close();
-    if (!await this.#emptyWithin(drainMs)) {
-      for (const session of this.#sessions) session.destroy();
+    for (const session of this.#sessions.all) session.close();
+    if (!await this.#sessions.emptyWithin(drainMs)) {
+      for (const session of this.#sessions.all) session.destroy();
     }
     const { globalUserContext, globalUserContextFree } = this.#config;
     this.#contain(() => globalUserContextFree?.(globalUserContext));
@@ -534,18 +575,6 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     this.#state = "idle";
   }
 
-  /** Whether the last session ended in time. */
-  #emptyWithin(ms: number): Promise<boolean> {
-    if (this.#sessions.size === 0) return Promise.resolve(true);
-    const { promise, resolve } = Promise.withResolvers<boolean>();
-    const timer = setTimeout(() => resolve(false), ms);
-    this.#emptied = () => {
-      clearTimeout(timer);
-      resolve(true);
-    };
-    return promise;
-  }
-
   readonly #stopOnAbort = (): void => void this.stop();
 
   /** Stops as {@linkcode HttpsServer.stop} does; for `await using`. */
@@ -555,20 +584,63 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
 
   #accepted(raw: Socket): void {
     const { keepAlive } = this.#config;
+    this.#counts.accepted++;
     if (keepAlive !== false) raw.setKeepAlive(true, keepAlive === true ? 0 : keepAlive.idleMs);
     this.#cap.offer(raw);
   }
 
-  /** Closes the least recently used session that is idle, one in half a head only if it has to. */
-  #purgeOne(): void {
-    if (!this.#config.lruPurge || this.#noneIdle) return;
-    for (const session of this.#sessions) {
-      if (!session.receiving && session.purge()) return;
+  /** Whether the answer of a session is to be its last, since a newcomer waits for its place. */
+  get #isCrowded(): boolean {
+    return this.#config.lruPurge && this.#cap.crowded;
+  }
+
+  /** A request was answered: the session is idle, or `ends`; returns whether it is to end. */
+  #answered(session: Session, ends: boolean): boolean {
+    if (ends || this.#isCrowded) return true;
+    this.touch(session);
+    return false;
+  }
+
+  readonly #lookForRoom = (): void => this.#cap.makeRoom();
+
+  /** Closes one connection for one of `waiting` newcomers, by the rules of docs/deployment.md. */
+  #makeRoom(waiting: number): true | number {
+    const { lruPurge, profile } = this.#config;
+    if (!lruPurge) return Infinity;
+    const made = profile === "esp-idf"
+      ? this.#sessions.purgeLeastRecent() || Infinity
+      : this.#purgeInOrder(waiting);
+    if (made === true) this.#counts.purged++;
+    return made;
+  }
+
+  #purgeInOrder(waiting: number): true | number {
+    const now = this.#deadlines.clock.now();
+    const silentMs = Math.max(MIN_PATIENCE_MS, PATIENCE_MS / (1 + waiting / 8));
+    const patience = { now, silentMs, startedMs: PATIENCE_MS };
+    const nextAtGate = this.#gate.evict(patience);
+    if (nextAtGate === true) return true;
+    // A place that is being freed is a newcomer's already.
+    const arriving = this.#gate.size + this.#opening.size + this.#sessions.fresh +
+      this.#cap.leaving;
+    const arrivals = Math.max(MIN_ARRIVALS, this.#cap.limits.maxOpenSockets / 4);
+    const made = this.#sessions.purge({ ...patience, used: arriving < arrivals });
+    return made === true || Math.min(made, nextAtGate);
+  }
+
+  /** The numbers of sockets that fit into the limit of open files. */
+  #fittingLimits(): SocketLimits {
+    const { maxOpenSockets, backlogConn: maxWaiting } = this.#config;
+    const limit = openFileLimit();
+    const fitting = fitSockets(this.#givenLimits, { maxOpenSockets, maxWaiting }, limit);
+    if (fitting.maxOpenSockets < maxOpenSockets) {
+      console.warn(
+        `httpsd: maxOpenSockets is ${fitting.maxOpenSockets} instead of ${maxOpenSockets}, and ` +
+          `${fitting.maxWaiting} more may wait, since this process may open ${limit} files only: ` +
+          "raise the limit (ulimit -n)",
+      );
     }
-    for (const session of this.#sessions) {
-      if (session.purge()) return;
-    }
-    this.#noneIdle = true;
+    return fitting;
   }
 
   #admitted(connection: Connection): void {
@@ -642,7 +714,6 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   #connected(session: Session): void {
     const { connection } = session;
     this.#sessions.add(session);
-    this.#noneIdle = false;
     this.#tellUser("create", { session, remoteAddress: session.remoteAddress, error: undefined });
     if (this.hasListened("connected")) {
       this.dispatchEvent(new SessionEvent("connected", this, session));
@@ -678,17 +749,18 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   }
 
   #tellBytes(type: "data" | "sent", session: Session, bytes: number): void {
-    if (!this.hasListened(type) || !this.#sessions.has(session)) return; // not yet, or no more
+    if (!this.hasListened(type) || !this.#sessions.all.has(session)) return; // not yet, or no more
     this.dispatchEvent(new DataEvent(type, this, session, bytes));
   }
 
   #refused({ error, endpoints: { remoteAddress }, phase, sni }: Refusal): void {
+    this.#counts.refused++;
     this.#tellError(error, { remoteAddress, phase, sni });
     this.#tellUser("error", { session: undefined, remoteAddress, error });
   }
 
   #ended(session: Session, error: HttpsdError | undefined): void {
-    if (!this.#sessions.delete(session)) return this.#notOpened(session, error);
+    if (!this.#sessions.remove(session)) return this.#notOpened(session, error);
     this.#contain(() => this.#config.closeFn?.(session, error), session);
     if (this.hasListened("http:disconnected")) {
       this.dispatchEvent(new DisconnectedEvent("http:disconnected", this, session, error));
@@ -698,7 +770,6 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     if (this.hasListened("disconnected")) {
       this.dispatchEvent(new DisconnectedEvent("disconnected", this, session, error));
     }
-    if (this.#sessions.size === 0) this.#emptied?.();
   }
 
   #tellError(error: HttpsdError, where?: FailurePlace): void {
@@ -742,6 +813,19 @@ function lets(hook: string, answer: unknown): boolean {
     "HOOK_FAILED",
     `Hook ${hook} answered ${shown(answer)}, which lets nobody in: return true or false`,
   );
+}
+
+/** The numbers of sockets that were asked for, by an option or a profile; others may be lowered. */
+function givenLimits(
+  { maxOpenSockets, backlogConn, profile }: HttpsServerOptions,
+  config: Config,
+): Partial<SocketLimits> {
+  const isGiven = (option: number | undefined) =>
+    option !== Infinity && (option !== undefined || profile !== undefined);
+  return {
+    ...(isGiven(maxOpenSockets) && { maxOpenSockets: config.maxOpenSockets }),
+    ...(isGiven(backlogConn) && { maxWaiting: config.backlogConn }),
+  };
 }
 
 /** The developer's own mistakes, which must not vanish where nobody listens; a client's noise may. */

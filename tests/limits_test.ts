@@ -130,8 +130,8 @@ describe("maxOpenSockets with lruPurge", () => {
         await Visitor.come(host, mode),
         await Visitor.come(host, mode),
       ];
-      await b!.ask("/b");
-      await a!.ask("/a"); // c has come last, and is now the oldest
+      for (const visitor of [c!, b!, a!]) await visitor.ask("/"); // c has come last, and is the oldest
+      c!.client.text = "";
       const d = await Visitor.come(host, mode);
       await c!.client.rest();
       assert.equal(c!.client.error, undefined);

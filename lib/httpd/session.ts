@@ -53,6 +53,8 @@ export interface SessionHost {
   errorAnswered(session: Session, error: HttpError): void;
   /** The session is now the most recently used one. */
   touched(session: Session): void;
+  /** A request was answered, and the connection `ends` or not; returns whether it has to. */
+  answered(session: Session, ends: boolean): boolean;
   /** Whether somebody waits for the room that a session would make by not becoming idle. */
   readonly crowded: boolean;
   /** So many bytes came or went on the connection, without TLS. */
@@ -73,6 +75,8 @@ export interface Protocol extends Consumer {
   readonly kind: string;
   /** The session is to end: say goodbye, then `connection.finish()`. */
   shutdown(): void;
+  /** The session's place is needed: say goodbye now, since the connection is cut behind it. */
+  leave(): void;
 }
 
 /** A client's connection and what its requests share (original: a socket descriptor's session). */
@@ -323,8 +327,8 @@ export class Session {
     if (this.busy || this.state === "closing" || this.#last) return false;
     this.#last = true;
     this.#reason = new ConnectionError("CONNECTION_ABORTED", "Closed to make room for another");
-    if (this.#protocol !== undefined) this.#protocol.shutdown();
-    else this.connection.finish(0);
+    this.#protocol?.leave();
+    this.connection.finishWithin(GOODBYE_MS);
     return true;
   }
 
@@ -462,8 +466,7 @@ export class Session {
       return;
     }
     this.#exchange = undefined;
-    this.#host.touched(this);
-    if (this.#host.crowded) this.#last = true;
+    this.#last = this.#host.answered(this, this.#last);
     if (this.#last) this.connection.finish();
     else this.#pump();
   }
@@ -604,6 +607,8 @@ export class Session {
 
 /** So many requests of one connection are begun in one turn of the event loop. */
 const REQUESTS_PER_TURN = 16;
+/** How long the goodbye of a session may take that is closed to make room, in ms. */
+const GOODBYE_MS = 1_000;
 
 /** How the answer to a request is framed that could not be read. */
 const UNREAD_REQUEST: AnsweredRequest = { minorVersion: 1, keepAlive: false };

@@ -14,6 +14,7 @@ import { type Chunk, front, join, rest } from "./chunks.ts";
 import type { Clock } from "./clock.ts";
 import type { Deadlines } from "./deadlines.ts";
 import { type Flow, pausingFlow } from "../runtime/read_switch.ts";
+import type { Place } from "./socket_cap.ts";
 import { ConnectionStreams } from "./streams.ts";
 
 /** The socket stops when the queue takes this many bytes of memory … */
@@ -89,6 +90,8 @@ export interface ConnectionParts {
   readonly sendTimeoutMs: number;
   /** How long a closed connection waits for the peer's end, in ms. */
   readonly lingerMs: number;
+  /** What the socket counts as. */
+  readonly place: Place;
   /** The clock that watches the connection's deadline while it lives. */
   readonly deadlines: Deadlines;
 }
@@ -150,6 +153,7 @@ export class Connection implements Endpoints {
 
   #finishing = false;
   #lingerMs = 0;
+  #hurried = false;
   #destroyed = false;
   #closed = false;
   #error: HttpsdError | undefined;
@@ -435,6 +439,7 @@ export class Connection implements Endpoints {
   finish(lingerMs: number = this.#parts.lingerMs): void {
     if (this.#closed || this.#finishing) return;
     this.#finishing = true;
+    this.#parts.place.leave();
     this.#lingerMs = lingerMs;
     this.#queue.length = this.#queuedBytes = 0;
     if (this.#stopped) this.#parts.flow.start();
@@ -445,6 +450,19 @@ export class Connection implements Endpoints {
     this.deadline = this.after(this.#parts.sendTimeoutMs);
     this.#ending = true;
     this.flush();
+  }
+
+  /**
+   * Closes as {@linkcode Connection.finish} does, to make room for another: the peer is cut as soon
+   * as all that was written has left, and after `ms` in any case.
+   *
+   * @internal
+   */
+  finishWithin(ms: number): void {
+    if (this.#closed || this.#finishing) return;
+    this.#hurried = true;
+    this.finish(0);
+    this.deadline = this.clock.now() + ms;
   }
 
   /**
@@ -484,7 +502,7 @@ export class Connection implements Endpoints {
    */
   expire(): void {
     const readUntil = this.#drainedAt + this.#parts.sendTimeoutMs;
-    if (this.#sending && readUntil > this.clock.now()) {
+    if (!this.#hurried && this.#sending && readUntil > this.clock.now()) {
       this.deadline = readUntil; // the peer is slow but reads
       return;
     }
@@ -589,6 +607,7 @@ export class Connection implements Endpoints {
   }
 
   #cut(): void {
+    this.#parts.place.leave();
     this.#parts.socket.destroy();
     this.#parts.raw.destroy();
     this.#over();

@@ -29,6 +29,7 @@ import {
   type TlsFlow,
 } from "../runtime/read_switch.ts";
 import { ProxyHeaderReader } from "./proxy_protocol.ts";
+import { endpointsOf, type Place, UNCOUNTED } from "./socket_cap.ts";
 
 /** Who may speak for others with the PROXY protocol. */
 export interface ProxyPolicy {
@@ -64,8 +65,18 @@ export interface GateOptions {
   readonly refused: (refusal: Refusal) => void;
 }
 
-/** How far a connection has come on its way through the gate. */
-export type GatePhase = "proxy header" | "client hello" | "selection" | "handshake";
+/** How far a connection has come on its way through the gate; `"accept"`: not into it. */
+export type GatePhase = "accept" | "proxy header" | "client hello" | "selection" | "handshake";
+
+/** How long a connection may take before another takes its place. */
+export interface Patience {
+  /** The time now, on the clock of the deadlines. */
+  readonly now: number;
+  /** How long one is left alone that has sent nothing yet, in ms. */
+  readonly silentMs: number;
+  /** How long one is left alone that has sent something, in ms. */
+  readonly startedMs: number;
+}
 
 /** A connection that did not pass the gate. */
 export interface Refusal {
@@ -103,11 +114,37 @@ export class Gate {
     return this.#admissions.size;
   }
 
-  /** Takes a socket as accepted; `closed` is called once, when its connection is closed. */
-  admit(raw: Socket, closed: () => void = () => {}): void {
-    const admission = new Admission(raw, this.#options, this.#keeper, closed);
+  /** Takes a socket as accepted; its `place` is freed once, when its connection is closed. */
+  admit(raw: Socket, place: Place = UNCOUNTED): void {
+    const admission = new Admission(raw, this.#options, this.#keeper, place);
     this.#admissions.add(admission);
     admission.begin();
+  }
+
+  /**
+   * Cuts one socket on its way to make room for another: the oldest that has sent nothing in its
+   * time, else the oldest that has not come through in its time.
+   *
+   * @returns `true`, or when to ask again; `Infinity`: there is none
+   */
+  evict({ now, silentMs, startedMs }: Patience): true | number {
+    let next = Infinity;
+    for (const silent of [true, false]) {
+      const patience = silent ? silentMs : startedMs;
+      for (const admission of this.#admissions) { // the oldest first
+        if (admission.evicted || (silent && admission.heard)) continue;
+        if (admission.since + patience > now) {
+          next = Math.min(next, admission.since + patience);
+          break;
+        }
+        admission.evicted = true;
+        admission.refuse(
+          new ConnectionError("CONNECTION_ABORTED", "Closed to make room for another"),
+        );
+        return true;
+      }
+    }
+    return next;
   }
 
   /** Cuts every socket on its way. */
@@ -177,7 +214,7 @@ class Admission implements Waiting {
   readonly #raw: Socket;
   readonly #options: GateOptions;
   readonly #keeper: Keeper;
-  readonly #whenClosed: () => void;
+  readonly #place: Place;
   readonly #selector: Selector | undefined;
   #endpoints: Endpoints;
   #phase: GatePhase = "client hello";
@@ -191,22 +228,24 @@ class Admission implements Waiting {
   #freed = false;
   /** Whether the handshake has begun. */
   shaking = false;
+  /** Whether the client has sent anything. */
+  heard = false;
+  /** Whether it is being cut to make room. */
+  evicted = false;
+  /** When it was accepted, on the clock of the deadlines. */
+  readonly since: number;
   deadline: number;
 
-  constructor(raw: Socket, options: GateOptions, keeper: Keeper, whenClosed: () => void) {
+  constructor(raw: Socket, options: GateOptions, keeper: Keeper, place: Place) {
     this.#raw = raw;
     this.#options = options;
     this.#keeper = keeper;
-    this.#whenClosed = whenClosed;
+    this.#place = place;
     this.#selector = options.selector();
     // A socket that is reset at once has no addresses any more: keep what there is now.
-    this.#endpoints = {
-      remoteAddress: raw.remoteAddress ?? "",
-      remotePort: raw.remotePort ?? 0,
-      localAddress: raw.localAddress ?? "",
-      localPort: raw.localPort ?? 0,
-    };
-    this.deadline = options.deadlines.after(options.handshakeTimeoutMs);
+    this.#endpoints = endpointsOf(raw);
+    this.since = options.deadlines.clock.now();
+    this.deadline = this.since + options.handshakeTimeoutMs;
   }
 
   /** Reads the PROXY header where one may come, and goes on. */
@@ -241,6 +280,7 @@ class Admission implements Waiting {
   refuse(error: HttpsdError, stream: Duplex = this.#raw): void {
     if (this.#over) return void this.#raw.destroy();
     this.#settle();
+    this.#place.leave();
     stream.destroy();
     this.#keeper.left(this);
     this.#tell(error);
@@ -417,6 +457,7 @@ class Admission implements Waiting {
       context: secured?.context,
       sendTimeoutMs: this.#options.sendTimeoutMs,
       lingerMs: this.#options.lingerMs,
+      place: this.#place,
       deadlines: this.#options.deadlines,
     });
   }
@@ -456,9 +497,12 @@ class Admission implements Waiting {
     if (this.#freed) return;
     this.#freed = true;
     this.#release();
-    this.#whenClosed();
+    this.#place.free();
   };
-  readonly #data = (bytes: Uint8Array): void => this.#read?.(bytes);
+  readonly #data = (bytes: Uint8Array): void => {
+    this.heard = true;
+    this.#read?.(bytes);
+  };
   readonly #failed = (error: Error): void => {
     if (!this.#over) this.refuse(toTlsError(error));
   };

@@ -6,6 +6,12 @@
 import { lookup } from "node:dns/promises";
 import { createServer, isIPv6, type Server, type Socket } from "node:net";
 import { ListenError, type ListenErrorCode } from "../errors.ts";
+import { hasSpareFile } from "./open_files.ts";
+
+/** How often is looked whether connections can be accepted, in ms … */
+const CHECK_MS = 500;
+/** … and how soon where it may just have failed. */
+const SOON_MS = 10;
 
 /** Where to listen. */
 export interface ListenOptions {
@@ -27,15 +33,33 @@ export interface Address {
 
 /** A listening TCP socket. */
 export class Listener {
-  readonly #server: Server;
+  #server: Server;
+  readonly #options: ListenOptions;
+  readonly #accepted: (raw: Socket) => void;
+  readonly #failed: (error: ListenError) => void;
+  readonly #checks: ReturnType<typeof setInterval>;
+  #soon: ReturnType<typeof setTimeout> | undefined;
+  /** Whether it was told that no more files can be opened, and that still holds. */
+  #starved = false;
 
-  private constructor(server: Server) {
+  private constructor(
+    server: Server,
+    options: ListenOptions,
+    accepted: (raw: Socket) => void,
+    failed: (error: ListenError) => void,
+  ) {
     this.#server = server;
+    this.#options = options;
+    this.#accepted = accepted;
+    this.#failed = failed;
+    server.on("error", this.#acceptFailed);
+    this.#checks = setInterval(() => this.#check(), CHECK_MS);
   }
 
   /**
    * Listens, and calls `accepted` with each new socket. No bytes are read from it until a `data`
-   * listener is added. `failed` hears of sockets that the system could not accept.
+   * listener is added. `failed` is called when the system cannot accept, once until it can again:
+   * with `TOO_MANY_OPEN_FILES` when the process has no file descriptor left.
    *
    * @throws {ListenError} `ADDRESS_IN_USE`, `ADDRESS_NOT_AVAILABLE`, `PERMISSION_DENIED`, or
    * `LISTEN_FAILED` for anything else, such as a name that does not exist
@@ -45,7 +69,7 @@ export class Listener {
     accepted: (raw: Socket) => void,
     failed: (error: ListenError) => void,
   ): Promise<Listener> {
-    const server = createServer({ allowHalfOpen: true, noDelay: true }, accepted);
+    const server = createServer(SOCKET_OPTIONS, accepted);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     server.once("listening", resolve);
     server.once("error", reject);
@@ -60,10 +84,53 @@ export class Listener {
       throw listenError(cause as NodeJS.ErrnoException, options);
     }
     server.off("error", reject);
-    server.on("error", (cause) => {
-      failed(new ListenError("LISTEN_FAILED", `Cannot accept: ${cause.message}`, { cause }));
-    });
-    return new Listener(server);
+    return new Listener(server, options, accepted, failed);
+  }
+
+  /**
+   * Makes sure soon that connections can be accepted; to be called when sockets were cut that had
+   * just been accepted: Deno gives their descriptors back only after it has accepted all that wait.
+   */
+  checkSoon(): void {
+    this.#soon ??= setTimeout(() => this.#check(), SOON_MS);
+  }
+
+  #check(): void {
+    clearTimeout(this.#soon);
+    this.#soon = undefined;
+    if (hasSpareFile() === false) return this.#tellStarved();
+    this.#starved = false;
+    if ("Deno" in globalThis) this.#listenAnew();
+  }
+
+  /**
+   * Deno 2.9.6 never accepts again after `accept` has failed once, as it does where no more files
+   * can be opened, and tells nothing of it. Another server that listens on the same handle begins
+   * anew; connections that wait in the system's queue are kept.
+   */
+  #listenAnew(): void {
+    const server = createServer(SOCKET_OPTIONS, this.#accepted);
+    server.on("error", this.#acceptFailed);
+    server.listen(this.#server, this.#options.backlog);
+    this.#server = server;
+  }
+
+  readonly #acceptFailed = (cause: NodeJS.ErrnoException): void => {
+    if (cause.code === "EMFILE" || cause.code === "ENFILE") return this.#tellStarved(cause);
+    this.#failed(new ListenError("LISTEN_FAILED", `Cannot accept: ${cause.message}`, { cause }));
+  };
+
+  #tellStarved(cause?: Error): void {
+    if (this.#starved) return;
+    this.#starved = true;
+    this.#failed(
+      new ListenError(
+        "TOO_MANY_OPEN_FILES",
+        "Cannot accept: the process has as many files open as it may; raise the limit (ulimit -n), " +
+          "lower maxOpenSockets, or find what opens them",
+        { cause },
+      ),
+    );
   }
 
   /** The address that is listened on, with the port that the system chose. */
@@ -77,9 +144,13 @@ export class Listener {
 
   /** Accepts no more; accepted sockets live on. */
   close(): void {
+    clearInterval(this.#checks);
+    clearTimeout(this.#soon);
     this.#server.close();
   }
 }
+
+const SOCKET_OPTIONS = { allowHalfOpen: true, noDelay: true };
 
 /** Deno throws a refused permission where nobody can catch it, so it is asked for beforehand. */
 async function assertPermitted(address: string, port: number): Promise<void> {

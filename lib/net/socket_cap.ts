@@ -1,38 +1,91 @@
 /**
- * Holds the number of open sockets to a hard cap. At the cap, room is made by closing an idle
- * connection where that is wanted; else a newcomer waits, unread, for one to close (original:
+ * Holds the number of open sockets to a hard cap. At the cap a newcomer waits in line, unread, and
+ * room is made for it by closing another connection where that is allowed (original:
  * `max_open_sockets`, `lru_purge_enable`).
  *
  * @module
  */
 import type { Socket } from "node:net";
+import { ConnectionError } from "../errors.ts";
+import type { Endpoints } from "./connection.ts";
 import type { Deadlines, Waiting } from "./deadlines.ts";
+import type { SocketLimits } from "./open_files.ts";
 
 /** What a {@linkcode SocketCap} goes by. */
 export interface SocketCapOptions {
-  /** The most sockets that are open at a time. */
-  readonly maxOpenSockets: number;
-  /** The most newcomers that wait; further ones are cut at once. */
-  readonly maxWaiting: number;
+  /** How many sockets may be open, and how many newcomers may wait; further ones are cut. */
+  readonly limits: SocketLimits;
   /** How long a newcomer waits, in ms. */
   readonly waitMs: number;
   /** The clock that the waits are watched by. */
   readonly deadlines: Deadlines;
-  /** Closes an idle connection, if one can be closed. Called once for each newcomer at the cap. */
-  readonly makeRoom: () => void;
-  /** Takes a socket that there is room for, and calls `closed` once when it is closed. */
-  readonly admit: (raw: Socket, closed: () => void) => void;
+  /**
+   * Closes one connection to make room for one of `waiting` newcomers. Returns `true`, or when to
+   * ask again on the clock of `deadlines`; it is asked sooner when something becomes idle.
+   */
+  readonly makeRoom: (waiting: number) => true | number;
+  /** Takes a socket that there is room for, and its place, to be freed when it is closed. */
+  readonly admit: (raw: Socket, place: Place) => void;
+  /** A newcomer was turned away; its socket is closed already. */
+  readonly refused: (error: ConnectionError, endpoints: Endpoints) => void;
 }
+
+/** What an open socket counts as. */
+export interface Place {
+  /** The socket is being closed: a newcomer will soon have its place. May be called again. */
+  leave(): void;
+  /** The socket is closed; called once. */
+  free(): void;
+}
+
+/** The place of a socket that is not counted. */
+export const UNCOUNTED: Place = { leave() {}, free() {} };
 
 /** Counts open sockets and keeps newcomers waiting while there are too many. */
 export class SocketCap {
   readonly #options: SocketCapOptions;
   readonly #waiting = new Set<Newcomer>();
+  /** When to look for room again, where nothing else brings it. */
+  readonly #look: Waiting = { deadline: Infinity, expire: () => this.makeRoom() };
+  #limits: SocketLimits;
   #open = 0;
+  #leaving = 0;
+
+  static readonly #Place = class implements Place {
+    readonly #cap: SocketCap;
+    #left = false;
+
+    constructor(cap: SocketCap) {
+      this.#cap = cap;
+    }
+
+    leave(): void {
+      if (!this.#left) this.#cap.#leaving++;
+      this.#left = true;
+    }
+
+    free(): void {
+      if (this.#left) this.#cap.#leaving--;
+      this.#left = true;
+      this.#cap.#open--;
+      this.#cap.#next();
+    }
+  };
 
   /** Makes a cap that knows no socket yet. */
   constructor(options: SocketCapOptions) {
     this.#options = options;
+    this.#limits = options.limits;
+  }
+
+  /** How many sockets may be open, and how many newcomers may wait. */
+  get limits(): SocketLimits {
+    return this.#limits;
+  }
+
+  /** Changes the limits for the sockets that are still to come. */
+  set limits(limits: SocketLimits) {
+    this.#limits = limits;
   }
 
   /** How many sockets are open, without those that wait. */
@@ -40,30 +93,56 @@ export class SocketCap {
     return this.#open;
   }
 
+  /** How many of the open sockets are being closed. */
+  get leaving(): number {
+    return this.#leaving;
+  }
+
   /** How many newcomers wait. */
   get waiting(): number {
     return this.#waiting.size;
   }
 
-  /** Takes a socket as accepted: lets it in, or keeps it waiting. */
+  /** Whether more newcomers wait than sockets are being closed. */
+  get crowded(): boolean {
+    return this.#waiting.size > this.#leaving;
+  }
+
+  /** Takes a socket as accepted: lets it in, keeps it waiting, or turns it away. */
   offer(raw: Socket): void {
-    if (this.#open < this.#options.maxOpenSockets) {
+    if (this.#open < this.#limits.maxOpenSockets) {
       this.#letIn(raw);
       return;
     }
-    this.#options.makeRoom();
-    if (this.#waiting.size >= this.#options.maxWaiting) {
+    if (this.#waiting.size >= this.#limits.maxWaiting) {
+      const endpoints = endpointsOf(raw);
       raw.on("error", ignoreError);
       raw.destroy();
+      this.#refuse(endpoints, `${this.#waiting.size} wait for one of them to close`);
       return;
     }
-    const newcomer = new Newcomer(
-      raw,
-      this.#options.deadlines.after(this.#options.waitMs),
-      () => this.#drop(newcomer),
-    );
+    const newcomer = new Newcomer(raw, this.#options.deadlines.after(this.#options.waitMs), {
+      left: () => this.#drop(newcomer),
+      expired: (endpoints) => {
+        this.#drop(newcomer);
+        this.#refuse(endpoints, `none was closed in ${this.#options.waitMs} ms`);
+      },
+    });
+    if (this.#waiting.size === 0) this.#options.deadlines.watch(this.#look);
     this.#waiting.add(newcomer);
     this.#options.deadlines.watch(newcomer);
+    this.makeRoom();
+  }
+
+  /** Makes room for those that wait, if that can be; to be called when something becomes idle. */
+  makeRoom(): void {
+    this.#look.deadline = Infinity;
+    while (this.crowded) {
+      const made = this.#options.makeRoom(this.#waiting.size);
+      if (made === true) continue;
+      this.#look.deadline = made;
+      return;
+    }
   }
 
   /** Cuts those that wait. */
@@ -76,59 +155,85 @@ export class SocketCap {
 
   #letIn(raw: Socket): void {
     this.#open++;
-    // Not the socket's own "close": on Bun, under TLS, it comes with the peer's end already.
-    this.#options.admit(raw, () => {
-      this.#open--;
-      this.#next();
-    });
+    this.#options.admit(raw, new SocketCap.#Place(this));
   }
 
   #next(): void {
-    const { maxOpenSockets } = this.#options;
     for (const newcomer of this.#waiting) {
-      if (this.#open >= maxOpenSockets) return;
+      if (this.#open >= this.#limits.maxOpenSockets) return;
       this.#drop(newcomer);
       this.#letIn(newcomer.raw);
     }
   }
 
   #drop(newcomer: Newcomer): void {
-    this.#waiting.delete(newcomer);
+    if (!this.#waiting.delete(newcomer)) return;
     this.#options.deadlines.unwatch(newcomer);
     newcomer.release();
+    if (this.#waiting.size > 0) return;
+    this.#options.deadlines.unwatch(this.#look);
+    this.#look.deadline = Infinity;
   }
+
+  #refuse(endpoints: Endpoints, why: string): void {
+    const { maxOpenSockets } = this.#limits;
+    this.#options.refused(
+      new ConnectionError("SERVER_FULL", `All of ${maxOpenSockets} sockets are in use, and ${why}`),
+      endpoints,
+    );
+  }
+}
+
+/** What a {@linkcode Newcomer} reports. */
+interface NewcomerHost {
+  /** The client is gone. */
+  left(): void;
+  /** It has waited for too long; the socket is closed. */
+  expired(endpoints: Endpoints): void;
 }
 
 /** A socket that waits for room, unread. */
 class Newcomer implements Waiting {
   readonly raw: Socket;
-  readonly #gone: () => void;
+  readonly #host: NewcomerHost;
   deadline: number;
 
-  constructor(raw: Socket, deadline: number, gone: () => void) {
+  constructor(raw: Socket, deadline: number, host: NewcomerHost) {
     this.raw = raw;
     this.deadline = deadline;
-    this.#gone = gone;
+    this.#host = host;
     raw.on("error", ignoreError);
     raw.on("end", this.#leave); // comes only where no bytes wait before it
-    raw.on("close", gone);
+    raw.on("close", host.left);
   }
 
   expire(): void {
-    this.#leave();
+    const endpoints = endpointsOf(this.raw);
+    this.raw.destroy();
+    this.#host.expired(endpoints);
   }
 
   readonly #leave = (): void => {
     this.raw.destroy();
-    this.#gone();
+    this.#host.left();
   };
 
   /** Leaves the socket to others. */
   release(): void {
     this.raw.off("end", this.#leave);
-    this.raw.off("close", this.#gone);
+    this.raw.off("close", this.#host.left);
     if (!this.raw.destroyed) this.raw.off("error", ignoreError);
   }
+}
+
+/** The addresses of a socket as it is now; one that was reset at once has none any more. */
+export function endpointsOf(raw: Socket): Endpoints {
+  return {
+    remoteAddress: raw.remoteAddress ?? "",
+    remotePort: raw.remotePort ?? 0,
+    localAddress: raw.localAddress ?? "",
+    localPort: raw.localPort ?? 0,
+  };
 }
 
 /** A socket that is cut, or goes away while it waits, has nobody to report to. */

@@ -129,6 +129,7 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
   readonly #consumer: Protocol = {
     kind: "websocket",
     shutdown: () => this.#closeWith(encodeClose(CloseCode.GoingAway)),
+    leave: () => this.#closeWith(encodeClose(CloseCode.GoingAway)),
     bytesReady: () => this.#bytesReady(),
     drained: () => this.#drained(),
     expired: () => this.#expired(),
