@@ -19,6 +19,7 @@
  */
 import { ConnectionError, type HttpError, type HttpsdError, StateError } from "../errors.ts";
 import type { Chunk } from "../net/chunks.ts";
+import { nextTurn } from "../turn.ts";
 import type { HeadEnd, ResponseSink } from "./response_sink.ts";
 import {
   assertFields,
@@ -30,7 +31,6 @@ import {
   roleOf,
 } from "./response_rules.ts";
 import { isBodiless } from "./status.ts";
-import { nextTurn } from "./turn.ts";
 import { isAscii, utf8 } from "./utf8.ts";
 
 /** The status line and fields of a response. */
@@ -58,7 +58,7 @@ export interface ResponseProgress {
 type State = "unsent" | "open" | "ending" | "ended" | "gone";
 
 /** After so many writes in a row the event loop has its turn, since each may resolve at once. */
-const WRITES_PER_TURN = 64;
+const WRITES_PER_TURN = 128;
 
 const WRITTEN = Promise.resolve();
 

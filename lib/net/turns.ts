@@ -4,15 +4,7 @@
  *
  * @module
  */
-import { runtime } from "../runtime/current.ts";
-
-/**
- * Calls `run` when the sockets have been looked at. On Deno not by `setImmediate()`: while some
- * connection or other always has one waiting, Deno reads no socket for dozens of its turns.
- */
-const inNextTurn: (run: () => void) => void = runtime.name === "deno"
-  ? (run) => void setTimeout(run, 0)
-  : (run) => void setImmediate(run);
+import { inNextTurn } from "../turn.ts";
 
 /** Counts the pieces of work of one connection, and puts off those beyond the bound. */
 export class TurnBudget {

@@ -22,7 +22,7 @@ import * as v from "valibot";
 import { watch } from "../callbacks.ts";
 import { ContainedAbort } from "../contained_abort.ts";
 import { ConfigError, ConnectionError, HttpError } from "../errors.ts";
-import { nextTurn } from "../http/turn.ts";
+import { nextTurn } from "../turn.ts";
 import {
   adviceFrom,
   bytes,
