@@ -165,6 +165,11 @@ export interface HttpsServerOptions extends ReloadOptions {
   /** The most TLS handshakes at a time; others wait, within their deadline. Default: 1,024. */
   readonly maxHandshakes?: number;
   /**
+   * How many received bytes may wait unread in all connections; beyond it each holds very little,
+   * and at twice as many the one whose bytes wait longest is cut. Default: 64 MiB.
+   */
+  readonly maxUnreadBytes?: number;
+  /**
    * How many connections the system holds before they are accepted, and how many wait at
    * `maxOpenSockets`. Default: 511.
    */
@@ -348,6 +353,7 @@ const ENTRIES = {
   ),
   profile: v.optional(oneOf("esp-idf")),
   maxHandshakes: v.optional(count(), 1_024),
+  maxUnreadBytes: size(64 * 1024 * 1024),
   backlogConn: v.optional(count(1, 65535), 511),
   handshakeTimeoutMs: duration(10_000),
   headersTimeoutMs: duration(30_000),

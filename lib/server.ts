@@ -59,6 +59,7 @@ import { SocketCap } from "./net/socket_cap.ts";
 import { CidrSet } from "./net/cidr.ts";
 import { adviceFrom, checkOptions, members, milliseconds, shown } from "./options.ts";
 import { runtime } from "./runtime/current.ts";
+import { Unread } from "./net/unread.ts";
 import { SessionTable } from "./sessions.ts";
 import { ACME_TLS } from "./tls/context.ts";
 import { TlsFront } from "./tls/front.ts";
@@ -196,6 +197,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       sendTimeoutMs: config.sendWaitTimeoutMs,
       lingerMs: config.lingerMs,
       deadlines: this.#deadlines,
+      unread: new Unread(config.maxUnreadBytes),
       admitted: (connection) => this.#admitted(connection),
       refused: (refusal) => this.#refused(refusal),
     });

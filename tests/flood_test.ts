@@ -45,6 +45,8 @@ function echo(connection: Connection): void {
       for (let bytes; (bytes = connection.take()) !== undefined;) connection.write(bytes);
       if (connection.ended) connection.finish();
     },
+    peerEnded() {},
+    stopped() {},
     drained() {},
     expired: () => connection.destroy(),
     closed() {},

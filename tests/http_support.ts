@@ -38,7 +38,7 @@ export function stopServersAfterAll(): void {
   });
 }
 
-/** Starts a server. */
+/** Starts a server; `clock` is that of its deadlines. */
 export async function started(
   handler: FetchHandler | undefined,
   options: HttpsServerOptions = {},

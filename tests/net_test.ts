@@ -345,6 +345,8 @@ for (const mode of MODES) {
       const { client, connection } = await pair(transport);
       connection.attach({
         bytesReady: () => connection.destroy(),
+        peerEnded() {},
+        stopped() {},
         drained() {},
         expired() {},
         closed() {},

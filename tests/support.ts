@@ -16,9 +16,11 @@ import tls from "node:tls";
 import v8 from "node:v8";
 import vm from "node:vm";
 import type { Connection, Consumer } from "../lib/net/connection.ts";
+import type { Clock } from "../lib/net/clock.ts";
 import { Deadlines } from "../lib/net/deadlines.ts";
 import { Gate, type GateOptions, type Refusal } from "../lib/net/gate.ts";
 import { Listener } from "../lib/net/listener.ts";
+import { Unread } from "../lib/net/unread.ts";
 import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
 import { type CertSelect, Selector } from "../lib/tls/selection.ts";
 import { runtime } from "./runtime.ts";
@@ -51,6 +53,8 @@ export interface Transport extends AsyncDisposable {
   readonly mode: Mode;
   readonly port: number;
   readonly gate: Gate;
+  /** What waits unread. */
+  readonly unread: Unread;
   readonly deadlines: Deadlines;
   /** Every connection that was admitted. */
   readonly connections: Connection[];
@@ -68,15 +72,21 @@ export type TransportOptions =
     /** Given: every ClientHello is read; otherwise, with one certificate, it is not. */
     certSelect?: CertSelect;
     admitted?: (connection: Connection) => void;
+    /** Another clock for the deadlines. */
+    clock?: Clock;
+    /** How much may wait unread in all connections; default: any amount. */
+    maxUnreadBytes?: number;
   };
 
 /** Opens a bare transport on 127.0.0.1; all times are 10 s unless told. */
 export async function openTransport(
   mode: Mode,
-  { alpnProtocols = [], certSelect, admitted, ...times }: TransportOptions = {},
+  { alpnProtocols = [], certSelect, admitted, clock, maxUnreadBytes = Infinity, ...times }:
+    TransportOptions = {},
 ): Promise<Transport> {
   const limits = { handshakeTimeoutMs: 10_000, sendTimeoutMs: 10_000, lingerMs: 10_000, ...times };
-  const deadlines = new Deadlines(Object.values(limits));
+  const deadlines = new Deadlines(Object.values(limits), clock);
+  const unread = new Unread(maxUnreadBytes);
   const connections: Connection[] = [];
   const refusals: Refusal[] = [];
   const unclaimed: Connection[] = [];
@@ -102,6 +112,7 @@ export async function openTransport(
     maxConnectionsPerAddress: Infinity,
     maxHandshakes: Infinity,
     deadlines,
+    unread,
     tlsFlow: mode === "paced" ? "paced" : undefined,
     admitted(connection) {
       connections.push(connection);
@@ -122,6 +133,7 @@ export async function openTransport(
     mode,
     port: listener.address.port,
     gate,
+    unread,
     deadlines,
     connections,
     refusals,
@@ -151,6 +163,12 @@ export class RecordingConsumer implements Consumer {
 
   bytesReady(): void {
     this.calls.push("bytesReady");
+  }
+  peerEnded(): void {
+    this.calls.push("peerEnded");
+  }
+  stopped(): void {
+    this.calls.push("stopped");
   }
   drained(): void {
     this.calls.push("drained");

@@ -130,6 +130,7 @@ export class FetchSession implements SessionLike {
       blocked: () => {}, // how long a client may take to read is the platform's to say
       wanted: () => void this.#read(),
       failed: (_exchange, error) => this.#host.failed(error, asSession(this)),
+      taken: () => {},
     });
   }
 

@@ -56,6 +56,11 @@ export class RequestBody {
     return this.#waiting !== undefined;
   }
 
+  /** How many bytes wait for a reader. */
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
   /** How many bytes were thrown away since {@linkcode RequestBody.discard}. */
   get discardedBytes(): number {
     return this.#discarded ?? 0;

@@ -35,6 +35,8 @@ export interface ExchangeKeeper {
   wanted(): void;
   /** A callback of the handler's failed that has no say in the answer. */
   failed(exchange: Exchange, error: HttpError): void;
+  /** Some of the body was read, or thrown away. */
+  taken(exchange: Exchange): void;
 }
 
 /** One request under way. */
@@ -127,6 +129,7 @@ export class Exchange implements ResponseProgress, BodySource {
 
   /** The body's call. */
   taken(bytes: number): void {
+    this.#keeper.taken(this);
     this.session.tell?.("http:data", this.session, bytes);
   }
 
@@ -198,11 +201,13 @@ export class Exchange implements ResponseProgress, BodySource {
     return this.head.expectContinue && this.hasBody && !this.#continued && !this.bodyEnded;
   }
 
-  /** The client has ended its side: it may still read the answer, but most have gone away. */
+  /**
+   * The client has ended its side: it may still read the answer, but most have gone away. What has
+   * come of the body can still be read.
+   */
   abort(error: HttpsdError): void {
     if (this.#aborted !== undefined) return;
     this.#aborted = error;
-    if (!this.bodyEnded) this.body.fail(error);
     if (!this.response.ended) this.#abort?.abort(abortError(error));
   }
 
@@ -210,6 +215,11 @@ export class Exchange implements ResponseProgress, BodySource {
   callbackFailed(what: string, cause: unknown): void {
     if (this.isLoss(cause)) return;
     this.#keeper.failed(this, new HttpError(500, "HANDLER_FAILED", what, { cause }));
+  }
+
+  /** No more of the body will come than has. */
+  cutBody(error: HttpsdError): void {
+    if (!this.bodyEnded) this.body.fail(error);
   }
 
   /** Whether `error` is what a handler gets for an answer that is waited for no longer. */
@@ -233,6 +243,7 @@ export class Exchange implements ResponseProgress, BodySource {
   closed(reason: HttpsdError): void {
     this.#gone = reason;
     this.abort(reason);
+    this.cutBody(reason);
     this.response.leave(reason);
     this.#completed?.reject(reason);
     if (this.#done || this.#closedListeners === undefined) return;

@@ -92,6 +92,8 @@ export class Session {
   /** What reads the connection after an upgrade. */
   #protocol: Protocol | undefined;
   #begun = false;
+  /** How many bytes went by before the hooks let the session in: there is nobody to report to yet. */
+  readonly #early = { received: 0, sent: 0 };
   #exchange: Exchange | undefined;
   #requests = 0;
   #pumping = false;
@@ -123,6 +125,18 @@ export class Session {
       session.#pump();
     }
 
+    peerEnded(): void {
+      const session = this.#session;
+      if (session.#protocol === undefined) session.#peerEnded();
+      else session.#protocol.peerEnded();
+    }
+
+    stopped(): void {
+      const session = this.#session;
+      if (session.#protocol === undefined) session.#setDeadline();
+      else session.#protocol.stopped();
+    }
+
     drained(): void {
       const session = this.#session;
       if (session.#protocol === undefined) session.#drained();
@@ -140,11 +154,15 @@ export class Session {
     }
 
     received(bytes: number): void {
-      this.#session.#host.passed("data", this.#session, bytes);
+      const session = this.#session;
+      if (session.#begun) session.#host.passed("data", session, bytes);
+      else session.#early.received += bytes;
     }
 
     sent(bytes: number): void {
-      this.#session.#host.passed("sent", this.#session, bytes);
+      const session = this.#session;
+      if (session.#begun) session.#host.passed("sent", session, bytes);
+      else session.#early.sent += bytes;
     }
 
     get clock(): Clock {
@@ -174,6 +192,10 @@ export class Session {
     failed(_exchange: Exchange, error: HttpError): void {
       this.#session.#host.failed(this.#session, error);
     }
+
+    taken(exchange: Exchange): void {
+      if (exchange === this.#session.#exchange) this.#session.#holdBody(exchange);
+    }
   };
 
   /**
@@ -199,6 +221,9 @@ export class Session {
    */
   begin(): void {
     this.#begun = true;
+    const { received, sent } = this.#early;
+    if (received > 0) this.#host.passed("data", this, received);
+    if (sent > 0) this.#host.passed("sent", this, sent);
     this.#pump();
   }
 
@@ -354,7 +379,7 @@ export class Session {
    */
   switchTo(protocol: Protocol): void {
     this.#protocol = protocol;
-    this.#exchange = undefined;
+    this.#endExchange();
     this.#host.touched(this);
     this.connection.putBack(this.#parser.takeRest());
     this.connection.deadline = Infinity;
@@ -382,14 +407,16 @@ export class Session {
   #step(): boolean {
     const exchange = this.#exchange;
     if (this.connection.closed || this.connection.finishing) return false;
-    if (this.#protocol !== undefined || this.#refused) return false;
-    if (exchange === undefined && !this.#turn.mayGoOn()) return false;
-    if (exchange !== undefined) {
-      if (exchange.bodyEnded) {
-        if (this.connection.ended && this.#parser.idle) this.#peerGone(exchange);
-        return false;
-      }
-      if (exchange.body.full) return false;
+    if (this.#protocol !== undefined) return false;
+    // What follows a refused request means nothing. It is thrown away, lest it hide the client's end.
+    if (this.#refused) return this.connection.take() !== undefined;
+    if (exchange === undefined) {
+      if (this.connection.blocked || !this.#turn.mayGoOn()) return false;
+    } else if (exchange.bodyEnded) {
+      if (this.connection.ended && this.#parser.idle) this.#lastAnswer(exchange);
+      return false;
+    } else if (exchange.body.full) {
+      return false;
     }
     switch (this.#parser.next()) {
       case Step.Need:
@@ -419,8 +446,12 @@ export class Session {
       return true;
     }
     if (!this.connection.ended) return false;
-    if (exchange !== undefined) this.#peerGone(exchange);
-    else this.connection.finish();
+    if (exchange === undefined) {
+      this.connection.finish();
+    } else {
+      exchange.cutBody(clientEnded());
+      this.#lastAnswer(exchange);
+    }
     return false;
   }
 
@@ -436,6 +467,7 @@ export class Session {
     if (last) exchange.response.closeAfterwards();
     if (!exchange.hasBody) this.#parser.next(); // Step.End: nothing is still to be read of it
     this.#host.handle(exchange);
+    if (this.connection.peerEnded) exchange.abort(clientEnded());
   }
 
   /** Decides whether the response is the last one, as its head says so. */
@@ -465,16 +497,27 @@ export class Session {
       this.#pump();
       return;
     }
-    this.#exchange = undefined;
+    this.#endExchange();
     this.#last = this.#host.answered(this, this.#last);
     if (this.#last) this.connection.finish();
     else this.#pump();
+  }
+
+  #endExchange(): void {
+    this.#exchange = undefined;
+    this.connection.hold(0); // what is left of its body is nobody's any more
+  }
+
+  /** What a handler has not read of a body waits as what was not taken does. */
+  #holdBody(exchange: Exchange): void {
+    this.connection.hold(exchange.body.queuedBytes);
   }
 
   #pushBody(exchange: Exchange): void {
     const { body, response } = exchange;
     this.#waits.bodyCame(this.#parser.data.length);
     body.push(this.#parser.data);
+    this.#holdBody(exchange);
     if (!response.ended || body.discardedBytes <= this.#host.limits.maxDrainBytes) return;
     this.#last = true;
     this.#advance();
@@ -500,20 +543,26 @@ export class Session {
     if (exchange.response.ended) this.#advance();
   }
 
-  /** The client has ended its side: no body will go on, and nobody may be waiting for the answer. */
-  #peerGone(exchange: Exchange): void {
-    const error = new ConnectionError("CONNECTION_CLOSED", "The client closed its side");
+  /** The client has ended its side: it may wait for its answers still, but most have gone away. */
+  #peerEnded(): void {
+    this.#exchange?.abort(clientEnded());
+    this.#setDeadline();
+  }
+
+  /** The client has ended its side, and no request follows. */
+  #lastAnswer(exchange: Exchange): void {
+    if (this.#last) return;
     this.#last = true;
     exchange.response.closeAfterwards();
-    exchange.abort(error);
     if (exchange.response.ended) this.#advance();
   }
 
   #drained(): void {
-    this.#waits.restart(); // a client that has read something gets its time anew
+    this.#waits.clientRead(); // and gets its time anew
     this.#exchange?.response.wake();
     this.#refusal?.wake();
-    this.#setDeadline();
+    if (this.#exchange === undefined) this.#pump();
+    else this.#setDeadline();
   }
 
   #expired(): void {
@@ -548,6 +597,12 @@ export class Session {
         this.connection.destroy(
           new ConnectionError("CONNECTION_TIMEOUT", "The client did not read in time"),
         );
+        break;
+      case "stopped":
+        this.#exchange?.abort(
+          new ConnectionError("CONNECTION_TIMEOUT", "The handler takes nothing of what waits"),
+        );
+        this.#setDeadline();
         break;
       case "source":
         this.connection.destroy(
@@ -595,13 +650,15 @@ export class Session {
     const exchange = this.#exchange;
     if (exchange === undefined) {
       if (this.#refused) return "answer";
+      if (this.connection.blocked) return "reader";
       return this.#parser.incomplete ? "head" : "request";
     }
     if (exchange.response.blocked) return "reader";
     if (exchange.response.ended) return "drain";
     // A client that has ended its side looks like one that is gone, so it is not waited on for ever.
     if (exchange.aborted) return exchange.response.started ? "source" : "answer";
-    return !exchange.bodyEnded && exchange.body.starved ? "body" : undefined;
+    if (!exchange.bodyEnded && exchange.body.starved) return "body";
+    return this.connection.stopped ? "stopped" : undefined;
   }
 }
 
@@ -612,6 +669,10 @@ const GOODBYE_MS = 1_000;
 
 /** How the answer to a request is framed that could not be read. */
 const UNREAD_REQUEST: AnsweredRequest = { minorVersion: 1, keepAlive: false };
+
+function clientEnded(): ConnectionError {
+  return new ConnectionError("CONNECTION_CLOSED", "The client closed its side");
+}
 
 function timeout(message: string): HttpError {
   return new HttpError(408, "REQUEST_TIMEOUT", message);

@@ -6,7 +6,27 @@
 import type { Clock } from "../net/clock.ts";
 
 /** What a session can wait for: a client's bytes, a client who reads, or a handler. */
-export type Wait = "request" | "head" | "body" | "drain" | "reader" | "answer" | "source";
+export const SESSION_WAITS = [
+  /** The first byte of a request. */
+  "request",
+  /** The rest of a head. */
+  "head",
+  /** The rest of a body that a handler waits for. */
+  "body",
+  /** The rest of a body that nobody reads. */
+  "drain",
+  /** A client who reads. */
+  "reader",
+  /** A handler whose client has ended its side. */
+  "answer",
+  /** More of an answer whose client has ended its side. */
+  "source",
+  /** A handler that takes nothing of what waits, so that its client's end would not be seen. */
+  "stopped",
+] as const;
+
+/** One of {@linkcode SESSION_WAITS}. */
+export type Wait = typeof SESSION_WAITS[number];
 
 /** How long each thing may take, in ms unless said otherwise. */
 export interface WaitLimits {
@@ -14,7 +34,7 @@ export interface WaitLimits {
   readonly idleTimeoutMs: number;
   /** From the first byte of a head to its end. */
   readonly headersTimeoutMs: number;
-  /** From the first byte of a request to the last of its body. */
+  /** From the first byte of a request to the last of its body; also while nobody takes it. */
   readonly requestTimeoutMs: number;
   /** From one byte of a body to the next, while the body is waited for. */
   readonly recvWaitTimeoutMs: number;
@@ -24,7 +44,7 @@ export interface WaitLimits {
   readonly sendWaitTimeoutMs: number;
   /** How long an answer may pause whose client has ended its side: it has left, most likely. */
   readonly lingerMs: number;
-  /** After so long no further request is waited for. */
+  /** After so long no further request is waited for, nor that a handler takes what waits. */
   readonly maxConnectionAgeMs: number;
 }
 
@@ -42,6 +62,8 @@ export class Waits {
   #beganAt = 0;
   /** When the request under way began; one whose head came whole begins with its body. */
   #requestAt: number | undefined;
+  /** Since when the answers are waited for that are left of a client who has ended its side. */
+  #answersFrom: number | undefined;
   #bodyBytes = 0;
   #bodyWaitedMs = 0;
   #deadline = Infinity;
@@ -80,7 +102,13 @@ export class Waits {
     this.#bodyBytes += bytes;
   }
 
-  /** The wait under way begins anew: the client has done something. */
+  /** The wait under way begins anew: the client has read something. */
+  clientRead(): void {
+    this.#answersFrom = undefined;
+    this.restart();
+  }
+
+  /** The wait under way begins anew; but all answers to a client who has ended have one time. */
   restart(): void {
     this.#wait = undefined;
   }
@@ -120,8 +148,14 @@ export class Waits {
       case "drain":
         return now + limits.recvWaitTimeoutMs;
       case "reader":
-      case "answer":
         return now + limits.sendWaitTimeoutMs;
+      case "answer":
+        return (this.#answersFrom ??= now) + limits.sendWaitTimeoutMs;
+      case "stopped":
+        return now + Math.min(
+          limits.requestTimeoutMs,
+          Math.max(limits.sendWaitTimeoutMs, this.#connectedAt + limits.maxConnectionAgeMs - now),
+        );
       case "source":
         return now + limits.lingerMs;
     }

@@ -16,11 +16,14 @@ import type { Deadlines } from "./deadlines.ts";
 import { type Flow, pausingFlow } from "../runtime/read_switch.ts";
 import type { Place } from "./socket_cap.ts";
 import { ConnectionStreams } from "./streams.ts";
+import type { Unread } from "./unread.ts";
 
-/** The socket stops when the queue takes this many bytes of memory … */
+/** The socket stops when what waits unread takes this many bytes of memory … */
 const HIGH_MARK = 256 * 1024;
 /** … and starts again below this many. */
 const LOW_MARK = 64 * 1024;
+/** Where much waits in all connections, it stops at this many, and starts again when none wait. */
+const SCARCE_MARK = 16 * 1024;
 /** What a queued chunk takes besides its bytes: a client may send them one by one. */
 const CHUNK_OVERHEAD = 256;
 /**
@@ -31,8 +34,12 @@ const SLICE_BYTES = 64 * 1024;
 
 /** What reads a connection: the HTTP session, a WebSocket, or the Web Streams. */
 export interface Consumer {
-  /** Bytes can be taken, or the peer has ended its side. */
+  /** Bytes can be taken, or the peer has ended its side and all of them are taken. */
   bytesReady(): void;
+  /** The peer has ended its side; what it had sent before may still wait to be taken. Once. */
+  peerEnded(): void;
+  /** The socket is stopped, since too much waits: until some is taken the peer's end is not seen. */
+  stopped(): void;
   /** After a write that returned `false`: writing may go on. */
   drained(): void;
   /** `connection.deadline` has passed. */
@@ -94,6 +101,8 @@ export interface ConnectionParts {
   readonly place: Place;
   /** The clock that watches the connection's deadline while it lives. */
   readonly deadlines: Deadlines;
+  /** What waits unread in all connections. */
+  readonly unread: Unread;
 }
 
 /** Where a socket keeps its connection, for listeners that all connections share. */
@@ -136,6 +145,10 @@ export class Connection implements Endpoints {
 
   #queue: Uint8Array[] = [];
   #queuedBytes = 0;
+  /** Bytes that the consumer has taken and keeps for somebody who has not read them. */
+  #heldBytes = 0;
+  /** What all of that takes of the memory for unread bytes. */
+  #unreadBytes = 0;
   #stopped = false;
   #peerEnded = false;
 
@@ -230,6 +243,24 @@ export class Connection implements Endpoints {
     return this.#peerEnded && !this.#destroyed && this.#queue.length === 0;
   }
 
+  /**
+   * Whether the socket is stopped, so that the peer's end would not be seen.
+   *
+   * @internal
+   */
+  get stopped(): boolean {
+    return this.#stopped;
+  }
+
+  /**
+   * Whether the peer has to read before more should be written.
+   *
+   * @internal
+   */
+  get blocked(): boolean {
+    return this.#blocked;
+  }
+
   /** How many received bytes wait to be taken. */
   get queuedBytes(): number {
     return this.#queuedBytes;
@@ -306,8 +337,15 @@ export class Connection implements Endpoints {
       if (this.#consumer !== consumer) return;
       if (tooLate) consumer.closed(this.#error);
       else if (this.#closed) return; // it was told when that happened
-      else if (this.#queue.length > 0 || this.#peerEnded) consumer.bytesReady();
+      else this.#announce(consumer);
     });
+  }
+
+  /** Tells a new consumer what the one before it was told, or nobody. */
+  #announce(consumer: Consumer): void {
+    if (this.#peerEnded) consumer.peerEnded();
+    if (this.#queue.length > 0 || this.#peerEnded) consumer.bytesReady();
+    if (this.#stopped) consumer.stopped();
   }
 
   /**
@@ -328,11 +366,75 @@ export class Connection implements Endpoints {
     const bytes = this.#queue.shift();
     if (bytes === undefined) return undefined;
     this.#queuedBytes -= bytes.length;
-    if (this.#stopped && this.#queueMemory() < LOW_MARK && !this.#closed) {
-      this.#stopped = false;
-      this.#parts.flow.start();
-    }
+    this.#countUnread();
+    this.#startAgain();
     return bytes;
+  }
+
+  /**
+   * Counts bytes that were taken, and are kept for somebody who has not read them, as unread still;
+   * `bytes` are all that are kept now.
+   *
+   * @internal
+   */
+  hold(bytes: number): void {
+    if (bytes === this.#heldBytes || this.#closed) return;
+    this.#heldBytes = bytes;
+    this.#countUnread();
+    this.#startAgain();
+  }
+
+  /** Keeps the account of unread bytes that all connections share. */
+  #countUnread(): void {
+    const bytes = this.#closed
+      ? 0
+      : this.#queuedBytes + this.#queue.length * CHUNK_OVERHEAD + this.#heldBytes;
+    this.#parts.unread.add(bytes - this.#unreadBytes);
+    this.#unreadBytes = bytes;
+  }
+
+  #startAgain(): void {
+    if (!this.#stopped || this.#closed) return;
+    const mayStart = this.#parts.unread.scarce
+      ? this.#unreadBytes === 0
+      : this.#unreadBytes < LOW_MARK;
+    if (mayStart) this.#start();
+  }
+
+  #start(): void {
+    if (!this.#stopped) return;
+    this.#stopped = false;
+    this.#parts.unread.started(this);
+    this.#parts.flow.start();
+  }
+
+  #stopIfFull(): void {
+    const { unread, flow } = this.#parts;
+    if (this.#unreadBytes < (unread.scarce ? SCARCE_MARK : HIGH_MARK)) return;
+    this.#stopped = true;
+    flow.stop();
+    this.#consumer?.stopped();
+    unread.stopped(this);
+  }
+
+  /** Forgets what waits unread. */
+  #dropUnread(): void {
+    this.#queue.length = this.#queuedBytes = this.#heldBytes = 0;
+    this.#countUnread();
+  }
+
+  /**
+   * Cuts the connection, since too much waits in all of them and what waits here waits longest.
+   *
+   * @internal
+   */
+  cutUnread(): void {
+    this.destroy(
+      new ConnectionError(
+        "CONNECTION_ABORTED",
+        "Too much waits unread in all connections, here for the longest time",
+      ),
+    );
   }
 
   /**
@@ -344,6 +446,7 @@ export class Connection implements Endpoints {
     if (bytes.length === 0) return;
     this.#queue.unshift(bytes);
     this.#queuedBytes += bytes.length;
+    this.#countUnread();
   }
 
   /**
@@ -367,7 +470,8 @@ export class Connection implements Endpoints {
     for (let bytes = this.#queue.pop(); bytes !== undefined; bytes = this.#queue.pop()) {
       raw.unshift(bytes);
     }
-    this.#queuedBytes = 0;
+    this.#dropUnread();
+    this.#parts.unread.started(this);
     const wrapped = wrap(Duplex.toWeb(raw) as unknown as ByteStreams);
     const duplex = Duplex.fromWeb(wrapped as unknown as Parameters<typeof Duplex.fromWeb>[0], {
       allowHalfOpen: true,
@@ -441,8 +545,8 @@ export class Connection implements Endpoints {
     this.#finishing = true;
     this.#parts.place.leave();
     this.#lingerMs = lingerMs;
-    this.#queue.length = this.#queuedBytes = 0;
-    if (this.#stopped) this.#parts.flow.start();
+    this.#dropUnread();
+    this.#start();
     if (this.#sent) {
       this.#linger();
       return;
@@ -519,28 +623,24 @@ export class Connection implements Endpoints {
     return this.#blocked || (this.#ending && !this.#sent);
   }
 
-  #queueMemory(): number {
-    return this.#queuedBytes + this.#queue.length * CHUNK_OVERHEAD;
-  }
-
   #received(bytes: Uint8Array): void {
     this.observer?.received(bytes.length);
     if (this.#finishing || this.#closed) return;
     this.#queue.push(bytes);
     this.#queuedBytes += bytes.length;
+    this.#countUnread();
     this.#consumer?.bytesReady();
     // Only now: what was taken at once stops nothing.
-    if (this.#stopped || this.#finishing || this.#closed) return;
-    if (this.#queueMemory() < HIGH_MARK) return;
-    this.#stopped = true;
-    this.#parts.flow.stop();
+    if (!this.#stopped && !this.#finishing && !this.#closed) this.#stopIfFull();
   }
 
   #ended(): void {
     if (this.#closed) return;
     this.#peerEnded = true;
-    if (this.#sent) this.#cut();
-    else if (!this.#finishing) this.#consumer?.bytesReady();
+    if (this.#sent) return this.#cut();
+    if (this.#finishing) return;
+    this.#consumer?.peerEnded();
+    if (!this.#closed && !this.#finishing) this.#consumer?.bytesReady();
   }
 
   #drained(): void {
@@ -624,7 +724,9 @@ export class Connection implements Endpoints {
     this.#parts.deadlines.unwatch(this);
     this.#parts.socket.destroy();
     this.#parts.raw.destroy();
-    if (this.#destroyed || !this.#peerEnded) this.#queue.length = this.#queuedBytes = 0;
+    this.#parts.unread.started(this);
+    if (this.#destroyed || !this.#peerEnded) this.#dropUnread();
+    else this.#countUnread();
     this.#pending.length = this.#pendingBytes = 0;
     this.#consumer?.closed(this.#error);
   }

@@ -30,6 +30,7 @@ import {
 } from "../runtime/read_switch.ts";
 import { ProxyHeaderReader } from "./proxy_protocol.ts";
 import { endpointsOf, type Place, UNCOUNTED } from "./socket_cap.ts";
+import type { Unread } from "./unread.ts";
 
 /** Who may speak for others with the PROXY protocol. */
 export interface ProxyPolicy {
@@ -57,6 +58,8 @@ export interface GateOptions {
   readonly lingerMs: number;
   /** The clock that all deadlines are watched by. */
   readonly deadlines: Deadlines;
+  /** What waits unread in all connections. */
+  readonly unread: Unread;
   /** Overrides the detected flow control; for tests of the fallback. */
   readonly tlsFlow?: TlsFlow | undefined;
   /** A connection passed the gate. */
@@ -459,6 +462,7 @@ class Admission implements Waiting {
       lingerMs: this.#options.lingerMs,
       place: this.#place,
       deadlines: this.#options.deadlines,
+      unread: this.#options.unread,
     });
   }
 

@@ -57,6 +57,12 @@ export class ConnectionStreams implements Consumer {
     }
   }
 
+  /** Nothing yet: the reader gets the end in its place, behind the bytes that wait before it. */
+  peerEnded(): void {}
+
+  /** Nothing: how fast the streams are read is the program's concern. */
+  stopped(): void {}
+
   /** Lets the waiting writer go on. */
   drained(): void {
     this.#connection.deadline = Infinity;

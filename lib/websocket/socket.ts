@@ -131,6 +131,8 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
     shutdown: () => this.#closeWith(encodeClose(CloseCode.GoingAway)),
     leave: () => this.#closeWith(encodeClose(CloseCode.GoingAway)),
     bytesReady: () => this.#bytesReady(),
+    peerEnded: () => this.#watchLeaver(),
+    stopped: () => {}, // how fast its callbacks take messages is the program's concern
     drained: () => this.#drained(),
     expired: () => this.#expired(),
     closed: (error) => this.#connectionClosed(error),
