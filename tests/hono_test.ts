@@ -118,6 +118,29 @@ function makeApp() {
     const sum = bytes.reduce((total, byte) => total + byte, 0);
     return c.json({ title: form.get("title"), name: file.name, type: file.type, sum });
   });
+  app.get("/kinds/json", (c) => c.json({ a: "<b>" }));
+  app.get("/kinds/text", (c) => c.text("<b>"));
+  app.get("/kinds/html", (c) => c.html("<b>"));
+  app.get("/kinds/body", (c) => c.body("<b>", 200, { "Content-Type": "a/b", "X-A": "c" }));
+  app.get("/kinds/cookies", (c) => c.json(getCookie(c)));
+  const seen = async (request: Request) => [
+    request.method,
+    await request.text(),
+    request.headers.get("content-type"),
+    request.constructor.name,
+  ];
+  app.put(
+    "/rebuilt/limited",
+    bodyLimit({ maxSize: 10 }),
+    async (c) => c.json(await seen(c.req.raw)),
+  );
+  app.put("/rebuilt/clone", async (c) => c.json(await seen(c.req.raw.clone())));
+  app.put("/rebuilt/copy", async (c) => c.json(await seen(new Request(c.req.raw, {}))));
+  app.put("/rebuilt/copy with headers", async (c) => {
+    const headers = new Headers(c.req.raw.headers);
+    headers.set("x-new", "1");
+    return c.json(await seen(new Request(c.req.raw, { headers })));
+  });
   app.post("/echo", (c) => stream(c, (out) => out.pipe(c.req.raw.body!)));
   app.get("/lines", (c) =>
     streamText(c, async (out) => {
@@ -311,6 +334,52 @@ describe("a Hono app", () => {
     const large = { method: "POST", headers: { ...headers, "Content-Length": "1000001" } };
     assert.equal((await ask("/upload", large)).status, 413);
   });
+
+  test("gives c.json(), c.text() and c.html() their types, and their headers", async () => {
+    const facts = await ask("/kinds/json");
+    assert.equal(facts.fields["content-type"], "application/json");
+    assert.equal(facts.body, '{"a":"<b>"}');
+    const text = await ask("/kinds/text");
+    assert.match(text.fields["content-type"]!, /^text\/plain; ?charset=utf-8$/i);
+    const html = await ask("/kinds/html");
+    assert.match(html.fields["content-type"]!, /^text\/html; ?charset=utf-8$/i);
+    const body = await ask("/kinds/body");
+    assert.deepEqual([body.fields["content-type"], body.fields["x-a"]], ["a/b", "c"]);
+  });
+
+  test("sees several Cookie fields as one", async () => {
+    const client = new RawClient(await connect({ mode: "tls", port }));
+    client.send(
+      "GET /kinds/cookies HTTP/1.1\r\nHost: localhost\r\nCookie: a=1\r\nCookie: b=2; c=3\r\n" +
+        "Connection: close\r\n\r\n",
+    );
+    const [response] = readResponses(await client.rest());
+    assert.deepEqual(JSON.parse(response!.body), { a: "1", b: "2", c: "3" });
+  });
+
+  for (const framing of ["Content-Length", "chunks"]) {
+    test(`keeps method and body of what bodyLimit() and others rebuild: ${framing}`, async () => {
+      const uses = ["limited", "clone", "copy", "copy with headers"];
+      for (const use of uses) {
+        const client = new RawClient(await connect({ mode: "tls", port }));
+        const head = `PUT /rebuilt/${encodeURIComponent(use)} HTTP/1.1\r\nHost: localhost\r\n` +
+          "Content-Type: text/x-y\r\nConnection: close\r\n";
+        client.send(
+          framing === "chunks"
+            ? `${head}Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n`
+            : `${head}Content-Length: 4\r\n\r\nabcd`,
+        );
+        const [response] = readResponses(await client.rest());
+        assert.deepEqual(JSON.parse(response!.body), ["PUT", "abcd", "text/x-y", "Request"], use);
+      }
+      const client = new RawClient(await connect({ mode: "tls", port }));
+      client.send(
+        "PUT /rebuilt/limited HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n" +
+          "Connection: close\r\n\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n",
+      );
+      assert.equal(readResponses(await client.rest())[0]?.status, 413);
+    });
+  }
 
   test("streams both ways", async () => {
     assert.equal((await ask("/lines")).body, "line 0\nline 1\nline 2\n");

@@ -1,0 +1,159 @@
+/** A handler that returns what `fetch()` gave it, of upstreams that compress. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import http from "node:http";
+import type { AddressInfo } from "node:net";
+import { brotliCompressSync, deflateSync, gzipSync } from "node:zlib";
+import { afterAll, describe, test } from "bun:test";
+import {
+  GET,
+  type Mode,
+  RawClient,
+  readResponses,
+  started,
+  stopServersAfterAll,
+  type WireResponse,
+} from "./http_support.ts";
+import { assertRuntime, runtime } from "./runtime.ts";
+
+assertRuntime();
+stopServersAfterAll();
+
+const TEXT = "hello upstream ".repeat(50);
+const CODINGS: Record<string, (text: string) => Uint8Array> = {
+  gzip: gzipSync,
+  br: brotliCompressSync,
+  deflate: deflateSync,
+};
+
+const upstream = http.createServer((request, response) => {
+  const { pathname, searchParams } = new URL(request.url!, "http://localhost");
+  const encode = CODINGS[pathname.slice(1)];
+  const body = encode === undefined ? Buffer.from(TEXT) : encode(TEXT);
+  response.writeHead(200, {
+    "content-type": "text/plain",
+    "etag": '"e"',
+    ...(encode !== undefined && { "content-encoding": pathname.slice(1) }),
+    ...(searchParams.has("length") && { "content-length": body.length }),
+  });
+  if (request.method !== "HEAD") response.write(body);
+  response.end();
+});
+upstream.listen(0, "127.0.0.1");
+await once(upstream, "listening");
+const base = `http://127.0.0.1:${(upstream.address() as AddressInfo).port}`;
+afterAll(() => void upstream.close().closeAllConnections());
+
+type Make = (url: string) => Promise<Response>;
+
+async function answer(
+  make: Make,
+  path: string,
+  { mode = "plain", method = "GET" }: { mode?: Mode; method?: string } = {},
+): Promise<WireResponse & { errors: string[] }> {
+  const { port, errors } = await started(() => make(base + path), {}, mode);
+  const client = await RawClient.connect(port, mode);
+  client.send(GET("/").replace("GET", method).replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"));
+  const [response] = readResponses(await client.rest(), [method]);
+  client.destroy();
+  return { ...response!, errors: errors.map(({ message }) => message) };
+}
+
+describe("what fetch() gave is sent on", () => {
+  const makes: Record<string, Make> = {
+    "as it is": (url) => fetch(url),
+    "as a clone": async (url) => (await fetch(url)).clone(),
+    "after a look at it": async (url) => {
+      const response = await fetch(url);
+      assert.ok(response.headers.has("content-type") && response.body instanceof ReadableStream);
+      return response;
+    },
+  };
+  for (const [how, make] of Object.entries(makes)) {
+    for (const coding of ["gzip", "br", "deflate", "none"]) {
+      for (const length of ["", "?length"]) {
+        test(`${how}: ${coding}${length}`, async () => {
+          const { status, fields, body, errors } = await answer(make, `/${coding}${length}`);
+          assert.deepEqual([status, errors], [200, []]);
+          assert.equal(fields["content-type"], "text/plain");
+          assert.equal(fields["etag"], '"e"');
+          if (fields["content-encoding"] !== undefined) {
+            // Deno does not decode deflate, and says nothing else.
+            assert.deepEqual([runtime, coding, fields["content-encoding"]], [
+              "deno",
+              "deflate",
+              "deflate",
+            ]);
+            assert.equal(body, Buffer.from(CODINGS["deflate"]!(TEXT)).toString("latin1"));
+          } else {
+            assert.equal(body, TEXT);
+          }
+        });
+      }
+    }
+  }
+  test("over TLS", async () => {
+    const { status, fields, body } = await answer((url) => fetch(url), "/gzip?length", {
+      mode: "tls",
+    });
+    assert.deepEqual([status, fields["content-encoding"], body], [200, undefined, TEXT]);
+  });
+  test("to HEAD, without a coding that a GET would not have", async () => {
+    const { status, fields } = await answer(
+      (url) => fetch(url, { method: "HEAD" }),
+      "/gzip?length",
+      { method: "HEAD" },
+    );
+    assert.deepEqual([status, fields["content-encoding"]], [200, undefined]);
+  });
+});
+
+describe("a decoded body with the fields of before", () => {
+  const makes: Record<string, Make> = {
+    "a stream": async (url) => {
+      const response = await fetch(url);
+      return new Response(response.body, response);
+    },
+    "a text": async (url) => {
+      const response = await fetch(url);
+      return new Response(await response.text(), response);
+    },
+  };
+  for (const [what, make] of Object.entries(makes)) {
+    test(`is an error that names the cause and the way: ${what}`, async () => {
+      const { status, errors } = await answer(make, "/gzip?length");
+      assert.equal(status, 500);
+      assert.equal(errors.length, 1);
+      assert.match(errors[0]!, /Content-Length.*fetch\(\).*decoded: return the Response/);
+    });
+    test(`is sent without them: ${what}`, async () => {
+      const { status, fields, body } = await answer(async (url) => {
+        const response = await make(url);
+        const headers = new Headers(response.headers);
+        headers.delete("content-encoding");
+        headers.delete("content-length");
+        return new Response(response.body, { headers });
+      }, "/gzip?length");
+      assert.deepEqual([status, fields["content-encoding"], body], [200, undefined, TEXT]);
+    });
+  }
+  test("another length that is wrong says nothing of fetch()", async () => {
+    const { errors } = await answer(
+      () => Promise.resolve(new Response("abc", { headers: { "Content-Length": "4" } })),
+      "/",
+    );
+    assert.equal(errors.length, 1);
+    assert.doesNotMatch(errors[0]!, /fetch/);
+  });
+});
+
+if (runtime === "bun") {
+  test("a body that was not decoded is sent with its coding, in a Response of its own", async () => {
+    const { fields, body } = await answer(async (url) => {
+      const response = await fetch(url, { decompress: false } as RequestInit);
+      return new Response(response.body, response);
+    }, "/gzip?length");
+    assert.equal(fields["content-encoding"], "gzip");
+    assert.equal(body, Buffer.from(gzipSync(TEXT)).toString("latin1"));
+  });
+}

@@ -1,0 +1,317 @@
+/**
+ * Bodies that are all there leave at once, whatever the runtime lets one see of them; what is no such
+ * body is never taken for one. How they are told apart is undocumented, and may fail.
+ */
+import assert from "node:assert/strict";
+import { describe, test } from "bun:test";
+import { toRequest } from "../lib/httpd/fetch_request.ts";
+import { exchangeOf } from "../lib/httpd/served_request.ts";
+import { bunParts, type BunTools, chooseBunParts } from "../lib/runtime/bun_response.ts";
+import { chooseDenoRequest, denoRequest, type RequestParts } from "../lib/runtime/deno_request.ts";
+import { denoParts } from "../lib/runtime/deno_response.ts";
+import { publicParts, type ResponseParts } from "../lib/runtime/response_parts.ts";
+import {
+  GET,
+  RawClient,
+  readResponses,
+  started,
+  stopServersAfterAll,
+  type WireResponse,
+} from "./http_support.ts";
+import { assertRuntime, runtime } from "./runtime.ts";
+import { startScript } from "./support.ts";
+
+assertRuntime();
+stopServersAfterAll();
+
+const encoder = new TextEncoder();
+
+/** What comes for as many requests as there are responses, all on one connection. */
+async function answers(...responses: Response[]): Promise<WireResponse[]> {
+  const rest = [...responses];
+  const { port } = await started(() => rest.shift()!);
+  const client = await RawClient.connect(port);
+  client.send(GET("/").repeat(responses.length - 1));
+  client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  return readResponses(await client.rest());
+}
+
+/** Takes a response apart as the server does. */
+function parts(response: Response): ResponseParts | undefined {
+  return (denoParts ?? bunParts ?? publicParts)(response);
+}
+
+test("no global is replaced by a server", async () => {
+  const script = `
+    const names = ["fetch", "Request", "Response", "Headers", "FormData", "Blob", "ReadableStream",
+      "AbortSignal", "AbortController", "EventTarget", "WebSocket", "DOMException"];
+    const before = names.map((name) => globalThis[name]);
+    const prototypes = [Request, Response, Headers, AbortSignal].map(({ prototype }) => prototype);
+    const shapes = () => JSON.stringify(prototypes.map((it) => Reflect.ownKeys(it).map(String)));
+    const shape = shapes();
+    const { HttpsServer } = await import(${JSON.stringify(new URL("../mod.ts", import.meta.url))});
+    const options = { transportMode: "insecure", hostname: "127.0.0.1", port: 0 };
+    await using server = new HttpsServer(options, () => new Response("a"));
+    await server.start();
+    await (await fetch("http://127.0.0.1:" + server.address.port)).text();
+    console.log(names.filter((name, i) => globalThis[name] !== before[i]).length, shape === shapes());`;
+  assert.equal((await startScript(script).done).trim(), "0 true");
+}, 20_000);
+
+describe("a body that is all there", () => {
+  const long = "x".repeat(1_000_000); // too long for Bun to give it in one piece of a stream
+  const bytes = encoder.encode(long);
+  const kinds: [what: string, make: () => Response, body: string][] = [
+    ["text", () => new Response(long), long],
+    ["text that is not ASCII", () => new Response(`ü${long}`), `Ã¼${long}`],
+    ["text with a byte order mark", () => new Response(`\ufeff${long}`), `ï»¿${long}`],
+    ["text with half a character", () => new Response(`\ud800${long}`), `ï¿½${long}`],
+    ["text of a subclass", () => new (class extends Response {})(long), long],
+    ["text with a property", () => Object.assign(new Response(long), { note: 1 }), long],
+    ["text with a type", () => new Response(long, { headers: { "Content-Type": "a/b" } }), long],
+    ["text with a reason", () => new Response(long, { statusText: "So Be It" }), long],
+    ["bytes", () => new Response(bytes), long],
+    ["bytes with a type", () => new Response(bytes, { headers: { "Content-Type": "a/b" } }), long],
+    ["part of a buffer", () => new Response(bytes.subarray(1)), long.slice(1)],
+    ["a buffer", () => new Response(bytes.buffer), long],
+    ["JSON", () => Response.json(long), `"${long}"`],
+    ["JSON beyond ASCII", () => Response.json(`ü${long}`), `"Ã¼${long}"`],
+    ["a text that was cloned", () => {
+      const response = new Response(long);
+      response.clone();
+      return response;
+    }, long],
+  ];
+  for (const [what, make, body] of kinds) {
+    test(`leaves with its length: ${what}`, async () => {
+      assert.ok(!(parts(make())?.body instanceof ReadableStream));
+      const [answer] = await answers(make());
+      assert.ok(answer?.body === body); // too long to be shown
+      assert.equal(answer.fields["content-length"], String(body.length));
+      assert.equal(answer.fields["transfer-encoding"], undefined);
+    });
+  }
+
+  test("is sent as it was when the response was made", async () => {
+    const changing = encoder.encode("before");
+    const parameters = new URLSearchParams({ a: "1" });
+    const responses = [
+      new Response(changing),
+      new Response(changing.buffer),
+      new Response(parameters),
+    ];
+    changing.fill(0);
+    parameters.set("a", "2");
+    const bodies = (await answers(...responses)).map(({ body }) => body);
+    assert.deepEqual(bodies, ["before", "before", "a=1"]);
+  });
+
+  const uses: [what: string, make: () => Response][] = [
+    ["a text", () => new Response("text")],
+    ["a text with a type", () => new Response("text", { headers: { "Content-Type": "a/b" } })],
+    ["a text beyond ASCII", () => new Response("ü")],
+    ["bytes", () => new Response(encoder.encode("bytes"))],
+    ["JSON", () => Response.json(1)],
+  ];
+  for (const [what, make] of uses) {
+    test(`is not sent twice, nor once it was read, and counts as used then: ${what}`, async () => {
+      const twice = make();
+      const read = make();
+      await read.text();
+      const locked = make();
+      locked.body!.getReader();
+      const statuses = (await answers(twice, twice, read, locked, make()))
+        .map(({ status }) => status);
+      assert.deepEqual(statuses, [200, 500, 500, 500, 200]);
+      assert.equal(twice.bodyUsed, true);
+      await assert.rejects(twice.text(), TypeError);
+    });
+  }
+
+  test("that is none can be sent again", async () => {
+    const response = new Response(null, { status: 404, headers: { "X-A": "b" } });
+    const all = await answers(response, response, response);
+    assert.deepEqual(all.map(({ status, fields }) => [status, fields["x-a"]]), [
+      [404, "b"],
+      [404, "b"],
+      [404, "b"],
+    ]);
+    assert.equal(response.bodyUsed, false);
+  });
+});
+
+describe("where nothing undocumented is in force", () => {
+  const cases: [what: string, make: () => Response, status: number, fields: string[][]][] = [
+    ["a text", () => new Response("text", { status: 201, headers: { "X-A": "b" } }), 201, [
+      ["x-a", "b"],
+    ]],
+    ["JSON", () => Response.json("b"), 200, []],
+    ["nothing", () => new Response(null, { status: 204 }), 204, []],
+  ];
+  for (const [what, make, status, fields] of cases) {
+    test(`a response has its public parts: ${what}`, async () => {
+      const taken = publicParts(make())!;
+      assert.equal(taken.status, status);
+      const others = [...taken.fields].filter(([name]) => name !== "content-type");
+      assert.deepEqual(others, fields);
+      assert.equal(
+        taken.body && await new Response(taken.body as ReadableStream).text(),
+        make().body && await make().text(),
+      );
+      assert.equal(publicParts(new Response("a", { statusText: "So" }))?.reason, "So");
+      assert.equal(taken.reason, undefined);
+    });
+  }
+  test("a response that was used has none", async () => {
+    const response = new Response("text");
+    await response.text();
+    assert.equal(publicParts(response), undefined);
+  });
+
+  test("a request is what the constructor makes", async () => {
+    const { port } = await started(async (request) => {
+      const { method, url, headers, signal, body, constructor } = toRequest(exchangeOf(request)!);
+      const blob = await toRequest(exchangeOf(request)!).blob();
+      const { cookie, "x-a": a } = Object.fromEntries(headers);
+      return Response.json([
+        [method, url, cookie, a, constructor.name, body instanceof ReadableStream],
+        [signal === request.signal, blob.type, await blob.text()],
+      ]);
+    });
+    const client = await RawClient.connect(port);
+    client.send(
+      "PUT /a?b HTTP/1.1\r\nHost: c\r\nX-A: 1\r\nX-A: 2\r\nCookie: d=1\r\nCookie: e=2\r\n" +
+        "Content-Type: text/x-y\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody",
+    );
+    const [response] = readResponses(await client.rest());
+    assert.deepEqual(JSON.parse(response!.body), [
+      ["PUT", "http://c/a?b", "d=1; e=2", "1, 2", "Request", true],
+      [runtime === "bun", "text/x-y", "body"],
+    ]);
+  });
+});
+
+describe("a stream", () => {
+  const endless = () => new ReadableStream({ pull: (it) => it.enqueue(new Uint8Array(1000)) });
+  class Own extends Response {
+    readonly #many = "of its own";
+    get many(): string {
+      return this.#many;
+    }
+  }
+  const kinds: [what: string, make: () => Response][] = [
+    ["as it is", () => new Response(endless())],
+    ["with a type", () => new Response(endless(), { headers: { "Content-Type": "a/b" } })],
+    ["with a reason", () => new Response(endless(), { statusText: "a long reason phrase" })],
+    ["with a property", () => Object.assign(new Response(endless()), { note: 1 })],
+    ["with a property that is gone", () => {
+      const response = Object.assign(new Response(endless()), { note: 1 as number | undefined });
+      delete (response as { note?: number | undefined }).note;
+      return response;
+    }],
+    [
+      "with many properties",
+      () =>
+        Object.assign(
+          new Response(endless()),
+          Object.fromEntries(Array.from({ length: 100 }, (_, i) => [`p${i}`, i])),
+        ),
+    ],
+    ["of a subclass with private properties", () => new Own(endless())],
+    ["that was cloned", () => {
+      const response = new Response(endless());
+      void response.clone();
+      return response;
+    }],
+  ];
+  for (const [what, make] of kinds) {
+    test(`is never taken for a body that is all there: ${what}`, async () => {
+      const body = parts(make())?.body;
+      assert.ok(body instanceof ReadableStream);
+      const reader = body.getReader();
+      assert.equal((await reader.read()).value?.length, 1000);
+      void reader.cancel();
+    });
+  }
+
+  test("of a response with hidden properties is still cancelled", async () => {
+    const { promise, resolve } = Promise.withResolvers<unknown>();
+    const taken = parts(
+      new Own(new ReadableStream({ pull: (it) => it.enqueue(new Uint8Array(1)), cancel: resolve })),
+    );
+    await (taken?.body as ReadableStream).cancel("reason");
+    await promise;
+  });
+});
+
+if (runtime === "bun") {
+  describe("Bun's tools", () => {
+    const { Bun, process } = globalThis as unknown as {
+      Bun: BunTools;
+      process: {
+        getBuiltinModule(name: string): { estimateShallowMemoryUsageOf(it: object): number };
+      };
+    };
+    const { estimateShallowMemoryUsageOf: sizeOf } = process.getBuiltinModule("bun:jsc");
+    const tools: BunTools = { sizeOf, peek: Bun.peek, inspect: (value) => Bun.inspect(value) };
+
+    test("are in force here", () => {
+      assert.ok(bunParts !== undefined && chooseBunParts(tools) !== undefined);
+    });
+
+    const wrong: Record<string, Partial<BunTools>> = {
+      "there are none": { sizeOf: undefined as never },
+      "a size has no meaning": { sizeOf: () => 360 },
+      "a stream has a size": {
+        sizeOf: (it) => sizeOf(it) + ((it as Response).body instanceof ReadableStream ? 1 : 0),
+      },
+      "a text has two bytes a character": {
+        sizeOf: (it) => 360 + 2 * (sizeOf(it) - 360),
+      },
+      "promises cannot be looked into": { peek: (promise) => promise },
+      "nothing is shown of a body": { inspect: () => "Response {}" },
+      "all bodies are shown alike": { inspect: () => "\n  Blob (4 bytes)\n}" },
+      "something throws": {
+        inspect: () => {
+          throw new TypeError("no");
+        },
+      },
+    };
+    for (const [what, replaced] of Object.entries(wrong)) {
+      test(`are not used where ${what}`, () => {
+        assert.equal(chooseBunParts({ ...tools, ...replaced }), undefined);
+      });
+    }
+    test("are not used where there are none", () => {
+      assert.equal(chooseBunParts(undefined), undefined);
+    });
+  });
+} else {
+  describe("Deno's inner request", () => {
+    const make = denoRequest!;
+    test("is in force here", () => assert.equal(chooseDenoRequest(make), make));
+
+    type Make = (parts: RequestParts) => Request;
+    const wrong: Record<string, Make | undefined> = {
+      "there is none": undefined,
+      "it throws": () => {
+        throw new TypeError("no");
+      },
+      "it is no Request": () => ({}) as Request,
+      "its method is lost": (parts) => new Request(make(parts), { method: "POST" }),
+      "its fields are lost": (parts) => make({ ...parts, fields: () => [] }),
+      "its body is lost": (parts) => make({ ...parts, body: () => null }),
+      "its URL is another": (parts) => make({ ...parts, url: () => "http://b.example/" }),
+      "its signal is another": (parts) => make({ ...parts, adoptSignal: () => {} }),
+      "its body can be read twice": (parts) => {
+        const request = make(parts);
+        return Object.assign(request, { text: () => Promise.resolve("") });
+      },
+    };
+    for (const [what, replaced] of Object.entries(wrong)) {
+      test(`is not used where ${what}`, () => {
+        assert.equal(chooseDenoRequest(replaced), undefined);
+      });
+    }
+  });
+}
