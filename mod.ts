@@ -45,7 +45,7 @@ export {
   type ServerState,
   type StopOptions,
 } from "./lib/server.ts";
-export { ClientAuth, type ClientAuthOptions } from "./lib/tls/client_auth.ts";
+export { ClientAuth, type ClientAuthOptions, loadClientAuth } from "./lib/tls/client_auth.ts";
 export { type ClientHello, tlsVersionName } from "./lib/tls/client_hello.ts";
 export {
   type Identity,

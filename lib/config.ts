@@ -29,8 +29,8 @@ import {
   yesOrNo,
 } from "./options.ts";
 import { runtime } from "./runtime/current.ts";
-import type { ClientAuthOptions } from "./tls/client_auth.ts";
-import type { IdentityOptions, PemOrDer } from "./tls/identity.ts";
+import type { ClientAuthOptions, WrittenClientAuth } from "./tls/client_auth.ts";
+import type { IdentityOptions } from "./tls/identity.ts";
 import { CLIENT_AUTH, IDENTITY_ENTRIES } from "./tls/identity_options.ts";
 import type { CertSelect, HostOptions } from "./tls/selection.ts";
 import type { PeerCertificate, TlsInfo } from "./tls/tls_info.ts";
@@ -74,6 +74,8 @@ export interface ReloadOptions extends IdentityOptions {
   readonly identities?: readonly HostOptions[];
   /** Whom client certificates must come from; `null`: none is asked for. */
   readonly clientAuth?: ClientAuthOptions | null;
+  /** Short for `clientAuth: { ca, mode: "required" }` (original: `cacert_pem`). */
+  readonly cacert?: ClientAuthOptions["ca"];
 }
 
 /** The options of `serve()` and of `HttpsServer`. Times are in ms, sizes in bytes. */
@@ -99,8 +101,6 @@ export interface HttpsServerOptions extends ReloadOptions {
   readonly ciphers?: readonly string[];
   /** Whether sessions may be resumed with tickets. `false` on Bun only. Default: `true`. */
   readonly sessionTickets?: boolean;
-  /** Short for `clientAuth: { ca, mode: "required" }` (original: `cacert_pem`). */
-  readonly cacert?: PemOrDer;
   /** Chooses a certificate for each ClientHello (original: `cert_select_cb`). */
   readonly certSelect?: CertSelect;
   /** Refuse, with alert unrecognized_name, names that no certificate is for. Default: `false`. */
@@ -279,6 +279,7 @@ const RELOADABLE = {
   ...IDENTITY_ENTRIES,
   identities: v.optional(v.array(host, "must be an array of { cert, key, names, … }"), []),
   clientAuth,
+  cacert: v.optional(given<ClientAuthOptions["ca"]>("the CA's certificate")),
 };
 
 /** What means something without sockets too. */
@@ -293,7 +294,6 @@ export const SHARED_ENTRIES = {
 const ENTRIES = {
   ...RELOADABLE,
   ...SHARED_ENTRIES,
-  cacert: v.optional(given<PemOrDer>("the CA's certificate")),
   hostname: v.optional(
     v.pipe(
       v.string("must be a name or address"),
@@ -396,7 +396,8 @@ const RELOAD_SCHEMA = members(RELOADABLE, { advice: fixed, shape: "an object" })
 
 /** Options with all defaults in. */
 export type Config =
-  & Readonly<v.InferOutput<typeof SCHEMA>>
+  & Omit<Readonly<v.InferOutput<typeof SCHEMA>>, "cacert" | "clientAuth">
+  & { readonly clientAuth: WrittenClientAuth | null | undefined }
   & { readonly port: number; readonly minVersion: TlsVersion; readonly maxVersion: TlsVersion };
 
 /**
@@ -411,15 +412,10 @@ export function resolveConfig(options: HttpsServerOptions): Config {
   const output = checkOptions("", SCHEMA, withDefaults(options, defaults));
   assertSupported(output);
   const { tlsVersion, minVersion = tlsVersion, maxVersion = tlsVersion } = output;
-  if (output.cacert !== undefined && output.clientAuth) {
-    throw optionError("", "cacert", "says the same as clientAuth: give one of them");
-  }
   const config = {
     ...output,
     port: output.port ?? (output.transportMode === "secure" ? 443 : 80),
-    clientAuth: output.cacert === undefined
-      ? output.clientAuth
-      : { ca: output.cacert, mode: "required" as const },
+    clientAuth: policyOf("", output),
     minVersion: minVersion ?? "TLSv1.2",
     maxVersion: maxVersion ?? "TLSv1.3",
   };
@@ -433,16 +429,33 @@ export function resolveConfig(options: HttpsServerOptions): Config {
   return Object.freeze(config);
 }
 
+/** The options of a reload, checked. */
+export type ReloadConfig =
+  & Omit<Readonly<v.InferOutput<typeof RELOAD_SCHEMA>>, "cacert" | "clientAuth">
+  & Pick<Config, "clientAuth">;
+
 /**
  * Checks the options of a reload; what is left out is `undefined`, but for `identities`.
  *
  * @throws {ConfigError} as {@linkcode resolveConfig}; `INVALID_CONFIG` for an option of the server
  * that cannot change
  */
-export function resolveReload(options: ReloadOptions): v.InferOutput<typeof RELOAD_SCHEMA> {
+export function resolveReload(options: ReloadOptions): ReloadConfig {
   const output = checkOptions("reload()", RELOAD_SCHEMA, withDefaults(options, {}));
   assertServable(output.identities);
-  return output;
+  return { ...output, clientAuth: policyOf("reload()", output) };
+}
+
+/** The one policy that two options can say, with the name of the one that was written. */
+function policyOf(
+  callee: string,
+  { cacert, clientAuth }: Pick<v.InferOutput<typeof RELOAD_SCHEMA>, "cacert" | "clientAuth">,
+): WrittenClientAuth | null | undefined {
+  if (cacert === undefined) return clientAuth;
+  if (clientAuth) {
+    throw optionError(callee, "cacert", "says the same as clientAuth: give one of them");
+  }
+  return { ca: cacert, mode: "required", option: "cacert" };
 }
 
 /** A copy of the options without those that are `undefined`, which are as good as left out. */

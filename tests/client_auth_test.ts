@@ -2,11 +2,15 @@
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import { X509Certificate } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import { pathToFileURL } from "node:url";
+import { isDeepStrictEqual } from "node:util";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import type { SessionEvent } from "../lib/events.ts";
-import { ClientAuth } from "../lib/tls/client_auth.ts";
+import { ClientAuth, loadClientAuth } from "../lib/tls/client_auth.ts";
 import { PeerCertificate } from "../lib/tls/tls_info.ts";
-import { assertRuntime } from "./runtime.ts";
+import { assertRuntime, runtime } from "./runtime.ts";
+import { until } from "./support.ts";
 import {
   alice,
   clientCa,
@@ -15,6 +19,7 @@ import {
   mallory,
   openssl,
   otherCa,
+  type Pair,
   pairFor,
   ROGUES,
   sClient,
@@ -22,6 +27,7 @@ import {
   serverCa,
   signedByOpenssl,
   startServer,
+  stolen,
   type TestServer,
   type Version,
   VERSIONS,
@@ -364,6 +370,192 @@ describe("PeerCertificate", () => {
     const { facts } = await sClient(server.port, { client });
     assert.equal(facts?.subject, "O=a\\, CN=admin, CN=x\\0ACN=root");
   });
+});
+
+const bob = await clientCa.issue({ usage: "client", subject: "CN=bob" });
+const minted = signedByOpenssl(
+  ["basicConstraints=CA:FALSE", "extendedKeyUsage=clientAuth"],
+  "/CN=bob",
+  alice,
+);
+
+for (const version of VERSIONS) {
+  describe(`A client's own certificate as CA, ${version}`, () => {
+    const strangers: Record<string, Pair | undefined> = {
+      "another of the same CA": bob,
+      "one that its owner has issued": minted,
+      "the same, stolen": stolen(alice),
+      "one of another CA": mallory,
+      "none": undefined,
+    };
+
+    test("lets in exactly itself, full and resumed", async () => {
+      await using server = await startServer({ cacert: alice.cert });
+      const resume = await sessionOf(server, version, { client: alice });
+      const again = await sClient(server.port, { version, client: alice, resume });
+      assert.equal(again.facts?.resumed, true);
+      assert.equal(again.facts?.authorized, true);
+      assert.equal(again.facts?.subject, "CN=alice");
+      assert.deepEqual(server.errors, []);
+    });
+
+    for (const [name, client] of Object.entries(strangers)) {
+      test(`keeps ${name} out, ten times`, async () => {
+        await using server = await startServer({ cacert: alice.cert });
+        const code = client === undefined
+          ? /^TLS_CLIENT_CERT_REQUIRED$/
+          : /^TLS_CLIENT_CERT_INVALID$/;
+        const args = client === minted ? ["-cert_chain", file(alice.cert)] : [];
+        await assertShutOut(server, () => sClient(server.port, { version, client, args }), code);
+      }, SHUT_OUT_MS);
+    }
+
+    test("and beside an authority, those of that authority", async () => {
+      await using server = await startServer({ cacert: [alice.cert, otherCa.cert] });
+      for (const client of [alice, mallory]) {
+        assert.equal((await sClient(server.port, { version, client })).facts?.authorized, true);
+      }
+      for (const client of [bob, minted, stolen(alice), undefined]) {
+        assert.equal((await sClient(server.port, { version, client })).status, undefined);
+      }
+      assert.equal(server.requests, 2);
+    }, SHUT_OUT_MS);
+
+    test("authorizes nobody else where it is optional", async () => {
+      await using server = await startServer({ clientAuth: { ca: alice.cert, mode: "optional" } });
+      const authorized = async (client?: Pair) => {
+        const args = client === minted ? ["-cert_chain", file(alice.cert)] : [];
+        return (await sClient(server.port, { version, client, args })).facts?.authorized;
+      };
+      assert.equal(await authorized(alice), true);
+      for (const client of [bob, minted, mallory, undefined]) {
+        assert.equal(await authorized(client), false);
+      }
+      assert.equal(await authorized(stolen(alice)), undefined); // no handshake
+    }, SHUT_OUT_MS);
+  });
+}
+
+describe("An intermediate authority's certificate as CA", () => {
+  test("works on Deno, and is refused on Bun, which needs the root too", async () => {
+    const intermediate = await clientCa.issueAuthority({ name: "Devices" });
+    const client = await intermediate.issue({ usage: "client", subject: "CN=pump 7" });
+    const alone = intermediate.cert.slice(0, intermediate.cert.indexOf("-----END") + 26);
+    if (runtime === "bun") {
+      await assert.rejects(startServer({ cacert: alone }), {
+        code: "NOT_SUPPORTED",
+        message: /^Option cacert: certificate CN=Devices .*Bun.*issuers too$/,
+      });
+    } else {
+      await using server = await startServer({ cacert: alone });
+      assert.equal((await sClient(server.port, { client })).facts?.authorized, true);
+      assert.equal((await sClient(server.port, { client: alice })).status, undefined);
+    }
+    await using server = await startServer({ cacert: [alone, clientCa.cert] });
+    assert.equal((await sClient(server.port, { client })).facts?.authorized, true);
+  });
+});
+
+describe("The client CA in files", () => {
+  const sources = (): Record<string, NonNullable<HttpsServerOptions["cacert"]>> => ({
+    "a path": file(clientCa.cert),
+    "a file: URL": pathToFileURL(file(clientCa.cert)),
+    "several": [file(otherCa.cert), pathToFileURL(file(clientCa.cert)), serverCa.cert],
+    "text": clientCa.cert,
+  });
+  for (const name of Object.keys(sources())) {
+    test(`is read from ${name}`, async () => {
+      const ca = sources()[name]!;
+      for (const options of [{ cacert: ca }, { clientAuth: { ca } }]) {
+        await using server = await startServer(options);
+        assert.equal((await sClient(server.port, { client: alice })).facts?.authorized, true);
+        assert.equal((await sClient(server.port)).status, undefined);
+      }
+      const auth = await loadClientAuth({ ca });
+      assert.ok(auth.ca.includes(new X509Certificate(clientCa.cert).toString()));
+    });
+  }
+
+  test("can be reloaded by either option", async () => {
+    await using server = await startServer({ cacert: file(clientCa.cert) });
+    await server.server.reload({ cacert: file(otherCa.cert) });
+    assert.equal((await sClient(server.port, { client: alice })).status, undefined);
+    assert.equal((await sClient(server.port, { client: mallory })).status, 200);
+    await server.server.reload({ clientAuth: { ca: file(clientCa.cert), mode: "optional" } });
+    assert.equal((await sClient(server.port, { client: alice })).facts?.authorized, true);
+  });
+
+  test("is named in errors by the option that was written", async () => {
+    const expired = await serverCa.issueAuthority({
+      days: 3,
+      notAfter: new Date(Date.now() - 9e7),
+    });
+    const gone = file("") + "-gone";
+    const keyFile = file(alice.key);
+    const wrong: [NonNullable<HttpsServerOptions["cacert"]>, (option: string) => string][] = [
+      [gone, (option) => `File ${gone} of option ${option} does not exist: correct the path`],
+      ["", (option) => `Option ${option} is neither PEM nor the path`],
+      [alice.key, (option) => `Option ${option} has no BEGIN CERTIFICATE line`],
+      [keyFile, () => `File ${keyFile} has no BEGIN CERTIFICATE line`],
+      [[], (option) => `Option ${option} is empty`],
+      [new Uint8Array(9), (option) => `Option ${option} is no certificate`],
+      [expired.cert, (option) => `Option ${option}: certificate CN=`],
+      [new URL("https://a.example/ca"), (option) => `Option ${option} is a https: URL`],
+      [5 as never, (option) => `Option ${option} is no certificate or key`],
+    ];
+    await using server = await startServer();
+    for (const [ca, message] of wrong) {
+      const says = (option: string) => (error: Error) =>
+        error.message.startsWith(message(option)) || assert.fail(error.message);
+      await assert.rejects(startServer({ cacert: ca }), says("cacert"));
+      await assert.rejects(server.server.reload({ cacert: ca }), says("cacert"));
+      await assert.rejects(startServer({ clientAuth: { ca } }), says("clientAuth.ca"));
+      await assert.rejects(server.server.reload({ clientAuth: { ca } }), says("clientAuth.ca"));
+      await assert.rejects(loadClientAuth({ ca }), says("clientAuth.ca"));
+    }
+    const both = { cacert: clientCa.cert, clientAuth: { ca: clientCa.cert } };
+    await assert.rejects(server.server.reload(both), { message: /^Option cacert .*clientAuth/ });
+    assert.throws(() => new ClientAuth({ ca: gone }), { message: /loadClientAuth\(\)$/ });
+    assert.throws(() => new ClientAuth({ ca: pathToFileURL(gone) }), { message: /loadClientAuth/ });
+  });
+
+  test(
+    "is followed by watch, for the server and for a name, and the last good one stays",
+    async () => {
+      const [ca, sameCa] = [file(clientCa.cert), file(clientCa.cert)];
+      await using server = await startServer({
+        watch: true,
+        watchIntervalMs: 10,
+        cacert: ca,
+        identities: [{ ...await pairFor("own.example"), clientAuth: { ca: sameCa } }],
+      });
+      const lets = async (name: string) => {
+        const clients = [alice, mallory].map((client) => sClient(server.port, { client, name }));
+        return (await Promise.all(clients)).map(({ status }) => status === 200);
+      };
+      const becomes = async (name: string, expected: boolean[]) => {
+        const deadline = performance.now() + 5_000;
+        while (!isDeepStrictEqual(await lets(name), expected)) {
+          assert.ok(performance.now() < deadline, `${name} lets in ${await lets(name)}`);
+        }
+      };
+      const failures = () =>
+        server.errors.filter(({ error }) => error.code === "INVALID_CERTIFICATE").length;
+      await becomes("localhost", [true, false]);
+      writeFileSync(ca, otherCa.cert);
+      await becomes("localhost", [false, true]);
+      assert.deepEqual(await lets("own.example"), [true, false]);
+      writeFileSync(sameCa, otherCa.cert);
+      await becomes("own.example", [false, true]);
+      writeFileSync(ca, clientCa.cert.slice(0, 100));
+      await until(() => failures() === 1, "the failure is told");
+      assert.deepEqual(await lets("localhost"), [false, true]);
+      writeFileSync(ca, clientCa.cert + otherCa.cert);
+      await becomes("localhost", [true, true]);
+      assert.deepEqual(await lets("own.example"), [false, true]);
+    },
+    SHUT_OUT_MS,
+  );
 });
 
 describe("ClientAuth", () => {

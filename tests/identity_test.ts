@@ -672,7 +672,14 @@ async function loadInChild(cert: string, options: string[]): Promise<string> {
   );
   const root = new URL("..", import.meta.url).pathname;
   const runFlags = runtime === "deno"
-    ? ["run", "--no-prompt", `--config=${root}deno.json`, ...options]
+    ? [
+      "run",
+      "--quiet",
+      "--no-prompt",
+      `--config=${root}deno.json`,
+      "--node-modules-dir=manual",
+      ...options,
+    ]
     : options;
   chmodSync(directory, 0o755);
   const nobody = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {};

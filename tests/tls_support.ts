@@ -105,13 +105,17 @@ export function selfSigned(): Pair {
 }
 
 /** What the library does not issue: certificates as OpenSSL makes them. */
-export function signedByOpenssl(extensions: readonly string[], subject = "/CN=alice"): Pair {
+export function signedByOpenssl(
+  extensions: readonly string[],
+  subject = "/CN=alice",
+  issuer: Pair = clientCa,
+): Pair {
   const key = file(alice.key);
   const request = file("");
   openssl(["req", "-new", "-key", key, "-subj", subject, "-utf8", "-out", request]);
   const cert = openssl([
     ...["x509", "-req", "-in", request, "-days", "30"],
-    ...["-CA", file(clientCa.cert), "-CAkey", file(clientCa.key)],
+    ...["-CA", file(issuer.cert), "-CAkey", file(issuer.key)],
     ...(extensions.length > 0 ? ["-extfile", file(extensions.join("\n"))] : []),
   ]);
   return { cert, key: alice.key };
@@ -129,7 +133,7 @@ function manyNames(): string {
  * A certificate with a key that is not its own. OpenSSL compares the certificate with the public
  * half in the key's file, so the thief writes the victim's there (RFC 5915).
  */
-function stolen({ cert }: Pair): Pair {
+export function stolen({ cert }: Pair): Pair {
   const { d } = createPrivateKey(mallory.key).export({ format: "jwk" });
   const { x, y } = new X509Certificate(cert).publicKey.export({ format: "jwk" });
   const der = Buffer.concat([

@@ -45,6 +45,11 @@ export interface Certificate {
   readonly addresses: readonly string[];
   /** Whether it may issue certificates (basic constraints). */
   readonly isAuthority: boolean;
+  /**
+   * Whether certificates may be issued by it: basic constraints and key usage allow it, or it is a
+   * root of before there were extensions (X.509 version 1).
+   */
+  readonly mayIssue: boolean;
   /** Whether its key may sign handshakes (key usage `digitalSignature`, or no key usage). */
   readonly mayAuthenticate: boolean;
   /** Whether it may identify servers (extended key usage `serverAuth`, or none). */
@@ -76,19 +81,24 @@ export function readCertificate(der: Uint8Array, source: string): Certificate {
     const { names, addresses } = namesOf(parsed);
     const usages = parsed.getExtension(ExtendedKeyUsageExtension)?.usages.map(String);
     const keyUsages = parsed.getExtension(KeyUsagesExtension)?.usages;
+    const isAuthority = parsed.getExtension(BasicConstraintsExtension)?.ca ?? false;
+    const isSelfIssued = x509.checkIssued(x509);
     return {
       name: `${source}: certificate ${parsed.subject || names[0] || parsed.serialNumber}`,
       x509,
       key: keyOf(parsed),
       names,
       addresses,
-      isAuthority: parsed.getExtension(BasicConstraintsExtension)?.ca ?? false,
+      isAuthority,
+      mayIssue: isAuthority
+        ? keyUsages === undefined || (keyUsages & KeyUsageFlags.keyCertSign) !== 0
+        : isSelfIssued && parsed.extensions.length === 0,
       mayAuthenticate: keyUsages === undefined ||
         (keyUsages & KeyUsageFlags.digitalSignature) !== 0,
       mayServe: usages === undefined || usages.includes(SERVER_AUTH) ||
         usages.includes(ANY_EXTENDED_KEY_USAGE),
       isWeaklySigned: isWeak(parsed.signatureAlgorithm),
-      isSelfIssued: x509.checkIssued(x509),
+      isSelfIssued,
       parsed,
     };
   } catch (cause) {

@@ -6,22 +6,53 @@
  */
 import { createHash } from "node:crypto";
 import type { TLSSocket } from "node:tls";
+import { ConfigError } from "../errors.ts";
 import { checkOptions } from "../options.ts";
 import { runtime } from "../runtime/current.ts";
-import { readCertificate } from "./certificate.ts";
+import { type Certificate, readCertificate } from "./certificate.ts";
 import { CLIENT_AUTH } from "./identity_options.ts";
-import { derOf, givenMaterial, invalid, pemBlocks, type PemOrDer } from "./source.ts";
+import {
+  derOf,
+  givenMaterial,
+  invalid,
+  isPemOrDer,
+  type Material,
+  pemBlocks,
+  readSource,
+  type Source,
+} from "./source.ts";
 import { PeerCertificate } from "./tls_info.ts";
+import { digestOf } from "./watch.ts";
 
 /** A policy for client certificates. */
 export interface ClientAuthOptions {
-  /** The certificates that clients' certificates must be issued by, as PEM or DER. */
-  readonly ca: PemOrDer | readonly PemOrDer[];
+  /**
+   * The authorities' certificates that clients' certificates must be issued by: PEM text, PEM or DER
+   * bytes, or the files that hold them. A certificate that may issue none, such as a client's own,
+   * lets in exactly itself.
+   */
+  readonly ca: Source | readonly Source[];
   /**
    * `"required"`: no connection without a certificate that stands. `"optional"`: `authorized` says
    * whether one was shown and stands. Default: `"required"`.
    */
   readonly mode?: "required" | "optional";
+}
+
+/** A policy with the option that it was written as, for messages; default: `clientAuth.ca`. */
+export interface WrittenClientAuth extends ClientAuthOptions {
+  /** The name of the option. */
+  readonly option?: string;
+}
+
+/** A policy, and the files that it was read from. */
+export interface LoadedPolicy {
+  /** The policy. */
+  readonly auth: ClientAuth;
+  /** The absolute paths of the files. */
+  readonly files: readonly string[];
+  /** A digest of their contents as they were read, to notice changes. */
+  readonly digest: string;
 }
 
 /** What is known of a client's certificate after a handshake. */
@@ -47,42 +78,75 @@ const MAX_REMEMBERED = 50_000;
 /** Deno's TLS takes no longer message; Bun's would. */
 const MAX_CERTIFICATE_BYTES = 2 ** 16 - 1;
 
+/** The certificates of a policy, read. */
+class PolicyParts {
+  readonly certificates: readonly Certificate[];
+  readonly required: boolean;
+
+  constructor(certificates: readonly Certificate[], required: boolean) {
+    this.certificates = certificates;
+    this.required = required;
+  }
+}
+
 /**
  * A checked policy. Contexts that share it share what it remembers, so that rotating the server's
  * certificate does not cost the clients their sessions.
  */
 export class ClientAuth {
-  /** The CA certificates as PEM. */
+  /** The certificates of the option `ca` as PEM. */
   readonly ca: readonly string[];
   /** Whether a certificate must be shown. */
   readonly required: boolean;
+  /** Those of them that may issue others. */
+  readonly #authorities: readonly string[];
+  /** Digests of the others, which let in only themselves. */
+  readonly #pinned: ReadonlySet<string>;
   /** Digests of the certificates that stood in a full handshake. */
   readonly #stood = new Set<string>();
 
   /**
-   * Checks a policy. What stood under one of `previous` stands under this one too if it has all of
-   * that one's CAs.
+   * Checks a policy of PEM or DER; {@linkcode loadClientAuth} reads files too. What stood under one
+   * of `previous` stands under this one too if it has all of that one's CAs.
    *
    * @throws {ConfigError} `INVALID_CERTIFICATE` when a CA certificate cannot be read or has expired;
-   * `INVALID_CONFIG` naming the option
+   * `INVALID_CONFIG` naming the option; `NOT_SUPPORTED` on Bun for an intermediate CA without its root
    */
   constructor(options: ClientAuthOptions, previous: Iterable<ClientAuth> = []) {
-    const { ca, mode } = checkOptions("ClientAuth", CLIENT_AUTH, options);
-    const sources = (Array.isArray(ca) ? ca : [ca]) as readonly PemOrDer[];
-    this.ca = sources.flatMap(readAuthorities);
-    if (this.ca.length === 0) {
-      throw invalid("Option clientAuth.ca is empty: give the CA's certificate");
-    }
-    this.required = mode === "required";
+    const { certificates, required } = options instanceof PolicyParts ? options : partsOf(options);
+    const issuing = certificates.filter(({ mayIssue }) => mayIssue);
+    this.ca = certificates.map(pemOf);
+    this.#authorities = issuing.map(pemOf);
+    this.#pinned = new Set(
+      certificates.filter(({ mayIssue }) => !mayIssue).map(({ x509 }) => digest(x509.raw)),
+    );
+    this.required = required;
+    assertAnchors(issuing);
     for (const narrower of previous) {
       if (!narrower.ca.every((authority) => this.ca.includes(authority))) continue;
-      for (const digest of narrower.#stood) this.#stood.add(digest);
+      for (const stood of narrower.#stood) this.#stood.add(stood);
     }
   }
 
   /** The same for policies that ask for the same. */
   get key(): string {
     return [this.required, ...this.ca.toSorted()].join("\n");
+  }
+
+  /**
+   * The options of `tls.createServer()` that ask for what this policy judges. Where certificates are
+   * pinned, the runtime must let a handshake end that it would refuse: Bun knows no pinned ones, and
+   * Deno takes them for authorities, so that whoever has one could issue others.
+   *
+   * @internal
+   */
+  get tlsOptions(): { ca: string[]; requestCert: true; rejectUnauthorized: boolean } {
+    return {
+      // Without any, the runtime would take the system's.
+      ca: [...(this.#authorities.length > 0 ? this.#authorities : this.ca)],
+      requestCert: true,
+      rejectUnauthorized: this.required && this.#pinned.size === 0,
+    };
   }
 
   /**
@@ -99,19 +163,21 @@ export class ClientAuth {
     try {
       certificate = shownOn(socket);
       if (certificate === undefined) return NOT_ASKED;
-      const digest = createHash("sha256").update(certificate.der).digest("hex");
-      error = objectionTo(certificate) ?? this.#runtimeObjection(socket, digest);
-      if (error === undefined) this.#remember(digest);
+      const shown = digest(certificate.der);
+      error = objectionTo(certificate) ?? this.#objection(socket, shown);
+      if (error === undefined) this.#remember(shown);
     } catch {
       error = "CERT_UNREADABLE"; // the runtimes parse more leniently in the handshake than here
     }
     return { certificate, authorized: error === undefined, error };
   }
 
-  #runtimeObjection(socket: TLSSocket, digest: string): string | undefined {
+  #objection(socket: TLSSocket, shown: string): string | undefined {
     if (socket.isSessionReused()) {
-      return this.#stood.has(digest) ? undefined : "SESSION_NOT_VERIFIED";
+      return this.#stood.has(shown) ? undefined : "SESSION_NOT_VERIFIED";
     }
+    if (this.#pinned.has(shown)) return undefined;
+    if (this.#authorities.length === 0) return "UNABLE_TO_VERIFY_LEAF_SIGNATURE";
     return socket.authorized ? undefined : String(socket.authorizationError ?? "NOT_VERIFIED");
   }
 
@@ -162,21 +228,94 @@ function headerBytes(der: Uint8Array, offset: number): number {
   return length < 0x80 ? 2 : 2 + (length & 0x7f);
 }
 
-/** All certificates of a source, checked, each as PEM. */
-function readAuthorities(source: PemOrDer): string[] {
-  const material = givenMaterial(source, "Option clientAuth.ca");
-  const authorities = pemBlocks(material)?.filter(({ label }) => label === "CERTIFICATE")
-    .map(derOf) ?? [material.bytes];
-  if (authorities.length === 0) {
-    throw invalid("Option clientAuth.ca has no BEGIN CERTIFICATE line: give the CA's certificate");
-  }
-  return authorities.map(readAuthority);
+/**
+ * Reads and checks a policy for client certificates, of files too.
+ *
+ * @throws {ConfigError} `INVALID_CERTIFICATE` naming the file or option when a certificate cannot be
+ * read or has expired; `INVALID_CONFIG` naming the option; `NOT_SUPPORTED` on Bun for an intermediate
+ * CA without its root
+ */
+export async function loadClientAuth(options: ClientAuthOptions): Promise<ClientAuth> {
+  return (await loadPolicy(checkOptions("loadClientAuth()", CLIENT_AUTH, options))).auth;
 }
 
-function readAuthority(der: Uint8Array): string {
-  const { x509, name } = readCertificate(der, "Option clientAuth.ca");
+/**
+ * Reads and checks a policy whose options were checked before.
+ *
+ * @throws {ConfigError} as {@linkcode loadClientAuth}
+ */
+export async function loadPolicy(
+  { ca, mode, option = "clientAuth.ca" }: WrittenClientAuth,
+  previous: Iterable<ClientAuth> = [],
+): Promise<LoadedPolicy> {
+  const materials = await Promise.all(listOf(ca).map((source) => readSource(source, option)));
+  const parts = new PolicyParts(readAuthorities(materials, option), mode !== "optional");
+  const contents = new Map<string, Uint8Array>();
+  for (const { file, bytes } of materials) if (file !== undefined) contents.set(file, bytes);
+  return {
+    auth: new ClientAuth(parts as unknown as ClientAuthOptions, previous),
+    files: [...contents.keys()],
+    digest: digestOf([...contents.values()]),
+  };
+}
+
+function partsOf(options: ClientAuthOptions): PolicyParts {
+  const { ca, mode } = checkOptions("ClientAuth", CLIENT_AUTH, options);
+  const name = "Option clientAuth.ca";
+  const materials = listOf(ca).map((source) => {
+    if (source instanceof URL || !isPemOrDer(source)) {
+      throw invalid(`${name} is no PEM: give PEM or DER, or load the file with loadClientAuth()`);
+    }
+    return givenMaterial(source, name);
+  });
+  return new PolicyParts(readAuthorities(materials, "clientAuth.ca"), mode === "required");
+}
+
+function listOf(ca: ClientAuthOptions["ca"]): readonly Source[] {
+  return Array.isArray(ca) ? ca as readonly Source[] : [ca as Source];
+}
+
+/** All certificates of the sources, checked. */
+function readAuthorities(materials: readonly Material[], option: string): Certificate[] {
+  if (materials.length === 0) {
+    throw invalid(`Option ${option} is empty: give the CA's certificate`);
+  }
+  return materials.flatMap((material) => {
+    const certificates = pemBlocks(material)?.filter(({ label }) => label === "CERTIFICATE")
+      .map(derOf) ?? [material.bytes];
+    if (certificates.length === 0) {
+      throw invalid(`${material.name} has no BEGIN CERTIFICATE line: give the CA's certificate`);
+    }
+    return certificates.map((der) => readAuthority(der, material.name));
+  });
+}
+
+function readAuthority(der: Uint8Array, source: string): Certificate {
+  const certificate = readCertificate(der, source);
+  const { x509, name } = certificate;
   if (x509.validToDate < new Date()) {
     throw invalid(`${name} expired on ${x509.validToDate.toISOString()}: give its successor`);
   }
+  return certificate;
+}
+
+/** Bun trusts no intermediate authority by itself: each needs its issuers, up to the root. */
+function assertAnchors(issuing: readonly Certificate[]): void {
+  if (runtime.name !== "bun") return;
+  for (const { name, x509, isSelfIssued } of issuing) {
+    if (isSelfIssued || issuing.some((issuer) => x509.checkIssued(issuer.x509))) continue;
+    throw new ConfigError(
+      "NOT_SUPPORTED",
+      `${name} is an intermediate authority's, which Bun does not trust without its root: give the ` +
+        "certificates of its issuers too",
+    );
+  }
+}
+
+function pemOf({ x509 }: Certificate): string {
   return x509.toString();
+}
+
+function digest(der: Uint8Array): string {
+  return createHash("sha256").update(der).digest("hex");
 }

@@ -172,11 +172,7 @@ export class SecurityContext {
       handshakeTimeout: NO_TIMER,
       allowHalfOpen: true,
       ...(alpnProtocols.length > 0 && { ALPNProtocols: [...alpnProtocols] }),
-      ...(clientAuth !== undefined && {
-        ca: [...clientAuth.ca],
-        requestCert: true,
-        rejectUnauthorized: clientAuth.required,
-      }),
+      ...clientAuth?.tlsOptions,
       ...(ciphers !== undefined && { ciphers }),
       // Node would let TLS 1.2 clients renegotiate, at the price of a handshake each time.
       secureOptions: constants.SSL_OP_NO_RENEGOTIATION |

@@ -6,8 +6,8 @@
  * @module
  */
 import { tlsParent } from "../runtime/tls_parent.ts";
-import { filesDigestOf, type Identity } from "./identity.ts";
-import { type HostOptions, Selector, type SelectorOptions } from "./selection.ts";
+import type { Identity } from "./identity.ts";
+import { Selector, type SelectorOptions, type Watched } from "./selection.ts";
 import { FileWatcher } from "./watch.ts";
 
 /** What a front tells its server. */
@@ -20,7 +20,7 @@ export interface FrontNotices {
 
 /** How a front keeps its certificates fresh. */
 export interface FrontOptions {
-  /** Follow the files that certificates come from. */
+  /** Follow the files that certificates and client CAs come from. */
   readonly watch: boolean;
   /** How often files are looked at, in ms. */
   readonly watchIntervalMs: number;
@@ -38,8 +38,8 @@ export class TlsFront {
   readonly #notices: FrontNotices;
   /** Reloads happen one after another; each begins with what the one before left. */
   #reloading: Promise<void> = Promise.resolve();
-  /** Who watches the files of each identity in force that has some. */
-  #watchers = new Map<Identity, FileWatcher>();
+  /** What watches the files of each identity and policy in force that has some. */
+  #watchers = new Map<object, FileWatcher>();
   #expiryTimer: ReturnType<typeof setInterval> | undefined;
   /** Fingerprints that were told of already. */
   readonly #told = new Set<string>();
@@ -98,11 +98,11 @@ export class TlsFront {
     });
   }
 
-  /** Loads one identity anew from its files. */
-  #reloadFiles(host: HostOptions): Promise<void> {
+  /** Loads one identity or policy anew from its files. */
+  #reloadFiles(source: Watched["source"]): Promise<void> {
     return this.#serialize(async () => {
       const current = this.#selector;
-      this.#selector = await Selector.load(current.options, current, new Set([host]));
+      this.#selector = await Selector.load(current.options, current, new Set([source]));
       this.#refreshWatches();
     });
   }
@@ -118,25 +118,25 @@ export class TlsFront {
     this.#watchFiles();
   }
 
-  /** Watches the identities in force, and no others. */
+  /** Watches the files of what is in force, and no others. */
   #watchFiles(): void {
     if (!this.#options.watch || this.#expiryTimer === undefined) return;
     const before = this.#watchers;
     this.#watchers = new Map();
-    for (const [host, identity] of this.#selector.identities()) {
-      if (identity.files.length === 0) continue;
-      this.#watchers.set(identity, before.get(identity) ?? this.#watch(host, identity));
-      before.delete(identity);
+    for (const watched of this.#selector.watched()) {
+      const { loaded } = watched;
+      this.#watchers.set(loaded, before.get(loaded) ?? this.#watch(watched));
+      before.delete(loaded);
     }
     for (const watcher of before.values()) watcher.close();
   }
 
-  #watch(host: HostOptions, identity: Identity): FileWatcher {
+  #watch({ source, files, digest }: Watched): FileWatcher {
     return new FileWatcher({
-      files: identity.files,
-      digest: filesDigestOf(identity),
+      files,
+      digest,
       intervalMs: this.#options.watchIntervalMs,
-      changed: () => this.#reloadFiles(host),
+      changed: () => this.#reloadFiles(source),
       failed: (error) => this.#notices.failed(error),
     });
   }

@@ -8,10 +8,15 @@ import { isThenable } from "../callbacks.ts";
 import { ConfigError, TlsError } from "../errors.ts";
 import type { Endpoints } from "../net/connection.ts";
 import { shown } from "../options.ts";
-import { ClientAuth, type ClientAuthOptions } from "./client_auth.ts";
+import {
+  ClientAuth,
+  type ClientAuthOptions,
+  type LoadedPolicy,
+  loadPolicy,
+} from "./client_auth.ts";
 import type { ClientHello } from "./client_hello.ts";
 import { assertSettings, SecurityContext, sharesVersion, type TlsSettings } from "./context.ts";
-import { Identity, type IdentityOptions, readIdentity } from "./identity.ts";
+import { filesDigestOf, Identity, type IdentityOptions, readIdentity } from "./identity.ts";
 import { NameTable, normalizeName, normalizePattern } from "./names.ts";
 
 /** An identity and what goes with it. */
@@ -101,11 +106,27 @@ export interface SelectorOptions {
 /** Loaded hosts by their options object. */
 type Loaded = Map<HostOptions, SecurityContext>;
 
+/** Loaded policies by their options object. */
+type LoadedPolicies = ReadonlyMap<ClientAuthOptions, LoadedPolicy>;
+
+/** What was read from files. */
+export interface Watched {
+  /** The options to load it by again. */
+  readonly source: HostOptions | ClientAuthOptions;
+  /** What it is: the same as long as it was not loaded again. */
+  readonly loaded: object;
+  /** The absolute paths of the files. */
+  readonly files: readonly string[];
+  /** A digest of their contents as they were read. */
+  readonly digest: string;
+}
+
 /** An immutable set of contexts and the rules to choose among them. */
 export class Selector {
   readonly #options: SelectorOptions;
   readonly #loaded: Loaded;
   readonly #clientAuth: ClientAuth | undefined;
+  readonly #policies: LoadedPolicies;
   readonly #fallback: readonly SecurityContext[];
   readonly #names = new NameTable<SecurityContext[]>();
   readonly #chosen: ContextCache;
@@ -115,16 +136,18 @@ export class Selector {
     options: SelectorOptions,
     loaded: Loaded,
     clientAuth: ClientAuth | undefined,
+    policies: LoadedPolicies,
   ) {
     this.#options = options;
     this.#loaded = loaded;
     this.#clientAuth = clientAuth;
+    this.#policies = policies;
     this.#chosen = new ContextCache(options.settings);
     const { fallback, hosts } = options;
     this.#fallback = fallback === undefined ? [] : [loaded.get(fallback)!];
     for (const [name, contexts] of byName(hosts, fallback, loaded)) this.#names.set(name, contexts);
-    const policies = new Set([...loaded.values()].map((context) => context.clientAuth));
-    this.#severalPolicies = policies.size > 1 || options.certSelect !== undefined;
+    const inUse = new Set([...loaded.values()].map((context) => context.clientAuth));
+    this.#severalPolicies = inUse.size > 1 || options.certSelect !== undefined;
   }
 
   /**
@@ -137,40 +160,32 @@ export class Selector {
   static async load(
     options: SelectorOptions,
     previous?: Selector,
-    changed: ReadonlySet<HostOptions> = new Set(),
+    changed: ReadonlySet<HostOptions | ClientAuthOptions> = new Set(),
   ): Promise<Selector> {
     assertSettings(options.settings);
-    const before = previous === undefined ? [] : [...previous.#loaded.values()];
-    const policies = new Policies(previous === undefined ? [] : [previous.#clientAuth], before);
-    const keepPolicy = previous !== undefined &&
-      previous.options.clientAuth === options.clientAuth;
-    const clientAuth = keepPolicy
-      ? previous.#clientAuth
-      : options.clientAuth && policies.get(options.clientAuth);
-    const known = new Map(before.map((context) => [context.identity.fingerprint256, context]));
+    const policies = new Policies(previous === undefined ? new Map() : previous.#policies, changed);
+    const clientAuth = options.clientAuth && await policies.get(options.clientAuth);
+    const before: Loaded = previous === undefined ? new Map() : previous.#loaded;
+    const known = new Map(
+      [...before.values()].map((context) => [context.identity.fingerprint256, context]),
+    );
     const loaded: Loaded = new Map();
     for (const host of options.fallback ? [...options.hosts, options.fallback] : options.hosts) {
-      const current = previous === undefined ? undefined : previous.#loaded.get(host);
-      if (
-        current !== undefined && !changed.has(host) && (host.clientAuth !== undefined || keepPolicy)
-      ) {
-        loaded.set(host, current);
-        continue;
-      }
+      const current = changed.has(host) ? undefined : before.get(host);
       const context = new SecurityContext({
-        identity: await readIdentity(host),
+        identity: current?.identity ?? await readIdentity(host),
         alpnProtocols: host.alpnProtocols ?? options.alpnProtocols,
         clientAuth: host.clientAuth === undefined
           ? clientAuth
           : host.clientAuth === null
           ? undefined
-          : policies.get(host.clientAuth),
+          : await policies.get(host.clientAuth),
         settings: options.settings,
       });
-      const same = known.get(context.identity.fingerprint256);
+      const same = current ?? known.get(context.identity.fingerprint256);
       loaded.set(host, same !== undefined && context.equals(same) ? same : context);
     }
-    return new Selector(options, loaded, clientAuth);
+    return new Selector(options, loaded, clientAuth, policies.loaded);
   }
 
   /** The options that it was loaded from. */
@@ -181,6 +196,20 @@ export class Selector {
   /** The loaded identities with the options that they come from. */
   *identities(): Iterable<[HostOptions, Identity]> {
     for (const [host, context] of this.#loaded) yield [host, context.identity];
+  }
+
+  /** What was read from files: identities and policies. */
+  *watched(): Iterable<Watched> {
+    for (const [source, identity] of this.identities()) {
+      const { files } = identity;
+      if (files.length > 0) {
+        yield { source, loaded: identity, files, digest: filesDigestOf(identity) };
+      }
+    }
+    for (const [source, policy] of this.#policies) {
+      const { files, digest } = policy;
+      if (files.length > 0) yield { source, loaded: policy, files, digest };
+    }
   }
 
   /** Whether there is a TLS version for this client. */
@@ -311,23 +340,34 @@ function namesOf(host: HostOptions, identity: Identity): readonly string[] {
 
 /** Policies by what they ask for, so that equal ones are one and remember the same clients. */
 class Policies {
+  readonly loaded = new Map<ClientAuthOptions, LoadedPolicy>();
+  readonly #before: LoadedPolicies;
+  readonly #changed: ReadonlySet<object>;
   readonly #previous: ReadonlySet<ClientAuth>;
   readonly #byKey = new Map<string, ClientAuth>();
 
-  constructor(
-    defaults: readonly (ClientAuth | undefined)[],
-    contexts: readonly SecurityContext[],
-  ) {
-    const policies = [...defaults, ...contexts.map(({ clientAuth }) => clientAuth)];
-    this.#previous = new Set(policies.filter((policy) => policy !== undefined));
+  constructor(before: LoadedPolicies, changed: ReadonlySet<object>) {
+    this.#before = before;
+    this.#changed = changed;
+    this.#previous = new Set([...before.values()].map(({ auth }) => auth));
     for (const policy of this.#previous) this.#byKey.set(policy.key, policy);
   }
 
-  get(options: ClientAuthOptions): ClientAuth {
-    const policy = new ClientAuth(options, this.#previous);
-    const known = this.#byKey.get(policy.key);
-    if (known === undefined) this.#byKey.set(policy.key, policy);
-    return known ?? policy;
+  /** The policy of these options; read anew unless it was before, and has not changed. */
+  async get(options: ClientAuthOptions): Promise<ClientAuth> {
+    const policy = this.loaded.get(options) ?? await this.#load(options);
+    this.loaded.set(options, policy);
+    return policy.auth;
+  }
+
+  async #load(options: ClientAuthOptions): Promise<LoadedPolicy> {
+    const kept = this.#changed.has(options) ? undefined : this.#before.get(options);
+    if (kept !== undefined) return kept;
+    const policy = await loadPolicy(options, this.#previous);
+    const { key } = policy.auth;
+    const known = this.#byKey.get(key);
+    if (known === undefined) this.#byKey.set(key, policy.auth);
+    return { ...policy, auth: known ?? policy.auth };
   }
 }
 

@@ -57,6 +57,11 @@ export async function readSource(source: Source, option: string): Promise<Materi
   return await readMaterial(resolve(source), option, looksSecret(source));
 }
 
+/** Whether a source is the thing itself, and not where it is. */
+export function isPemOrDer(source: unknown): source is PemOrDer {
+  return typeof source !== "string" || source.includes(PEM_BEGIN);
+}
+
 /**
  * Whether a text may be a secret that was taken for a path, and so must not end up in a message: JSON
  * such as a JWK, or bare base64 or hexadecimal digits.
