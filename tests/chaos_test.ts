@@ -89,8 +89,6 @@ async function makeTrouble(server: ChildServer, world: World, random: Random): P
     starve: () => ({ do: "starve", ms: random.below(300) }),
     restart: () => ({ do: random.oneIn(4) ? "restart" : "report" }),
   };
-  // Deno's node:net accepts nothing any more after its first EMFILE, see docs/runtimes.md.
-  if (runtime === "deno") delete troubles["starve"];
   while (!world.frozen) {
     const command = troubles[random.pick(Object.keys(troubles))]!();
     ({ port: world.port } = await server.ask(command));
