@@ -70,7 +70,7 @@ export type TlsErrorCode =
   | "TLS_VERSION"
   /** Client and server share no cipher suite, group or signature algorithm. */
   | "TLS_NO_SHARED_PARAMETERS"
-  /** The ClientHello is malformed or larger than 64 KiB. */
+  /** The ClientHello is malformed, or larger than the runtime takes: 64 KiB, on Bun 16 KiB. */
   | "TLS_BAD_CLIENT_HELLO"
   /** No certificate for this name, or the selection hook refused or failed. */
   | "TLS_SELECTION_FAILED"

@@ -235,7 +235,7 @@ describe("ClientHelloReader refuses", () => {
       Buffer.concat([record(Buffer.from([1])), record(Buffer.alloc(0))]),
       /empty record/,
     ],
-    ["a record of 16,385 bytes", Buffer.from([22, 3, 1, 0x40, 0x01]), /Record is longer/],
+    ["a record of 18,433 bytes", Buffer.from([22, 3, 1, 0x48, 0x01]), /Record is longer/],
     [
       "an alert in between",
       Buffer.concat([record(Buffer.from([1])), Buffer.from([21, 3, 1, 0, 2, 1, 0])]),
@@ -267,7 +267,7 @@ describe("ClientHelloReader refuses", () => {
       wire(message({ cipherSuites: Buffer.alloc(3) })),
       /cipher suites has a wrong length/,
     ],
-    ["no compression methods", wire(message({ compression: Buffer.alloc(0) })), /Compression/],
+    ["no compression methods", wire(message({ compression: Buffer.alloc(0) })), /methods is empty/],
     ["compression that is forced", wire(message({ compression: Buffer.from([1]) })), /Compression/],
     [
       "bytes behind the extensions",
@@ -370,8 +370,74 @@ describe("ClientHelloReader refuses", () => {
     }
   });
 
-  test("a message version that is not yet known", () => {
-    assertRefused(wire(message({ version: [4, 0] })), 1, "TLS_VERSION", /unknown version/);
+  test("a hello that is longer than it may be", () => {
+    const reader = new ClientHelloReader(1_000);
+    const result = reader.push(wire(message({ bytes: 1_200 })));
+    assert.ok(result.state === "error");
+    assert.match(result.error.message, /longer than 1000 bytes/);
+    assert.equal(result.alert, "illegal_parameter");
+  });
+
+  for (
+    const [name, bytes, alert] of [
+      ["a first message of another type", wire(Buffer.from([2, 0, 0, 0])), "unexpected_message"],
+      ["a first record of another type", Buffer.from([23, 3, 3, 0, 1, 0]), "unexpected_message"],
+      [
+        "a record of another type in between",
+        Buffer.concat([record(Buffer.from([1])), Buffer.from([20, 3, 3, 0, 1, 1])]),
+        "unexpected_message",
+      ],
+      [
+        "a second message in the record",
+        record(Buffer.concat([message({}), Buffer.from([1])])),
+        "unexpected_message",
+      ],
+      [
+        "compression that is forced",
+        wire(message({ compression: Buffer.from([1]) })),
+        "illegal_parameter",
+      ],
+      ["a length beyond 64 KiB", wire(Buffer.from([1, 0xff, 0xff, 0xff])), "illegal_parameter"],
+      ["a record that is too long", Buffer.from([22, 3, 1, 0x48, 0x01]), "record_overflow"],
+      ["a hello that cannot be read", wire(Buffer.from([1, 0, 0, 0])), "decode_error"],
+      [
+        "an SSL 2.0 hello",
+        Buffer.from("802e0100020015000000100700c0030080", "hex"),
+        "protocol_version",
+      ],
+      ["an alert", Buffer.from([21, 3, 1, 0, 2, 2, 40]), undefined],
+      ["an HTTP request", Buffer.from("GET / HTTP/1.1\r\n\r\n"), undefined],
+    ] as const
+  ) {
+    test(`${name}, by the alert ${alert}`, () => {
+      for (const size of [Infinity, 1]) {
+        const { result } = push(bytes, size);
+        assert.ok(result.state === "error");
+        assert.equal(result.alert, alert);
+      }
+    });
+  }
+});
+
+describe("ClientHelloReader on versions", () => {
+  test("takes any version of the message, as supported_versions has the word", () => {
+    const versions: [number, Buffer] = [43, Buffer.from("02" + "0304", "hex")];
+    for (const version of [[2, 2], [3, 4], [4, 0], [0x7f, 0x1c]] as const) {
+      const { legacyVersion, versions: offered } = hello(
+        wire(message({ version: [...version], extensions: encode([versions]) })),
+      );
+      assert.deepEqual([legacyVersion, offered], [version[0] << 8 | version[1], [0x0304]]);
+    }
+  });
+
+  test("negotiates newer versions without that down to TLS 1.2, and keeps older ones", () => {
+    const offered = (version: [number, number]) => hello(wire(message({ version }))).versions;
+    assert.deepEqual(([[3, 4], [4, 0], [0xff, 0xff]] as [number, number][]).map(offered), [
+      [0x0303],
+      [0x0303],
+      [0x0303],
+    ]);
+    assert.deepEqual(([[3, 2], [2, 2]] as [number, number][]).map(offered), [[0x0302], [0x0202]]);
   });
 });
 

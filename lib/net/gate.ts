@@ -5,16 +5,16 @@
  *
  * @module
  */
-import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import { isThenable } from "../callbacks.ts";
 import { ConnectionError, type HttpsdError, TlsError } from "../errors.ts";
 import { type ClientVerdict, NOT_ASKED } from "../tls/client_auth.ts";
-import { type ClientHello, ClientHelloReader } from "../tls/client_hello.ts";
+import { alertRecord, NOT_TLS_ANSWER } from "../tls/alerts.ts";
+import { type BadHello, type ClientHello, ClientHelloReader } from "../tls/client_hello.ts";
 import type { SecurityContext } from "../tls/context.ts";
-import { type RefusalAlert, Refused, type Selector } from "../tls/selection.ts";
+import { Refused, type Selector } from "../tls/selection.ts";
 import { certificateRefused, toTlsError } from "../tls/tls_errors.ts";
 import { readTlsInfo } from "../tls/tls_info.ts";
 import type { CidrSet } from "./cidr.ts";
@@ -28,6 +28,7 @@ import {
   pausingFlow,
   type TlsFlow,
 } from "../runtime/read_switch.ts";
+import { runtime } from "../runtime/current.ts";
 import { ProxyHeaderReader } from "./proxy_protocol.ts";
 import { endpointsOf, type Place, UNCOUNTED } from "./socket_cap.ts";
 import type { Unread } from "./unread.ts";
@@ -359,15 +360,15 @@ class Admission implements Waiting {
   }
 
   #readClientHello(selector: Selector, bytes: Uint8Array): void {
-    const reader = new ClientHelloReader();
+    const reader = new ClientHelloReader(MAX_HELLO_BYTES);
     this.#listen((bytes) => {
       const result = reader.push(bytes);
       if (result.state === "need") return;
-      if (result.state === "error") return this.#refuseHello(result.error, result.looksLikeHttp);
+      if (result.state === "error") return this.#refuseHello(result);
       this.#hello = result.hello;
       if (!selector.sharesVersion(result.hello)) {
         const error = new TlsError("TLS_VERSION", "Client and server share no TLS version");
-        return this.#refuseHello(error, false);
+        return this.#refuseWith(error, alertRecord("protocol_version"));
       }
       this.#phase = "selection";
       this.#hold(reader.bytes);
@@ -376,16 +377,10 @@ class Admission implements Waiting {
   }
 
   /** A client that speaks plain HTTP is told so, one that speaks TLS gets an alert. */
-  #refuseHello(error: TlsError, looksLikeHttp: boolean): void {
+  #refuseHello({ error, alert, looksLikeHttp }: BadHello): void {
     if (looksLikeHttp) this.#refuseWith(error, NOT_TLS_ANSWER);
-    else if (error.code === "TLS_NOT_TLS") this.refuse(error);
-    else {
-      const { protocol_version, decode_error } = ALERTS;
-      this.#refuseWith(
-        error,
-        alert(error.code === "TLS_VERSION" ? protocol_version : decode_error),
-      );
-    }
+    else if (alert === undefined) this.refuse(error);
+    else this.#refuseWith(error, alertRecord(alert));
   }
 
   #select(selector: Selector, hello: ClientHello): void {
@@ -402,7 +397,7 @@ class Admission implements Waiting {
   }
 
   #selectionFailed(error: TlsError): void {
-    if (!this.#over) this.#refuseWith(error, alert(ALERTS.internal_error));
+    if (!this.#over) this.#refuseWith(error, alertRecord("internal_error"));
   }
 
   #selected(answer: SecurityContext | Refused): void {
@@ -413,7 +408,7 @@ class Admission implements Waiting {
       return;
     }
     const error = new TlsError("TLS_SELECTION_FAILED", `No certificate: ${answer.alert}`);
-    this.#refuseWith(error, alert(ALERTS[answer.alert]));
+    this.#refuseWith(error, alertRecord(answer.alert));
   }
 
   /** The gate's call: there is room for a handshake. */
@@ -538,28 +533,7 @@ function unauthorized({ error }: ClientVerdict): TlsError {
   return new TlsError("TLS_CLIENT_CERT_REQUIRED", "The client showed no certificate");
 }
 
-/** Alert descriptions (RFC 8446 section 6). */
-const ALERTS = {
-  access_denied: 49,
-  decode_error: 50,
-  protocol_version: 70,
-  internal_error: 80,
-  unrecognized_name: 112,
-} satisfies Record<RefusalAlert, number> & Record<string, number>;
-
-/** A fatal alert in a record of its own, before anything is encrypted (RFC 8446 section 5.1). */
-function alert(description: number): Uint8Array {
-  return Uint8Array.of(0x15, 3, 3, 0, 2, 2, description);
-}
+/** The longest ClientHello that the runtime's TLS takes: BoringSSL's limit, and that of rustls. */
+const MAX_HELLO_BYTES = runtime.name === "bun" ? 16 * 1024 : 64 * 1024;
 
 const EMPTY = new Uint8Array();
-
-/** What a client hears that speaks HTTP to a TLS port. */
-const NOT_TLS_ANSWER = Buffer.from(
-  answer("400 Bad Request", "This port speaks HTTPS: use https:// in the address.\n"),
-);
-
-function answer(status: string, text: string): string {
-  return `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
-    `Content-Length: ${text.length}\r\nConnection: close\r\n\r\n${text}`;
-}

@@ -10,15 +10,19 @@
  */
 import { Buffer } from "node:buffer";
 import { TlsError } from "../errors.ts";
+import type { Alert } from "./alerts.ts";
 import { ja4 } from "./ja4.ts";
 import { normalizeName } from "./names.ts";
 
-/** A ClientHello must be complete in so many bytes, record headers included. */
+/** A ClientHello must be complete in so many bytes, record headers included: rustls's limit. */
 const MAX_BYTES = 64 * 1024;
 
 const RECORD_HEADER_BYTES = 5;
-const MAX_RECORD_BYTES = 2 ** 14; // RFC 8446 section 5.1
+/** What rustls takes of a record; RFC 8446 section 5.1 has 2^14, and BoringSSL holds to that. */
+const MAX_RECORD_BYTES = 2 ** 14 + 2048;
 const RECORD_HANDSHAKE = 22;
+/** The other records that a TLS client sends, but not first: ChangeCipherSpec, application data … */
+const RECORDS_OUT_OF_PLACE = [20, 23, 24];
 
 const HANDSHAKE_HEADER_BYTES = 4;
 const HANDSHAKE_CLIENT_HELLO = 1;
@@ -84,12 +88,21 @@ export type PeekResult =
   | { readonly state: "need" }
   /** The ClientHello is complete. */
   | { readonly state: "hello"; readonly hello: ClientHello }
+  | BadHello;
+
+/** There is no ClientHello and there will be none. */
+export interface BadHello {
+  readonly state: "error";
   /**
-   * There is no ClientHello and there will be none. `error.code` is `TLS_NOT_TLS` for other
-   * protocols, `TLS_VERSION` for SSL 2.0 and for versions yet unknown, else `TLS_BAD_CLIENT_HELLO`.
-   * `looksLikeHttp` says that the bytes may begin a plain HTTP request.
+   * Why; its code is `TLS_NOT_TLS` for other protocols, `TLS_VERSION` for SSL 2.0, else
+   * `TLS_BAD_CLIENT_HELLO`.
    */
-  | { readonly state: "error"; readonly error: TlsError; readonly looksLikeHttp: boolean };
+  readonly error: TlsError;
+  /** The alert that says it to the client; `undefined` for other protocols. */
+  readonly alert: Alert | undefined;
+  /** Whether the bytes may begin a plain HTTP request. */
+  readonly looksLikeHttp: boolean;
+}
 
 const NEED: PeekResult = { state: "need" };
 
@@ -116,6 +129,12 @@ export class ClientHelloReader {
   #messageHeader = 0;
 
   #result: PeekResult = NEED;
+  readonly #maxMessageBytes: number;
+
+  /** Makes a reader that takes hellos of so many bytes at the most, and never more than 64 KiB. */
+  constructor(maxMessageBytes: number = MAX_BYTES) {
+    this.#maxMessageBytes = maxMessageBytes;
+  }
 
   /** All bytes that were pushed, for `socket.unshift()`: a view, valid until the next push. */
   get bytes(): Buffer {
@@ -158,8 +177,9 @@ export class ClientHelloReader {
       if (!this.#isTls() || !this.#walk()) return NEED;
       return { state: "hello", hello: parseClientHello(this.#body()) };
     } catch (error) {
-      if (!(error instanceof TlsError)) throw error;
-      return { state: "error", error, looksLikeHttp: looksLikeHttp(this.bytes) };
+      if (!(error instanceof Unreadable)) throw error;
+      const { cause, alert } = error;
+      return { state: "error", error: cause, alert, looksLikeHttp: looksLikeHttp(this.bytes) };
     }
   }
 
@@ -172,16 +192,22 @@ export class ClientHelloReader {
     if (type === RECORD_HANDSHAKE) {
       if (major === undefined) return false;
       if (major === 3) return true;
+    } else if (RECORDS_OUT_OF_PLACE.includes(type)) {
+      if (major === undefined) return false;
+      if (major === 3) throw bad("First record is no handshake", "unexpected_message");
     } else if (type >= 0x80) {
       // An SSL 2.0 hello: length with the high bit set, then message type 1 (RFC 6101 appendix E).
       if (third === undefined) return false;
       if (third === HANDSHAKE_CLIENT_HELLO) {
-        throw new TlsError("TLS_VERSION", "Client speaks SSL 2.0: it needs TLS 1.2 or 1.3");
+        throw new Unreadable(
+          new TlsError("TLS_VERSION", "Client speaks SSL 2.0: it needs TLS 1.2 or 1.3"),
+          "protocol_version",
+        );
       }
     }
-    throw new TlsError(
-      "TLS_NOT_TLS",
-      "First bytes are no TLS handshake: use https:// on this port",
+    throw new Unreadable(
+      new TlsError("TLS_NOT_TLS", "First bytes are no TLS handshake: use https:// on this port"),
+      undefined,
     );
   }
 
@@ -196,11 +222,13 @@ export class ClientHelloReader {
       }
       this.#walkRecord(available);
       if (this.#messageLength === this.#messageEnd) {
-        if (this.#recordLeft > 0) throw bad("Record goes on behind the ClientHello");
+        if (this.#recordLeft > 0) {
+          throw bad("Record goes on behind the ClientHello", "unexpected_message");
+        }
         return true;
       }
     }
-    if (available === MAX_BYTES) throw bad(`ClientHello is longer than ${MAX_BYTES} bytes`);
+    if (available === MAX_BYTES) throw tooLong(MAX_BYTES);
     return false;
   }
 
@@ -214,7 +242,7 @@ export class ClientHelloReader {
       this.#step(1);
       if (this.#messageLength === 1) checkMessageType(this.#messageHeader);
       if (this.#messageLength === HANDSHAKE_HEADER_BYTES) {
-        this.#messageEnd = HANDSHAKE_HEADER_BYTES + checkMessageLength(this.#messageHeader);
+        this.#messageEnd = HANDSHAKE_HEADER_BYTES + this.#checkedLength();
       }
     }
     if (this.#messageEnd === undefined) return;
@@ -229,6 +257,17 @@ export class ClientHelloReader {
     this.#walked += bytes;
     this.#recordLeft -= bytes;
     this.#messageLength += bytes;
+  }
+
+  /** The length in the handshake header; more than can ever be served is refused at once. */
+  #checkedLength(): number {
+    const length = this.#messageHeader & 0xff_ffff;
+    const most = Math.min(
+      this.#maxMessageBytes,
+      MAX_BYTES - RECORD_HEADER_BYTES - HANDSHAKE_HEADER_BYTES,
+    );
+    if (length > most) throw tooLong(this.#maxMessageBytes);
+    return length;
   }
 
   /** The body of the message, out of its records, all of which were checked by `#walk`. */
@@ -273,25 +312,20 @@ const VERSION_NAMES: ReadonlyMap<number, string> = new Map([
 /** Checks the record header at `at` and returns the length of its content. */
 function recordLength(bytes: Uint8Array, at: number): number {
   if (bytes[at] !== RECORD_HANDSHAKE || bytes[at + 1] !== 3) {
-    throw bad("ClientHello is interrupted by another record");
+    throw bad("ClientHello is interrupted by another record", "unexpected_message");
   }
   const length = bytes[at + 3]! << 8 | bytes[at + 4]!;
   if (length === 0) throw bad("ClientHello has an empty record");
-  if (length > MAX_RECORD_BYTES) throw bad(`Record is longer than ${MAX_RECORD_BYTES} bytes`);
+  if (length > MAX_RECORD_BYTES) {
+    throw bad(`Record is longer than ${MAX_RECORD_BYTES} bytes`, "record_overflow");
+  }
   return length;
 }
 
 function checkMessageType(type: number): void {
-  if (type !== HANDSHAKE_CLIENT_HELLO) throw bad("First handshake message is no ClientHello");
-}
-
-/** Returns the length in a handshake header; more than can ever arrive is refused at once. */
-function checkMessageLength(header: number): number {
-  const length = header & 0xff_ffff;
-  if (length > MAX_BYTES - RECORD_HEADER_BYTES - HANDSHAKE_HEADER_BYTES) {
-    throw bad(`ClientHello is longer than ${MAX_BYTES} bytes`);
+  if (type !== HANDSHAKE_CLIENT_HELLO) {
+    throw bad("First handshake message is no ClientHello", "unexpected_message");
   }
-  return length;
 }
 
 /** Whether the bytes are, or may become, the method and the space of a request line (RFC 9112). */
@@ -301,16 +335,16 @@ function looksLikeHttp(bytes: Buffer): boolean {
 
 /** Reads the body of a ClientHello (RFC 8446 section 4.1.2, RFC 5246 section 7.4.1.2). */
 function parseClientHello(message: Cursor): ClientHello {
-  const legacyVersion = message.uint16();
-  if (legacyVersion >> 8 !== 3) {
-    throw new TlsError("TLS_VERSION", "Client speaks an unknown version: it needs TLS 1.2 or 1.3");
-  }
+  const legacyVersion = message.uint16(); // any: RFC 8446 section 4.2.1 negotiates down
   message.skip(RANDOM_BYTES);
   const sessionId = message.vector8("Session ID");
   if (sessionId.left > MAX_SESSION_ID_BYTES) throw bad("Session ID is longer than 32 bytes");
   const cipherSuites = message.vector16("List of cipher suites").uint16List();
   const compressionMethods = message.vector8("List of compression methods");
-  if (!compressionMethods.text().includes("\0")) throw bad("Compression cannot be turned off");
+  if (compressionMethods.left === 0) throw bad("List of compression methods is empty");
+  if (!compressionMethods.text().includes("\0")) {
+    throw bad("Compression cannot be turned off", "illegal_parameter");
+  }
 
   const extensions = parseExtensions(message);
   const serverName = extensions.get(ExtensionType.serverName);
@@ -394,11 +428,27 @@ function isNotGrease(value: number): boolean {
   return (value & 0x0f0f) !== 0x0a0a || value >> 8 !== (value & 0xff);
 }
 
-function bad(message: string): TlsError {
-  return new TlsError("TLS_BAD_CLIENT_HELLO", message);
+/** Thrown and caught in this file: why the bytes are no ClientHello, and the alert for it. */
+class Unreadable extends Error {
+  override readonly cause: TlsError;
+  readonly alert: Alert | undefined;
+
+  constructor(cause: TlsError, alert: Alert | undefined) {
+    super(cause.message, { cause });
+    this.cause = cause;
+    this.alert = alert;
+  }
 }
 
-/** Reads the presentation language of RFC 8446 section 3; throws `TLS_BAD_CLIENT_HELLO`. */
+function bad(message: string, alert: Alert = "decode_error"): Unreadable {
+  return new Unreadable(new TlsError("TLS_BAD_CLIENT_HELLO", message), alert);
+}
+
+function tooLong(bytes: number): Unreadable {
+  return bad(`ClientHello is longer than ${bytes} bytes`, "illegal_parameter"); // as BoringSSL
+}
+
+/** Reads the presentation language of RFC 8446 section 3; throws `TLS_BAD_CLIENT_HELLO` as {@linkcode Unreadable}. */
 class Cursor {
   readonly #bytes: Buffer;
   readonly #name: string | number;
@@ -476,7 +526,7 @@ class Cursor {
     return part;
   }
 
-  #bad(what: string): TlsError {
+  #bad(what: string): Unreadable {
     const name = typeof this.#name === "number" ? `Extension ${this.#name}` : this.#name;
     return bad(`${name} ${what}`);
   }
