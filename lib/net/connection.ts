@@ -24,6 +24,11 @@ const HIGH_MARK = 256 * 1024;
 const LOW_MARK = 64 * 1024;
 /** Where much waits in all connections, it stops at this many, and starts again when none wait. */
 const SCARCE_MARK = 16 * 1024;
+/**
+ * What a runtime goes on to read by itself of a socket that is stopped: its stream's high-water mark
+ * of 64 KiB, and one read more.
+ */
+const STOPPED_BYTES = 128 * 1024;
 /** What a queued chunk takes besides its bytes: a client may send them one by one. */
 const CHUNK_OVERHEAD = 256;
 /**
@@ -147,8 +152,8 @@ export class Connection implements Endpoints {
   #queuedBytes = 0;
   /** Bytes that the consumer has taken and keeps for somebody who has not read them. */
   #heldBytes = 0;
-  /** What all of that takes of the memory for unread bytes. */
-  #unreadBytes = 0;
+  /** What was counted of this connection in the account of all. */
+  #countedBytes = 0;
   #stopped = false;
   #peerEnded = false;
 
@@ -386,11 +391,15 @@ export class Connection implements Endpoints {
 
   /** Keeps the account of unread bytes that all connections share. */
   #countUnread(): void {
-    const bytes = this.#closed
-      ? 0
-      : this.#queuedBytes + this.#queue.length * CHUNK_OVERHEAD + this.#heldBytes;
-    this.#parts.unread.add(bytes - this.#unreadBytes);
-    this.#unreadBytes = bytes;
+    const reserved = this.#stopped ? STOPPED_BYTES : 0;
+    const bytes = this.#closed ? 0 : this.#unreadBytes + reserved;
+    this.#parts.unread.add(bytes - this.#countedBytes);
+    this.#countedBytes = bytes;
+  }
+
+  /** What waits unread takes so much memory. */
+  get #unreadBytes(): number {
+    return this.#queuedBytes + this.#queue.length * CHUNK_OVERHEAD + this.#heldBytes;
   }
 
   #startAgain(): void {
@@ -404,6 +413,7 @@ export class Connection implements Endpoints {
   #start(): void {
     if (!this.#stopped) return;
     this.#stopped = false;
+    this.#countUnread();
     this.#parts.unread.started(this);
     this.#parts.flow.start();
   }
@@ -412,6 +422,7 @@ export class Connection implements Endpoints {
     const { unread, flow } = this.#parts;
     if (this.#unreadBytes < (unread.scarce ? SCARCE_MARK : HIGH_MARK)) return;
     this.#stopped = true;
+    this.#countUnread();
     flow.stop();
     this.#consumer?.stopped();
     unread.stopped(this);
@@ -470,14 +481,14 @@ export class Connection implements Endpoints {
     for (let bytes = this.#queue.pop(); bytes !== undefined; bytes = this.#queue.pop()) {
       raw.unshift(bytes);
     }
-    this.#dropUnread();
+    this.#blocked = this.#stopped = false;
     this.#parts.unread.started(this);
+    this.#dropUnread();
     const wrapped = wrap(Duplex.toWeb(raw) as unknown as ByteStreams);
     const duplex = Duplex.fromWeb(wrapped as unknown as Parameters<typeof Duplex.fromWeb>[0], {
       allowHalfOpen: true,
     });
     this.#parts = { ...this.#parts, socket: duplex, flow: pausingFlow(duplex) };
-    this.#blocked = this.#stopped = false;
     this.#listenTo(duplex);
   }
 
