@@ -238,6 +238,28 @@ describe("what a client has inflated", () => {
     }, 15_000);
   }
 
+  test("counts the window that context takeover brings along", async () => {
+    let messages = 0;
+    const host = await timed({
+      deflate: { clientContextTakeover: true },
+      maxInflatedBytesPerSecond: MIB,
+      onMessage: () => void messages++,
+    });
+    const client = await FrameClient.open(host.port, { fields: DEFLATE });
+    const first = deflated(Buffer.alloc(32 * 1024));
+    const tiny = deflated(Buffer.alloc(1));
+    await sendAll(host, client, Buffer.concat([first, ...Array<Uint8Array>(99).fill(tiny)]));
+    await until(() => messages >= 32, "a second's worth is there");
+    client.send({ op: 9 }); // behind what is not read yet
+    await host.clock.advance(1_000);
+    await until(() => messages >= 63, "another second's worth is there");
+    assert.ok(messages < 70, `${messages}`);
+    await host.clock.advance(2_000);
+    assert.equal((await client.next())?.op, 10);
+    assert.equal(messages, 100);
+    client.socket.destroy();
+  });
+
   test("takes turns with other clients, however much is allowed", async () => {
     const turns: number[] = [];
     let messages = 0;

@@ -141,7 +141,10 @@ const MAX_FINAL_BLOCKS = 8;
  * that an attacker can do, a payload of nothing but code tables, takes some 130 ms per MiB.
  */
 export class Inflater {
-  /** How many bytes have come out of it: the measure of what its client makes it do. */
+  /**
+   * How many bytes have come out of zlib: the measure of what its client makes it do. With context
+   * takeover the history, which zlib is given anew with each message, counts each time.
+   */
   inflatedBytes = 0;
 
   readonly #windowBytes: number; // 0 without context takeover
@@ -168,8 +171,8 @@ export class Inflater {
     let rest = payload;
     for (let finalBlocks = 0; finalBlocks <= MAX_FINAL_BLOCKS; finalBlocks++) {
       const { output, consumed } = inflateUntilFinal(this.#history, rest, left);
+      this.inflatedBytes += this.#history.length + output.length;
       this.#remember(output);
-      this.inflatedBytes += output.length;
       left -= output.length;
       if (consumed === rest.length + MESSAGE_TAIL.length) {
         return outputs.length === 0 ? output : concat([...outputs, output]);

@@ -65,8 +65,9 @@ export interface WebSocketSettings {
    */
   readonly minMessageRate?: number;
   /**
-   * How many bytes a client's compressed messages may inflate to in a second. Beyond them nothing is
-   * read until it is due. Default: 16 MiB.
+   * How many bytes a client's compressed messages may inflate to in a second; with
+   * `clientContextTakeover` each also counts the window before it, up to 32 KiB. Beyond them nothing
+   * is read until it is due. Default: 16 MiB.
    */
   readonly maxInflatedBytesPerSecond?: number;
   /** How long nothing may come from the client before it is sent a Ping. Default: 30,000. */

@@ -4,12 +4,12 @@
  *
  * @module
  */
+import { contain, isThenable } from "../callbacks.ts";
 import { ConnectionError, type HttpsdError, StateError, WebSocketError } from "../errors.ts";
 import type { Exchange } from "../httpd/exchange.ts";
 import type { Protocol, Session } from "../httpd/session.ts";
 import type { Connection } from "../net/connection.ts";
 import { TurnBudget } from "../net/turns.ts";
-import { isThenable } from "../thenable.ts";
 import { CloseCode, type CloseStatus, encodeClose } from "./close.ts";
 import { closedError, endedByOthers, isOfOthers } from "./closed_error.ts";
 import { Inflater } from "./deflate.ts";
@@ -653,12 +653,7 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
     if (this.#error !== undefined) return;
     this.#error = error;
     const failed = (cause: unknown) => this.#hub.failed(this, callbackError(cause));
-    try {
-      const result: unknown = this.#config.callbacks.onError?.(this, error);
-      if (isThenable(result)) Promise.resolve(result).catch(failed);
-    } catch (cause) {
-      failed(cause);
-    }
+    contain(() => this.#config.callbacks.onError?.(this, error), failed);
   }
 
   /** The one deadline: whatever comes next. */
