@@ -48,6 +48,8 @@ describe("The structure of a regular expression", () => {
     [/a+b/, "quadratic"],
     [/"(?:[^"\\]|\\.)*"/, "quadratic"],
     [/^BEGIN\s+([A-Za-z=\s]+)END\s*$/, "quadratic"],
+    [/^ *x/m, "quadratic"],
+    [/^a +(\d+)/m, undefined],
     [/a+b/y, undefined],
     [/a+/, undefined],
     [/^a+b+$/, undefined],

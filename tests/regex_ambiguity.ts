@@ -6,9 +6,9 @@
  * Expression Matchers by Using Ambiguity of NFA", 2016.)
  *
  * The expression becomes a position automaton (Glushkov): its states are the characters of the
- * pattern, so what follows what can be read off. Lookaheads and `\b` are taken as always true, and
- * a count with a limit as one of at most three: both can only report too much, or loops within
- * counts alike.
+ * pattern, so what follows what can be read off. Lookaheads, `\b`, and the ends of lines are taken as
+ * always true, and a count with a limit as one of at most three: both can only report too much, or
+ * loops within counts alike.
  *
  * @module
  */
@@ -44,6 +44,7 @@ export function ambiguityOf(regex: RegExp): "quadratic" | "exponential" | undefi
 class Automaton {
   readonly #source: string;
   readonly #ignoreCase: boolean;
+  readonly #multiline: boolean;
   #pos = 0;
   #asserts = false;
   /** What each state takes, and how often each other can follow it. */
@@ -51,10 +52,11 @@ class Automaton {
   readonly #follow: Map<number, number>[] = [];
   readonly #accepting: ReadonlySet<number>;
 
-  constructor({ source, flags, sticky, ignoreCase }: RegExp) {
-    if (/[msuv]/.test(flags)) throw new Error(`Flags ${flags} are not understood`);
+  constructor({ source, flags, sticky, ignoreCase, multiline }: RegExp) {
+    if (/[suv]/.test(flags)) throw new Error(`Flags ${flags} are not understood`);
     this.#source = source;
     this.#ignoreCase = ignoreCase;
+    this.#multiline = multiline;
     // State 0 passes over what is before the match.
     this.#state(charsOf((code) => code === BEGIN || (!sticky && code < BEGIN)));
     if (!sticky) this.#link([0], [0]);
@@ -207,6 +209,10 @@ class Automaton {
       if (!this.#skip(")")) throw new Error(`A group without an end: ${this.#source}`);
       this.#asserts ||= isAssertion;
       return isAssertion ? EMPTY : inner;
+    }
+    if (this.#multiline && (this.#skip("^") || this.#skip("$"))) {
+      this.#asserts = true;
+      return EMPTY;
     }
     if (this.#skip("^")) return this.#state(charsOf((code) => code === BEGIN));
     if (this.#skip("$")) return this.#state(charsOf((code) => code === END));

@@ -233,7 +233,7 @@ const SCHEMA = members({
 });
 
 function isMediaType(value: unknown): boolean {
-  return typeof value === "string" && /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+[\t\x20-\x7e]*$/.test(value);
+  return typeof value === "string" && /^[\w!#$&^.+-]+\/[\w!#$&^.+-][\t\x20-\x7e]*$/.test(value);
 }
 
 function resolveOptions(root: string | URL, options: ServeFilesOptions): Site {
