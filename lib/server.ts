@@ -299,7 +299,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   /**
    * Adds a route; at any time (original: `httpd_register_uri_handler`).
    *
-   * @throws {ConfigError} `INVALID_CONFIG` for an unknown method
+   * @throws {ConfigError} `INVALID_CONFIG` for what is no route, or one that no request could reach
    * @throws {StateError} `HANDLER_EXISTS`, `HANDLERS_FULL`
    */
   route(route: Route): this {
@@ -322,6 +322,8 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
    * Answers errors of a status with `handler` instead of the standard answer; `null` undoes that
    * (original: `httpd_register_err_handler`). The 503 of `handlerTimeoutMs` and `detach()` is not
    * asked about, since no handler may delay it further.
+   *
+   * @throws {ConfigError} `INVALID_CONFIG` for what is no error's status, or no handler
    */
   onError(status: number, handler: ErrorHandler | null): this {
     this.#dispatcher.onError(status, handler);

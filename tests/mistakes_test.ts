@@ -8,8 +8,11 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { createEdgeApp } from "../lib/edge/mod.ts";
+import { matchWildcard } from "../lib/httpd/matcher.ts";
+import type { HttpdRequest } from "../lib/httpd/request.ts";
 import { hsts, redirectToHttps, requireClientCertificate } from "../lib/hono/mod.ts";
 import { ClientAuth } from "../lib/tls/client_auth.ts";
 import {
@@ -28,11 +31,12 @@ import { nearest } from "../lib/options.ts";
 import { HttpsServer, serve } from "../lib/server.ts";
 import { loadIdentity } from "../lib/tls/identity.ts";
 import { resolveRouteOptions, resolveSettings } from "../lib/websocket/options.ts";
-import { GET, RawClient, readResponses } from "./http_support.ts";
+import { GET, RawClient, readResponses, started, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
-import { certificates, start } from "./support.ts";
+import { certificates, start, until } from "./support.ts";
 
 assertRuntime();
+stopServersAfterAll();
 
 /** A function that takes options, as a JavaScript program may call it. */
 interface Taker {
@@ -441,6 +445,422 @@ async function consoleOf(run: () => Promise<void>): Promise<unknown[]> {
   }
   return lines;
 }
+
+describe("A route", () => {
+  const handler = () => {};
+  const exact = { transportMode: "insecure" } as const;
+  const wild = { ...exact, uriMatch: matchWildcard };
+  const own = { ...exact, uriMatch: () => false };
+
+  const mistakes: [route: unknown, message: RegExp, options?: HttpsServerOptions][] = [
+    ["/x", /^route\(\) takes one object: write route\(\{ uri: "\/x", method: "GET", handler \}\)$/],
+    [
+      undefined,
+      /^Options of route\(\) must be \{ uri, method, handler, context \}, not undefined$/,
+    ],
+    [[], /must be \{ uri, .*, not an array$/],
+    [{ path: "/x", method: "GET", handler }, /^Option path of .* is not known here: write uri$/],
+    [{ url: "/x", method: "GET", handler }, /write uri$/],
+    [{ uri: "/x", methods: ["GET"], handler }, /write one route for each method, or method: "ANY"/],
+    [{ uri: "/x", method: "GET", fetch: handler }, /fetch of .* write handler$/],
+    [{ uri: "/x", method: "GET", hanlder: handler }, /hanlder of .* did you mean handler\?$/],
+    [{ uri: "/x", method: "GET" }, /^Option handler of route\(\) is missing: give it$/],
+    [{ uri: "/x", handler }, /^Option method of route\(\) is missing: give it$/],
+    [{ method: "GET", handler }, /^Option uri of route\(\) is missing: give it$/],
+    [
+      { uri: "/x", method: "GET", handler: "x" },
+      /handler of .* is a string: it must be a function$/,
+    ],
+    [{ uri: "/x", method: "get", handler }, /^Option method of .* is unknown: write "GET"$/],
+    [{ uri: "/x", method: "any", handler }, /is unknown: write "ANY"$/],
+    [{ uri: "/x", method: "BREW", handler }, /is unknown: use one of HTTP's, or "ANY"$/],
+    [
+      { uri: "/x", method: 1, handler },
+      /^Option method of .* is 1: it must be a method, or "ANY"$/,
+    ],
+    [{ uri: 1, method: "GET", handler }, /^Option uri of .* is 1: it must be the path as text$/],
+    [{ uri: /x/, method: "GET", handler }, /is an object: it must be the path as text$/],
+    [{ uri: "", method: "GET", handler }, /is "": it must begin with a slash, as in "\/"$/],
+    [{ uri: "x", method: "GET", handler }, /it must begin with a slash, as in "\/x"$/],
+    [{ uri: "x", method: "GET", handler }, /it must begin with a slash, as in "\/x"$/, wild],
+    [{ uri: "https://a/x", method: "GET", handler }, /begin with a slash, as in "\/x"$/],
+    [{ uri: "*", method: "GET", handler }, /it must begin with a slash/],
+    [{ uri: "/u/:id", method: "GET", handler }, /such as :id are not known: .* "\/u\/\*" and read/],
+    [{ uri: "/u/:id/x", method: "GET", handler }, /such as :id are not known/, wild],
+    [{ uri: "/u/{id}", method: "GET", handler }, /such as \{id\} are not known/],
+    [
+      { uri: "/x/*", method: "GET", handler },
+      /special with uriMatch: matchWildcard only: give the/,
+    ],
+    [{ uri: "/*/x", method: "GET", handler }, /a \* is special at the end only/, wild],
+    [{ uri: "/x?y=1", method: "GET", handler }, /a route is for a path: read the query/],
+    [{ uri: "/x?y=1", method: "GET", handler }, /a route is for a path: read the query/, wild],
+    [{ uri: "/x#y", method: "GET", handler }, /a route is for a path/],
+    [{ uri: "/ä b", method: "GET", handler }, /compared as sent: write "\/%C3%A4%20b"$/],
+    [{ uri: "/ws", websocket: {}, handler }, /^Option handler of .* goes without websocket/],
+    [{ uri: "/ws", websocket: {}, method: "POST" }, /method of .* it must be "GET", or left out/],
+    [{ uri: "/ws", websocket: true }, /websocket of .* it must be an object of WebSocketOptions$/],
+    [
+      { uri: "/ws", websocket: { message() {} } },
+      /message of the WebSocket route .* write onMessage/,
+    ],
+    [{ uri: "ws", websocket: {} }, /it must begin with a slash/],
+  ];
+  for (const [route, message, options = exact] of mistakes) {
+    test(`is refused: ${message.source.slice(0, 60)}`, () => {
+      for (const host of [new HttpsServer(options), createEdgeApp(pickMatcher(options))]) {
+        const refused = { code: "INVALID_CONFIG", message };
+        assert.throws(() => host.route(route as never), refused);
+        assert.doesNotMatch(message.source, VALIBOT);
+      }
+    });
+  }
+
+  const pickMatcher = ({ uriMatch }: HttpsServerOptions) =>
+    uriMatch === undefined ? {} : { uriMatch };
+
+  test("is taken where it can be reached", () => {
+    const taken: [uri: string, method: string, options: HttpsServerOptions][] = [
+      ["/", "GET", exact],
+      ["*", "OPTIONS", exact],
+      ["/a:b", "GET", exact],
+      ["/x/*", "GET", wild],
+      ["/x/?*", "GET", wild],
+      ["/x/*?", "GET", wild],
+      ["/x/?", "GET", wild],
+      ["*", "ANY", wild],
+      ["/*", "GET", wild],
+      ["^/u/(.*)$", "GET", own],
+      [":id", "GET", own],
+    ];
+    for (const [uri, method, options] of taken) {
+      new HttpsServer(options).route({ uri, method, handler });
+    }
+    new HttpsServer(exact).route({ uri: "/ws", method: "GET", websocket: {} } as never);
+  });
+
+  test("of a matcher that answers neither true nor false is closed, and that is reported", async () => {
+    for (const answer of [Promise.resolve(true), 1, "x", ["x"], undefined, null]) {
+      const { server, port, errors } = await started(undefined, {
+        uriMatch: () => answer as never,
+      });
+      server.route({ uri: "/x", method: "GET", handler: (request) => request.send("secret") });
+      const client = await RawClient.connect(port);
+      client.send(GET("/x").replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"));
+      assert.equal(readResponses(await client.rest())[0]?.status, 500);
+      client.destroy();
+      assert.deepEqual(errors.map(({ code }) => code), ["INVALID_CONFIG"]);
+      assert.match(errors[0]!.message, /^Option uriMatch answered .*: return true or false$/);
+    }
+  });
+
+  test("is removed by its uri", () => {
+    assert.throws(() => idle().unroute({ uri: "/" } as never), {
+      code: "NOT_FOUND",
+      message: "unroute() takes the uri of a route, not an object: write unroute(uri, method)",
+    });
+  });
+});
+
+describe("onError()", () => {
+  const mistakes: [given: unknown[], message: RegExp][] = [
+    [[() => {}], /^onError\(\) takes a status from 400 to 599, not a function: write onError\(500/],
+    [["500", () => {}], /not a string/],
+    [[200, () => {}], /not 200/],
+    [[600, () => {}], /not 600/],
+    [[500], /^The handler of onError\(\) is undefined: give a function, or null to take it away$/],
+    [[500, {}], /is an object/],
+  ];
+  for (const [given, message] of mistakes) {
+    test(`refuses ${message.source}`, () => {
+      for (const host of [idle(), createEdgeApp()]) {
+        const onError = host.onError.bind(host) as (...given: unknown[]) => unknown;
+        assert.throws(() => onError(...given), { code: "INVALID_CONFIG", message });
+      }
+    });
+  }
+});
+
+/** A request whose methods take anything, as a JavaScript program may call them. */
+type Loose = Record<keyof HttpdRequest, (...given: unknown[]) => unknown>;
+
+/** What a handler does wrong before anything is sent. */
+const UNSENT: [what: string, run: (request: Loose) => unknown, code: string, message: RegExp][] = [
+  [
+    "send({})",
+    (r) => r.send({}),
+    "BAD_RESPONSE",
+    /^send\(\) takes text or bytes, and was given an o/,
+  ],
+  ["send(42)", (r) => r.send(42), "BAD_RESPONSE", /was given 42: use sendJson\(\), or String\(\)$/],
+  ["send(true)", (r) => r.send(true), "BAD_RESPONSE", /was given true: use sendJson/],
+  ["send(null)", (r) => r.send(null), "BAD_RESPONSE", /was given null/],
+  ["send([])", (r) => r.send([]), "BAD_RESPONSE", /was given an array: use sendJson/],
+  ["send(1n)", (r) => r.send(1n), "BAD_RESPONSE", /was given a bigint/],
+  ["send(f)", (r) => r.send(() => "x"), "BAD_RESPONSE", /was given a function/],
+  [
+    "send(promise)",
+    (r) => r.send(Promise.resolve("x")),
+    "BAD_RESPONSE",
+    /a promise: await it first$/,
+  ],
+  [
+    "send(Response)",
+    (r) => r.send(new Response("x")),
+    "BAD_RESPONSE",
+    /return it from the handler$/,
+  ],
+  ["send(stream)", (r) => r.send(new Blob(["x"]).stream()), "BAD_RESPONSE", /use sendStream\(\)$/],
+  [
+    "send(Blob)",
+    (r) => r.send(new Blob(["x"])),
+    "BAD_RESPONSE",
+    /use sendStream\(blob\.stream\(\)/,
+  ],
+  [
+    "send(ArrayBuffer)",
+    (r) => r.send(new ArrayBuffer(1)),
+    "BAD_RESPONSE",
+    /new Uint8Array\(buffer\)$/,
+  ],
+  [
+    "send(Uint16Array)",
+    (r) => r.send(new Uint16Array(1)),
+    "BAD_RESPONSE",
+    /a Uint8Array of its buf/,
+  ],
+  [
+    "sendJson()",
+    (r) => r.sendJson(undefined),
+    "BAD_RESPONSE",
+    /undefined, which is no JSON: send nu/,
+  ],
+  ["sendJson(f)", (r) => r.sendJson(() => 1), "BAD_RESPONSE", /a function, which is no JSON/],
+  ["sendJson(promise)", (r) => r.sendJson(Promise.resolve(1)), "BAD_RESPONSE", /await it first$/],
+  ["sendJson(1n)", (r) => r.sendJson(1n), "HANDLER_FAILED", /^The handler threw$/],
+  ["sendChunk(42)", (r) => r.sendChunk(42), "BAD_RESPONSE", /^sendChunk\(\) takes text or bytes/],
+  [
+    "sendChunk(promise)",
+    (r) => r.sendChunk(Promise.resolve("x")),
+    "BAD_RESPONSE",
+    /await it first$/,
+  ],
+  ["sendRaw({})", (r) => r.sendRaw({}), "BAD_RESPONSE", /^sendRaw\(\) takes text or bytes/],
+  [
+    "sendStream(text)",
+    (r) => r.sendStream("x"),
+    "BAD_RESPONSE",
+    /a ReadableStream, .*: use send\(\)$/,
+  ],
+  [
+    "sendStream({})",
+    (r) => r.sendStream({}),
+    "BAD_RESPONSE",
+    /give ReadableStream\.from\(source\)/,
+  ],
+  ["sendStream(node)", (r) => r.sendStream(Readable.from([])), "BAD_RESPONSE", /Readable\.toWeb\(/],
+  [
+    "sendStream(_, '1')",
+    (r) => r.sendStream(new Blob(["x"]).stream(), "1"),
+    "BAD_RESPONSE",
+    /^The length of sendStream\(\) is a string: give bytes, or leave it out$/,
+  ],
+  [
+    "sendError('404')",
+    (r) => r.sendError("404"),
+    "BAD_RESPONSE",
+    /a string is no error's: use a num/,
+  ],
+  ["sendError(200)", (r) => r.sendError(200), "BAD_RESPONSE", /^Status 200 is no error's/],
+  [
+    "sendError(_, {})",
+    (r) => r.sendError(404, {}),
+    "BAD_RESPONSE",
+    /text of sendError\(\) is an obj/,
+  ],
+  [
+    "status('200')",
+    (r) => r.status("200"),
+    "BAD_RESPONSE",
+    /^Status a string is no answer: use a num/,
+  ],
+  ["status(101)", (r) => r.status(101), "BAD_RESPONSE", /^Status 101 is no answer/],
+  ["status(NaN)", (r) => r.status(NaN), "BAD_RESPONSE", /^Status NaN is no answer/],
+  [
+    "type(undefined)",
+    (r) => r.type(undefined),
+    "BAD_RESPONSE",
+    /^Field Content-Type is undefined: gi/,
+  ],
+  [
+    "header(_, 1)",
+    (r) => r.header("X", 1),
+    "BAD_RESPONSE",
+    /^Field X is 1: give text, such as Stri/,
+  ],
+  ["header(_, null)", (r) => r.header("X", null), "BAD_RESPONSE", /^Field X is null: give text/],
+  [
+    "header(undefined)",
+    (r) => r.header(undefined, "x"),
+    "BAD_RESPONSE",
+    /^Field name is undefined: g/,
+  ],
+  ["inform(200)", (r) => r.inform(200, []), "BAD_RESPONSE", /^Status 200 is no interim one/],
+  [
+    "inform(103, {})",
+    (r) => r.inform(103, { a: "b" }),
+    "BAD_RESPONSE",
+    /^Fields are an object: give pa/,
+  ],
+  ["end({})", (r) => r.end({ a: "b" }), "BAD_RESPONSE", /^Fields are an object: give pairs/],
+  [
+    "recv(0)",
+    (r) => r.recv(0),
+    "INVALID_CONFIG",
+    /^recv\(\) takes the most bytes to give, .*not 0$/,
+  ],
+  ["recv('1')", (r) => r.recv("1"), "INVALID_CONFIG", /not a string$/],
+  ["recv(NaN)", (r) => r.recv(NaN), "INVALID_CONFIG", /not NaN$/],
+  [
+    "detach('1')",
+    (r) => r.detach("1"),
+    "INVALID_CONFIG",
+    /^detach\(\) takes a deadline in ms, .*stri/,
+  ],
+  ["detach(0)", (r) => r.detach(0), "INVALID_CONFIG", /not 0$/],
+  ["complete()", (r) => r.complete(), "NOT_DETACHED", /is not detached: call detach\(\) before$/],
+  ["returning text", () => "x", "HANDLER_FAILED", /a string, .*: return new Response\(text\)$/],
+  ["returning {}", () => ({}), "HANDLER_FAILED", /an object, .*: return Response\.json\(value\)$/],
+  ["returning null", () => null, "HANDLER_FAILED", /returned null, .*: return one$/],
+  ["returning 1", () => 1, "HANDLER_FAILED", /returned 1, which is no Response: return one$/],
+  ["returning itself", (r) => r.status(201), "HANDLER_FAILED", /returned an object/],
+  [
+    "returning nothing",
+    () => {},
+    "HANDLER_FAILED",
+    /without a whole response: send one, await what/,
+  ],
+];
+
+/** What a handler does wrong after `send("first")`. */
+const SECOND: [what: string, run: (request: Loose) => unknown, code?: string][] = [
+  ["send()", (r) => r.send("second")],
+  ["sendJson()", (r) => r.sendJson({})],
+  ["sendChunk()", (r) => r.sendChunk("second")],
+  ["sendRaw()", (r) => r.sendRaw("second")],
+  ["sendStream()", (r) => r.sendStream(new Blob(["second"]).stream())],
+  ["sendError()", (r) => r.sendError(404)],
+  ["status()", (r) => r.status(404)],
+  ["header()", (r) => r.header("X", "x")],
+  ["type()", (r) => r.type("x/y")],
+  ["inform()", (r) => r.inform(103, [])],
+  ["detach()", (r) => r.detach()],
+  ["returning a Response", () => new Response("second")],
+  ["returning a stream", () => new Response(new Blob(["second"]).stream())],
+  ["returning text", () => "second", "HANDLER_FAILED"],
+  ["a throw", () => {
+    throw new Error("second");
+  }, "HANDLER_FAILED"],
+  ["complete()", (r) => r.complete(), "NOT_DETACHED"],
+];
+
+describe("A handler's mistake", () => {
+  /** How a handler may come to its mistake: with its call, later, and without waiting for it. */
+  const ways: Record<string, (run: () => unknown) => unknown> = {
+    "at once": (run) => run(),
+    "later": async (run) => {
+      await Promise.resolve();
+      return await run();
+    },
+    "without waiting": (run) => void run(),
+  };
+
+  /** The console and the answer, where nobody listens; and that the next request is served. */
+  async function outcome(handler: (request: Loose) => unknown) {
+    await using server = new HttpsServer({
+      transportMode: "insecure",
+      hostname: "127.0.0.1",
+      port: 0,
+    });
+    server.route({ uri: "/bad", method: "GET", handler: handler as never });
+    server.route({ uri: "/good", method: "GET", handler: (request) => request.send("good") });
+    await server.start();
+    let text = "";
+    const lines = await consoleOf(async () => {
+      const client = await RawClient.connect(server.address.port);
+      client.send(GET("/bad") + GET("/good").replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"));
+      text = await client.rest();
+      client.destroy();
+    });
+    return { answers: readResponses(text), errors: lines as HttpsdError[] };
+  }
+
+  for (const [what, run, code, message] of UNSENT) {
+    for (const [way, call] of Object.entries(ways)) {
+      if (way === "without waiting" && what.startsWith("returning")) continue;
+      test(`${what} ${way} is a whole 500 and in the console`, async () => {
+        const { answers, errors } = await outcome((request) => call(() => run(request)));
+        assert.deepEqual(answers.map(({ status }) => status), [500, 200]);
+        assert.doesNotMatch(answers[0]!.body, /takes|given|promise/, "the client is told why");
+        const found = errors.find((error) => error.code === code);
+        assert.ok(found !== undefined, String(errors.map((error) => error.code)));
+        assert.match(found.message, message);
+        assert.ok(errors.length === 1 || way === "without waiting", String(errors));
+      });
+    }
+  }
+
+  for (const [what, run, code = "ALREADY_SENT"] of SECOND) {
+    for (const [way, call] of Object.entries(ways)) {
+      if (way === "without waiting" && what.startsWith("returning")) continue;
+      test(`${what} ${way} after an answer leaves that whole, and is in the console`, async () => {
+        const { answers, errors } = await outcome((request) => {
+          request.send("first");
+          return call(() => run(request));
+        });
+        assert.deepEqual(answers.map(({ status, body }) => [status, body]), [
+          [200, "first"],
+          [200, "good"],
+        ]);
+        assert.deepEqual(errors.map((error) => error.code), [code]);
+      });
+    }
+  }
+
+  test("after detach() is a 500, and reported, without waiting too", async () => {
+    const { answers, errors } = await outcome((request) => {
+      request.detach();
+      setTimeout(() => void request.sendChunk(42), 1);
+    });
+    assert.deepEqual(answers.map(({ status }) => status), [500, 200]);
+    assert.deepEqual(errors.map(({ code }) => code), ["BAD_RESPONSE"]);
+  });
+
+  test("is told to an edge app's reportError, and answered in the same way", async () => {
+    for (const [what, run, code] of UNSENT) {
+      const errors: HttpsdError[] = [];
+      const app = createEdgeApp({ reportError: (error) => void errors.push(error) });
+      app.route({ uri: "/", method: "GET", handler: ((r: Loose) => run(r)) as never });
+      const { status } = await app.fetch(new Request("http://a/"));
+      assert.equal(status, 500, what);
+      const expected = /^(?:inform|sendRaw)/.test(what) ? [code, "NOT_SUPPORTED"] : [code];
+      assert.ok(errors.length === 1 && expected.includes(errors[0]!.code), `${what}: ${errors}`);
+    }
+    for (const [what, run, code = "ALREADY_SENT"] of SECOND) {
+      const errors: HttpsdError[] = [];
+      const app = createEdgeApp({ reportError: (error) => void errors.push(error) });
+      const handler = (request: Loose) => {
+        request.send("first");
+        return run(request);
+      };
+      app.route({ uri: "/", method: "GET", handler: handler as never });
+      const response = await app.fetch(new Request("http://a/"));
+      assert.equal(await response.text(), "first", what);
+      await until(() => errors.length === 1, `${what} is reported`);
+      assert.equal(errors[0]!.code, code, what);
+    }
+  });
+});
 
 describe("What other functions are given", () => {
   const loose = <F>(given: F) => given as (...given: unknown[]) => unknown;

@@ -162,7 +162,7 @@ export class EdgeApp {
   /**
    * Adds a route; at any time.
    *
-   * @throws {ConfigError} `INVALID_CONFIG` for an unknown method or WebSocket option
+   * @throws {ConfigError} `INVALID_CONFIG` for what is no route, or one that no request could reach
    * @throws {StateError} `HANDLER_EXISTS`, `HANDLERS_FULL`
    */
   route(route: Route): this {

@@ -60,7 +60,8 @@ type State = "unsent" | "open" | "ending" | "ended" | "gone";
 /** After so many writes in a row the event loop has its turn, since each may resolve at once. */
 const WRITES_PER_TURN = 128;
 
-const WRITTEN = Promise.resolve();
+/** What `write()` gives where nothing has to be waited for. */
+export const WRITTEN: Promise<void> = Promise.resolve();
 
 /** The one response of one exchange. */
 export class ResponseWriter {

@@ -4,6 +4,7 @@
  * @module
  */
 import { HttpError } from "../errors.ts";
+import { shown } from "../options.ts";
 import { isBodiless } from "./status.ts";
 
 /** Field lines in sending order. */
@@ -28,6 +29,9 @@ export function assertStatus(status: number): void {
  * @throws {HttpError} `BAD_RESPONSE`
  */
 export function assertFields(fields: Fields): void {
+  if (typeof (fields as Partial<Fields> | null)?.[Symbol.iterator] !== "function") {
+    throw badResponse(`Fields are ${shown(fields)}: give pairs, such as [["Link", "…"]]`);
+  }
   for (const [name, value] of fields) {
     assertFieldName(name);
     assertFieldValue(name, value);
@@ -87,6 +91,7 @@ const MAX_KNOWN_LENGTH = 64;
 export function roleOf(name: string): Role {
   const known = KNOWN.get(name);
   if (known !== undefined) return known;
+  if (typeof name !== "string") throw badResponse(`Field name is ${shown(name)}: give text`);
   if (!TOKEN.test(name)) throw badResponse(`Field name ${JSON.stringify(name)} is no token`);
   const lower = name.toLowerCase();
   const role = Object.hasOwn(ROLES, lower) ? ROLES[lower]! : Role.Message;
@@ -95,11 +100,15 @@ export function roleOf(name: string): Role {
 }
 
 /**
- * Throws when `value` holds a CR, LF, NUL or another character that no field value may hold.
+ * Throws when `value` is no text, or holds a CR, LF, NUL or another character that no field value may
+ * hold.
  *
  * @throws {HttpError} `BAD_RESPONSE`
  */
 export function assertFieldValue(name: string, value: string): void {
+  if (typeof value !== "string") {
+    throw badResponse(`Field ${name} is ${shown(value)}: give text, such as String(value)`);
+  }
   if (!BAD_VALUE.test(value)) return;
   throw badResponse(`Field ${name} holds a control character or one beyond Latin-1: encode it`);
 }

@@ -5,7 +5,8 @@
  * @module
  */
 import { isThenable, watch } from "../callbacks.ts";
-import { HttpError, HttpsdError } from "../errors.ts";
+import { ConfigError, HttpError, HttpsdError, StateError } from "../errors.ts";
+import { shown } from "../options.ts";
 import type { HttpsServer } from "../server.ts";
 import type { RouteConfig } from "../websocket/options.ts";
 import type { UpgradeOffer } from "../websocket/upgrade.ts";
@@ -113,6 +114,8 @@ export class Dispatcher {
   readonly #parts: DispatcherParts;
   readonly #origin: RequestOrigin;
   readonly #errorHandlers: Map<number, ErrorHandler>;
+  /** What was reported while a handler was still running. */
+  readonly #reported = new WeakMap<Exchange, unknown>();
 
   /** Makes a dispatcher; the error handlers may be shared with another. */
   constructor(parts: DispatcherParts, errorHandlers = new Map<number, ErrorHandler>()) {
@@ -122,6 +125,7 @@ export class Dispatcher {
       server: parts.server,
       maxRespHeaders: parts.maxRespHeaders,
       failed: (exchange, error) => this.#failed(exchange, error),
+      sendingFailed: (exchange, cause) => this.#sendingFailed(exchange, cause),
       errorAnswered: ({ session }, error) => parts.errorAnswered(error, session),
     };
   }
@@ -133,6 +137,7 @@ export class Dispatcher {
 
   /** Answers errors of `status` with `handler`; `null`: with the standard answer again. */
   onError(status: number, handler: ErrorHandler | null): void {
+    assertErrorHandler(status, handler);
     if (handler === null) this.#errorHandlers.delete(status);
     else this.#errorHandlers.set(status, handler);
   }
@@ -189,7 +194,11 @@ export class Dispatcher {
     if (exchange.response.answered || exchange.response.gone) return;
     if (exchange.detached) return;
     if (exchange.aborted) return exchange.session.destroy(); // so the handler was right to end
-    throw new HttpError(500, "HANDLER_FAILED", "The handler ended without a whole response");
+    throw new HttpError(
+      500,
+      "HANDLER_FAILED",
+      "The handler ended without a whole response: send one, await what sends it, or detach()",
+    );
   }
 
   #runFetch(
@@ -230,10 +239,8 @@ export class Dispatcher {
   #failed(exchange: Exchange, cause: unknown): void {
     const { session, response } = exchange;
     if (exchange.isLoss(cause)) return this.#lost(exchange);
-    const error = cause instanceof HttpsdError
-      ? cause
-      : new HttpError(500, "HANDLER_FAILED", "The handler threw", { cause });
-    this.#parts.failed(error, session);
+    const error = handlerError(cause);
+    if (!this.#isReported(exchange, cause)) this.#parts.failed(error, session);
     if (response.started) return exchange.fail(error);
     const answered = error instanceof HttpError && canAnswer(error)
       ? error
@@ -244,6 +251,22 @@ export class Dispatcher {
   /** The handler ended because the client has left, or ended its side. */
   #lost({ session, response }: Exchange): void {
     if (!response.answered && !response.gone) session.destroy();
+  }
+
+  /**
+   * What a handler sends has failed: that is reported once, whether the handler waits for it or not.
+   * A handler that has detached its request is over, so that nothing else would end the answer.
+   */
+  #sendingFailed(exchange: Exchange, cause: unknown): void {
+    if (this.#isReported(exchange, cause)) return;
+    this.#reported.set(exchange, cause);
+    this.#parts.failed(handlerError(cause), exchange.session);
+    const second = cause instanceof StateError; // the answer that came before goes on
+    if (exchange.detached && !second) this.#failed(exchange, cause);
+  }
+
+  #isReported(exchange: Exchange, cause: unknown): boolean {
+    return this.#reported.has(exchange) && this.#reported.get(exchange) === cause;
   }
 
   /** Answers an error, and tells of the answer. Never throws or rejects. */
@@ -303,6 +326,20 @@ export class Dispatcher {
   }
 }
 
+function assertErrorHandler(status: unknown, handler: unknown): void {
+  if (!Number.isInteger(status) || status as number < 400 || status as number > 599) {
+    throw new ConfigError(
+      "INVALID_CONFIG",
+      `onError() takes a status from 400 to 599, not ${shown(status)}: write onError(500, handler)`,
+    );
+  }
+  if (handler === null || typeof handler === "function") return;
+  throw new ConfigError(
+    "INVALID_CONFIG",
+    `The handler of onError() is ${shown(handler)}: give a function, or null to take it away`,
+  );
+}
+
 /** Whether an error can be answered with its own status and fields. */
 function canAnswer({ status, fields }: HttpError): boolean {
   try {
@@ -312,6 +349,12 @@ function canAnswer({ status, fields }: HttpError): boolean {
   } catch {
     return false; // a program can throw an error with anything in it
   }
+}
+
+function handlerError(cause: unknown): HttpsdError {
+  return cause instanceof HttpsdError
+    ? cause
+    : new HttpError(500, "HANDLER_FAILED", "The handler threw", { cause });
 }
 
 function handlerFailed(cause: unknown): HttpError {

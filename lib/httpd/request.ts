@@ -4,14 +4,22 @@
  *
  * @module
  */
-import { HttpError, StateError } from "../errors.ts";
+import { isThenable } from "../callbacks.ts";
+import { ConfigError, HttpError, StateError } from "../errors.ts";
 import type { HttpsServer } from "../server.ts";
 import type { Trailers } from "./body.ts";
 import { parseCookies } from "./cookies.ts";
 import type { Exchange } from "./exchange.ts";
 import { fieldsOf } from "./fetch_request.ts";
-import type { ResponseHead } from "../http/response.ts";
-import { assertFieldName, assertFieldValue, type Fields } from "../http/response_rules.ts";
+import { type ResponseHead, WRITTEN } from "../http/response.ts";
+import {
+  assertFieldName,
+  assertFields,
+  assertFieldValue,
+  badResponse,
+  type Fields,
+} from "../http/response_rules.ts";
+import { shown } from "../options.ts";
 import type { Session } from "./session.ts";
 import { EMPTY, pump } from "./stream_pump.ts";
 import { utf8 } from "../http/utf8.ts";
@@ -24,6 +32,8 @@ export interface RequestOrigin {
   readonly maxRespHeaders: number;
   /** The request cannot be answered by its handler any more: answer the error. */
   readonly failed: (exchange: Exchange, error: HttpError) => void;
+  /** What sends has failed, and the handler may not wait for it: report the error. */
+  readonly sendingFailed: (exchange: Exchange, error: unknown) => void;
   /** The handler answered an error itself. */
   readonly errorAnswered: (exchange: Exchange, error: HttpError) => void;
 }
@@ -171,8 +181,12 @@ export class HttpdRequest {
    * `httpd_req_recv`).
    *
    * @throws {HttpsdError} when the body is malformed, too long or too late, or the client is gone
+   * @throws {ConfigError} `INVALID_CONFIG`, at once, for a `max` that is no count of bytes
    */
   recv(max?: number): Promise<Uint8Array | undefined> {
+    if (max !== undefined && max !== Infinity && !(Number.isInteger(max) && max > 0)) {
+      throw invalid(`recv() takes the most bytes to give, 1 or more, not ${shown(max)}`);
+    }
     return this.#exchange.body.read(max);
   }
 
@@ -181,17 +195,32 @@ export class HttpdRequest {
    * from `queueWork` or a timer (original: `httpd_req_async_handler_begin`). The next request of
    * the connection waits until then. Nothing sent within `deadlineMs` becomes a 503: look at
    * {@linkcode HttpdRequest.sent} before answering, or `send()` throws where nobody catches it.
+   * Calling it again sets another deadline, from then on.
+   *
+   * @throws {ConfigError} `INVALID_CONFIG` for a deadline that is no time in ms
+   * @throws {StateError} `ALREADY_SENT` when there is nothing left to send
    */
   detach(deadlineMs = 60_000): void {
+    if (typeof deadlineMs !== "number" || !(deadlineMs > 0)) {
+      throw invalid(`detach() takes a deadline in ms, more than 0, not ${shown(deadlineMs)}`);
+    }
+    if (this.#exchange.response.answered) {
+      throw new StateError("ALREADY_SENT", "The response was sent already: detach() before that");
+    }
     this.#exchange.detach(deadlineMs);
   }
 
   /**
    * Ends a detached request: what is missing of its response becomes a 500, or a cut connection
    * when the response has begun or the client has gone away (original:
-   * `httpd_req_async_handler_complete`).
+   * `httpd_req_async_handler_complete`). Of no effect on one that was answered.
+   *
+   * @throws {StateError} `NOT_DETACHED` for a request that its handler still answers
    */
   complete(): void {
+    if (!this.#exchange.detached) {
+      throw new StateError("NOT_DETACHED", "The request is not detached: call detach() before");
+    }
     if (this.#exchange.response.answered) return;
     if (this.#exchange.aborted) return this.session.destroy();
     this.#origin.failed(
@@ -200,16 +229,29 @@ export class HttpdRequest {
     );
   }
 
-  /** Sets the status, 200 unless set (original: `httpd_resp_set_status`). */
+  /**
+   * Sets the status, 200 unless set (original: `httpd_resp_set_status`).
+   *
+   * @throws {HttpError} `BAD_RESPONSE` for what is no status of an answer
+   * @throws {StateError} `ALREADY_SENT`
+   */
   status(status: number, reason?: string): this {
     this.#assertUnsent();
+    if (!Number.isInteger(status) || status < 200 || status > 999) {
+      throw badResponse(`Status ${shown(status)} is no answer: use a number from 200 to 999`);
+    }
     if (reason !== undefined) assertFieldValue("reason", reason);
     this.#status = status;
     this.#reason = reason;
     return this;
   }
 
-  /** Sets the content type, `text/html` unless set (original: `httpd_resp_set_type`). */
+  /**
+   * Sets the content type, `text/html` unless set (original: `httpd_resp_set_type`).
+   *
+   * @throws {HttpError} `BAD_RESPONSE` for what no field may hold
+   * @throws {StateError} `ALREADY_SENT`
+   */
   type(type: string): this {
     this.#assertUnsent();
     assertFieldValue("Content-Type", type);
@@ -253,9 +295,10 @@ export class HttpdRequest {
       throw new HttpError(
         500,
         "BAD_RESPONSE",
-        `Status ${status} is no interim one: use 102 to 199`,
+        `Status ${shown(status)} is no interim one: use 102 to 199`,
       );
     }
+    assertFields(fields);
     this.#exchange.response.inform(status, fields);
   }
 
@@ -263,8 +306,10 @@ export class HttpdRequest {
    * Sends the whole response (original: `httpd_resp_send`).
    *
    * @throws {StateError} `ALREADY_SENT`
+   * @throws {HttpError} `BAD_RESPONSE` for what is neither text nor bytes
    */
   send(body: string | Uint8Array = ""): void {
+    assertBody("send()", body);
     this.#exchange.response.send(this.#head(), body);
   }
 
@@ -272,9 +317,17 @@ export class HttpdRequest {
    * Sends a value as JSON.
    *
    * @throws {StateError} `ALREADY_SENT`
+   * @throws {HttpError} `BAD_RESPONSE` for what is no JSON
    */
   sendJson(value: unknown): void {
-    this.type("application/json").send(JSON.stringify(value));
+    if (isThenable(value)) throw badResponse("sendJson() was given a promise: await it first");
+    const json: string | undefined = JSON.stringify(value);
+    if (json === undefined) {
+      throw badResponse(
+        `sendJson() was given ${shown(value)}, which is no JSON: send null instead`,
+      );
+    }
+    this.type("application/json").send(json);
   }
 
   /**
@@ -284,20 +337,23 @@ export class HttpdRequest {
    * @throws {ConnectionError} `CONNECTION_CLOSED` when the client has left (as all that is thrown
    * here, as a rejection; this one may be left unhandled)
    * @throws {StateError} `ALREADY_SENT` after {@linkcode HttpdRequest.end}
+   * @throws {HttpError} `BAD_RESPONSE` for what is neither text nor bytes
    */
   sendChunk(chunk: string | Uint8Array): Promise<void> {
     const { response } = this.#exchange;
     try {
+      assertBody("sendChunk()", chunk);
       if (!response.started) response.start(this.#head(), undefined);
     } catch (error) {
-      return Promise.reject(error);
+      return this.#heard(Promise.reject(error));
     }
-    return response.write(typeof chunk === "string" ? utf8(chunk) : chunk);
+    return this.#heard(response.write(typeof chunk === "string" ? utf8(chunk) : chunk));
   }
 
   /** Ends a response sent in chunks (original: `httpd_resp_send_chunk` with length 0). */
   end(trailers?: Fields): void {
     const { response } = this.#exchange;
+    if (trailers !== undefined) assertFields(trailers);
     if (!response.started) response.start(this.#head(), undefined);
     response.end(trailers);
   }
@@ -309,13 +365,19 @@ export class HttpdRequest {
    * @throws {ConnectionError} `CONNECTION_CLOSED` when the client has left (as all that is thrown
    * here, as a rejection; this one may be left unhandled)
    * @throws {StateError} `ALREADY_SENT`
-   * @throws {HttpError} `BAD_RESPONSE` when the stream has another length; the connection is cut
+   * @throws {HttpError} `BAD_RESPONSE` when the stream has another length, for which the connection
+   * is cut; and for what is no stream
    */
   sendStream(source: ReadableStream<Uint8Array>, length?: number): Promise<void> {
-    return pump(this.#exchange, source, () => {
+    try {
+      assertStream(source, length);
+    } catch (error) {
+      return this.#heard(Promise.reject(error));
+    }
+    return this.#heard(pump(this.#exchange, source, () => {
       this.#exchange.response.start(this.#head(), length);
       return { bytes: EMPTY };
-    });
+    }));
   }
 
   /**
@@ -323,8 +385,15 @@ export class HttpdRequest {
    * `httpd_resp_send_err`, `httpd_resp_send_custom_err`).
    *
    * @throws {StateError} `ALREADY_SENT`
+   * @throws {HttpError} `BAD_RESPONSE` for what is no error's status or text
    */
   sendError(status: number, text?: string): void {
+    if (!Number.isInteger(status) || status < 400 || status > 599) {
+      throw badResponse(`Status ${shown(status)} is no error's: use a number from 400 to 599`);
+    }
+    if (text !== undefined && typeof text !== "string") {
+      throw badResponse(`The text of sendError() is ${shown(text)}: give text, or leave it out`);
+    }
     this.#exchange.sendError(status, text, this.#fields);
     this.#origin.errorAnswered(
       this.#exchange,
@@ -345,16 +414,26 @@ export class HttpdRequest {
   sendRaw(bytes: string | Uint8Array): Promise<void> {
     const { response } = this.#exchange;
     try {
+      assertBody("sendRaw()", bytes);
       if (!response.raw) response.startRaw();
     } catch (error) {
-      return Promise.reject(error);
+      return this.#heard(Promise.reject(error));
     }
-    return response.write(typeof bytes === "string" ? utf8(bytes) : bytes);
+    return this.#heard(response.write(typeof bytes === "string" ? utf8(bytes) : bytes));
   }
 
   /** The fields that were set with {@linkcode HttpdRequest.header}, for whatever answers. */
   get responseFields(): Fields {
     return this.#fields;
+  }
+
+  /** Sees to it that a failure is reported and ends no process, if the handler does not wait for it. */
+  #heard(sending: Promise<void>): Promise<void> {
+    if (sending === WRITTEN) return sending;
+    sending.catch((error) => {
+      if (!this.#exchange.isLoss(error)) this.#origin.sendingFailed(this.#exchange, error);
+    });
+    return sending;
   }
 
   #head(): ResponseHead {
@@ -369,4 +448,43 @@ export class HttpdRequest {
     if (!this.#exchange.response.started) return;
     throw new StateError("ALREADY_SENT", "The response was sent already: set it up before sending");
   }
+}
+
+function invalid(message: string): ConfigError {
+  return new ConfigError("INVALID_CONFIG", message);
+}
+
+/** What is sent must be text or bytes: anything else would leave as nothing, or as its name. */
+function assertBody(method: string, body: unknown): void {
+  if (typeof body === "string" || body instanceof Uint8Array) return;
+  throw badResponse(
+    `${method} takes text or bytes, and was given ${shown(body)}: ${insteadOf(body)}`,
+  );
+}
+
+function insteadOf(body: unknown): string {
+  if (isThenable(body)) return "await it first";
+  if (body instanceof Response) return "return it from the handler";
+  if (body instanceof ReadableStream) return "use sendStream()";
+  if (body instanceof Blob) return "use sendStream(blob.stream(), blob.size)";
+  if (body instanceof ArrayBuffer) return "give new Uint8Array(buffer)";
+  if (ArrayBuffer.isView(body)) return "give a Uint8Array of its buffer";
+  return "use sendJson(), or String()";
+}
+
+function assertStream(source: unknown, length: unknown): void {
+  if (!(source instanceof ReadableStream)) {
+    const instead = typeof source === "string" || source instanceof Uint8Array
+      ? "use send()"
+      : typeof (source as { pipe?: unknown } | null | undefined)?.pipe === "function"
+      ? "give Readable.toWeb(source)"
+      : isThenable(source)
+      ? "await it first"
+      : "give ReadableStream.from(source) for what can be iterated";
+    throw badResponse(
+      `sendStream() takes a ReadableStream, and was given ${shown(source)}: ${instead}`,
+    );
+  }
+  if (length === undefined || (Number.isSafeInteger(length) && length as number >= 0)) return;
+  throw badResponse(`The length of sendStream() is ${shown(length)}: give bytes, or leave it out`);
 }

@@ -4,15 +4,13 @@
  *
  * @module
  */
-import { ConfigError, StateError } from "../errors.ts";
-import {
-  resolveRouteOptions,
-  type RouteConfig,
-  type WebSocketOptions,
-} from "../websocket/options.ts";
+import { StateError } from "../errors.ts";
+import { optionError, shown } from "../options.ts";
+import type { RouteConfig, WebSocketOptions } from "../websocket/options.ts";
 import type { UriMatcher } from "./matcher.ts";
 import { ANY, METHODS } from "./methods.ts";
 import type { HttpdRequest } from "./request.ts";
+import { resolveRoute } from "./route_options.ts";
 
 /** Answers a request of the httpd API; a returned `Response` is sent. */
 export type RouteHandler = (
@@ -63,31 +61,38 @@ export type Match =
 
 /** The routes of a server. A request keeps its route, whatever becomes of the table meanwhile. */
 export class Router {
-  readonly #matches: UriMatcher;
+  readonly #uriMatch: UriMatcher;
   readonly #max: number;
   #routes: readonly ResolvedRoute[] = [];
 
   /** Makes an empty table of at most `max` routes. */
-  constructor(matches: UriMatcher, max: number) {
-    this.#matches = matches;
+  constructor(uriMatch: UriMatcher, max: number) {
+    this.#uriMatch = uriMatch;
     this.#max = max;
+  }
+
+  /**
+   * Whether a template is for a path: `true` alone says so.
+   *
+   * @throws {ConfigError} `INVALID_CONFIG` when a matcher of the program's answers neither `true` nor
+   * `false`, such as a promise, which would open the route to every path
+   */
+  #matches(template: string, path: string): boolean {
+    const answer: unknown = this.#uriMatch(template, path);
+    if (typeof answer === "boolean") return answer;
+    throw optionError("", "uriMatch", `answered ${shown(answer)}: return true or false`);
   }
 
   /**
    * Adds a route, which takes effect with the next request.
    *
-   * @throws {ConfigError} `INVALID_CONFIG` for an unknown method or WebSocket option
+   * @throws {ConfigError} `INVALID_CONFIG` for what is no route, or one that no request could reach,
+   * saying what to write
    * @throws {StateError} `HANDLER_EXISTS` when a route that is there already would always be
    * chosen instead; `HANDLERS_FULL`
    */
   add(added: Route): void {
-    const route = resolve(added);
-    if (!METHODS.has(route.method) && route.method !== ANY) {
-      throw new ConfigError(
-        "INVALID_CONFIG",
-        `Route ${route.uri} has the unknown method ${route.method}: use one of HTTP's, or "ANY"`,
-      );
-    }
+    const route = resolveRoute(added, this.#uriMatch);
     const shadow = this.#routes.find((known) =>
       this.#matches(known.uri, route.uri) && (known.method === route.method || known.method === ANY)
     );
@@ -113,6 +118,12 @@ export class Router {
    * @throws {StateError} `NOT_FOUND`
    */
   remove(uri: string, method?: string): void {
+    if (typeof uri !== "string") {
+      throw new StateError(
+        "NOT_FOUND",
+        `unroute() takes the uri of a route, not ${shown(uri)}: write unroute(uri, method)`,
+      );
+    }
     const left = this.#routes.filter((route) =>
       route.uri !== uri || (method !== undefined && route.method !== method)
     );
@@ -139,11 +150,6 @@ export class Router {
 }
 
 const NO_ROUTE: Match = { route: undefined, allow: [] };
-
-function resolve(route: Route): ResolvedRoute {
-  if (!("websocket" in route)) return { ...route };
-  return { ...route, method: "GET", websocket: resolveRouteOptions(route.websocket) };
-}
 
 function mustBeNamed(method: string): boolean {
   return method === "CONNECT" || method === "TRACE";

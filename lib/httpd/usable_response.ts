@@ -4,6 +4,7 @@
  * @module
  */
 import { HttpError } from "../errors.ts";
+import { shown } from "../options.ts";
 
 /**
  * What a handler returned, if it is a response. Whether its body was used is seen when that is
@@ -13,7 +14,11 @@ import { HttpError } from "../errors.ts";
  */
 export function asResponse(result: unknown): Response {
   if (!(result instanceof Response)) {
-    throw new HttpError(500, "HANDLER_FAILED", "The handler returned no Response: return one");
+    throw new HttpError(
+      500,
+      "HANDLER_FAILED",
+      `The handler returned ${shown(result)}, which is no Response: ${insteadOf(result)}`,
+    );
   }
   if (result.type === "error") {
     throw new HttpError(500, "HANDLER_FAILED", "Response.error() cannot be sent: return a status");
@@ -28,4 +33,13 @@ export function usedAlready(): HttpError {
     "HANDLER_FAILED",
     "The Response was used already: return a new one for each request",
   );
+}
+
+function insteadOf(result: unknown): string {
+  if (typeof result === "string") return "return new Response(text)";
+  const isForeign = Object.prototype.toString.call(result) === "[object Response]";
+  if (isForeign) return "return new Response(other.body, other), it is another library's";
+  return typeof result === "object" && result !== null
+    ? "return Response.json(value)"
+    : "return one";
 }

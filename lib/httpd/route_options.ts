@@ -1,0 +1,105 @@
+/**
+ * The checks of a route: that it is one, and that requests can reach it.
+ *
+ * @module
+ */
+import * as v from "valibot";
+import { ConfigError } from "../errors.ts";
+import { ROUTE_NAMES } from "../foreign_names.ts";
+import { adviceFrom, callback, checkOptions, isPlain, members, optionError } from "../options.ts";
+import { resolveRouteOptions, type WebSocketOptions } from "../websocket/options.ts";
+import { matchExact, matchWildcard, type UriMatcher } from "./matcher.ts";
+import { ANY, METHODS } from "./methods.ts";
+import type { ResolvedRoute, Route, RouteHandler } from "./router.ts";
+
+const CALLEE = "route()";
+
+const advice = adviceFrom(ROUTE_NAMES);
+
+const uri = v.string("must be the path as text");
+
+const HANDLER_ROUTE = members({
+  uri,
+  method: v.string('must be a method, or "ANY"'),
+  handler: callback<RouteHandler>(),
+  context: v.optional(v.unknown()),
+}, { advice });
+
+const WEBSOCKET_ROUTE = members({
+  uri,
+  method: v.optional(
+    v.literal("GET", 'must be "GET", or left out, since a WebSocket begins with that'),
+  ),
+  websocket: v.custom<WebSocketOptions>(isPlain, "must be an object of WebSocketOptions"),
+  context: v.optional(v.unknown()),
+}, {
+  advice: (name) =>
+    name === "handler" ? "goes without websocket: give one of them, or two routes" : advice(name),
+});
+
+/**
+ * Checks a route, and fills in the defaults.
+ *
+ * @throws {ConfigError} `INVALID_CONFIG` saying what to write
+ */
+export function resolveRoute(route: Route, uriMatch: UriMatcher): ResolvedRoute {
+  if (typeof route === "string") {
+    throw new ConfigError(
+      "INVALID_CONFIG",
+      `${CALLEE} takes one object: write route({ uri: "${route}", method: "GET", handler })`,
+    );
+  }
+  if (isPlain(route) && "websocket" in route) {
+    const { websocket, ...rest } = checkOptions(CALLEE, WEBSOCKET_ROUTE, route);
+    assertReachable(rest.uri, "GET", uriMatch);
+    return { ...rest, method: "GET", websocket: resolveRouteOptions(websocket) };
+  }
+  const checked = checkOptions(CALLEE, HANDLER_ROUTE, route);
+  const { method } = checked;
+  if (!METHODS.has(method) && method !== ANY) {
+    const upper = method.toUpperCase();
+    const known = METHODS.has(upper) || upper === ANY;
+    throw optionError(
+      CALLEE,
+      "method",
+      `is unknown: ${known ? `write "${upper}"` : 'use one of HTTP\'s, or "ANY"'}`,
+    );
+  }
+  assertReachable(checked.uri, method, uriMatch);
+  return checked;
+}
+
+/**
+ * Throws for a template that the matchers of this package would take for a path that no client asks
+ * for. What a matcher of the program's makes of a template is its own concern.
+ */
+function assertReachable(uri: string, method: string, uriMatch: UriMatcher): void {
+  if (uriMatch !== matchExact && uriMatch !== matchWildcard) return;
+  const wild = uriMatch === matchWildcard;
+  const serverWide = uri === "*" && (wild || method === "OPTIONS" || method === ANY);
+  const problem = serverWide ? undefined : problemOf(uri, wild);
+  if (problem !== undefined) {
+    throw optionError(CALLEE, "uri", `is ${JSON.stringify(uri)}: ${problem}`);
+  }
+}
+
+function problemOf(uri: string, wild: boolean): string | undefined {
+  if (!uri.startsWith("/")) {
+    return `it must begin with a slash, as in "/${uri.replace(/^\w+:\/\/[^/]*\/?/, "")}"`;
+  }
+  const parameter = /\/(:\w+|\{[^/]*\})/.exec(uri)?.[1];
+  if (parameter !== undefined) {
+    const instead = uri.slice(0, uri.indexOf(parameter)) + "*";
+    return `parameters such as ${parameter} are not known: write uriMatch: matchWildcard with ` +
+      `"${instead}" and read request.path, or use Hono`;
+  }
+  const base = wild ? uri.replace(/\*\?$|\?\*$|[*?]$/, "") : uri;
+  if (base.includes("*")) {
+    return wild
+      ? "a * is special at the end only: match the rest in the handler, or give a uriMatch of yours"
+      : "a * is special with uriMatch: matchWildcard only: give the server that option";
+  }
+  if (/[?#]/.test(base)) return "a route is for a path: read the query in the handler";
+  if (/[^!-~]/.test(base)) return `paths are compared as sent: write "${encodeURI(uri)}"`;
+  return undefined;
+}
