@@ -370,6 +370,17 @@ describe("a stream that waits for its source", () => {
     });
   }
 
+  test("is not taken for whole by an HTTP/1.0 client that still reads", async () => {
+    const { port, errors } = await started(() => new Response(quiet(() => {})), { lingerMs: 100 });
+    const client = await RawClient.connect(port);
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    client.end();
+    await client.rest().catch(() => {});
+    await client.until(() => client.closed);
+    assert.equal(client.ended, false, "it was reset, and did not end");
+    assert.deepEqual(errors, []);
+  });
+
   test("holds no place for a client that has left", async () => {
     const { server, port } = await started(
       (request) =>

@@ -10,6 +10,7 @@ import { Exchange, type ExchangeKeeper } from "../httpd/exchange.ts";
 import type { Session, SessionState } from "../httpd/session.ts";
 import { SessionContext } from "../httpd/session_context.ts";
 import { nextSessionId } from "../httpd/session_id.ts";
+import { CANCEL_FAILED } from "../httpd/stream_pump.ts";
 import { systemClock } from "../net/clock.ts";
 import type { Connection } from "../net/connection.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
@@ -69,7 +70,8 @@ export class FetchExchange extends Exchange {
     const isHead = this.head.method === "HEAD";
     const sent = isHead ? new Response(null, { status, statusText, headers }) : response;
     writer.pass(() => this.#sink.pass(sent), isHead);
-    if (isHead || writer.gone) body?.cancel().catch(() => {}); // its source is not asked for more
+    if (!isHead && !writer.gone) return;
+    body?.cancel().catch((error) => this.callbackFailed(CANCEL_FAILED, error));
   }
 }
 

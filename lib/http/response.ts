@@ -12,8 +12,9 @@
  * | ended  | over                                  |                                                 |
  * | gone   | the client left before the end        |                                                 |
  *
- * leave() leads from all but "ended" to "gone". There nothing is written: write() rejects with
- * `CONNECTION_CLOSED`, and the others do nothing, since an answer that nobody waits for is no fault.
+ * leave() leads from all but "ended" to "gone"; giveUp() cuts the connection, whose end calls
+ * leave(). In "gone" nothing is written: write() rejects with `CONNECTION_CLOSED`, and the others do
+ * nothing, since an answer that no client waits for is no fault.
  *
  * @module
  */
@@ -389,6 +390,14 @@ export class ResponseWriter {
   #drained(): void {
     this.#draining?.resolve();
     this.#draining = undefined;
+  }
+
+  /**
+   * Cuts a response whose client seems to have left: as `abort()` does, but what the handler still
+   * writes gets `CONNECTION_CLOSED`, since the handler is not to blame.
+   */
+  giveUp(error: HttpsdError): void {
+    if (this.#state === "open" || this.#state === "ending") this.#sink.abort(error);
   }
 
   /** Cuts the response: the client must not take it for whole. */

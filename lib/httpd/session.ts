@@ -605,7 +605,7 @@ export class Session {
         this.#setDeadline();
         break;
       case "source":
-        this.connection.destroy(
+        this.#exchange?.response.giveUp(
           new ConnectionError(
             "CONNECTION_CLOSED",
             "The client ended its side, and the answer paused",

@@ -20,6 +20,9 @@ export interface Beginning {
   readonly next?: ReturnType<BodyReader["read"]> | undefined;
 }
 
+/** What is reported of a source that threw or rejected when it was cancelled. */
+export const CANCEL_FAILED = "The body's source threw when cancelled";
+
 /** No bytes. */
 export const EMPTY: Uint8Array = new Uint8Array();
 
@@ -50,7 +53,7 @@ async function run(
   const cancel = (reason?: unknown): void =>
     void reader.cancel(reason).catch((error) => {
       if (error === reason) return;
-      const failed = () => exchange.callbackFailed("The body's source threw when cancelled", error);
+      const failed = () => exchange.callbackFailed(CANCEL_FAILED, error);
       // A stream that had failed before rejects with that, which its reads have shown.
       reader.closed.then(failed, ignore);
     });
