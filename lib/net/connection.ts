@@ -64,6 +64,9 @@ export interface Observer {
   sent(bytes: number): void;
 }
 
+/** What a connection waits for that is being closed: that the peer reads, or that it ends too. */
+export type ClosingState = "sending" | "lingering";
+
 /** Where a connection comes from and goes to. */
 export interface Endpoints {
   /** The client's address; behind a trusted proxy, what its PROXY header says. */
@@ -622,11 +625,21 @@ export class Connection implements Endpoints {
       return;
     }
     this.deadline = Infinity;
-    if (!this.#finishing) this.#consumer?.expired();
-    else if (this.#sent) this.#cut();
-    else {
-      this.destroy(new ConnectionError("CONNECTION_TIMEOUT", "The peer did not read in time"));
+    switch (this.#closingState) {
+      case undefined:
+        this.#consumer?.expired();
+        break;
+      case "sending":
+        this.destroy(new ConnectionError("CONNECTION_TIMEOUT", "The peer did not read in time"));
+        break;
+      case "lingering":
+        this.#cut();
     }
+  }
+
+  get #closingState(): ClosingState | undefined {
+    if (!this.#finishing) return undefined;
+    return this.#sent ? "lingering" : "sending";
   }
 
   /** Whether the peer must read before anything else can happen. */

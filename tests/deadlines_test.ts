@@ -1,0 +1,434 @@
+/**
+ * Every state in which a connection waits has a deadline: the states are enumerated from the types in
+ * lib/, each is entered on real sockets with its own deadline short and every other one endless, and a
+ * clock that goes as the test says shows that it ends then, and not before. The table in
+ * docs/security.md is held to the same states, options, defaults and tests.
+ */
+import assert from "node:assert/strict";
+import { describe, test } from "bun:test";
+import { existsSync, readFileSync } from "node:fs";
+import type { HttpsServerOptions } from "../lib/config.ts";
+import { resolveConfig } from "../lib/config.ts";
+import type { SessionState } from "../lib/httpd/session.ts";
+import type { Wait } from "../lib/httpd/waits.ts";
+import type { ClosingState } from "../lib/net/connection.ts";
+import type { GatePhase } from "../lib/net/gate.ts";
+import { resolveSettings } from "../lib/websocket/options.ts";
+import type { SOCKET_STATES } from "../lib/websocket/waits.ts";
+import {
+  GET,
+  type Mode,
+  MODES,
+  RawClient,
+  type Started,
+  started,
+  stopServersAfterAll,
+} from "./http_support.ts";
+import { assertRuntime } from "./runtime.ts";
+import { clientHello, connectTcp, until } from "./support.ts";
+import { TestClock } from "./test_clock.ts";
+import { clientFrame } from "./websocket_cases.ts";
+import { handshake } from "./websocket_support.ts";
+
+assertRuntime();
+
+stopServersAfterAll();
+
+type State =
+  | `gate: ${GatePhase}`
+  | `session: ${Exclude<SessionState, "idle" | "closing">}`
+  | `request: ${Wait}`
+  | `closing: ${ClosingState}`
+  | `websocket: ${typeof SOCKET_STATES[number]}`;
+
+/** The states that are one of the others by another name, or have their deadline beside it. */
+type More = "request: request, by age" | "request: body, in all" | "websocket: quiet, and dead";
+
+/** How a state is entered. */
+interface Scenario {
+  /** The option whose time runs in it. */
+  readonly deadline: keyof HttpsServerOptions | `websocket.${string}`;
+  readonly options?: HttpsServerOptions;
+  /** Default: both. */
+  readonly modes?: readonly Mode[];
+  /** Enters the state; gives the client that is in it. */
+  enter(host: Host): Promise<RawClient>;
+  /** Whether it is over. Default: the server has ended its side, or closed. */
+  over?(host: Host, client: RawClient): boolean;
+}
+
+interface Host extends Started {
+  readonly mode: Mode;
+  readonly clock: TestClock;
+  /** How many bytes of requests the server has read. */
+  readonly read: () => number;
+  /** Whether a handler's signal was aborted. */
+  readonly aborted: () => boolean;
+}
+
+const DEADLINE_MS = 1_000;
+const ENDLESS_MS = 1_000_000;
+
+/** Every deadline, as good as endless. */
+const ENDLESS: HttpsServerOptions = {
+  handshakeTimeoutMs: ENDLESS_MS,
+  headersTimeoutMs: ENDLESS_MS,
+  recvWaitTimeoutMs: ENDLESS_MS,
+  requestTimeoutMs: ENDLESS_MS,
+  handlerTimeoutMs: ENDLESS_MS,
+  maxConnectionAgeMs: ENDLESS_MS,
+  sendWaitTimeoutMs: ENDLESS_MS,
+  idleTimeoutMs: ENDLESS_MS,
+  lingerMs: ENDLESS_MS,
+  minBodyRate: 0,
+};
+const ENDLESS_WEBSOCKET: Record<string, number> = {
+  upgradeTimeoutMs: ENDLESS_MS,
+  pingPeriodMs: ENDLESS_MS,
+  notAliveMs: ENDLESS_MS * 2,
+  idleTimeoutMs: ENDLESS_MS,
+  closeTimeoutMs: ENDLESS_MS,
+  messageTimeoutMs: ENDLESS_MS,
+  minMessageRate: 0,
+};
+
+const never = () => new Promise<never>(() => {});
+
+/** Connects, sends, and waits until the server has read all of it. */
+async function sent(host: Host, text: string | Uint8Array): Promise<RawClient> {
+  const client = await RawClient.connect(host.port, host.mode);
+  const before = host.read();
+  client.send(text);
+  await until(() => host.read() >= before + text.length, "the server has read it");
+  return client;
+}
+
+const silent = (bytes: Uint8Array) => async ({ port }: Host): Promise<RawClient> => {
+  const client = new RawClient(await connectTcp(port));
+  if (bytes.length > 0) client.send(bytes);
+  return client;
+};
+
+const NOTHING = new Uint8Array(0);
+const HELLO = await clientHello();
+const POST = (path: string, length: number, body = "") =>
+  `POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: ${length}\r\n\r\n${body}`;
+
+/** Asks for more than the system takes, and does not read. */
+async function unread(host: Host, path: string, over: () => boolean): Promise<RawClient> {
+  const client = await RawClient.connect(host.port, host.mode);
+  client.socket.pause();
+  client.send(GET(path));
+  await until(over, "the client has to read");
+  return client;
+}
+
+const sessionOf = ({ server }: Host) => [...server.sessions][0];
+
+/** A WebSocket that is open. */
+async function open(host: Host, bytes: Uint8Array = NOTHING): Promise<RawClient> {
+  const client = await sent(host, handshake("/ws"));
+  await client.expect("\r\n\r\n");
+  client.text = "";
+  if (bytes.length === 0) return client;
+  const before = host.read();
+  client.send(bytes);
+  await until(() => host.read() >= before + bytes.length, "the server has read it");
+  return client;
+}
+
+const PLAIN = ["plain"] as const;
+const TLS = ["tls"] as const;
+
+const scenarios: Record<State | More, Scenario> = {
+  "gate: accept": {
+    deadline: "handshakeTimeoutMs",
+    options: { maxOpenSockets: 1, lruPurge: false },
+    modes: PLAIN,
+    async enter(host) {
+      await sent(host, "GET ");
+      return await silent(NOTHING)(host);
+    },
+  },
+  "gate: proxy header": {
+    deadline: "handshakeTimeoutMs",
+    options: { proxyProtocol: { trustedProxies: ["127.0.0.1"] } },
+    enter: silent(new TextEncoder().encode("PROXY ")),
+  },
+  "gate: client hello": {
+    deadline: "handshakeTimeoutMs",
+    modes: TLS,
+    enter: silent(HELLO.subarray(0, 50)),
+  },
+  "gate: selection": {
+    deadline: "handshakeTimeoutMs",
+    options: { certSelect: never },
+    modes: TLS,
+    enter: silent(HELLO),
+  },
+  "gate: handshake": { deadline: "handshakeTimeoutMs", modes: TLS, enter: silent(HELLO) },
+  "session: opening": {
+    deadline: "handshakeTimeoutMs",
+    options: { openFn: never },
+    enter: ({ port, mode }) => RawClient.connect(port, mode),
+  },
+  "session: busy": {
+    deadline: "handlerTimeoutMs",
+    enter: (host) => sent(host, GET("/never")),
+    over: (_, { text }) => text.startsWith("HTTP/1.1 503 "),
+  },
+  "request: request": {
+    deadline: "idleTimeoutMs",
+    async enter(host) {
+      const client = await sent(host, GET("/"));
+      await client.expect("\r\n\r\nanswer");
+      return client;
+    },
+  },
+  "request: request, by age": {
+    deadline: "maxConnectionAgeMs",
+    async enter(host) {
+      const client = await sent(host, GET("/"));
+      await client.expect("\r\n\r\nanswer");
+      return client;
+    },
+  },
+  "request: head": { deadline: "headersTimeoutMs", enter: (host) => sent(host, "GET / HT") },
+  "request: body": {
+    deadline: "recvWaitTimeoutMs",
+    enter: (host) => sent(host, POST("/read", 100, "half")),
+  },
+  "request: body, in all": {
+    deadline: "requestTimeoutMs",
+    enter: (host) => sent(host, POST("/read", 100, "half")),
+  },
+  "request: drain": {
+    deadline: "recvWaitTimeoutMs",
+    async enter(host) {
+      const client = await sent(host, POST("/", 100, "half"));
+      await client.expect("\r\n\r\nanswer");
+      return client;
+    },
+  },
+  "request: reader": {
+    deadline: "sendWaitTimeoutMs",
+    modes: PLAIN, // TLS clients cannot stop reading on Deno
+    enter: (host) =>
+      unread(host, "/endless", () => (sessionOf(host)?.connection.bufferedBytes ?? 0) > 0),
+    over: ({ server }) => server.sessions.size === 0,
+  },
+  "request: answer": {
+    deadline: "sendWaitTimeoutMs",
+    async enter(host) {
+      const client = await sent(host, GET("/never"));
+      client.end();
+      await until(host.aborted, "the server has seen the end");
+      return client;
+    },
+    over: ({ server }) => server.sessions.size === 0,
+  },
+  "request: source": {
+    deadline: "lingerMs",
+    async enter(host) {
+      const client = await sent(host, GET("/paused"));
+      await client.expect("begun");
+      client.end();
+      await until(host.aborted, "the server has seen the end");
+      return client;
+    },
+    over: ({ server }) => server.sessions.size === 0,
+  },
+  "request: stopped": {
+    deadline: "requestTimeoutMs",
+    async enter(host) {
+      const client = await RawClient.connect(host.port, host.mode);
+      client.send(POST("/never", 2 ** 20, "x".repeat(2 ** 20)));
+      await until(
+        () => (sessionOf(host)?.connection.stopped ?? false),
+        "the server reads no more",
+      );
+      return client;
+    },
+    over: ({ aborted }) => aborted(),
+  },
+  "closing: sending": {
+    deadline: "sendWaitTimeoutMs",
+    modes: PLAIN,
+    async enter(host) {
+      const buffered = () => sessionOf(host)?.connection.bufferedBytes ?? 0;
+      const client = await RawClient.connect(host.port, host.mode);
+      client.socket.pause();
+      await until(() => sessionOf(host) !== undefined, "the session is there");
+      const session = sessionOf(host)!;
+      await until(() => {
+        session.send(new Uint8Array(256 * 1024));
+        return buffered() > 256 * 1024;
+      }, "the client has to read");
+      session.close();
+      assert.equal(session.state, "closing");
+      return client;
+    },
+    over: ({ server }) => server.sessions.size === 0,
+  },
+  "closing: lingering": {
+    deadline: "lingerMs",
+    async enter(host) {
+      const client = await sent(
+        host,
+        GET("/").replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"),
+      );
+      await client.rest();
+      return client;
+    },
+    over: ({ server }) => server.sessions.size === 0,
+  },
+  "websocket: upgrading": {
+    deadline: "websocket.upgradeTimeoutMs",
+    enter: (host) => sent(host, handshake("/upgrading")),
+    over: (_, { text }) => text.startsWith("HTTP/1.1 503 "),
+  },
+  "websocket: quiet": {
+    deadline: "websocket.idleTimeoutMs",
+    enter: (host) => open(host),
+    over: (_, { text }) => text.startsWith("\x88"),
+  },
+  "websocket: quiet, and dead": {
+    deadline: "websocket.notAliveMs",
+    enter: (host) => open(host),
+  },
+  "websocket: message": {
+    deadline: "websocket.messageTimeoutMs",
+    enter: (host) => open(host, clientFrame({ op: 1, text: "hello" }).subarray(0, 8)),
+    over: (_, { text }) => text.startsWith("\x88"),
+  },
+  "websocket: throttled": {
+    deadline: "websocket.maxInflatedBytesPerSecond",
+    enter: never, // websocket_limits_test.ts has it: it ends with more being read
+  },
+  "websocket: unread": {
+    deadline: "sendWaitTimeoutMs",
+    modes: PLAIN,
+    async enter(host) {
+      const client = await open(host);
+      client.socket.pause();
+      const [socket] = host.server.websockets;
+      await until(() => {
+        void socket!.send(new Uint8Array(256 * 1024));
+        return socket!.bufferedAmount > 0;
+      }, "the client has to read");
+      return client;
+    },
+    over: ({ server }) => server.sessions.size === 0,
+  },
+  "websocket: closing": {
+    deadline: "websocket.closeTimeoutMs",
+    async enter(host) {
+      const client = await open(host);
+      const [socket] = host.server.websockets;
+      socket!.close(1000);
+      await client.until(() => client.text.startsWith("\x88"));
+      return client;
+    },
+  },
+};
+
+/** Starts a server for one state: its deadline is short, every other one endless. */
+async function hostFor({ deadline, options }: Scenario, mode: Mode): Promise<Host> {
+  const clock = new TestClock();
+  const [webSocketOption] = deadline.startsWith("websocket.") ? [deadline.slice(10)] : [];
+  let aborted = false;
+  let read = 0;
+  const own = webSocketOption === undefined ? { [deadline]: DEADLINE_MS } : {};
+  const host = await started(
+    async (request) => {
+      request.signal.addEventListener("abort", () => aborted = true);
+      const { pathname } = new URL(request.url);
+      if (pathname === "/never") return await never();
+      if (pathname === "/read") return new Response(await request.text());
+      if (pathname === "/paused") {
+        return new Response(
+          new ReadableStream({ start: (its) => its.enqueue(new TextEncoder().encode("begun")) }),
+        );
+      }
+      if (pathname !== "/endless") return new Response("answer");
+      return new Response(
+        new ReadableStream({ pull: (its) => its.enqueue(new Uint8Array(64 * 1024)) }),
+      );
+    },
+    { ...ENDLESS, ...options, ...own },
+    mode,
+    clock,
+  );
+  const { server } = host;
+  const { upgradeTimeoutMs = ENDLESS_MS, ...settings } = {
+    ...ENDLESS_WEBSOCKET,
+    ...(webSocketOption !== undefined && { [webSocketOption]: DEADLINE_MS }),
+  };
+  const onMessage = () => {};
+  server.route({ uri: "/ws", websocket: { ...settings, onMessage } });
+  server.route({ uri: "/upgrading", websocket: { onUpgrade: never, upgradeTimeoutMs, onMessage } });
+  server.addEventListener("data", ({ bytes }) => void (read += bytes));
+  return { ...host, mode, clock, read: () => read, aborted: () => aborted };
+}
+
+describe("a connection leaves in time, and not before", () => {
+  for (const [state, scenario] of Object.entries(scenarios)) {
+    if (scenario.enter === never) continue;
+    for (const mode of scenario.modes ?? MODES) {
+      test(`${state}, ${mode}`, async () => {
+        const host = await hostFor(scenario, mode);
+        const client = await scenario.enter(host);
+        const over = () => scenario.over?.(host, client) ?? (client.ended || client.closed);
+        await host.clock.advance(DEADLINE_MS * 0.7);
+        assert.equal(over(), false, "too early");
+        let passed = 0.7 * DEADLINE_MS;
+        await until(() => {
+          // Bit by bit, for what the server has not quite come to yet; the others are much longer.
+          if (!over() && (passed += 100) < 50 * DEADLINE_MS) void host.clock.advance(100);
+          return over();
+        }, "the state is over");
+        client.destroy();
+      });
+    }
+  }
+});
+
+describe("the table in docs/security.md", () => {
+  const text = readFileSync(new URL("../docs/security.md", import.meta.url), "utf8");
+  const [, section = ""] = /^## Deadlines$([^]*?)^## /m.exec(text) ?? [];
+  const rows = [
+    ...section.matchAll(/^\| `([a-z]+: [^`]+)` +\| (.+?) +\| `([^`]+)` +\| (.+?) +\| (.+?) +\|$/gm),
+  ];
+
+  test("has every state, with the deadline that runs in it", () => {
+    const told = Object.fromEntries(rows.map(([, state, , deadline]) => [state, deadline]));
+    const wanted = Object.fromEntries(
+      Object.entries(scenarios).map(([state, { deadline }]) => [state, deadline]),
+    );
+    assert.deepEqual(told, wanted);
+  });
+
+  test("has the defaults", () => {
+    const config: object = resolveConfig({ transportMode: "insecure" });
+    const webSocket: object = resolveSettings({}, {});
+    for (const [, state, , deadline, told] of rows) {
+      const [option, from] = deadline!.startsWith("websocket.")
+        ? [deadline!.slice(10), { upgradeTimeoutMs: 10_000, ...webSocket }]
+        : [deadline!, config];
+      const value = (from as Record<string, unknown>)[option] as number;
+      assert.equal(told, value === Infinity ? "`Infinity`" : value.toLocaleString("en"), state!);
+    }
+  });
+
+  test("names tests that are there", () => {
+    for (const [, state, , , , where] of rows) {
+      const [, file, title] = /^(\w+_test\.ts)(?:, "(.+)")?$/.exec(where!) ?? [];
+      const url = new URL(`./${file}`, import.meta.url);
+      assert.ok(file !== undefined && existsSync(url), `${state}: ${where}`);
+      const source = readFileSync(url, "utf8");
+      for (const part of (title ?? "").split(" … ")) {
+        assert.ok(source.includes(part), `${state}: ${part}`);
+      }
+    }
+  });
+});
