@@ -93,7 +93,7 @@ export interface ConnectionCounters {
 /** How long a newcomer is left alone at the cap before its first request, in ms … */
 const PATIENCE_MS = 1_000;
 /** … and at the least if it has sent nothing and many wait behind it. */
-const MIN_PATIENCE_MS = 250;
+const MIN_PATIENCE_MS = 50;
 /** So many newcomers, or a quarter of the places, push out sessions that have had a request. */
 const MIN_ARRIVALS = 4;
 
@@ -407,7 +407,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
    */
   touch(session: Session): void {
     this.#sessions.touch(session);
-    if (this.#isCrowded) queueMicrotask(this.#lookForRoom); // after what the session does now
+    this.#lookForRoom();
   }
 
   /**
@@ -605,7 +605,10 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     return false;
   }
 
-  readonly #lookForRoom = (): void => this.#cap.makeRoom();
+  /** Looks whether a session that has become idle makes room, after what it does now. */
+  #lookForRoom(): void {
+    if (this.#isCrowded) queueMicrotask(() => this.#cap.makeRoom());
+  }
 
   /** Closes one connection for one of `waiting` newcomers, by the rules of docs/deployment.md. */
   #makeRoom(waiting: number): true | number {
@@ -718,6 +721,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   #connected(session: Session): void {
     const { connection } = session;
     this.#sessions.add(session);
+    this.#lookForRoom();
     this.#tellUser("create", { session, remoteAddress: session.remoteAddress, error: undefined });
     if (this.hasListened("connected")) {
       this.dispatchEvent(new SessionEvent("connected", this, session));

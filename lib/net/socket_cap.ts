@@ -69,6 +69,7 @@ export class SocketCap {
       this.#left = true;
       this.#cap.#open--;
       this.#cap.#next();
+      this.#cap.makeRoom(); // those let in may have to make room for the next
     }
   };
 
