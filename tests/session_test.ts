@@ -19,6 +19,7 @@ import {
 } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
 import { residentMiB, until } from "./support.ts";
+import { TestClock } from "./test_clock.ts";
 
 assertRuntime();
 
@@ -445,81 +446,115 @@ describe("half-closed clients", () => {
 });
 
 describe("deadlines", () => {
-  /** Sends the text one byte at a time, slower than any idle deadline but the total one. */
-  async function drip(client: RawClient, text: string, everyMs: number): Promise<void> {
-    for (const byte of text) {
-      if (client.ended || client.closed) return;
-      client.send(byte);
-      await sleep(everyMs);
-    }
+  /** The only session of a server, once there is one. */
+  async function sessionOf({ server }: Started) {
+    await until(() => server.sessions.size === 1, "the session is there");
+    return [...server.sessions][0]!;
+  }
+
+  /** Sends text, and waits until the server has it. */
+  async function arrived(client: RawClient, host: Started, text: string): Promise<void> {
+    let bytes = 0;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const count = (event: { bytes: number }): void => {
+      bytes += event.bytes;
+      if (bytes >= text.length) resolve();
+    };
+    host.server.addEventListener("data", count);
+    client.send(text);
+    await promise;
+    host.server.removeEventListener("data", count);
   }
 
   test("an idle connection is closed after idleTimeoutMs, also after a request", async () => {
-    const { port } = await started(echoPath, { idleTimeoutMs: 100 });
-    const client = await RawClient.connect(port);
+    const clock = new TestClock();
+    const host = await started(echoPath, { idleTimeoutMs: 10_000 }, "plain", clock);
+    const client = await RawClient.connect(host.port);
+    await sessionOf(host);
+    await clock.advance(9_000);
+    assert.equal(client.ended, false);
+    await clock.advance(3_000);
     assert.equal(await client.rest(), "");
-    const second = await RawClient.connect(port);
-    await sleep(60);
-    second.send(GET("/"));
-    await sleep(60);
-    assert.equal(second.ended, false, "the deadline begins anew");
-    assert.equal(readResponses(await second.rest()).length, 1);
     client.destroy();
+    await until(() => host.server.sessions.size === 0, "the first is gone");
+    const second = await RawClient.connect(host.port);
+    await sessionOf(host);
+    await clock.advance(6_000);
+    second.send(GET("/"));
+    await second.expect("\r\n\r\n/");
+    await clock.advance(6_000);
+    assert.equal(second.ended, false, "the deadline begins anew");
+    await clock.advance(6_000);
+    assert.equal(readResponses(await second.rest()).length, 1);
     second.destroy();
   });
 
   for (const mode of MODES) {
     test(`headersTimeoutMs is for the whole head, however it drips in, ${mode}`, async () => {
-      const { port, errors } = await started(echoPath, {
-        headersTimeoutMs: 200,
-      }, mode);
-      const client = await RawClient.connect(port, mode);
+      const clock = new TestClock();
+      const host = await started(echoPath, { headersTimeoutMs: 10_000 }, mode, clock);
+      const client = await RawClient.connect(host.port, mode);
       client.send(GET("/first"));
       await client.expect("/first");
       client.text = "";
-      const began = performance.now();
-      await Promise.all([
-        client.rest(),
-        drip(client, "GET / HTTP/1.1\r\n" + "X: y\r\n".repeat(50), 20),
-      ]);
-      assert.ok(performance.now() - began < 1500);
+      for (const piece of ["GET / HTTP/1.1\r\n", "X: y\r\n", "X:", " y\r\n"]) {
+        await arrived(client, host, piece);
+        assert.equal(client.text, "");
+        await clock.advance(3_000); // less than the deadline, four times
+      }
+      await client.rest();
       const [response] = readResponses(client.text);
       assert.deepEqual([response?.status, response?.fields["connection"]], [408, "close"]);
-      assert.deepEqual(errors.map(({ code }) => code), ["REQUEST_TIMEOUT"]);
+      assert.deepEqual(host.errors.map(({ code }) => code), ["REQUEST_TIMEOUT"]);
       client.destroy();
     });
   }
 
   test("recvWaitTimeoutMs is for each byte of a body that is waited for", async () => {
-    const { port, errors } = await started(
+    const clock = new TestClock();
+    const host = await started(
       async (request) => new Response(await request.text()),
-      { recvWaitTimeoutMs: 200 },
+      { recvWaitTimeoutMs: 10_000, minBodyRate: 0 },
+      "plain",
+      clock,
     );
-    const slow = await RawClient.connect(port);
-    slow.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n");
-    await drip(slow, "abcdefgh", 60);
+    const slow = await RawClient.connect(host.port);
+    await arrived(slow, host, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n");
+    for (const byte of "abcdefgh") {
+      await clock.advance(4_000);
+      await arrived(slow, host, byte);
+    }
     await slow.expect("abcdefgh");
-    const stalled = await RawClient.connect(port);
-    stalled.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nabc");
+    const stalled = await RawClient.connect(host.port);
+    await arrived(stalled, host, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nabc");
+    await clock.advance(12_000);
     const [response] = readResponses(await stalled.rest());
     assert.deepEqual([response?.status, response?.fields["connection"]], [408, "close"]);
-    assert.ok(errors.every(({ code }) => code === "REQUEST_TIMEOUT"), String(errors));
+    assert.ok(host.errors.every(({ code }) => code === "REQUEST_TIMEOUT"), String(host.errors));
     slow.destroy();
     stalled.destroy();
   });
 
   test("a handler that takes its time has no deadline", async () => {
-    const { port } = await started(async () => {
-      await sleep(300);
-      return new Response("late");
-    }, {
-      idleTimeoutMs: 100,
-      headersTimeoutMs: 100,
-      recvWaitTimeoutMs: 100,
-      sendWaitTimeoutMs: 100,
-    });
-    const client = await RawClient.connect(port);
+    const clock = new TestClock();
+    const { promise: answered, resolve: answer } = Promise.withResolvers<Response>();
+    const host = await started(
+      () => answered,
+      {
+        idleTimeoutMs: 1_000,
+        headersTimeoutMs: 1_000,
+        recvWaitTimeoutMs: 1_000,
+        sendWaitTimeoutMs: 1_000,
+      },
+      "plain",
+      clock,
+    );
+    const client = await RawClient.connect(host.port);
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nabc");
+    const session = await sessionOf(host);
+    await until(() => session.busy, "the handler runs");
+    await clock.advance(20_000);
+    answer(new Response("late"));
     await client.expect("late");
     client.destroy();
   });
@@ -559,13 +594,17 @@ describe("deadlines", () => {
   });
 
   test("the deadline of an answer ends with its head, not with the body's next byte", async () => {
-    const { port, errors } = await started((request) => new Response(request.body), {
-      handlerTimeoutMs: 100,
-    });
+    const clock = new TestClock();
+    const { port, errors } = await started(
+      (request) => new Response(request.body),
+      { handlerTimeoutMs: 10_000, minBodyRate: 0 },
+      "plain",
+      clock,
+    );
     const client = await RawClient.connect(port);
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab");
     await client.expect("ab");
-    await sleep(250);
+    await clock.advance(20_000);
     client.send("cd");
     await client.expect("cd");
     assert.deepEqual(errors, []);
