@@ -434,6 +434,28 @@ describe("a client that leaves", () => {
     client.socket.destroy();
   });
 
+  test("with a streamed message that the program had not come to harms no process", async () => {
+    const leaving = Promise.withResolvers<void>();
+    const host = await withRoute({
+      async onOpen(ws) {
+        for await (const { body } of ws.messages) {
+          await body.cancel();
+          await leaving.promise;
+          break; // which cancels the message that waits, and the client has cut
+        }
+      },
+    });
+    const client = await FrameClient.open(host.port);
+    client.send({ op: 1, text: "a" }, { op: 1, text: "b", fin: false }, { op: 9 });
+    assert.equal((await client.next())?.op, 10);
+    client.socket.destroy();
+    await until(() => host.closes.length === 1, "the socket is over");
+    leaving.resolve();
+    await setImmediate(); // a rejection that nobody handles would fail this file
+    await setImmediate();
+    assert.ok(!host.errors.some(({ code }) => code === "WS_CALLBACK_FAILED"));
+  });
+
   test("while its message is compressed makes none either", async () => {
     const failures: string[] = [];
     const host = await withRoute({

@@ -64,7 +64,7 @@ class BunResponses {
     // An object of another class may have private properties, which nobody can count.
     const isExact = Object.getPrototypeOf(response) === Response.prototype;
     if (size <= MANY_PROPERTIES && this.#typeInMemory(clone) === undefined) {
-      void clone.body?.cancel(); // it is a stream after all, or was made one
+      clone.body?.cancel().catch(() => {}); // it is a stream after all, or was made one
       return withType(response, response.body, isExact && bodySize > 0 ? BYTES : undefined);
     }
     const type = response.headers.has("content-type") ? undefined : this.#typeInMemory(clone);

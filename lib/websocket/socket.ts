@@ -346,7 +346,8 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
         if (done) controller.close();
         else controller.enqueue(value);
       },
-      cancel: () => inbox.deliverTo(({ body }) => void body.cancel()),
+      // A body that the client has cut rejects, and is over all the same.
+      cancel: () => inbox.deliverTo(({ body }) => void body.cancel().catch(() => {})),
     }, { highWaterMark: 0 });
   }
 
