@@ -153,6 +153,28 @@ describe("a request", () => {
     assert.equal(seen?.headers.get("cookie"), "a=b");
   });
 
+  test("has its URL in normal form", async () => {
+    const forms: [target: string, url: string][] = [
+      ["/a/./b/../c", "/a/c"],
+      ["/a/%2e%2E/c", "/c"],
+      ["/..", "/"],
+      ["/?q='x'", "/?q=%27x%27"],
+      ["/'a'?b", "/'a'?b"],
+      ["/a/.b?c/../d", "/a/.b?c/../d"],
+      ["//x//y", "//x//y"],
+      ["/%41%zz?%", "/%41%zz?%"],
+    ];
+    for (const [target, url] of forms) {
+      const { body } = await answer(({ url }) => new Response(url), GET(target));
+      assert.equal(body, `http://a${url}`, target);
+    }
+    const { body } = await answer(
+      ({ url }) => new Response(url),
+      "OPTIONS * HTTP/1.1\r\nHost: A.example:80\r\n\r\n",
+    );
+    assert.equal(body, "http://a.example/*");
+  });
+
   for (const face of ["fetch handler", "route"]) {
     test(`has several Cookie fields as one, joined as cookies are: ${face}`, async () => {
       const { port, server } = await started(({ headers }) => Response.json([...headers]));

@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
+import type { HttpsdError } from "../lib/errors.ts";
 import { toRequest } from "../lib/httpd/fetch_request.ts";
 import { exchangeOf } from "../lib/httpd/served_request.ts";
 import { bunParts, type BunTools, chooseBunParts } from "../lib/runtime/bun_response.ts";
@@ -26,10 +27,14 @@ stopServersAfterAll();
 
 const encoder = new TextEncoder();
 
+/** The errors that the server of the last answers told of. */
+let told: HttpsdError[] = [];
+
 /** What comes for as many requests as there are responses, all on one connection. */
 async function answers(...responses: Response[]): Promise<WireResponse[]> {
   const rest = [...responses];
-  const { port } = await started(() => rest.shift()!);
+  const { port, errors } = await started(() => rest.shift()!);
+  told = errors;
   const client = await RawClient.connect(port);
   client.send(GET("/").repeat(responses.length - 1));
   client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
@@ -123,8 +128,33 @@ describe("a body that is all there", () => {
       const statuses = (await answers(twice, twice, read, locked, make()))
         .map(({ status }) => status);
       assert.deepEqual(statuses, [200, 500, 500, 500, 200]);
+      for (const { code, message } of told) {
+        assert.equal(code, "HANDLER_FAILED");
+        assert.match(message, /^The Response was used already: return a new one/);
+      }
+      assert.equal(told.length, 3);
       assert.equal(twice.bodyUsed, true);
       await assert.rejects(twice.text(), TypeError);
+    });
+  }
+
+  test("has the type that it was made with, whatever else the response has", async () => {
+    const response = Object.assign(new Response(new URLSearchParams({ a: "b" })), { note: 1 });
+    const typed = new Response("ü", { headers: { "Content-Type": "a/b" } });
+    const [first, second, third] = await answers(response, typed, Response.json("ü"));
+    assert.match(first!.fields["content-type"]!, /^application\/x-www-form-urlencoded/);
+    assert.equal(second!.fields["content-type"], "a/b");
+    assert.match(third!.fields["content-type"]!, /^application\/json/);
+  });
+
+  if (runtime === "bun") {
+    test("has the type of its URLSearchParams also when that was deleted", async () => {
+      for (const properties of [{}, { note: 1 }]) {
+        const response = Object.assign(new Response(new URLSearchParams({ a: "b" })), properties);
+        response.headers.delete("content-type");
+        const [answer] = await answers(response);
+        assert.match(answer!.fields["content-type"]!, /^application\/x-www-form-urlencoded/);
+      }
     });
   }
 
