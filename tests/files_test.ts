@@ -50,6 +50,7 @@ beforeAll(async () => {
     "index.html": "<h1>root</h1>",
     "ten.txt": TEN,
     "empty.txt": "",
+    "turns.txt": "harmless",
     "app.js": "identity",
     "app.js.br": "as br",
     "app.js.gz": "as gzip",
@@ -894,6 +895,23 @@ describe("serveFiles() and private keys", () => {
     assert.equal(fallback.status, 404);
     assert.equal((await get("/keys/", {}, { index: "server.pem" })).status, 404);
     assert.deepEqual(openFiles(), []);
+  });
+
+  test("looks again at a file that has changed", async () => {
+    const turns = join(root, "turns.txt");
+    const handler = serveFiles(root, { listing: true, index: undefined });
+    const seen = async () => {
+      const [file, list] = await Promise.all(
+        ["/turns.txt", "/"].map((path) => handler(new Request(`http://host${path}`))),
+      );
+      await file!.body?.cancel();
+      return [file!.status, (await list!.text()).includes("turns.txt")];
+    };
+    for (let time = 0; time < 2; time++) assert.deepEqual(await seen(), [200, true]);
+    writeFileSync(turns, PEM);
+    for (let time = 0; time < 2; time++) assert.deepEqual(await seen(), [404, false]);
+    writeFileSync(turns, "harmless");
+    assert.deepEqual(await seen(), [200, true]);
   });
 
   test("serves what only looks like one", async () => {

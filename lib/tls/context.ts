@@ -156,9 +156,7 @@ export class SecurityContext {
   }
 
   #outcomeOf(socket: TLSSocket): HandshakeOutcome | undefined {
-    const outcome = (this.#parent.of(socket) as Shaking | undefined)?.[OUTCOME];
-    if (outcome === undefined) this.#parent.giveUp();
-    return outcome;
+    return (this.#parent.of(socket) as Shaking | undefined)?.[OUTCOME];
   }
 
   #createServer(outcomeOf: (socket: TLSSocket) => HandshakeOutcome | undefined): Server {
@@ -180,8 +178,10 @@ export class SecurityContext {
     });
     server.on("secureConnection", (socket) => {
       const outcome = outcomeOf(socket);
-      if (outcome === undefined) socket.destroy();
-      else outcome.secured(socket);
+      if (outcome !== undefined) return outcome.secured(socket);
+      // No client can bring this about by leaving early: such a socket is destroyed already.
+      if (!socket.destroyed) this.#parent.giveUp();
+      socket.destroy();
     });
     server.on("tlsClientError", (cause, socket) => {
       // Deno refuses a certificate by hanging up; only the socket says why.

@@ -94,6 +94,22 @@ export async function locate(
   }
 }
 
+/**
+ * Looks for a file of this name in a located directory, following no link.
+ *
+ * @returns `undefined` when there is none
+ */
+export async function fileIn(directory: Located, name: string): Promise<Located | undefined> {
+  try {
+    const path = join(directory.path, name);
+    const stats = await lstat(path, { bigint: true });
+    return stats.isFile() ? { kind: "file", path, stats } : undefined;
+  } catch (error) {
+    if (isAbsence(error)) return undefined;
+    throw error;
+  }
+}
+
 /** An open file; who holds it closes the handle. */
 export interface OpenFile {
   /** Opened for reading. */

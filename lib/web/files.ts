@@ -48,7 +48,7 @@ import {
   type PathTarget,
 } from "./disk.ts";
 import { fileBody } from "./file_body.ts";
-import { isKeyFile } from "./key_files.ts";
+import { KeyFiles } from "./key_files.ts";
 import { listDirectory, LISTING_CONTENT_SECURITY_POLICY } from "./listing.ts";
 import { planResponse, wholeSecond } from "./representation.ts";
 
@@ -134,7 +134,8 @@ interface Site {
   readonly listing: boolean;
   readonly fallback: PathTarget | undefined;
   readonly dotfiles: Dotfiles;
-  readonly keyFiles: boolean;
+  /** What knows the files that are not served; `undefined`: they are. */
+  readonly keys: KeyFiles | undefined;
   readonly cacheControl: (path: string) => string | undefined;
   readonly precompressed: boolean;
   readonly contentTypes: ReadonlyMap<string, string>;
@@ -243,6 +244,7 @@ function resolveOptions(root: string | URL, options: ServeFilesOptions): Site {
   return {
     ...site,
     root: directory,
+    keys: site.keyFiles ? undefined : new KeyFiles(),
     index: "index" in options ? site.index : "index.html",
     fallback: fallback === undefined ? undefined : fallbackTarget(fallback),
     cacheControl: typeof cacheControl === "function"
@@ -375,7 +377,7 @@ async function answerFile(
   found: Located,
 ): Promise<Response | undefined> {
   const name = segments.at(-1)!;
-  if (!site.keyFiles && await isKeyFile(name, found)) return undefined;
+  if (await site.keys?.has(name, found)) return undefined;
   const contentType = site.contentTypes.get(extensionOf(name)) ?? contentTypeOf(name) ??
     "application/octet-stream";
   const isNegotiated = site.precompressed && isCompressible(contentType);

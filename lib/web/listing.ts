@@ -4,8 +4,8 @@
  * @module
  */
 import type { Dirent } from "node:fs";
-import { type Dotfiles, isServable, locate, type Located, openDirectory } from "./disk.ts";
-import { isKeyFile } from "./key_files.ts";
+import { type Dotfiles, fileIn, isServable, locate, type Located, openDirectory } from "./disk.ts";
+import { isHarmlessName, type KeyFiles } from "./key_files.ts";
 
 /** A directory with more entries is listed in part: the page is made in memory. */
 const MAX_ENTRIES = 10_000;
@@ -18,8 +18,8 @@ export const LISTING_CONTENT_SECURITY_POLICY =
 export interface ListingRules {
   /** Names that may begin with a dot. */
   readonly dotfiles: Dotfiles;
-  /** Whether files that hold a private key are listed. */
-  readonly keyFiles: boolean;
+  /** What knows the files that hold a private key, which are left out; `undefined`: they are listed. */
+  readonly keys: KeyFiles | undefined;
 }
 
 /**
@@ -46,7 +46,7 @@ export async function listDirectory(
         isWhole = false;
         break;
       }
-      const kind = await kindOf(entry, root, segments, rules);
+      const kind = await kindOf(entry, root, segments, found, rules);
       if (kind === undefined) continue;
       names.push(kind === "directory" ? `${entry.name}/` : entry.name);
     }
@@ -61,20 +61,24 @@ async function kindOf(
   entry: Dirent,
   root: string,
   segments: readonly string[],
-  { keyFiles }: ListingRules,
+  directory: Located,
+  { keys }: ListingRules,
 ): Promise<"file" | "directory" | undefined> {
+  const { name } = entry;
   if (entry.isDirectory()) return "directory";
+  if (entry.isFile() && (keys === undefined || isHarmlessName(name))) return "file";
   if (!entry.isFile() && !entry.isSymbolicLink()) return undefined;
-  if (entry.isFile() && keyFiles) return "file";
-  const found = await locate(root, [...segments, entry.name]);
-  if (found?.kind !== "file" || keyFiles) return found?.kind;
-  return await isListedKey(entry.name, found) ? undefined : "file";
+  const found = entry.isFile()
+    ? await fileIn(directory, name)
+    : await locate(root, [...segments, name]);
+  if (found?.kind !== "file" || keys === undefined) return found?.kind;
+  return await isListedKey(keys, name, found) ? undefined : "file";
 }
 
 /** What cannot be read is answered 403, which is no secret. */
-async function isListedKey(name: string, found: Located): Promise<boolean> {
+async function isListedKey(keys: KeyFiles, name: string, found: Located): Promise<boolean> {
   try {
-    return await isKeyFile(name, found);
+    return await keys.has(name, found);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "EACCES" || code === "EPERM") return false;
