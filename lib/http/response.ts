@@ -275,8 +275,7 @@ export class ResponseWriter {
   /**
    * Writes body bytes as fast as the client reads them, behind those handed over before. Resolves
    * when the next may follow, and now and then only in the next turn of the event loop; the bytes
-   * must not change until then. A rejection because the client has left may
-   * be left unhandled.
+   * must not change until then.
    *
    * @throws {ConnectionError} `CONNECTION_CLOSED` when the client has left
    * @throws {StateError} `ALREADY_SENT` after the end of the body
@@ -292,20 +291,17 @@ export class ResponseWriter {
     }
     if (++this.#writes < WRITES_PER_TURN) return written;
     this.#writes = 0;
-    return this.excused(this.#afterTurn(written));
+    return this.#afterTurn(written);
   }
 
   #write(bytes: Uint8Array): Promise<void> {
-    if (this.gone) return this.excused(Promise.reject(this.#lost()));
+    if (this.gone) throw this.#lost();
     if (this.answered) {
       throw new StateError("ALREADY_SENT", "The response is over: write before its end");
     }
     if (this.#state === "unsent") throw new Error("A response begins with its head, not its body");
     if (this.#handOver(bytes)) return WRITTEN;
-    if (this.#draining === undefined) {
-      this.#draining = Promise.withResolvers();
-      this.#draining.promise.catch(ignore); // it may be left unhandled
-    }
+    this.#draining ??= Promise.withResolvers();
     return this.#draining.promise;
   }
 
@@ -316,16 +312,6 @@ export class ResponseWriter {
       await nextTurn();
     }
     if (this.gone) throw this.#lost();
-  }
-
-  /** Settles as `promise` does; a rejection because the client has left may be left unhandled. */
-  excused(promise: Promise<void>): Promise<void> {
-    const { promise: excused, resolve, reject } = Promise.withResolvers<void>();
-    promise.then(resolve, (error) => {
-      if (this.isLoss(error)) excused.catch(ignore);
-      reject(error);
-    });
-    return excused;
   }
 
   #lost(): ConnectionError {
@@ -425,6 +411,3 @@ export class ResponseWriter {
     this.#draining = undefined;
   }
 }
-
-/** Leaves a rejection without an answer. */
-function ignore(): void {}

@@ -29,24 +29,16 @@ export const EMPTY: Uint8Array = new Uint8Array();
 /**
  * Sends a stream. `begin` sends the head, or the whole response, for which it returns `undefined`.
  * The source is cancelled when the client leaves, when nothing of it is needed, and when the
- * response fails. A rejection because the client has left may be left unhandled.
+ * response fails.
  *
  * @throws {ConnectionError} `CONNECTION_CLOSED` (as all of these, as a rejection) when the client
  * has left
  * @throws {HttpError} `BAD_RESPONSE` for chunks that are no bytes, or of the wrong length in all
  */
-export function pump(
+export async function pump(
   exchange: Exchange,
   source: ReadableStream<Uint8Array>,
   begin: (reader: BodyReader) => Beginning | undefined | Promise<Beginning | undefined>,
-): Promise<void> {
-  return exchange.response.excused(run(exchange, source, begin));
-}
-
-async function run(
-  exchange: Exchange,
-  source: ReadableStream<Uint8Array>,
-  begin: Parameters<typeof pump>[2],
 ): Promise<void> {
   const { response } = exchange;
   const reader = source.getReader();
