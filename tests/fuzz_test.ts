@@ -8,6 +8,7 @@ import process from "node:process";
 import { fuzz, type Reading } from "./fuzz/engine.ts";
 import { targets } from "./fuzz/targets.ts";
 import { assertRuntime } from "./runtime.ts";
+import { startScript } from "./support.ts";
 
 assertRuntime();
 
@@ -51,7 +52,7 @@ describe("the fuzzer finds", () => {
       if (sum === 1) throw new Error("never, but the loop is not left out");
       return input;
     };
-    await assert.rejects(fuzz({ ...text, read }, 1, 10_000, 20), /ms of CPU/);
+    await assert.rejects(fuzz({ ...text, read }, 1, 10_000, { longMs: 20 }), /ms of CPU/);
   }, 30_000);
 
   test("a result that depends on the cut", async () => {
@@ -69,4 +70,18 @@ describe("the fuzzer finds", () => {
     };
     await assert.rejects(fuzz({ ...bytes, keptBytes: 10_000, open }, 1, 2_000), /A reader keeps/);
   }, 10_000);
+
+  test("what never comes back", async () => {
+    const engine = new URL("./fuzz/engine.ts", import.meta.url);
+    const child = startScript(`
+      const { fuzz } = await import(${JSON.stringify(engine)});
+      const read = (input) => {
+        while (input.includes("%"));
+        return input;
+      };
+      const target = { name: "planted", corpus: ["a"], tokens: ["%"], reaches: [], read };
+      await fuzz(target, 1, 60_000, { hangMs: 500 });
+    `);
+    assert.match(await child.done, /Target planted \(seed 1\) hangs in input \d+ of stream [23]/);
+  }, 30_000);
 });

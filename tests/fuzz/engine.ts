@@ -1,7 +1,7 @@
 /**
  * The fuzzer: changes known inputs at random but from a seed, feeds them to what meets foreign bytes,
  * and holds it to four promises: nothing is thrown but its own refusals, the cut changes nothing, the
- * work is linear, and what is kept of an endless input is bounded.
+ * work is linear, and what is kept of an endless input is bounded. None may hang: see watchdog.ts.
  *
  * A target that breaks one is reported with an input that was made as small as it could be; that
  * goes to tests/cases/fuzz.json, which every run begins with.
@@ -14,6 +14,7 @@ import process from "node:process";
 import { expand, type Text } from "../cases_loader.ts";
 import { heapMiB } from "../support.ts";
 import { Random } from "../random.ts";
+import { Watchdog } from "./watchdog.ts";
 
 /** Something that takes bytes as they come. */
 export interface Reading {
@@ -74,6 +75,9 @@ const LONG_BYTES = 64 * 1024;
  * slow machine; a quadratic one takes seconds.
  */
 const LONG_MS = 500;
+/** Within so many inputs all that a target names must have been reached, however slow the machine. */
+const ENOUGH = 30_000;
+
 /** The share of the time that goes to long inputs. */
 const WORK_SHARE = 0.3;
 
@@ -81,10 +85,20 @@ const WORK_SHARE = 0.3;
 const READERS = 24;
 const ENDLESS_BYTES = 192 * 1024;
 
+/** How long an input may take before the process is ended as one that hangs, in ms. */
+const HANG_MS = 60_000;
+
+/** What a run is held to. */
+export interface FuzzLimits {
+  /** The most CPU time that a reader may take for a long input, in ms. */
+  readonly longMs?: number;
+  /** The most time that any input may take, in ms; then the process is ended. */
+  readonly hangMs?: number;
+}
+
 /**
- * Fuzzes `target` for `ms` from `seed`. Each input depends on the seed and its number alone, so that
- * a run can be repeated on a machine of another speed. `longMs` is the most CPU time that a reader may
- * take for a long input.
+ * Fuzzes `target` for `ms` from `seed`. Each input depends on the seed and its place alone, so that a
+ * run can be repeated on a machine of another speed.
  *
  * @throws {Error} which names the broken promise, the seed and a small input
  */
@@ -92,7 +106,22 @@ export async function fuzz(
   target: FuzzTarget,
   seed: number,
   ms: number,
-  longMs = LONG_MS,
+  { longMs = LONG_MS, hangMs = HANG_MS }: FuzzLimits = {},
+): Promise<FuzzReport> {
+  const watchdog = new Watchdog(`Target ${target.name} (seed ${seed}) hangs`, hangMs);
+  try {
+    return await run(target, seed, ms, longMs, watchdog);
+  } finally {
+    await watchdog.stop();
+  }
+}
+
+async function run(
+  target: FuzzTarget,
+  seed: number,
+  ms: number,
+  longMs: number,
+  watchdog: Watchdog,
 ): Promise<FuzzReport> {
   const known = knownCrashes(target.name);
   const corpus = [...seedsOf(target), ...known.filter(({ length }) => length <= MAX_INPUT_BYTES)];
@@ -108,9 +137,7 @@ export async function fuzz(
       for (const pattern of missing) if (pattern.test(said)) missing.delete(pattern);
       if (outcomes.size < 10_000) outcomes.add(said);
     } catch (cause) {
-      const small = typeof input === "object" && "unit" in input
-        ? input
-        : await minimize(target, bytes, check);
+      const small = "unit" in input ? input : await minimize(target, bytes, check);
       throw new Error(
         `Target ${target.name} (seed ${seed}, input ${inputs}): ${(cause as Error).message}\n` +
           `Add to tests/cases/fuzz.json: ${asCase(target.name, small)}`,
@@ -118,26 +145,30 @@ export async function fuzz(
       );
     }
   };
-  const numbered = (stream: number, n: number) =>
-    new Random(seed + Math.imul(4 * n + stream, 0x9e3779b1));
+  /** What input number `n` of a stream is made with. */
+  const begin = (stream: number, n: number): Random => {
+    watchdog.begins(stream, n);
+    return new Random(seed + Math.imul(4 * n + stream, 0x9e3779b1));
+  };
   for (const [n, bytes] of [...corpus, ...known].entries()) {
-    await attempt(bytes, bytes.length > MAX_INPUT_BYTES ? checkLong : checkCuts, numbered(0, n));
+    await attempt(bytes, bytes.length > MAX_INPUT_BYTES ? checkLong : checkCuts, begin(0, n));
   }
-  if ("open" in target) checkKept(target, corpus, numbered(1, 0));
+  if ("open" in target) checkKept(target, corpus, begin(1, 0));
   const start = performance.now();
   let working = 0;
-  for (let [n, long] = [0, 0]; performance.now() - start < ms;) {
+  const isShort = (n: number) => missing.size > 0 && n < ENOUGH;
+  for (let [n, long] = [0, 0]; performance.now() - start < ms || isShort(n);) {
     for (let i = 0; i < 16; i++, n++) {
-      const random = numbered(2, n);
+      const random = begin(2, n);
       await attempt(mutate(corpus, target.tokens, random), checkCuts, random);
     }
     const now = performance.now();
     if (working > WORK_SHARE * (now - start)) continue;
-    const random = numbered(3, long++);
+    const random = begin(3, long++);
     await attempt(stretch(corpus, target.tokens, random), checkLong, random);
     working += performance.now() - now;
   }
-  if (missing.size > 0 && ms >= 500) {
+  if (missing.size > 0) {
     throw new Error(`Target ${target.name} (seed ${seed}): never reached ${[...missing]}`);
   }
   return { inputs, outcomes: outcomes.size };

@@ -63,9 +63,12 @@ function fragmented(hello: Buffer): Buffer {
   return Buffer.concat(records);
 }
 
+/** What a client of SSL 2.0 begins with. */
+const sslHello = Buffer.from("802e0100020015000000100700c0030080", "hex");
+
 const clientHello: StreamTarget = {
   name: "client-hello",
-  corpus: [...hellos, ...hellos.map(fragmented)],
+  corpus: [...hellos, ...hellos.map(fragmented), sslHello],
   tokens: [
     "\x16\x03\x01",
     "\x16\x03\x01\x00\x01",
