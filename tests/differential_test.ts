@@ -865,6 +865,11 @@ const cases: Case[] = [];
 const random = new Random(seed);
 for (let i = 0; i < RESPONSES; i++) cases.push({ response: responseCase(random) });
 for (let i = 0; i < REQUESTS; i++) cases.push({ request: requestCase(random) });
+// Chance has these too seldom.
+for (const [payload, operation] of [["empty", "json"], ["BOM", "json"]] as const) {
+  const rest = { method: "POST", target: "/", fields: [], chunked: true };
+  cases.push({ request: { ...rest, payload, operation } });
+}
 
 const handler: Handler = (request) => {
   const spec = cases[Number(request.headers.get("x-case"))]!;
