@@ -36,7 +36,7 @@ export type { Fields } from "./lib/http/response_rules.ts";
 export type { HandlerRoute, Route, RouteHandler, WebSocketRoute } from "./lib/httpd/router.ts";
 export type { Session, SessionState } from "./lib/httpd/session.ts";
 export type { ByteStreams, Connection, Endpoints } from "./lib/net/connection.ts";
-export type { GatePhase } from "./lib/net/gate.ts";
+export type { GatePhase } from "./lib/net/admission.ts";
 export type { Address } from "./lib/net/listener.ts";
 export {
   type ConnectionCounters,

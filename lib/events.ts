@@ -7,7 +7,7 @@
 import { type AnyListener, ContainedEvents } from "./contained_events.ts";
 import type { HttpsdError } from "./errors.ts";
 import type { Session } from "./httpd/session.ts";
-import type { GatePhase } from "./net/gate.ts";
+import type { GatePhase } from "./net/admission.ts";
 import type { HttpsServer } from "./server.ts";
 import type { Identity } from "./tls/identity.ts";
 

@@ -52,7 +52,8 @@ import { WorkQueue } from "./httpd/work_queue.ts";
 import type { Connection } from "./net/connection.ts";
 import type { Clock } from "./net/clock.ts";
 import { Deadlines } from "./net/deadlines.ts";
-import { Gate, type Refusal } from "./net/gate.ts";
+import type { Refusal } from "./net/admission.ts";
+import { Gate } from "./net/gate.ts";
 import { type Address, Listener } from "./net/listener.ts";
 import { fitSockets, openFileLimit, type SocketLimits } from "./net/open_files.ts";
 import { SocketCap } from "./net/socket_cap.ts";
@@ -595,7 +596,19 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
 
   /** Whether the answer of a session is to be its last, since a newcomer waits for its place. */
   get #isCrowded(): boolean {
-    return this.#config.lruPurge && this.#cap.crowded;
+    return this.#config.lruPurge && this.#cap.crowded && this.#mayTakeUsed;
+  }
+
+  /**
+   * Whether newcomers may still take the places of sessions that have had a request: a part of the
+   * places is theirs, the others are kept.
+   */
+  get #mayTakeUsed(): boolean {
+    if (this.#config.profile === "esp-idf") return true;
+    // A place that is being freed is a newcomer's already.
+    const arriving = this.#gate.size + this.#opening.size + this.#sessions.fresh +
+      this.#cap.leaving;
+    return arriving < Math.max(MIN_ARRIVALS, this.#cap.limits.maxOpenSockets / 4);
   }
 
   /** A request was answered: the session is idle, or `ends`; returns whether it is to end. */
@@ -607,7 +620,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
 
   /** Looks whether a session that has become idle makes room, after what it does now. */
   #lookForRoom(): void {
-    if (this.#isCrowded) queueMicrotask(() => this.#cap.makeRoom());
+    if (this.#cap.crowded) queueMicrotask(() => this.#cap.makeRoom());
   }
 
   /** Closes one connection for one of `waiting` newcomers, by the rules of docs/deployment.md. */
@@ -627,11 +640,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     const patience = { now, silentMs, startedMs: PATIENCE_MS };
     const nextAtGate = this.#gate.evict(patience);
     if (nextAtGate === true) return true;
-    // A place that is being freed is a newcomer's already.
-    const arriving = this.#gate.size + this.#opening.size + this.#sessions.fresh +
-      this.#cap.leaving;
-    const arrivals = Math.max(MIN_ARRIVALS, this.#cap.limits.maxOpenSockets / 4);
-    const made = this.#sessions.purge({ ...patience, used: arriving < arrivals });
+    const made = this.#sessions.purge({ ...patience, used: this.#mayTakeUsed });
     return made === true || Math.min(made, nextAtGate);
   }
 

@@ -12,7 +12,7 @@ import { resolveConfig } from "../lib/config.ts";
 import type { SessionState } from "../lib/httpd/session.ts";
 import type { Wait } from "../lib/httpd/waits.ts";
 import type { ClosingState } from "../lib/net/connection.ts";
-import type { GatePhase } from "../lib/net/gate.ts";
+import type { GatePhase } from "../lib/net/admission.ts";
 import { resolveSettings } from "../lib/websocket/options.ts";
 import type { SOCKET_STATES } from "../lib/websocket/waits.ts";
 import {
