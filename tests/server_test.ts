@@ -391,7 +391,8 @@ describe("routes", () => {
     const [one, two, ...rest] = await ask(port, GET("/a") + GET("/a"));
     assert.deepEqual([one?.body, two?.body, rest.length], ["first", "first", 0]);
     assert.deepEqual(codes, Array(10).fill("ALREADY_SENT"));
-    assert.deepEqual(errors, []);
+    // What a promise brings is reported too, since it may have been left alone.
+    assert.deepEqual(errors.map(({ code }) => code), Array(2).fill("ALREADY_SENT"));
   });
 
   test("sendChunk() and end() stream; end() alone is an empty answer", async () => {
