@@ -209,7 +209,12 @@ describe("a request", () => {
     assert.equal((signal.reason.cause as HttpsdError).code, "HANDLER_TIMEOUT");
     assert.equal(signal.reason.message, (signal.reason.cause as HttpsdError).message);
     assert.throws(() => signal.throwIfAborted(), { name: "AbortError" });
-    assert.ok(!Object.keys(signal.reason).includes("cause"));
+    assert.deepEqual(Object.getOwnPropertyDescriptor(signal.reason, "cause"), {
+      value: signal.reason.cause,
+      configurable: true,
+      enumerable: false,
+      writable: true,
+    });
     client.destroy();
   });
 

@@ -137,6 +137,11 @@ describe("a decoded body with the fields of before", () => {
       assert.deepEqual([status, fields["content-encoding"], body], [200, undefined, TEXT]);
     });
   }
+  test("is known by its fields in any spelling", async () => {
+    const headers = { "Content-Encoding": "gzip", "CONTENT-LENGTH": "99" };
+    const { errors } = await answer(() => Promise.resolve(new Response("abc", { headers })), "/");
+    assert.match(errors[0]!, /fetch\(\)/);
+  });
   test("another length that is wrong says nothing of fetch()", async () => {
     const { errors } = await answer(
       () => Promise.resolve(new Response("abc", { headers: { "Content-Length": "4" } })),

@@ -148,6 +148,20 @@ describe("a body that is all there", () => {
   });
 
   if (runtime === "bun") {
+    test("is bytes where nothing tells that it was a text", async () => {
+      const touched = new Response("a");
+      assert.ok(touched.body instanceof ReadableStream);
+      const all = await answers(
+        Object.assign(new Response(new Blob(["abc"])), { note: 1 }),
+        new Response(new Blob(["abc"])),
+        new Response(new DataView(new ArrayBuffer(2))),
+        touched,
+      );
+      for (const { fields } of all) {
+        assert.equal(fields["content-type"], "application/octet-stream");
+      }
+    });
+
     test("has the type of its URLSearchParams also when that was deleted", async () => {
       for (const properties of [{}, { note: 1 }]) {
         const response = Object.assign(new Response(new URLSearchParams({ a: "b" })), properties);
@@ -157,6 +171,16 @@ describe("a body that is all there", () => {
       }
     });
   }
+
+  test("of what is no Response is an error that says so", async () => {
+    for (
+      const [given, message] of [["text", /no Response/], [Response.error(), /error\(\)/]] as const
+    ) {
+      await answers(given as Response);
+      assert.equal(told.length, 1);
+      assert.match(told[0]!.message, message);
+    }
+  });
 
   test("that is none can be sent again", async () => {
     const response = new Response(null, { status: 404, headers: { "X-A": "b" } });
