@@ -411,7 +411,10 @@ export class Session {
     // What follows a refused request means nothing. It is thrown away, lest it hide the client's end.
     if (this.#refused) return this.connection.take() !== undefined;
     if (exchange === undefined) {
-      if (this.connection.blocked || !this.#turn.mayGoOn()) return false;
+      if (this.connection.blocked) return false;
+      // Only where something waits: the turn of a client that has got all is none to put off.
+      const waits = !this.#parser.idle || this.connection.queuedBytes > 0;
+      if (waits && !this.#turn.mayGoOn()) return false;
     } else if (exchange.bodyEnded) {
       if (this.connection.ended && this.#parser.idle) this.#lastAnswer(exchange);
       return false;
