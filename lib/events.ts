@@ -5,9 +5,10 @@
  * @module
  */
 import { type AnyListener, ContainedEvents } from "./contained_events.ts";
-import type { HttpsdError } from "./errors.ts";
+import { ConfigError, type HttpsdError } from "./errors.ts";
 import type { Session } from "./httpd/session.ts";
 import type { GatePhase } from "./net/admission.ts";
+import { nearest, shown } from "./options.ts";
 import type { HttpsServer } from "./server.ts";
 import type { Identity } from "./tls/identity.ts";
 
@@ -215,6 +216,8 @@ export abstract class ServerEvents extends ContainedEvents {
    * Calls `listener` for each event of `type`; what it throws becomes an `error` event. An event
    * that nobody has ever listened for is not made: no listener is the switch that turns it off
    * (original: `CONFIG_HTTPD_ENABLE_EVENTS`).
+   *
+   * @throws {ConfigError} `INVALID_CONFIG` for an event that never comes, or what is no listener
    */
   override addEventListener<T extends ServerEventType>(
     type: T,
@@ -222,6 +225,7 @@ export abstract class ServerEvents extends ContainedEvents {
     options?: AddEventListenerOptions | boolean,
   ): void {
     if (listener === null) return;
+    assertListener(type, listener);
     this.#listenedTo.add(type);
     this.#listensToRequests ||= type.startsWith("http:");
     super.addEventListener(type, this.contain(listener as AnyListener), options);
@@ -236,4 +240,25 @@ export abstract class ServerEvents extends ContainedEvents {
     if (listener === null) return;
     super.removeEventListener(type, this.contained(listener as AnyListener), options);
   }
+}
+
+/** A listener for an event that never comes would wait for ever. */
+function assertListener(type: unknown, listener: unknown): void {
+  if (typeof type !== "string" || !Object.hasOwn(EVENT_IDS, type)) {
+    const meant = typeof type === "string" ? nearest(type, Object.keys(EVENT_IDS)) : undefined;
+    throw new ConfigError(
+      "INVALID_CONFIG",
+      `There is no event ${typeof type === "string" ? JSON.stringify(type) : shown(type)}: ${
+        meant === undefined ? `use ${Object.keys(EVENT_IDS).join(", ")}` : `did you mean ${meant}?`
+      }`,
+    );
+  }
+  const { handleEvent } = Object(listener) as { handleEvent?: unknown };
+  if (typeof listener === "function" || typeof handleEvent === "function") return;
+  throw new ConfigError(
+    "INVALID_CONFIG",
+    `The listener for ${type} is ${
+      shown(listener)
+    }: give a function, or an object with handleEvent`,
+  );
 }

@@ -386,7 +386,9 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
    * @throws {StateError} `QUEUE_FULL` (as a rejection) when `maxQueuedWork` wait already
    */
   queueWork<T>(work: () => T | Promise<T>): Promise<T> {
-    const result = this.#work.queue(work);
+    const result = typeof work === "function" ? this.#work.queue(work) : Promise.reject(
+      new ConfigError("INVALID_CONFIG", `queueWork() takes a function, not ${shown(work)}`),
+    );
     result.catch((cause) =>
       this.#tellError(
         cause instanceof HttpsdError

@@ -4,11 +4,14 @@
  */
 import assert from "node:assert/strict";
 import { afterAll, describe, test } from "bun:test";
+import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { Readable } from "node:stream";
+import WsClient from "ws";
+import type { OutgoingFrame } from "../lib/websocket/socket.ts";
 import { fileURLToPath } from "node:url";
 import { createEdgeApp } from "../lib/edge/mod.ts";
 import { matchWildcard } from "../lib/httpd/matcher.ts";
@@ -859,6 +862,145 @@ describe("A handler's mistake", () => {
       await until(() => errors.length === 1, `${what} is reported`);
       assert.equal(errors[0]!.code, code, what);
     }
+  });
+});
+
+describe("addEventListener()", () => {
+  const mistakes: [type: unknown, listener: unknown, message: RegExp][] = [
+    ["conected", () => {}, /^There is no event "conected": did you mean connected\?$/],
+    ["Error", () => {}, /^There is no event "Error": did you mean error\?$/],
+    ["http:headers", () => {}, /did you mean http:header/],
+    ["listening", () => {}, /^There is no event "listening": use error, start, connected/],
+    ["toString", () => {}, /^There is no event "toString"/],
+    [() => {}, undefined, /^There is no event a function: use error/],
+    [
+      "error",
+      {},
+      /^The listener for error is an object: give a function, or an object with handleE/,
+    ],
+    ["error", undefined, /^The listener for error is undefined/],
+  ];
+  for (const [type, listener, message] of mistakes) {
+    test(`refuses ${message.source}`, () => {
+      assert.throws(() => idle().addEventListener(type as "error", listener as never), {
+        code: "INVALID_CONFIG",
+        message,
+      });
+    });
+  }
+});
+
+test("queueWork() of what is no function rejects", async () => {
+  await assert.rejects(idle().queueWork("x" as never), {
+    code: "INVALID_CONFIG",
+    message: "queueWork() takes a function, not a string",
+  });
+});
+
+describe("A mistake with WebSockets", () => {
+  interface LooseSocket {
+    send(...given: unknown[]): Promise<void>;
+    sendFrame(...given: unknown[]): Promise<void>;
+    ping(...given: unknown[]): Promise<void>;
+    close(...given: unknown[]): void;
+    subscribe(...given: unknown[]): void;
+  }
+  type Server = Record<"broadcast" | "publish", (...given: unknown[]) => number>;
+
+  const mistakes: [what: string, run: (ws: LooseSocket, server: Server) => unknown, RegExp][] = [
+    ["send(42)", (ws) => ws.send(42), /^send\(\) takes text or bytes, and was given 42: use JSON/],
+    ["send({})", (ws) => ws.send({}), /was given an object: use JSON\.stringify/],
+    ["send()", (ws) => ws.send(), /was given undefined/],
+    ["send(promise)", (ws) => ws.send(Promise.resolve("x")), /a promise: await it first$/],
+    ["compres", (ws) => ws.send("x", { compres: true }), /compres of send\(\) .* mean compress\?$/],
+    ["compress: 1", (ws) => ws.send("x", { compress: 1 }), /is 1: it must be true or false$/],
+    ["sendFrame({})", (ws) => ws.sendFrame({}), /^Option opcode of sendFrame\(\) is missing: give/],
+    [
+      "fin",
+      (ws) => ws.sendFrame({ opcode: 1, fin: false }),
+      /fin of sendFrame\(\) .* write final$/,
+    ],
+    ["opcode: 3", (ws) => ws.sendFrame({ opcode: 3 }), /opcode .* is 3: it must be one of Opcode$/],
+    [
+      "a number",
+      (ws) => ws.sendFrame({ opcode: 1, payload: 1 }),
+      /^sendFrame\(\) takes text or byt/,
+    ],
+    [
+      "a piece",
+      (ws) => ws.sendFrame({ opcode: 1, payload: "x", remaining: 5 }),
+      /remaining .* is 5: it must be 0: send a piece of a frame as a fragment$/,
+    ],
+    ["ping(1)", (ws) => ws.ping(1), /takes text or bytes, and was given 1/],
+    ["close('bye')", (ws) => ws.close("bye"), /^Close code bye may not be sent/],
+    ["close(_, {})", (ws) => ws.close(1000, {}), /^The close reason is no text/],
+    ["subscribe(1)", (ws) => ws.subscribe(1), /^subscribe\(\) takes a topic as text, not 1$/],
+    [
+      "publish(1)",
+      (_, server) => server.publish(1, "x"),
+      /^publish\(\) takes a topic as text, not/,
+    ],
+    [
+      "publish('x')",
+      (_, server) => server.publish("x"),
+      /^publish\(\) takes text or bytes, .* undef/,
+    ],
+    ["broadcast(1)", (_, server) => server.broadcast(1), /^broadcast\(\) takes text or bytes/],
+    [
+      "a filter",
+      (_, server) => server.broadcast("x", {}),
+      /^The filter of broadcast\(\) is an objec/,
+    ],
+    [
+      "an async filter",
+      (_, server) => server.broadcast("secret", () => Promise.resolve(false)),
+      /^The filter of broadcast\(\) answered a promise: return true or false$/,
+    ],
+    [
+      "a truthy filter",
+      (_, server) => server.broadcast("secret", () => 1),
+      /^The filter of broadcast\(\) answered 1: return true or false$/,
+    ],
+  ];
+  for (const [what, run, message] of mistakes) {
+    for (const waits of [true, false]) {
+      test(`${what} closes the socket and is reported, ${waits ? "waited for" : "or not"}`, async () => {
+        const { server, port, errors } = await started(undefined);
+        server.route({
+          uri: "/ws",
+          websocket: {
+            onMessage(ws) {
+              const result = run(ws as never, server as never);
+              return waits ? result as Promise<void> : undefined;
+            },
+          },
+        });
+        const client = new WsClient(`ws://127.0.0.1:${port}/ws`);
+        const received: string[] = [];
+        client.on("message", (data) => received.push(String(data)));
+        await once(client, "open");
+        client.send("go");
+        const [code] = await once(client, "close");
+        assert.equal(code, 1011);
+        assert.deepEqual(received, []);
+        assert.deepEqual(errors.map((error) => error.code), ["WS_CALLBACK_FAILED"]);
+        assert.match((errors[0]!.cause as Error).message, message);
+      });
+    }
+  }
+
+  test("is none where a whole frame goes back as it came", async () => {
+    const { server, port } = await started(undefined);
+    server.route({
+      uri: "/ws",
+      websocket: { onFrame: (ws, frame) => ws.sendFrame(frame as OutgoingFrame) },
+    });
+    const client = new WsClient(`ws://127.0.0.1:${port}/ws`);
+    await once(client, "open");
+    client.send("back");
+    const [data] = await once(client, "message");
+    assert.equal(String(data), "back");
+    client.terminate();
   });
 });
 

@@ -6,10 +6,11 @@
  *
  * @module
  */
-import type { HttpsdError } from "../errors.ts";
+import { ConfigError, type HttpsdError } from "../errors.ts";
 import type { Session } from "../httpd/session.ts";
 import type { Connection } from "../net/connection.ts";
-import { type Bytes, PreparedMessage } from "./outgoing.ts";
+import { shown } from "../options.ts";
+import { assertData, type Bytes, PreparedMessage } from "./outgoing.ts";
 import type { ServerWebSocket } from "./socket.ts";
 
 /** What can be sent to many: text, bytes, or what was made of them before. */
@@ -84,6 +85,7 @@ export class WebSocketHub {
 
   /** Adds an open socket to a topic. */
   subscribe(ws: ServerWebSocket, topic: string): void {
+    assertTopic("subscribe()", topic);
     if (!this.#sockets.has(ws)) return;
     addTo(this.#subscribers, topic, ws);
     addTo(this.#topics, ws, topic);
@@ -97,11 +99,19 @@ export class WebSocketHub {
 
   /** Sends to all, or to those that `filter` picks; returns to how many. */
   broadcast(data: BroadcastData, filter?: (ws: ServerWebSocket) => boolean): number {
-    return this.#sendToAll(this.#sockets, data, filter);
+    if (!(data instanceof PreparedMessage)) assertData("broadcast()", data);
+    if (filter === undefined) return this.#sendToAll(this.#sockets, data);
+    if (typeof filter !== "function") {
+      throw invalid(`The filter of broadcast() is ${shown(filter)}: give a function`);
+    }
+    // All are asked before anything is sent: a filter that fails sends to nobody.
+    return this.#sendToAll([...this.#sockets].filter((ws) => picks(filter(ws))), data);
   }
 
   /** Sends to all that subscribed to `topic`; returns to how many. */
   publish(topic: string, data: BroadcastData): number {
+    assertTopic("publish()", topic);
+    if (!(data instanceof PreparedMessage)) assertData("publish()", data);
     const subscribers = this.#subscribers.get(topic);
     return subscribers === undefined ? 0 : this.#sendToAll(subscribers, data);
   }
@@ -109,12 +119,10 @@ export class WebSocketHub {
   #sendToAll(
     sockets: Iterable<ServerWebSocket>,
     data: BroadcastData,
-    filter?: (ws: ServerWebSocket) => boolean,
   ): number {
     const message = data instanceof PreparedMessage ? data : new PreparedMessage(data);
     let receivers = 0;
     for (const ws of sockets) {
-      if (filter !== undefined && !filter(ws)) continue;
       this.#cork(ws.session.connection);
       void ws.deliver(message); // who cannot keep up is closed at its own limit
       receivers++;
@@ -146,4 +154,19 @@ function addTo<K, V>(sets: Map<K, Set<V>>, key: K, value: V): void {
 function deleteFrom<K, V>(sets: Map<K, Set<V>>, key: K, value: V): void {
   const set = sets.get(key);
   if (set?.delete(value) && set.size === 0) sets.delete(key);
+}
+
+/** Whether a filter picks a socket: `true` alone does, for a promise would pick every one. */
+function picks(answer: unknown): boolean {
+  if (typeof answer === "boolean") return answer;
+  throw invalid(`The filter of broadcast() answered ${shown(answer)}: return true or false`);
+}
+
+function assertTopic(method: string, topic: unknown): void {
+  if (typeof topic === "string") return;
+  throw invalid(`${method} takes a topic as text, not ${shown(topic)}`);
+}
+
+function invalid(message: string): ConfigError {
+  return new ConfigError("INVALID_CONFIG", message);
 }

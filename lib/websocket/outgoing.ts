@@ -4,6 +4,10 @@
  * @module
  */
 import { Buffer } from "node:buffer";
+import { isThenable } from "../callbacks.ts";
+import { WebSocketError } from "../errors.ts";
+import { shown } from "../options.ts";
+import { CloseCode } from "./close.ts";
 import { deflateMessage } from "./deflate.ts";
 import type { DeflateAgreement } from "./deflate_negotiation.ts";
 import { encodeFrame, Opcode } from "./frame.ts";
@@ -22,8 +26,13 @@ export class PreparedMessage {
   readonly #payload: Uint8Array;
   #deflated: Map<string, Uint8Array> | undefined;
 
-  /** Encodes text as a Text message, bytes as a Binary message. */
+  /**
+   * Encodes text as a Text message, bytes as a Binary message.
+   *
+   * @throws {WebSocketError} `WS_CANNOT_SEND` for what is neither
+   */
   constructor(data: string | Bytes) {
+    assertData("PreparedMessage()", data);
     this.#opcode = typeof data === "string" ? Opcode.Text : Opcode.Binary;
     const bytes = bytesOf(data);
     this.#frame = encodeFrame(this.#opcode, bytes);
@@ -61,6 +70,27 @@ export class PreparedMessage {
     (this.#deflated ??= new Map()).set(key, frame);
     return frame;
   }
+}
+
+/**
+ * Throws for what is neither text nor bytes: a number would be taken for a length, an object for
+ * nothing.
+ *
+ * @throws {WebSocketError} `WS_CANNOT_SEND`
+ */
+export function assertData(method: string, data: unknown): void {
+  if (typeof data === "string" || ArrayBuffer.isView(data) || isBuffer(data)) return;
+  const instead = isThenable(data) ? "await it first" : "use JSON.stringify(), or String()";
+  throw new WebSocketError(
+    CloseCode.InternalError,
+    "WS_CANNOT_SEND",
+    `${method} takes text or bytes, and was given ${shown(data)}: ${instead}`,
+  );
+}
+
+function isBuffer(data: unknown): boolean {
+  return data instanceof ArrayBuffer ||
+    (typeof SharedArrayBuffer === "function" && data instanceof SharedArrayBuffer);
 }
 
 /** The bytes of text or of a buffer, not copied. */

@@ -5,10 +5,12 @@
  * @module
  */
 import { contain, isThenable } from "../callbacks.ts";
+import * as v from "valibot";
 import { ConnectionError, type HttpsdError, StateError, WebSocketError } from "../errors.ts";
 import type { Exchange } from "../httpd/exchange.ts";
 import type { Protocol, Session } from "../httpd/session.ts";
 import type { Connection } from "../net/connection.ts";
+import { adviceFrom, checkOptions, members, yesOrNo } from "../options.ts";
 import { TurnBudget } from "../net/turns.ts";
 import { CloseCode, type CloseStatus, encodeClose } from "./close.ts";
 import { closedError, endedByOthers, isOfOthers } from "./closed_error.ts";
@@ -18,7 +20,7 @@ import { Opcode } from "./frame.ts";
 import type { WebSocketHub } from "./hub.ts";
 import { KeepAlive } from "./keep_alive.ts";
 import type { SocketConfig } from "./options.ts";
-import { type Bytes, bytesOf, PreparedMessage } from "./outgoing.ts";
+import { assertData, type Bytes, bytesOf, PreparedMessage } from "./outgoing.ts";
 import {
   FrameReceiver,
   MessageReceiver,
@@ -79,6 +81,28 @@ export interface SocketParts {
   /** Called once the socket is open; may return a promise. */
   readonly opened: (ws: ServerWebSocket) => unknown;
 }
+
+const SEND = members({ compress: v.optional(yesOrNo) });
+
+const NO_OPTIONS: { readonly compress?: boolean } = {};
+
+const FRAME = members({
+  opcode: v.picklist(
+    [Opcode.Continuation, Opcode.Text, Opcode.Binary, Opcode.Close, Opcode.Ping, Opcode.Pong],
+    "must be one of Opcode",
+  ),
+  payload: v.optional(v.any(), ""),
+  final: v.optional(yesOrNo, true),
+  /** A frame that `onFrame` was given can be sent as it is, if it is whole. */
+  remaining: v.optional(v.literal(0, "must be 0: send a piece of a frame as a fragment")),
+}, {
+  advice: adviceFrom({
+    fin: "write final",
+    fragmented: "write final: false",
+    type: "write opcode",
+    data: "write payload",
+  }),
+});
 
 /**
  * The server's end of a WebSocket. Every method may be called at any time and from anywhere: frames
@@ -203,6 +227,9 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
    * Sends a message: text as Text, anything else as Binary. What is given is copied. Resolves when
    * the next may follow: at once, or when the client has read enough.
    *
+   * @throws {WebSocketError} `WS_CANNOT_SEND`, at once, for what is neither text nor bytes
+   * @throws {ConfigError} `INVALID_CONFIG`, at once, naming the option
+   *
    * Rejects with {@linkcode WebSocketError} `WS_CLOSED` once the socket is closing,
    * `WS_SLOW_CONSUMER` when more than `maxBufferedBytes` waits, and `WS_CANNOT_SEND` inside a message
    * that {@linkcode ServerWebSocket.sendFrame} has begun and not ended. A rejection that nobody looks
@@ -212,14 +239,16 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
    */
   send(
     data: string | Bytes | Blob | PreparedMessage,
-    options: { readonly compress?: boolean } = {},
+    options?: { readonly compress?: boolean },
   ): Promise<void> {
+    if (!(data instanceof Blob || data instanceof PreparedMessage)) assertData("send()", data);
+    const { compress } = options === undefined ? NO_OPTIONS : checkOptions("send()", SEND, options);
     return this.#attempt(() => {
       if (data instanceof Blob) {
         const read = async () => new PreparedMessage(await data.arrayBuffer());
         return this.#sender.sendLater(data.size, read);
       }
-      return this.#sender.send(data, options.compress);
+      return this.#sender.send(data, compress);
     });
   }
 
@@ -232,7 +261,9 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
    * Rejects as {@linkcode ServerWebSocket.send} does, and with `WS_CANNOT_SEND` for a frame that is
    * not allowed, such as the start of a message inside another.
    */
-  sendFrame({ opcode, payload = "", final = true }: OutgoingFrame): Promise<void> {
+  sendFrame(frame: OutgoingFrame): Promise<void> {
+    const { opcode, payload, final } = checkOptions("sendFrame()", FRAME, frame);
+    assertData("sendFrame()", payload);
     return this.#attempt(() => {
       const bytes = bytesOf(payload);
       if (opcode >= Opcode.Close) return this.#sendControl(opcode, bytes, final);
