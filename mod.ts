@@ -28,7 +28,7 @@ export type {
 export { type ConnectionInfo, connectionInfo } from "./lib/connection_info.ts";
 export * from "./lib/errors.ts";
 export * from "./lib/events.ts";
-export type { Trailers } from "./lib/httpd/body.ts";
+export type { Trailers } from "./lib/http/body.ts";
 export type { ErrorHandler, FetchApp, FetchHandler, RequestInfo } from "./lib/httpd/dispatcher.ts";
 export { matchExact, matchWildcard, type UriMatcher } from "./lib/httpd/matcher.ts";
 export type { HttpdRequest } from "./lib/httpd/request.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import { Buffer } from "node:buffer";
-import { type ParserLimits, RequestParser, Step } from "../lib/httpd/parser.ts";
+import { type ParserLimits, RequestParser, Step } from "../lib/http1/parser.ts";
 import { type HttpCase, loadCases } from "./cases_loader.ts";
 import { assertRuntime } from "./runtime.ts";
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import type { HttpsServerOptions } from "../lib/config.ts";
-import { parseCookies } from "../lib/httpd/cookies.ts";
+import { parseCookies } from "../lib/http/cookies.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
 import {
   GET,

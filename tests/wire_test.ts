@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import { Buffer } from "node:buffer";
 import { setImmediate } from "node:timers/promises";
-import { type ParserLimits, RequestParser, Step } from "../lib/httpd/parser.ts";
+import { type ParserLimits, RequestParser, Step } from "../lib/http1/parser.ts";
 import { type HttpCase, loadCases } from "./cases_loader.ts";
 import {
   type Mode,

@@ -8,8 +8,8 @@ import { ConnectionError, HttpError, HttpsdError, StateError } from "../errors.t
 import type { Dispatcher } from "../httpd/dispatcher.ts";
 import { Exchange, type ExchangeKeeper } from "../httpd/exchange.ts";
 import type { Session, SessionState } from "../httpd/session.ts";
-import { SessionContext } from "../httpd/session_context.ts";
-import { nextSessionId } from "../httpd/session_id.ts";
+import { SessionContext } from "../http/session_context.ts";
+import { nextSessionId } from "../http/session_id.ts";
 import { CANCEL_FAILED } from "../httpd/stream_pump.ts";
 import { systemClock } from "../net/clock.ts";
 import type { Connection } from "../net/connection.ts";

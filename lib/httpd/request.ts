@@ -7,8 +7,8 @@
 import { isThenable } from "../callbacks.ts";
 import { ConfigError, HttpError, StateError } from "../errors.ts";
 import type { HttpsServer } from "../server.ts";
-import type { Trailers } from "./body.ts";
-import { parseCookies } from "./cookies.ts";
+import type { Trailers } from "../http/body.ts";
+import { parseCookies } from "../http/cookies.ts";
 import type { Exchange } from "./exchange.ts";
 import { fieldsOf } from "./fetch_request.ts";
 import { type ResponseHead, WRITTEN } from "../http/response.ts";

@@ -9,7 +9,7 @@ import { ROUTE_NAMES } from "../foreign_names.ts";
 import { adviceFrom, callback, checkOptions, isPlain, members, optionError } from "../options.ts";
 import { resolveRouteOptions, type WebSocketOptions } from "../websocket/options.ts";
 import { matchExact, matchWildcard, type UriMatcher } from "./matcher.ts";
-import { ANY, METHODS } from "./methods.ts";
+import { ANY, METHODS } from "../http/methods.ts";
 import type { ResolvedRoute, Route, RouteHandler } from "./router.ts";
 
 const CALLEE = "route()";

@@ -8,7 +8,7 @@ import { StateError } from "../errors.ts";
 import { optionError, shown } from "../options.ts";
 import type { RouteConfig, WebSocketOptions } from "../websocket/options.ts";
 import type { UriMatcher } from "./matcher.ts";
-import { ANY, METHODS } from "./methods.ts";
+import { ANY, METHODS } from "../http/methods.ts";
 import type { HttpdRequest } from "./request.ts";
 import { resolveRoute } from "./route_options.ts";
 

@@ -11,11 +11,11 @@ import type { Clock } from "../net/clock.ts";
 import { TurnBudget } from "../net/turns.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
 import { Exchange, type ExchangeKeeper, type HeadLike } from "./exchange.ts";
-import { type ParserLimits, RequestParser, Step } from "./parser.ts";
+import { type ParserLimits, RequestParser, Step } from "../http1/parser.ts";
 import { ResponseWriter } from "../http/response.ts";
 import { type AnsweredRequest, Http1ResponseSink } from "../http1/response_sink.ts";
-import { SessionContext } from "./session_context.ts";
-import { nextSessionId } from "./session_id.ts";
+import { SessionContext } from "../http/session_context.ts";
+import { nextSessionId } from "../http/session_id.ts";
 import { type Wait, type WaitLimits, Waits } from "./waits.ts";
 
 /** How long each thing may take, and how much. */

@@ -18,7 +18,7 @@ import {
   TOKEN,
   unexpected,
 } from "./fields.ts";
-import { METHODS } from "./methods.ts";
+import { METHODS } from "../http/methods.ts";
 
 /** The four forms of a request target (RFC 9112 section 3.2). */
 export type TargetForm = "origin" | "absolute" | "asterisk" | "authority";
