@@ -16,7 +16,7 @@ export {
   capabilities,
   type InternalState,
   type RuntimeName,
-} from "./lib/capabilities.ts";
+} from "./lib/runtime/capabilities.ts";
 export type {
   HttpsServerOptions,
   ProxyProtocolOptions,
@@ -67,5 +67,5 @@ export {
   type RefusalAlert,
   refuse,
   type Refused,
-} from "./lib/tls/selection.ts";
+} from "./lib/tls/selector.ts";
 export type { PeerCertificate, TlsInfo } from "./lib/tls/tls_info.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 import * as v from "valibot";
-import { capabilities } from "./capabilities.ts";
+import { capabilities } from "./runtime/capabilities.ts";
 import { ConfigError, type HttpsdError } from "./errors.ts";
 import { HOST_NAMES, SERVER_NAMES } from "./foreign_names.ts";
 import { matchExact, type UriMatcher } from "./httpd/matcher.ts";
@@ -31,8 +31,8 @@ import {
 import { runtime } from "./runtime/current.ts";
 import type { ClientAuthOptions, WrittenClientAuth } from "./tls/client_auth.ts";
 import type { IdentityOptions } from "./tls/identity.ts";
-import { CLIENT_AUTH, IDENTITY_ENTRIES } from "./tls/identity_options.ts";
-import type { CertSelect, HostOptions } from "./tls/selection.ts";
+import { CLIENT_AUTH, IDENTITY_ENTRIES } from "./tls/options.ts";
+import type { CertSelect, HostOptions } from "./tls/selector.ts";
 import type { PeerCertificate, TlsInfo } from "./tls/tls_info.ts";
 
 /** With TLS or without (original: `httpd_ssl_transport_mode_t`). */

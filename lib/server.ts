@@ -6,7 +6,7 @@
 import type { Socket } from "node:net";
 import * as v from "valibot";
 import { contain } from "./callbacks.ts";
-import { assertRuntime, type Capabilities, capabilities } from "./capabilities.ts";
+import { assertRuntime, type Capabilities, capabilities } from "./runtime/capabilities.ts";
 import {
   type Config,
   type HttpsServerOptions,
@@ -63,8 +63,8 @@ import { runtime } from "./runtime/current.ts";
 import { Unread } from "./net/unread.ts";
 import { SessionTable } from "./sessions.ts";
 import { ACME_TLS } from "./tls/context.ts";
-import { TlsFront } from "./tls/front.ts";
-import type { HostOptions, SelectorOptions } from "./tls/selection.ts";
+import { TlsFront } from "./tls/rotation.ts";
+import type { HostOptions, SelectorOptions } from "./tls/selector.ts";
 import { type BroadcastData, WebSocketHub } from "./websocket/hub.ts";
 import type { ServerWebSocket } from "./websocket/socket.ts";
 

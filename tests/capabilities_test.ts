@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import { once } from "node:events";
 import net from "node:net";
-import { type Capabilities, capabilities } from "../lib/capabilities.ts";
+import { type Capabilities, capabilities } from "../lib/runtime/capabilities.ts";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 import { received } from "./support.ts";

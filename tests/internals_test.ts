@@ -9,7 +9,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { describe, test } from "bun:test";
 import net from "node:net";
 import type { TLSSocket } from "node:tls";
-import { capabilities } from "../lib/capabilities.ts";
+import { capabilities } from "../lib/runtime/capabilities.ts";
 import { declareInternal, internals } from "../lib/runtime/internals.ts";
 import { chooseLatin1, latin1, type Latin1Slice, publicLatin1 } from "../lib/runtime/latin1.ts";
 import { TlsParent } from "../lib/runtime/tls_parent.ts";

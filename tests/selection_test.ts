@@ -15,7 +15,7 @@ import {
   type HostOptions,
   refuse,
   Selector,
-} from "../lib/tls/selection.ts";
+} from "../lib/tls/selector.ts";
 import { assertRuntime } from "./runtime.ts";
 import { clientHello, connectTcp, received, until } from "./support.ts";
 import {

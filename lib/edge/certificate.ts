@@ -9,7 +9,7 @@ import type { X509Certificate } from "node:crypto";
 import { X509Certificate as ParsedCertificate } from "@peculiar/x509";
 import { StateError } from "../errors.ts";
 import { serialNumberOf } from "../tls/serial_number.ts";
-import { subjectAltNameOf } from "../tls/subject_alt_name.ts";
+import { subjectAltNameOf } from "../tls/spelling.ts";
 import type { PeerCertificate } from "../tls/tls_info.ts";
 
 /** What handlers see of a certificate. */

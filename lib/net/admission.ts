@@ -22,7 +22,7 @@ import { type ClientVerdict, NOT_ASKED } from "../tls/client_auth.ts";
 import { alertRecord, NOT_TLS_ANSWER } from "../tls/alerts.ts";
 import { type BadHello, type ClientHello, ClientHelloReader } from "../tls/client_hello.ts";
 import type { SecurityContext } from "../tls/context.ts";
-import { Refused, type Selector } from "../tls/selection.ts";
+import { Refused, type Selector } from "../tls/selector.ts";
 import { certificateRefused, toTlsError } from "../tls/tls_errors.ts";
 import { readTlsInfo } from "../tls/tls_info.ts";
 import type { CidrSet } from "./cidr.ts";

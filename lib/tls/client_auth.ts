@@ -10,7 +10,7 @@ import { ConfigError } from "../errors.ts";
 import { checkOptions } from "../options.ts";
 import { runtime } from "../runtime/current.ts";
 import { type Certificate, readCertificate } from "./certificate.ts";
-import { CLIENT_AUTH } from "./identity_options.ts";
+import { CLIENT_AUTH } from "./options.ts";
 import {
   derOf,
   givenMaterial,

@@ -35,7 +35,7 @@ import {
   X509CertificateGenerator,
 } from "@peculiar/x509";
 import * as v from "valibot";
-import { assertRuntime } from "../capabilities.ts";
+import { assertRuntime } from "../runtime/capabilities.ts";
 import { ConfigError } from "../errors.ts";
 import { adviceFrom, checkOptions, members, oneOf, shown, text } from "../options.ts";
 import { runtime } from "../runtime/current.ts";

@@ -10,7 +10,7 @@ import { runtime } from "../runtime/current.ts";
 import { ConfigError } from "../errors.ts";
 import { type Certificate, isIssuedBy, type KeyType, readCertificate } from "./certificate.ts";
 import type { ClientHello } from "./client_hello.ts";
-import { assertIdentityOptions } from "./identity_options.ts";
+import { assertIdentityOptions } from "./options.ts";
 import { readPkcs12 } from "./pkcs12.ts";
 import { findKey, type KeySource, type LoadedKey, loadKey, parseKey } from "./private_key.ts";
 import {

@@ -10,7 +10,7 @@ import type { TLSSocket } from "node:tls";
 import { X509Certificate as ParsedCertificate } from "@peculiar/x509";
 import type { ClientVerdict } from "./client_auth.ts";
 import { serialNumberOf } from "./serial_number.ts";
-import { subjectAltNameOf } from "./subject_alt_name.ts";
+import { subjectAltNameOf } from "./spelling.ts";
 
 /** A client's certificate, parsed when first looked at. */
 export class PeerCertificate {

@@ -7,7 +7,7 @@
  */
 import { tlsParent } from "../runtime/tls_parent.ts";
 import type { Identity } from "./identity.ts";
-import { Selector, type SelectorOptions, type Watched } from "./selection.ts";
+import { Selector, type SelectorOptions, type Watched } from "./selector.ts";
 import { FileWatcher } from "./watch.ts";
 
 /** What a front tells its server. */

@@ -3,12 +3,12 @@
  *
  * @module
  */
-import { ConfigError } from "./errors.ts";
-import { type Runtime, runtime, type RuntimeName } from "./runtime/current.ts";
-import { internals, type InternalState } from "./runtime/internals.ts";
+import { ConfigError } from "../errors.ts";
+import { type Runtime, runtime, type RuntimeName } from "./current.ts";
+import { internals, type InternalState } from "./internals.ts";
 
-export type { RuntimeName } from "./runtime/current.ts";
-export type { InternalState } from "./runtime/internals.ts";
+export type { RuntimeName } from "./current.ts";
+export type { InternalState } from "./internals.ts";
 
 /** The oldest versions that the test suite has passed on. */
 const OLDEST: Record<RuntimeName, string> = { deno: "2.9.6", bun: "1.4.5", node: "24.0.0" };
