@@ -25,16 +25,16 @@ export type {
   TlsVersion,
   TransportMode,
 } from "./lib/config.ts";
-export { type ConnectionInfo, connectionInfo } from "./lib/connection_info.ts";
+export { type ConnectionInfo, connectionInfo } from "./lib/fetch/connection_info.ts";
 export * from "./lib/errors.ts";
 export * from "./lib/events.ts";
 export type { Trailers } from "./lib/http/body.ts";
-export type { ErrorHandler, FetchApp, FetchHandler, RequestInfo } from "./lib/httpd/dispatcher.ts";
+export type { ErrorHandler, FetchApp, FetchHandler, RequestInfo } from "./lib/http/dispatcher.ts";
 export { matchExact, matchWildcard, type UriMatcher } from "./lib/httpd/matcher.ts";
 export type { HttpdRequest } from "./lib/httpd/request.ts";
 export type { Fields } from "./lib/http/response_rules.ts";
-export type { HandlerRoute, Route, RouteHandler, WebSocketRoute } from "./lib/httpd/router.ts";
-export type { Session, SessionState } from "./lib/httpd/session.ts";
+export type { HandlerRoute, Route, RouteHandler, WebSocketRoute } from "./lib/http/router.ts";
+export type { Session, SessionState } from "./lib/http1/session.ts";
 export type { ByteStreams, Connection, Endpoints } from "./lib/net/connection.ts";
 export type { GatePhase } from "./lib/net/admission.ts";
 export type { Address } from "./lib/net/listener.ts";

@@ -37,7 +37,7 @@ import {
   ServerEvents,
   SessionEvent,
 } from "./events.ts";
-import { takeArguments } from "./handler.ts";
+import { takeArguments } from "./fetch/handler.ts";
 import { connectionTransport } from "./httpd/connection_transport.ts";
 import {
   Dispatcher,
@@ -45,9 +45,9 @@ import {
   ExchangeInfo,
   type FetchApp,
   type FetchHandler,
-} from "./httpd/dispatcher.ts";
-import { type Route, Router } from "./httpd/router.ts";
-import { Session, type SessionHost, type Tell } from "./httpd/session.ts";
+} from "./http/dispatcher.ts";
+import { type Route, Router } from "./http/router.ts";
+import { Session, type SessionHost, type Tell } from "./http1/session.ts";
 import { WorkQueue } from "./httpd/work_queue.ts";
 import type { Connection } from "./net/connection.ts";
 import type { Clock } from "./net/clock.ts";

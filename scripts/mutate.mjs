@@ -31,12 +31,12 @@ const FILES = {
   "lib/runtime/deno_response.ts": ["deno"],
   "lib/runtime/deno_request.ts": ["deno"],
   "lib/runtime/response_parts.ts": ["bun", "deno"],
-  "lib/httpd/response_parts.ts": ["bun", "deno"],
-  "lib/httpd/fetch.ts": ["bun", "deno"],
-  "lib/httpd/fetch_request.ts": ["bun", "deno"],
-  "lib/httpd/served_request.ts": ["bun", "deno"],
-  "lib/httpd/usable_response.ts": ["bun", "deno"],
-  "lib/httpd/abort_error.ts": ["bun", "deno"],
+  "lib/fetch/response_parts.ts": ["bun", "deno"],
+  "lib/fetch/send_response.ts": ["bun", "deno"],
+  "lib/fetch/request.ts": ["bun", "deno"],
+  "lib/fetch/served_request.ts": ["bun", "deno"],
+  "lib/fetch/usable_response.ts": ["bun", "deno"],
+  "lib/http/abort_error.ts": ["bun", "deno"],
 };
 
 /** The tests that have to notice, the fastest first, and which of them: not those of long bodies. */

@@ -18,8 +18,8 @@ import { createEdgeApp, type EdgeApp, type EdgeInfo, type EdgeOptions } from "..
 import { HttpError, type HttpsdError } from "../lib/errors.ts";
 import { matchWildcard } from "../lib/httpd/matcher.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
-import type { RouteHandler } from "../lib/httpd/router.ts";
-import type { Session } from "../lib/httpd/session.ts";
+import type { RouteHandler } from "../lib/http/router.ts";
+import type { Session } from "../lib/http1/session.ts";
 import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
 import { connectionInfo, HttpsServer } from "../mod.ts";
 import { PeerCertificate } from "../lib/tls/tls_info.ts";

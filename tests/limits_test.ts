@@ -4,7 +4,7 @@ import { describe, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { type HttpsServerOptions, resolveConfig } from "../lib/config.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
-import type { Session } from "../lib/httpd/session.ts";
+import type { Session } from "../lib/http1/session.ts";
 import {
   GET,
   type Mode,

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import { matchExact, matchWildcard } from "../lib/httpd/matcher.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
-import { Router } from "../lib/httpd/router.ts";
+import { Router } from "../lib/http/router.ts";
 import {
   GET,
   type Mode,

@@ -9,7 +9,7 @@ import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { inspect } from "node:util";
 import { describe, test } from "bun:test";
-import { connectionInfo } from "../lib/connection_info.ts";
+import { connectionInfo } from "../lib/fetch/connection_info.ts";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import { EVENT_IDS, type ServerEventType } from "../lib/events.ts";
 import { HttpsServer } from "../lib/server.ts";

@@ -5,8 +5,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import type { HttpsdError } from "../lib/errors.ts";
-import { toRequest } from "../lib/httpd/fetch_request.ts";
-import { exchangeOf } from "../lib/httpd/served_request.ts";
+import { toRequest } from "../lib/fetch/request.ts";
+import { exchangeOf } from "../lib/fetch/served_request.ts";
 import { bunParts, type BunTools, chooseBunParts } from "../lib/runtime/bun_response.ts";
 import { chooseDenoRequest, denoRequest, type RequestParts } from "../lib/runtime/deno_request.ts";
 import { denoParts } from "../lib/runtime/deno_response.ts";

@@ -25,10 +25,10 @@
 import { contain } from "../callbacks.ts";
 import type { HttpsServerOptions } from "../config.ts";
 import type { HttpsdError } from "../errors.ts";
-import { takeArguments } from "../handler.ts";
-import { Dispatcher, type ErrorHandler } from "../httpd/dispatcher.ts";
-import { type Route, Router } from "../httpd/router.ts";
-import type { Session } from "../httpd/session.ts";
+import { takeArguments } from "../fetch/handler.ts";
+import { Dispatcher, type ErrorHandler } from "../http/dispatcher.ts";
+import { type Route, Router } from "../http/router.ts";
+import type { Session } from "../http1/session.ts";
 import type { ForwardedField } from "./forwarded.ts";
 import { resolveEdgeConfig } from "./options.ts";
 import { remoteOf } from "./platform.ts";
@@ -36,8 +36,8 @@ import { type FetchHost, FetchSession } from "./session.ts";
 import { tlsOf } from "./tls.ts";
 import { fetchTransport } from "./transport.ts";
 
-export type { HandlerRoute, Route, RouteHandler, WebSocketRoute } from "../httpd/router.ts";
-export type { ErrorHandler } from "../httpd/dispatcher.ts";
+export type { HandlerRoute, Route, RouteHandler, WebSocketRoute } from "../http/router.ts";
+export type { ErrorHandler } from "../http/dispatcher.ts";
 export type { HttpdRequest } from "../httpd/request.ts";
 export { matchExact, matchWildcard, type UriMatcher } from "../httpd/matcher.ts";
 export type { ForwardedField } from "./forwarded.ts";

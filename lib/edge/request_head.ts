@@ -4,7 +4,7 @@
  * @module
  */
 import { StateError } from "../errors.ts";
-import type { HeadLike } from "../httpd/exchange.ts";
+import type { HeadLike } from "../http/exchange.ts";
 
 /** The head of a request that no parser of ours has read. */
 export class FetchHead implements HeadLike {

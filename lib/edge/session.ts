@@ -5,12 +5,12 @@
  * @module
  */
 import { ConnectionError, HttpError, HttpsdError, StateError } from "../errors.ts";
-import type { Dispatcher } from "../httpd/dispatcher.ts";
-import { Exchange, type ExchangeKeeper } from "../httpd/exchange.ts";
-import type { Session, SessionState } from "../httpd/session.ts";
+import type { Dispatcher } from "../http/dispatcher.ts";
+import { Exchange, type ExchangeKeeper } from "../http/exchange.ts";
+import type { Session, SessionState } from "../http1/session.ts";
 import { SessionContext } from "../http/session_context.ts";
 import { nextSessionId } from "../http/session_id.ts";
-import { CANCEL_FAILED } from "../httpd/stream_pump.ts";
+import { CANCEL_FAILED } from "../http/stream_pump.ts";
 import { systemClock } from "../net/clock.ts";
 import type { Connection } from "../net/connection.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";

@@ -4,9 +4,9 @@
  *
  * @module
  */
-import type { Transport } from "../httpd/dispatcher.ts";
-import type { Exchange } from "../httpd/exchange.ts";
-import { asResponse, usedAlready } from "../httpd/usable_response.ts";
+import type { Transport } from "../http/dispatcher.ts";
+import type { Exchange } from "../http/exchange.ts";
+import { asResponse, usedAlready } from "../fetch/usable_response.ts";
 import type { FetchExchange } from "./session.ts";
 
 /** What was given to the platform, which uses it later or not at all. */

@@ -27,7 +27,7 @@ import type { ConnInfo } from "hono/conninfo";
 import { HTTPException } from "hono/http-exception";
 import * as v from "valibot";
 import { ConfigError } from "../errors.ts";
-import type { RequestInfo } from "../httpd/dispatcher.ts";
+import type { RequestInfo } from "../http/dispatcher.ts";
 import {
   adviceFrom,
   callback,

@@ -5,9 +5,9 @@
  */
 import type { WebSocketHub } from "../websocket/hub.ts";
 import { acceptWebSocket, offerUpgrade } from "../websocket/upgrade.ts";
-import type { Transport } from "./dispatcher.ts";
-import { sendResponse } from "./fetch.ts";
-import { requestFor } from "./served_request.ts";
+import type { Transport } from "../http/dispatcher.ts";
+import { sendResponse } from "../fetch/send_response.ts";
+import { requestFor } from "../fetch/served_request.ts";
 
 /** The transport of a server whose open WebSockets `hub` holds. */
 export function connectionTransport(hub: WebSocketHub): Transport {

@@ -9,8 +9,8 @@ import { ConfigError, HttpError, StateError } from "../errors.ts";
 import type { HttpsServer } from "../server.ts";
 import type { Trailers } from "../http/body.ts";
 import { parseCookies } from "../http/cookies.ts";
-import type { Exchange } from "./exchange.ts";
-import { fieldsOf } from "./fetch_request.ts";
+import type { Exchange } from "../http/exchange.ts";
+import { fieldsOf } from "../fetch/request.ts";
 import { type ResponseHead, WRITTEN } from "../http/response.ts";
 import {
   assertFieldName,
@@ -20,8 +20,8 @@ import {
   type Fields,
 } from "../http/response_rules.ts";
 import { shown } from "../options.ts";
-import type { Session } from "./session.ts";
-import { EMPTY, pump } from "./stream_pump.ts";
+import type { Session } from "../http1/session.ts";
+import { EMPTY, pump } from "../http/stream_pump.ts";
 import { utf8 } from "../http/utf8.ts";
 
 /** What a request can be told to do for its route. */

@@ -10,7 +10,7 @@ import { adviceFrom, callback, checkOptions, isPlain, members, optionError } fro
 import { resolveRouteOptions, type WebSocketOptions } from "../websocket/options.ts";
 import { matchExact, matchWildcard, type UriMatcher } from "./matcher.ts";
 import { ANY, METHODS } from "../http/methods.ts";
-import type { ResolvedRoute, Route, RouteHandler } from "./router.ts";
+import type { ResolvedRoute, Route, RouteHandler } from "../http/router.ts";
 
 const CALLEE = "route()";
 

@@ -7,8 +7,8 @@
 import { contain, isThenable } from "../callbacks.ts";
 import * as v from "valibot";
 import { ConnectionError, type HttpsdError, StateError, WebSocketError } from "../errors.ts";
-import type { Exchange } from "../httpd/exchange.ts";
-import type { Protocol, Session } from "../httpd/session.ts";
+import type { Exchange } from "../http/exchange.ts";
+import type { Protocol, Session } from "../http1/session.ts";
 import type { Connection } from "../net/connection.ts";
 import { adviceFrom, checkOptions, members, yesOrNo } from "../options.ts";
 import { TurnBudget } from "../net/turns.ts";

@@ -4,8 +4,8 @@
  * @module
  */
 import { HttpError, StateError } from "../errors.ts";
-import type { Exchange } from "../httpd/exchange.ts";
-import { sendResponse } from "../httpd/fetch.ts";
+import type { Exchange } from "../http/exchange.ts";
+import { sendResponse } from "../fetch/send_response.ts";
 import type { HttpdRequest } from "../httpd/request.ts";
 import { negotiateDeflate } from "./deflate_negotiation.ts";
 import { type SocketDriver, UpgradedWebSocket } from "./event_socket.ts";

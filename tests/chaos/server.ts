@@ -10,7 +10,7 @@ import process from "node:process";
 import { createInterface } from "node:readline";
 import type { SessionEvent } from "../../lib/events.ts";
 import type { HttpdRequest } from "../../lib/httpd/request.ts";
-import type { Session } from "../../lib/httpd/session.ts";
+import type { Session } from "../../lib/http1/session.ts";
 import { HttpsServer } from "../../lib/server.ts";
 import { heapMiB, openDescriptors, residentMiB } from "../support.ts";
 import {

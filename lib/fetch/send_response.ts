@@ -4,9 +4,9 @@
  * @module
  */
 import { HttpError } from "../errors.ts";
-import type { Exchange } from "./exchange.ts";
+import type { Exchange } from "../http/exchange.ts";
 import { partsOf, type ResponseParts } from "./response_parts.ts";
-import { type Beginning, type BodyReader, bytesOf, EMPTY, pump } from "./stream_pump.ts";
+import { type Beginning, type BodyReader, bytesOf, EMPTY, pump } from "../http/stream_pump.ts";
 
 /**
  * Writes a handler's response; at once when its body is all there.

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { ConfigError } from "./errors.ts";
-import { isPlain, optionError, shown } from "./options.ts";
+import { ConfigError } from "../errors.ts";
+import { isPlain, optionError, shown } from "../options.ts";
 
 /** A function that answers, or an object with such a `fetch`. */
 type Given<H> = H | { fetch: H } | undefined;

@@ -7,10 +7,10 @@
 import { StateError } from "../errors.ts";
 import { optionError, shown } from "../options.ts";
 import type { RouteConfig, WebSocketOptions } from "../websocket/options.ts";
-import type { UriMatcher } from "./matcher.ts";
-import { ANY, METHODS } from "../http/methods.ts";
-import type { HttpdRequest } from "./request.ts";
-import { resolveRoute } from "./route_options.ts";
+import type { UriMatcher } from "../httpd/matcher.ts";
+import { ANY, METHODS } from "./methods.ts";
+import type { HttpdRequest } from "../httpd/request.ts";
+import { resolveRoute } from "../httpd/route_options.ts";
 
 /** Answers a request of the httpd API; a returned `Response` is sent. */
 export type RouteHandler = (

@@ -8,13 +8,13 @@ import { type Aborter, ContainedAbort } from "../contained_abort.ts";
 import { HttpError, type HttpsdError } from "../errors.ts";
 import type { Clock } from "../net/clock.ts";
 import { abortError } from "./abort_error.ts";
-import { type BodySource, RequestBody } from "../http/body.ts";
+import { type BodySource, RequestBody } from "./body.ts";
 import type { RequestHead } from "../http1/head.ts";
-import { type ResponseProgress, ResponseWriter } from "../http/response.ts";
-import type { Fields } from "../http/response_rules.ts";
-import type { ResponseSink } from "../http/response_sink.ts";
-import type { Protocol, Session } from "./session.ts";
-import { ERROR_BODIES } from "../http/status.ts";
+import { type ResponseProgress, ResponseWriter } from "./response.ts";
+import type { Fields } from "./response_rules.ts";
+import type { ResponseSink } from "./response_sink.ts";
+import type { Protocol, Session } from "../http1/session.ts";
+import { ERROR_BODIES } from "./status.ts";
 
 /** The head of a request, whether it was read from a connection or belongs to a `Request`. */
 export type HeadLike = Pick<RequestHead, keyof RequestHead>;

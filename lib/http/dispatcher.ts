@@ -10,13 +10,13 @@ import { shown } from "../options.ts";
 import type { HttpsServer } from "../server.ts";
 import type { RouteConfig } from "../websocket/options.ts";
 import type { UpgradeOffer } from "../websocket/upgrade.ts";
-import type { ResponseWriter } from "../http/response.ts";
+import type { ResponseWriter } from "./response.ts";
 import type { Exchange } from "./exchange.ts";
-import { HttpdRequest, type RequestOrigin } from "./request.ts";
-import { assertFields, assertStatus } from "../http/response_rules.ts";
+import { HttpdRequest, type RequestOrigin } from "../httpd/request.ts";
+import { assertFields, assertStatus } from "./response_rules.ts";
 import type { ResolvedRoute, Router } from "./router.ts";
-import type { Session } from "./session.ts";
-import { errorBody } from "../http/status.ts";
+import type { Session } from "../http1/session.ts";
+import { errorBody } from "./status.ts";
 
 /** What a fetch handler is told besides the request. */
 export interface RequestInfo {

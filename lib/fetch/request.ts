@@ -4,7 +4,7 @@
  * @module
  */
 import { HttpError } from "../errors.ts";
-import type { Exchange } from "./exchange.ts";
+import type { Exchange } from "../http/exchange.ts";
 
 /** The characters of a path that `new URL()` leaves as they are. */
 const PLAIN_PATH = /^[\w/.~!$&'()*+,:;=@|-]*$/;

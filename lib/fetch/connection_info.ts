@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { fetchSessionOf } from "./edge/session.ts";
-import { exchangeOf } from "./httpd/served_request.ts";
-import type { Session } from "./httpd/session.ts";
-import type { TlsInfo } from "./tls/tls_info.ts";
+import { fetchSessionOf } from "../edge/session.ts";
+import { exchangeOf } from "./served_request.ts";
+import type { Session } from "../http1/session.ts";
+import type { TlsInfo } from "../tls/tls_info.ts";
 
 /** What is known of the client that sent a request. */
 export interface ConnectionInfo {

@@ -5,7 +5,7 @@
  * @module
  */
 import { HttpError } from "../errors.ts";
-import { utf8 } from "../http/utf8.ts";
+import { utf8 } from "./utf8.ts";
 import { runtime } from "../runtime/current.ts";
 import type { Exchange } from "./exchange.ts";
 

@@ -7,8 +7,8 @@
 import type { Aborter } from "../contained_abort.ts";
 import { transferable } from "../net/streams.ts";
 import { type BodyParts, denoRequest, type RequestParts } from "../runtime/deno_request.ts";
-import type { Exchange } from "./exchange.ts";
-import { assertServable, fieldLines, mayHaveBody, toRequest, urlOf } from "./fetch_request.ts";
+import type { Exchange } from "../http/exchange.ts";
+import { assertServable, fieldLines, mayHaveBody, toRequest, urlOf } from "./request.ts";
 
 /** Whatever a derived constructor is given as `this`: the object that its base returns. */
 const Given = function (request: object): object {
