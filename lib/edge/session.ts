@@ -133,6 +133,8 @@ export class FetchSession implements SessionLike {
       wanted: () => void this.#read(),
       failed: (_exchange, error) => this.#host.failed(error, asSession(this)),
       taken: () => {},
+      ending: false,
+      tunnel: undefined,
     });
   }
 
@@ -179,11 +181,6 @@ export class FetchSession implements SessionLike {
   /** Whether the request is under way. */
   get busy(): boolean {
     return !this.#exchange.response.ended;
-  }
-
-  /** Whether the session has begun to end. */
-  get ending(): boolean {
-    return this.state === "closing";
   }
 
   /** Where the session is in its life. */
@@ -250,11 +247,6 @@ export class FetchSession implements SessionLike {
 
   /** There is nothing to let in. */
   begin(): void {}
-
-  /** @throws {StateError} `NOT_SUPPORTED` */
-  switchTo(): void {
-    throw new StateError("NOT_SUPPORTED", "Without a socket there is no other protocol to speak");
-  }
 
   /** The exchange's call: its deadline has changed. */
   deadlineMoved(): void {

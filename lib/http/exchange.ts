@@ -13,8 +13,9 @@ import type { RequestHead } from "../http1/head.ts";
 import { type ResponseProgress, ResponseWriter } from "./response.ts";
 import type { Fields } from "./response_rules.ts";
 import type { ResponseSink } from "./response_sink.ts";
-import type { Protocol, Session } from "../http1/session.ts";
+import type { Session } from "../http1/session.ts";
 import { ERROR_BODIES } from "./status.ts";
+import type { Protocol, Tunnel, UpgradeOffer } from "./tunnel.ts";
 
 /** The head of a request, whether it was read from a connection or belongs to a `Request`. */
 export type HeadLike = Pick<RequestHead, keyof RequestHead>;
@@ -37,6 +38,13 @@ export interface ExchangeKeeper {
   failed(exchange: Exchange, error: HttpError): void;
   /** Some of the body was read, or thrown away. */
   taken(exchange: Exchange): void;
+  /** Whether one side has begun to end the connection, so that nothing more may begin on it. */
+  readonly ending: boolean;
+  /**
+   * Ends HTTP on the connection and lets the protocol that `speak` makes read it; `undefined` where
+   * a request has no connection of its own.
+   */
+  readonly tunnel: (<P extends Protocol>(speak: (tunnel: Tunnel) => P) => P) | undefined;
 }
 
 /** One request under way. */
@@ -49,6 +57,8 @@ export class Exchange implements ResponseProgress, BodySource {
   readonly response: ResponseWriter;
   /** The session that the request came on. */
   readonly session: Session;
+  /** The upgrade that the handler may ask for by its response. */
+  offer: UpgradeOffer | undefined;
   readonly #keeper: ExchangeKeeper;
   #body: RequestBody | undefined;
   #abort: ContainedAbort | undefined;
@@ -272,14 +282,25 @@ export class Exchange implements ResponseProgress, BodySource {
     this.sendError(error instanceof HttpError && isError(error.status) ? error.status : 500);
   }
 
+  /** Whether the request has a connection of its own, which an upgrade could take. */
+  get upgradable(): boolean {
+    return this.#keeper.tunnel !== undefined;
+  }
+
+  /** Whether one side has begun to end the connection: an upgrade comes too late. */
+  get ending(): boolean {
+    return this.aborted || this.#keeper.ending;
+  }
+
   /**
-   * Answers 101 with `fields` and hands the connection to another protocol.
+   * Answers 101 with `fields`, which ends HTTP on the connection, and lets the protocol that
+   * `speak` makes read it. `speak` neither reads nor writes yet; returns what it made.
    *
-   * @throws {StateError} `ALREADY_SENT`
+   * @throws {StateError} `ALREADY_SENT`; `NOT_SUPPORTED` where the request has no connection
    */
-  upgrade(fields: Fields, protocol: Protocol): void {
-    this.response.switchProtocols(fields);
-    this.session.switchTo(protocol);
+  upgrade<P extends Protocol>(fields: Fields, speak: (tunnel: Tunnel) => P): P {
+    this.response.switchProtocols(fields); // throws where there is no tunnel
+    return this.#keeper.tunnel!(speak);
   }
 
   /** Sends the standard answer of an error status (original: `httpd_resp_send_err`). */

@@ -16,6 +16,7 @@ import { ResponseWriter } from "../http/response.ts";
 import { type AnsweredRequest, Http1ResponseSink } from "./response_sink.ts";
 import { SessionContext } from "../http/session_context.ts";
 import { nextSessionId } from "../http/session_id.ts";
+import type { Protocol, Tunnel } from "../http/tunnel.ts";
 import { type Wait, type WaitLimits, Waits } from "./waits.ts";
 
 /** How long each thing may take, and how much. */
@@ -68,16 +69,6 @@ export interface SessionHost {
  * WebSocket; a request is under way; nothing is read any more.
  */
 export type SessionState = "opening" | "idle" | "busy" | "closing";
-
-/** What takes over a connection after an upgrade. */
-export interface Protocol extends Consumer {
-  /** The protocol's name, such as `websocket`. */
-  readonly kind: string;
-  /** The session is to end: say goodbye, then `connection.finish()`. */
-  shutdown(): void;
-  /** The session's place is needed: say goodbye now, since the connection is cut behind it. */
-  leave(): void;
-}
 
 /** A client's connection and what its requests share (original: a socket descriptor's session). */
 export class Session {
@@ -133,8 +124,8 @@ export class Session {
 
     stopped(): void {
       const session = this.#session;
+      // How fast it takes what comes is the other protocol's own concern.
       if (session.#protocol === undefined) session.#setDeadline();
-      else session.#protocol.stopped();
     }
 
     drained(): void {
@@ -191,6 +182,17 @@ export class Session {
 
     failed(_exchange: Exchange, error: HttpError): void {
       this.#session.#host.failed(this.#session, error);
+    }
+
+    get ending(): boolean {
+      const { connection } = this.#session;
+      return this.#session.#last || connection.ended || connection.finishing;
+    }
+
+    tunnel<P extends Protocol>(speak: (tunnel: Tunnel) => P): P {
+      const protocol = speak(this.#session.connection);
+      this.#session.#switchTo(protocol);
+      return protocol;
     }
 
     taken(exchange: Exchange): void {
@@ -255,15 +257,6 @@ export class Session {
   /** Whether a request is under way. */
   get busy(): boolean {
     return this.#exchange !== undefined || this.#turn.waiting;
-  }
-
-  /**
-   * Whether one side has begun to end the connection, so that nothing more may begin on it.
-   *
-   * @internal
-   */
-  get ending(): boolean {
-    return this.#last || this.connection.ended || this.connection.finishing;
   }
 
   /** Whether a part of a request has come, and no handler has it yet. */
@@ -372,12 +365,10 @@ export class Session {
   }
 
   /**
-   * The exchange's call, after its 101: `protocol` reads the connection from here on, beginning
-   * with the bytes that came behind the request (RFC 9110 section 7.8).
-   *
-   * @internal
+   * Lets `protocol` read the connection from here on, beginning with the bytes that came behind the
+   * request that was answered with 101 (RFC 9110 section 7.8).
    */
-  switchTo(protocol: Protocol): void {
+  #switchTo(protocol: Protocol): void {
     this.#protocol = protocol;
     this.#endExchange();
     this.#host.touched(this);

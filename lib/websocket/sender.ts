@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Connection } from "../net/connection.ts";
+import type { Tunnel } from "../http/tunnel.ts";
 import { WebSocketError } from "../errors.ts";
 import { ContextDeflater } from "./deflate.ts";
 import type { DeflateAgreement } from "./deflate_negotiation.ts";
@@ -23,7 +23,7 @@ interface WaitingJob {
 /** What a {@linkcode Sender} works with. */
 export interface SenderParts {
   /** What it sends on. */
-  readonly connection: Connection;
+  readonly connection: Tunnel;
   /** The agreement on compression. */
   readonly agreement: DeflateAgreement | undefined;
   /** From how many bytes on a message is compressed. */
@@ -40,7 +40,7 @@ const NO_BYTES = new Uint8Array(0);
 
 /** Sends on one connection. */
 export class Sender {
-  readonly #connection: Connection;
+  readonly #connection: Tunnel;
   readonly #agreement: DeflateAgreement | undefined;
   readonly #threshold: number;
   readonly #closedError: () => WebSocketError;

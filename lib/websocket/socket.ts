@@ -8,8 +8,8 @@ import { contain, isThenable } from "../callbacks.ts";
 import * as v from "valibot";
 import { ConnectionError, type HttpsdError, StateError, WebSocketError } from "../errors.ts";
 import type { Exchange } from "../http/exchange.ts";
-import type { Protocol, Session } from "../http1/session.ts";
-import type { Connection } from "../net/connection.ts";
+import type { Protocol, Tunnel } from "../http/tunnel.ts";
+import type { Session } from "../http1/session.ts";
 import { adviceFrom, checkOptions, members, yesOrNo } from "../options.ts";
 import { TurnBudget } from "../net/turns.ts";
 import { CloseCode, type CloseStatus, encodeClose } from "./close.ts";
@@ -118,7 +118,7 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
   /** The extensions in use, as the handshake's answer names them; empty when there are none. */
   readonly extensions: string;
 
-  readonly #connection: Connection;
+  readonly #connection: Tunnel;
   readonly #hub: WebSocketHub;
   readonly #config: SocketConfig;
   readonly #agreement: DeflateAgreement | undefined;
@@ -156,7 +156,6 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
     leave: () => this.#closeWith(encodeClose(CloseCode.GoingAway)),
     bytesReady: () => this.#bytesReady(),
     peerEnded: () => this.#watchLeaver(),
-    stopped: () => {}, // how fast its callbacks take messages is the program's concern
     drained: () => this.#drained(),
     expired: () => this.#expired(),
     closed: (error) => this.#connectionClosed(error),
@@ -184,7 +183,12 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
     this.session = exchange.session;
     this.protocol = protocol;
     this.extensions = agreement?.response ?? "";
-    this.#connection = exchange.session.connection;
+    let tunnel!: Tunnel;
+    exchange.upgrade(fields, (its) => {
+      tunnel = its;
+      return this.#consumer;
+    });
+    this.#connection = tunnel;
     this.#hub = hub;
     this.#config = config;
     this.#agreement = agreement;
@@ -197,7 +201,6 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
     this.#message = new MessageWait(config);
     this.#inflating = new InflateBudget(config.maxInflatedBytesPerSecond);
     this.#keepAlive = new KeepAlive(config, this.#connection.clock);
-    exchange.upgrade(fields, this.#consumer);
     hub.add(this);
     this.#arm();
     this.#open(opened);

@@ -65,7 +65,7 @@ function openWebSocket(
   { hub, config, opened }: Pick<SocketParts, "hub" | "config" | "opened">,
   fields: Iterable<readonly [name: string, value: string]>,
 ): boolean {
-  if (exchange.aborted || exchange.session.ending) {
+  if (exchange.ending) {
     exchange.sendError(503);
     return false;
   }

@@ -1,0 +1,80 @@
+/**
+ * The seam between HTTP and what takes a request's place: after an upgrade, bytes go both ways on a
+ * {@linkcode Tunnel}, and a {@linkcode Protocol} speaks on it. An HTTP/1.1 connection is a tunnel
+ * after its 101 (RFC 9110 section 7.8); an HTTP/2 stream will be one after an extended CONNECT
+ * (RFC 8441). Neither side sees what carries the other.
+ *
+ * @module
+ */
+import type { HttpsdError } from "../errors.ts";
+import type { Clock } from "../net/clock.ts";
+
+/** Bytes both ways, with back-pressure and one deadline. */
+export interface Tunnel {
+  /** The clock that the deadline is a time of. */
+  readonly clock: Clock;
+  /** When the protocol's `expired()` is called, on the clock; `Infinity`: never. */
+  deadline: number;
+  /** How long a write may wait for the peer to read, in ms. */
+  readonly sendTimeoutMs: number;
+  /** Whether the tunnel is over. */
+  readonly closed: boolean;
+  /** Whether `finish()` was called: nothing is read or written any more. */
+  readonly finishing: boolean;
+  /** Whether the peer has ended its side, whatever still waits to be taken. */
+  readonly peerEnded: boolean;
+  /** Whether the peer has ended its side and every byte of it has been taken. */
+  readonly ended: boolean;
+  /** Whether the peer has to read before more should be written. */
+  readonly blocked: boolean;
+  /** How many written bytes wait in this process for the peer to read. */
+  readonly bufferedBytes: number;
+  /** Returns the time on the clock that lies `ms` ahead. */
+  after(ms: number): number;
+  /** Takes the next received bytes, `undefined` when none wait. They belong to the caller. */
+  take(): Uint8Array | undefined;
+  /**
+   * Writes bytes, which must not be changed afterwards. `false`: stop until `drained()`; the bytes
+   * are taken all the same. After the end they go nowhere.
+   */
+  write(bytes: Uint8Array): boolean;
+  /** Gathers the writes that follow until `uncork()`, so that they leave as one. Calls nest. */
+  cork(): void;
+  /** Sends what was gathered since `cork()`. */
+  uncork(): void;
+  /** Closes gracefully: all that was written leaves, then both sides end. */
+  finish(): void;
+  /** Cuts the tunnel at once; `error` is passed on to the protocol's `closed()`. */
+  destroy(error?: HttpsdError): void;
+}
+
+/** What speaks on a tunnel. What carries the tunnel calls these methods. */
+export interface Protocol {
+  /** The protocol's name, such as `websocket`. */
+  readonly kind: string;
+  /** Bytes can be taken, or the peer has ended its side and all of them are taken. */
+  bytesReady(): void;
+  /** The peer has ended its side; what it had sent before may still wait to be taken. Once. */
+  peerEnded(): void;
+  /** Writing may go on, after a write that returned `false`. */
+  drained(): void;
+  /** The tunnel's `deadline` has passed. */
+  expired(): void;
+  /** The tunnel is over, once; with an error unless both sides ended in good order. */
+  closed(error: HttpsdError | undefined): void;
+  /** The session is to end: says goodbye, then calls the tunnel's `finish()`. */
+  shutdown(): void;
+  /** The session's place is needed: says goodbye now, since the tunnel is cut behind it. */
+  leave(): void;
+}
+
+/** An upgrade that a handler may ask for while it runs, and that its response then decides. */
+export interface UpgradeOffer {
+  /**
+   * Performs the upgrade if `response` is the one that asks for it; returns `false` when it is
+   * not, so that it has to be sent.
+   */
+  complete(response: unknown): boolean;
+  /** Ends the offer, once the handler is over: an upgrade that was not performed never will be. */
+  withdraw(): void;
+}
