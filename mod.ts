@@ -35,7 +35,8 @@ export type { HttpdRequest } from "./lib/httpd/request.ts";
 export type { Fields } from "./lib/http/response_rules.ts";
 export type { HandlerRoute, Route, RouteHandler, WebSocketRoute } from "./lib/http/router.ts";
 export type { Session, SessionState } from "./lib/http1/session.ts";
-export type { ByteStreams, Connection, Endpoints } from "./lib/net/connection.ts";
+export type { ByteStreams, Connection } from "./lib/net/connection.ts";
+export type { Endpoints } from "./lib/net/endpoints.ts";
 export type { GatePhase } from "./lib/net/admission.ts";
 export type { Address } from "./lib/net/listener.ts";
 export {

@@ -26,8 +26,10 @@ import { Refused, type Selector } from "../tls/selector.ts";
 import { certificateRefused, toTlsError } from "../tls/tls_errors.ts";
 import { readTlsInfo } from "../tls/tls_info.ts";
 import type { CidrSet } from "./cidr.ts";
-import { Connection, type Endpoints } from "./connection.ts";
+import { Connection } from "./connection.ts";
 import type { Deadlines, Waiting } from "./deadlines.ts";
+import { type Endpoints, endpointsOf } from "./endpoints.ts";
+import type { Place } from "./place.ts";
 import {
   detectTlsFlow,
   type Flow,
@@ -38,7 +40,6 @@ import {
 } from "../runtime/read_switch.ts";
 import { runtime } from "../runtime/current.ts";
 import { ProxyHeaderReader } from "./proxy_protocol.ts";
-import { endpointsOf, type Place } from "./socket_cap.ts";
 import type { Unread } from "./unread.ts";
 
 /** Who may speak for others with the PROXY protocol. */

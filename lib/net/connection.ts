@@ -13,8 +13,9 @@ import type { TlsInfo } from "../tls/tls_info.ts";
 import { type Chunk, front, join, rest } from "./chunks.ts";
 import type { Clock } from "./clock.ts";
 import type { Deadlines } from "./deadlines.ts";
+import type { Endpoints } from "./endpoints.ts";
 import { type Flow, pausingFlow } from "../runtime/read_switch.ts";
-import type { Place } from "./socket_cap.ts";
+import type { Place } from "./place.ts";
 import { ConnectionStreams } from "./streams.ts";
 import type { Unread } from "./unread.ts";
 
@@ -66,18 +67,6 @@ export interface Observer {
 
 /** What a connection waits for that is being closed: that the peer reads, or that it ends too. */
 export type ClosingState = "sending" | "lingering";
-
-/** Where a connection comes from and goes to. */
-export interface Endpoints {
-  /** The client's address; behind a trusted proxy, what its PROXY header says. */
-  readonly remoteAddress: string;
-  /** The client's port. */
-  readonly remotePort: number;
-  /** The address that the client connected to. */
-  readonly localAddress: string;
-  /** The port that the client connected to. */
-  readonly localPort: number;
-}
 
 /** Bytes both ways as Web Streams. */
 export interface ByteStreams {

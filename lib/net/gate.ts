@@ -13,7 +13,7 @@ import {
   NOTHING_TO_RELEASE,
   type Release,
 } from "./admission.ts";
-import { type Place, UNCOUNTED } from "./socket_cap.ts";
+import { type Place, UNCOUNTED } from "./place.ts";
 
 /** What the gate decides by, and whom it tells. */
 export interface GateOptions extends AdmissionOptions {

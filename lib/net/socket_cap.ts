@@ -7,9 +7,10 @@
  */
 import type { Socket } from "node:net";
 import { ConnectionError } from "../errors.ts";
-import type { Endpoints } from "./connection.ts";
 import type { Deadlines, Waiting } from "./deadlines.ts";
+import { type Endpoints, endpointsOf } from "./endpoints.ts";
 import type { SocketLimits } from "./open_files.ts";
+import type { Place } from "./place.ts";
 
 /** What a {@linkcode SocketCap} goes by. */
 export interface SocketCapOptions {
@@ -29,17 +30,6 @@ export interface SocketCapOptions {
   /** A newcomer was turned away; its socket is closed already. */
   readonly refused: (error: ConnectionError, endpoints: Endpoints) => void;
 }
-
-/** What an open socket counts as. */
-export interface Place {
-  /** The socket is being closed: a newcomer will soon have its place. May be called again. */
-  leave(): void;
-  /** The socket is closed; called once. */
-  free(): void;
-}
-
-/** The place of a socket that is not counted. */
-export const UNCOUNTED: Place = { leave() {}, free() {} };
 
 /** Counts open sockets and keeps newcomers waiting while there are too many. */
 export class SocketCap {
@@ -225,16 +215,6 @@ class Newcomer implements Waiting {
     this.raw.off("close", this.#host.left);
     if (!this.raw.destroyed) this.raw.off("error", ignoreError);
   }
-}
-
-/** The addresses of a socket as it is now; one that was reset at once has none any more. */
-export function endpointsOf(raw: Socket): Endpoints {
-  return {
-    remoteAddress: raw.remoteAddress ?? "",
-    remotePort: raw.remotePort ?? 0,
-    localAddress: raw.localAddress ?? "",
-    localPort: raw.localPort ?? 0,
-  };
 }
 
 /** A socket that is cut, or goes away while it waits, has nobody to report to. */

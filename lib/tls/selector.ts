@@ -6,7 +6,7 @@
  */
 import { isThenable } from "../callbacks.ts";
 import { ConfigError, TlsError } from "../errors.ts";
-import type { Endpoints } from "../net/connection.ts";
+import type { Endpoints } from "../net/endpoints.ts";
 import { shown } from "../options.ts";
 import {
   ClientAuth,
