@@ -13,7 +13,7 @@ import { startScript } from "./support.ts";
 assertRuntime();
 
 const SEED = Number(process.env["HTTPSD_SEED"] ?? 20261127);
-const MS = Number(process.env["HTTPSD_FUZZ_MS"] ?? 700);
+const MS = Number(process.env["HTTPSD_FUZZ_MS"] ?? 550);
 
 describe(`fuzz (seed ${SEED})`, () => {
   for (const target of targets) {

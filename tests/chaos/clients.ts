@@ -16,6 +16,8 @@ import { runtime } from "../runtime.ts";
 import { clientHello } from "../support.ts";
 import { clientFrame } from "../websocket_cases.ts";
 import { handshake } from "../websocket_support.ts";
+import { mutate } from "../fuzz/engine.ts";
+import { http } from "../fuzz/targets.ts";
 import { ROUTES, secret } from "./protocol.ts";
 
 /** After so long without what must come, a server is stuck: much more than any of its deadlines. */
@@ -359,6 +361,8 @@ const stranger: Role = async (world, random) => {
     () => "\0\0\0\0",
     () => "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     () => hello.subarray(0, random.below(hello.length)).toString("latin1"),
+    () => asText(mutate(http.corpus, http.tokens, random)),
+    () => asText(mutate(http.corpus, http.tokens, random)),
   ])();
   client.send(bytes);
   if (random.oneIn(4)) client.end();

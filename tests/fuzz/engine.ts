@@ -272,7 +272,7 @@ function knownCrashes(name: string): Uint8Array[] {
 }
 
 /** A known input with one to four changes. */
-function mutate(
+export function mutate(
   corpus: readonly Uint8Array[],
   tokens: readonly string[],
   random: Random,

@@ -210,7 +210,8 @@ const HTTP_TOKENS = [
   ...["0\r\n\r\n", "5\r\nABCDE\r\n", "http://a/", "%00", "%0d%0a", "*", "[::1]", ":443", "#"],
 ];
 
-const http: StreamTarget = {
+/** Requests, right and wrong. */
+export const http: StreamTarget = {
   name: "http",
   corpus: httpCases,
   tokens: HTTP_TOKENS,
