@@ -33,7 +33,8 @@ export type { ErrorHandler, FetchApp, FetchHandler, RequestInfo } from "./lib/ht
 export { matchExact, matchWildcard, type UriMatcher } from "./lib/httpd/matcher.ts";
 export type { HttpdRequest } from "./lib/httpd/request.ts";
 export type { Fields } from "./lib/http/response_rules.ts";
-export type { HandlerRoute, Route, RouteHandler, WebSocketRoute } from "./lib/http/router.ts";
+export type { HandlerRoute, RouteHandler } from "./lib/http/router.ts";
+export type { Route, WebSocketRoute } from "./lib/websocket/route.ts";
 export type { Session, SessionState } from "./lib/http1/session.ts";
 export type { ByteStreams, Connection } from "./lib/net/connection.ts";
 export type { Endpoints } from "./lib/net/endpoints.ts";

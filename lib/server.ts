@@ -38,7 +38,7 @@ import {
   SessionEvent,
 } from "./events.ts";
 import { takeArguments } from "./fetch/handler.ts";
-import { connectionTransport } from "./httpd/connection_transport.ts";
+import { connectionTransport } from "./fetch/connection_transport.ts";
 import {
   Dispatcher,
   type ErrorHandler,
@@ -46,7 +46,7 @@ import {
   type FetchApp,
   type FetchHandler,
 } from "./http/dispatcher.ts";
-import { type Route, Router } from "./http/router.ts";
+import { Router } from "./http/router.ts";
 import { Session, type SessionHost, type Tell } from "./http1/session.ts";
 import { WorkQueue } from "./httpd/work_queue.ts";
 import type { Connection } from "./net/connection.ts";
@@ -66,7 +66,9 @@ import { ACME_TLS } from "./tls/context.ts";
 import { TlsFront } from "./tls/rotation.ts";
 import type { HostOptions, SelectorOptions } from "./tls/selector.ts";
 import { type BroadcastData, WebSocketHub } from "./websocket/hub.ts";
+import { type Route, toHandlerRoute } from "./websocket/route.ts";
 import type { ServerWebSocket } from "./websocket/socket.ts";
+import { webSocketHandler, withUpgrades } from "./websocket/upgrade.ts";
 
 /** Where a server is in its life. */
 export type ServerState = "idle" | "starting" | "running" | "stopping";
@@ -163,7 +165,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     const dispatcher = this.#dispatcher = new Dispatcher({
       server: this,
       router: this.#router,
-      transport: connectionTransport(this.#hub),
+      transport: withUpgrades(connectionTransport, this.#hub),
       handler: given.handler &&
         ((request, exchange) => given.handler!(request, new ExchangeInfo(exchange, this))),
       maxRespHeaders: config.maxRespHeaders,
@@ -304,7 +306,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
    * @throws {StateError} `HANDLER_EXISTS`, `HANDLERS_FULL`
    */
   route(route: Route): this {
-    this.#router.add(route);
+    this.#router.add(toHandlerRoute(route, (config) => webSocketHandler(config, this.#hub)));
     return this;
   }
 

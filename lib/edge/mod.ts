@@ -27,7 +27,7 @@ import type { HttpsServerOptions } from "../config.ts";
 import type { HttpsdError } from "../errors.ts";
 import { takeArguments } from "../fetch/handler.ts";
 import { Dispatcher, type ErrorHandler } from "../http/dispatcher.ts";
-import { type Route, Router } from "../http/router.ts";
+import { Router } from "../http/router.ts";
 import type { Session } from "../http1/session.ts";
 import type { ForwardedField } from "./forwarded.ts";
 import { resolveEdgeConfig } from "./options.ts";
@@ -35,8 +35,11 @@ import { remoteOf } from "./platform.ts";
 import { type FetchHost, FetchSession } from "./session.ts";
 import { tlsOf } from "./tls.ts";
 import { fetchTransport } from "./transport.ts";
+import { type HttpdRequest, partsOf } from "../httpd/request.ts";
+import { refuseUpgrade, type Route, toHandlerRoute } from "../websocket/route.ts";
 
-export type { HandlerRoute, Route, RouteHandler, WebSocketRoute } from "../http/router.ts";
+export type { HandlerRoute, RouteHandler } from "../http/router.ts";
+export type { Route, WebSocketRoute } from "../websocket/route.ts";
 export type { ErrorHandler } from "../http/dispatcher.ts";
 export type { HttpdRequest } from "../httpd/request.ts";
 export { matchExact, matchWildcard, type UriMatcher } from "../httpd/matcher.ts";
@@ -166,7 +169,7 @@ export class EdgeApp {
    * @throws {StateError} `HANDLER_EXISTS`, `HANDLERS_FULL`
    */
   route(route: Route): this {
-    this.#router.add(route);
+    this.#router.add(toHandlerRoute(route, () => refuseWebSocket));
     return this;
   }
 
@@ -199,6 +202,10 @@ export function createEdgeApp(
   handler?: EdgeHandler | { fetch: EdgeHandler },
 ): EdgeApp {
   return new EdgeApp(options, handler);
+}
+
+function refuseWebSocket(request: HttpdRequest): void {
+  refuseUpgrade(partsOf(request).exchange);
 }
 
 /** Who reports errors may fail itself; that must not harm the request. */

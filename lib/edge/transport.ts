@@ -5,7 +5,6 @@
  * @module
  */
 import type { Transport } from "../http/dispatcher.ts";
-import type { Exchange } from "../http/exchange.ts";
 import { asResponse, usedAlready } from "../fetch/usable_response.ts";
 import type { FetchExchange } from "./session.ts";
 
@@ -27,15 +26,4 @@ export const fetchTransport: Transport = {
     if (response.bodyUsed || isPassedAgain(response)) throw usedAlready();
     (exchange as FetchExchange).pass(response);
   },
-  acceptWebSocket: refuseWebSocket,
-  offerUpgrade: () => undefined,
 };
-
-/** A WebSocket needs a connection of its own; who did not ask for one is told what is here. */
-function refuseWebSocket(exchange: Exchange): void {
-  if (exchange.head.get("upgrade")?.toLowerCase().includes("websocket")) {
-    exchange.sendError(501, "WebSockets are not served without a socket");
-  } else {
-    exchange.sendError(426, "This resource is a WebSocket", [["Upgrade", "websocket"]]);
-  }
-}

@@ -8,15 +8,14 @@ import { isThenable, watch } from "../callbacks.ts";
 import { ConfigError, HttpError, HttpsdError, StateError } from "../errors.ts";
 import { shown } from "../options.ts";
 import type { HttpsServer } from "../server.ts";
-import type { RouteConfig } from "../websocket/options.ts";
-import type { UpgradeOffer } from "../websocket/upgrade.ts";
 import type { ResponseWriter } from "./response.ts";
 import type { Exchange } from "./exchange.ts";
 import { HttpdRequest, type RequestOrigin } from "../httpd/request.ts";
 import { assertFields, assertStatus } from "./response_rules.ts";
-import type { ResolvedRoute, Router } from "./router.ts";
+import type { HandlerRoute, Router } from "./router.ts";
 import type { Session } from "../http1/session.ts";
 import { errorBody } from "./status.ts";
+import type { UpgradeOffer } from "./tunnel.ts";
 
 /** What a fetch handler is told besides the request. */
 export interface RequestInfo {
@@ -77,14 +76,6 @@ export interface Transport {
   requestFor(exchange: Exchange): Request;
   /** Sends what a handler returned, which may be anything. */
   sendResponse(exchange: Exchange, result: unknown): void | Promise<void>;
-  /** Answers a request to a WebSocket route. */
-  acceptWebSocket(
-    exchange: Exchange,
-    request: HttpdRequest,
-    config: RouteConfig,
-  ): void | Promise<void>;
-  /** Lets a fetch handler make a WebSocket of its request, where that asks for it. */
-  offerUpgrade(exchange: Exchange, request: Request): UpgradeOffer | undefined;
 }
 
 /** What a dispatcher works with. */
@@ -175,11 +166,8 @@ export class Dispatcher {
     );
   }
 
-  #runRoute(exchange: Exchange, route: ResolvedRoute): void | Promise<void> {
+  #runRoute(exchange: Exchange, route: HandlerRoute): void | Promise<void> {
     const request = new HttpdRequest(exchange, this.#origin, route.context);
-    if ("websocket" in route) {
-      return this.#parts.transport.acceptWebSocket(exchange, request, route.websocket);
-    }
     const result = route.handler(request);
     if (isThenable(result)) return this.#finishRoute(exchange, result);
     return this.#handlerEnded(exchange, result);
@@ -207,7 +195,7 @@ export class Dispatcher {
   ): void | Promise<void> {
     const { transport } = this.#parts;
     const request = transport.requestFor(exchange);
-    const offer = transport.offerUpgrade(exchange, request);
+    const { offer } = exchange;
     if (offer !== undefined) {
       return this.#runUpgradable(exchange, offer, () => handler(request, exchange));
     }

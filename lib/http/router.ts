@@ -6,7 +6,6 @@
  */
 import { StateError } from "../errors.ts";
 import { optionError, shown } from "../options.ts";
-import type { RouteConfig, WebSocketOptions } from "../websocket/options.ts";
 import type { UriMatcher } from "../httpd/matcher.ts";
 import { ANY, METHODS } from "./methods.ts";
 import type { HttpdRequest } from "../httpd/request.ts";
@@ -29,33 +28,9 @@ export interface HandlerRoute {
   readonly context?: unknown;
 }
 
-/** A path whose clients speak WebSocket (original: `httpd_uri_t` with `is_websocket`). */
-export interface WebSocketRoute {
-  /** The path that it is for, as the option `uriMatch` compares it. */
-  readonly uri: string;
-  /** The callbacks and limits of its sockets. */
-  readonly websocket: WebSocketOptions;
-  /** Anything that `onUpgrade` and `onOpen` want to be given, as `request.routeContext`. */
-  readonly context?: unknown;
-}
-
-/** What a request can be routed to. */
-export type Route = HandlerRoute | WebSocketRoute;
-
-/** A {@linkcode WebSocketRoute} as the table holds it: its handshake is a GET. */
-export interface ResolvedWebSocketRoute extends Omit<WebSocketRoute, "websocket"> {
-  /** A WebSocket begins with a GET. */
-  readonly method: "GET";
-  /** The options, with all defaults in. */
-  readonly websocket: RouteConfig;
-}
-
-/** A route as the table holds it. */
-export type ResolvedRoute = HandlerRoute | ResolvedWebSocketRoute;
-
 /** What became of the search for a route. */
 export type Match =
-  | { readonly route: ResolvedRoute }
+  | { readonly route: HandlerRoute }
   /** No route has the path (empty), or those that have it take only these methods. */
   | { readonly route: undefined; readonly allow: readonly string[] };
 
@@ -63,7 +38,7 @@ export type Match =
 export class Router {
   readonly #uriMatch: UriMatcher;
   readonly #max: number;
-  #routes: readonly ResolvedRoute[] = [];
+  #routes: readonly HandlerRoute[] = [];
 
   /** Makes an empty table of at most `max` routes. */
   constructor(uriMatch: UriMatcher, max: number) {
@@ -91,7 +66,7 @@ export class Router {
    * @throws {StateError} `HANDLER_EXISTS` when a route that is there already would always be
    * chosen instead; `HANDLERS_FULL`
    */
-  add(added: Route): void {
+  add(added: HandlerRoute): void {
     const route = resolveRoute(added, this.#uriMatch);
     const shadow = this.#routes.find((known) =>
       this.#matches(known.uri, route.uri) && (known.method === route.method || known.method === ANY)
@@ -136,7 +111,7 @@ export class Router {
   /** The route for a request; HEAD goes to GET's where it has none of its own. */
   match(method: string, path: string): Match {
     let allow: Set<string> | undefined;
-    let get: ResolvedRoute | undefined;
+    let get: HandlerRoute | undefined;
     for (const route of this.#routes) {
       if (!this.#matches(route.uri, path)) continue;
       if (route.method === method) return { route };

@@ -38,8 +38,23 @@ export interface RequestOrigin {
   readonly errorAnswered: (exchange: Exchange, error: HttpError) => void;
 }
 
+/** What an {@linkcode HttpdRequest} is a face of. */
+export interface RequestParts {
+  /** The request and its response. */
+  readonly exchange: Exchange;
+  /** The fields that were set with {@linkcode HttpdRequest.header}. */
+  readonly fields: Fields;
+}
+
+/** Returns what a request is a face of, for handlers that this package makes itself. */
+export let partsOf: (request: HttpdRequest) => RequestParts;
+
 /** What a handler of the httpd API is called with. */
 export class HttpdRequest {
+  static {
+    partsOf = (request) => ({ exchange: request.#exchange, fields: request.#fields });
+  }
+
   readonly #exchange: Exchange;
   readonly #origin: RequestOrigin;
   readonly #routeContext: unknown;
@@ -420,11 +435,6 @@ export class HttpdRequest {
       return this.#heard(Promise.reject(error));
     }
     return this.#heard(response.write(typeof bytes === "string" ? utf8(bytes) : bytes));
-  }
-
-  /** The fields that were set with {@linkcode HttpdRequest.header}, for whatever answers. */
-  get responseFields(): Fields {
-    return this.#fields;
   }
 
   /** Sees to it that a failure is reported and ends no process, if the handler does not wait for it. */

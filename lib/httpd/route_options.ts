@@ -6,11 +6,10 @@
 import * as v from "valibot";
 import { ConfigError } from "../errors.ts";
 import { ROUTE_NAMES } from "../foreign_names.ts";
-import { adviceFrom, callback, checkOptions, isPlain, members, optionError } from "../options.ts";
-import { resolveRouteOptions, type WebSocketOptions } from "../websocket/options.ts";
+import { adviceFrom, callback, checkOptions, members, optionError } from "../options.ts";
 import { matchExact, matchWildcard, type UriMatcher } from "./matcher.ts";
 import { ANY, METHODS } from "../http/methods.ts";
-import type { ResolvedRoute, Route, RouteHandler } from "../http/router.ts";
+import type { HandlerRoute, RouteHandler } from "../http/router.ts";
 
 const CALLEE = "route()";
 
@@ -25,34 +24,17 @@ const HANDLER_ROUTE = members({
   context: v.optional(v.unknown()),
 }, { advice });
 
-const WEBSOCKET_ROUTE = members({
-  uri,
-  method: v.optional(
-    v.literal("GET", 'must be "GET", or left out, since a WebSocket begins with that'),
-  ),
-  websocket: v.custom<WebSocketOptions>(isPlain, "must be an object of WebSocketOptions"),
-  context: v.optional(v.unknown()),
-}, {
-  advice: (name) =>
-    name === "handler" ? "goes without websocket: give one of them, or two routes" : advice(name),
-});
-
 /**
- * Checks a route, and fills in the defaults.
+ * Checks a route, and returns what may be kept of it.
  *
  * @throws {ConfigError} `INVALID_CONFIG` saying what to write
  */
-export function resolveRoute(route: Route, uriMatch: UriMatcher): ResolvedRoute {
+export function resolveRoute(route: HandlerRoute, uriMatch: UriMatcher): HandlerRoute {
   if (typeof route === "string") {
     throw new ConfigError(
       "INVALID_CONFIG",
       `${CALLEE} takes one object: write route({ uri: "${route}", method: "GET", handler })`,
     );
-  }
-  if (isPlain(route) && "websocket" in route) {
-    const { websocket, ...rest } = checkOptions(CALLEE, WEBSOCKET_ROUTE, route);
-    assertReachable(rest.uri, "GET", uriMatch);
-    return { ...rest, method: "GET", websocket: resolveRouteOptions(websocket) };
   }
   const checked = checkOptions(CALLEE, HANDLER_ROUTE, route);
   const { method } = checked;

@@ -5,8 +5,11 @@
  */
 import { HttpError, StateError } from "../errors.ts";
 import type { Exchange } from "../http/exchange.ts";
-import { sendResponse } from "../fetch/send_response.ts";
-import type { HttpdRequest } from "../httpd/request.ts";
+import { exchangeOf } from "../fetch/served_request.ts";
+import type { Transport } from "../http/dispatcher.ts";
+import type { RouteHandler } from "../http/router.ts";
+import type { UpgradeOffer } from "../http/tunnel.ts";
+import { type HttpdRequest, partsOf } from "../httpd/request.ts";
 import { negotiateDeflate } from "./deflate_negotiation.ts";
 import { type SocketDriver, UpgradedWebSocket } from "./event_socket.ts";
 import {
@@ -23,20 +26,25 @@ import {
   type SocketConfig,
   type WebSocketSettings,
 } from "./options.ts";
+import { refuseUpgrade } from "./route.ts";
 import { ServerWebSocket, type SocketParts } from "./socket.ts";
 
 /**
- * Answers a request to a WebSocket route: with 101, with what `onUpgrade` says, or with how the
- * request is no opening handshake.
- *
- * @throws {HttpError} `HANDLER_FAILED` when `onUpgrade` answers in part; or what it throws
+ * Makes the handler of a WebSocket route. It answers with 101, with what `onUpgrade` returns, or with
+ * how the request is no opening handshake; it throws `HANDLER_FAILED` when `onUpgrade` answers in
+ * part, and what `onUpgrade` throws.
  */
-export async function acceptWebSocket(
-  exchange: Exchange,
+export function webSocketHandler(config: RouteConfig, hub: WebSocketHub): RouteHandler {
+  return (request) => acceptWebSocket(request, config, hub);
+}
+
+async function acceptWebSocket(
   request: HttpdRequest,
   config: RouteConfig,
   hub: WebSocketHub,
-): Promise<void> {
+): Promise<Response | void> {
+  const { exchange, fields } = partsOf(request);
+  if (!exchange.upgradable) return refuseUpgrade(exchange);
   const upgrade = checkUpgrade(exchange.head);
   if (!upgrade.ok) return exchange.sendError(upgrade.status, upgrade.message, upgrade.headers);
   const { onUpgrade, onOpen, upgradeTimeoutMs } = config;
@@ -44,14 +52,14 @@ export async function acceptWebSocket(
     exchange.answerWithin(upgradeTimeoutMs);
     exchange.session.deadlineMoved();
     const answer = await onUpgrade(request);
-    if (exchange.response.answered || exchange.session.connection.closed) return;
-    if (answer !== undefined) return await sendResponse(exchange, answer);
+    if (exchange.response.answered || exchange.response.gone) return;
+    if (answer !== undefined) return answer;
     if (exchange.response.started) {
       throw new HttpError(500, "HANDLER_FAILED", "onUpgrade ended without a whole response");
     }
   }
   const opened = (ws: ServerWebSocket) => onOpen?.(ws, request);
-  openWebSocket(exchange, upgrade, { hub, config, opened }, request.responseFields);
+  openWebSocket(exchange, upgrade, { hub, config, opened }, fields);
 }
 
 /**
@@ -99,8 +107,6 @@ export interface WebSocketUpgrade {
   readonly response: Response;
 }
 
-const offers = new WeakMap<Request, UpgradeOffer>();
-
 /**
  * Makes a WebSocket of a request, in a fetch handler:
  *
@@ -121,8 +127,8 @@ export function upgradeWebSocket(
   request: Request,
   settings: WebSocketSettings = {},
 ): WebSocketUpgrade {
-  const offer = offers.get(request);
-  if (offer !== undefined) return offer.take(request, settings);
+  const offer = exchangeOf(request)?.offer;
+  if (offer instanceof FetchUpgrade) return offer.take(request, settings);
   if (request.headers.has("upgrade")) throw notUpgradable();
   throw new HttpError(426, "UPGRADE_REQUIRED", "This resource is a WebSocket", {
     fields: [["Upgrade", "websocket"]],
@@ -132,20 +138,21 @@ export function upgradeWebSocket(
 /** By this field a response is known to be the one of the upgrade, whoever has rebuilt it. */
 const ACCEPT = "sec-websocket-accept";
 
-/** The server's call before a fetch handler: it may upgrade `request`, if that asks for it. */
-export function offerUpgrade(
-  request: Request,
-  exchange: Exchange,
-  hub: WebSocketHub,
-): UpgradeOffer | undefined {
-  if (exchange.head.get("upgrade") === undefined) return undefined;
-  const offer = new UpgradeOffer(exchange, hub);
-  offers.set(request, offer);
-  return offer;
+/** Returns a transport whose fetch handlers may make WebSockets of requests that ask for them. */
+export function withUpgrades(transport: Transport, hub: WebSocketHub): Transport {
+  return {
+    ...transport,
+    requestFor(exchange) {
+      if (exchange.head.get("upgrade") !== undefined) {
+        exchange.offer = new FetchUpgrade(exchange, hub);
+      }
+      return transport.requestFor(exchange);
+    },
+  };
 }
 
 /** One request that a fetch handler may make a WebSocket of. */
-export class UpgradeOffer {
+class FetchUpgrade implements UpgradeOffer {
   readonly #exchange: Exchange;
   readonly #hub: WebSocketHub;
   #taken: { upgrade: AcceptedUpgrade; config: SocketConfig; driver: SocketDriver } | undefined;
@@ -174,7 +181,7 @@ export class UpgradeOffer {
    *
    * @returns false when it is not, so that it has to be sent
    */
-  complete(response: Response): boolean {
+  complete(response: unknown): boolean {
     if (this.#taken === undefined || !(response instanceof Response)) return false;
     const { upgrade, config, driver } = this.#taken;
     if (response.headers.get(ACCEPT) !== upgrade.accept) return false;

@@ -1,0 +1,66 @@
+/**
+ * WebSocket routes: what `route()` takes besides handlers, and how such a route becomes one with an
+ * ordinary handler. The router and the dispatcher see handlers only.
+ *
+ * @module
+ */
+import * as v from "valibot";
+import { ROUTE_NAMES } from "../foreign_names.ts";
+import type { Exchange } from "../http/exchange.ts";
+import type { HandlerRoute, RouteHandler } from "../http/router.ts";
+import { adviceFrom, checkOptions, isPlain, members } from "../options.ts";
+import { resolveRouteOptions, type RouteConfig, type WebSocketOptions } from "./options.ts";
+
+/** A path whose clients speak WebSocket (original: `httpd_uri_t` with `is_websocket`). */
+export interface WebSocketRoute {
+  /** The path that it is for, as the option `uriMatch` compares it. */
+  readonly uri: string;
+  /** The callbacks and limits of its sockets. */
+  readonly websocket: WebSocketOptions;
+  /** Anything that `onUpgrade` and `onOpen` want to be given, as `request.routeContext`. */
+  readonly context?: unknown;
+}
+
+/** What a request can be routed to. */
+export type Route = HandlerRoute | WebSocketRoute;
+
+const advice = adviceFrom(ROUTE_NAMES);
+
+const WEBSOCKET_ROUTE = members({
+  uri: v.string("must be the path as text"),
+  method: v.optional(
+    v.literal("GET", 'must be "GET", or left out, since a WebSocket begins with that'),
+  ),
+  websocket: v.custom<WebSocketOptions>(isPlain, "must be an object of WebSocketOptions"),
+  context: v.optional(v.unknown()),
+}, {
+  advice: (name) =>
+    name === "handler" ? "goes without websocket: give one of them, or two routes" : advice(name),
+});
+
+/**
+ * Returns the route of a WebSocket as one whose handler `handlerFor` makes, for GET, with which an
+ * opening handshake begins. Returns any other route as it is, unchecked.
+ *
+ * @throws {ConfigError} `INVALID_CONFIG` saying what to write
+ */
+export function toHandlerRoute(
+  route: Route,
+  handlerFor: (config: RouteConfig) => RouteHandler,
+): HandlerRoute {
+  if (!isPlain(route) || !("websocket" in route)) return route;
+  const { websocket, uri, context } = checkOptions("route()", WEBSOCKET_ROUTE, route);
+  return { uri, method: "GET", handler: handlerFor(resolveRouteOptions(websocket)), context };
+}
+
+/**
+ * Answers a request that no upgrade is possible for, since it came without a connection of its own:
+ * 501 for an opening handshake, 426 for anything else.
+ */
+export function refuseUpgrade(exchange: Exchange): void {
+  if (exchange.head.get("upgrade")?.toLowerCase().includes("websocket")) {
+    exchange.sendError(501, "WebSockets are not served without a socket");
+  } else {
+    exchange.sendError(426, "This resource is a WebSocket", [["Upgrade", "websocket"]]);
+  }
+}
