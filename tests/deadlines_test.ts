@@ -14,7 +14,7 @@ import type { Wait } from "../lib/http1/waits.ts";
 import type { ClosingState } from "../lib/net/connection.ts";
 import type { GatePhase } from "../lib/net/admission.ts";
 import { resolveSettings } from "../lib/websocket/options.ts";
-import type { SOCKET_STATES } from "../lib/websocket/waits.ts";
+import type { SOCKET_STATES } from "../lib/websocket/timeouts.ts";
 import {
   GET,
   type Mode,

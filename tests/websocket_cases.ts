@@ -13,8 +13,8 @@ import { Buffer } from "node:buffer";
 import { readFileSync } from "node:fs";
 import type { WebSocketErrorCode } from "../lib/errors.ts";
 import { Inflater } from "../lib/websocket/deflate.ts";
-import type { FrameLimits } from "../lib/websocket/frame.ts";
-import { MessageReader, MessageStep } from "../lib/websocket/message.ts";
+import type { FrameLimits } from "../lib/websocket/frame_parser.ts";
+import { MessageReader, MessageStep } from "../lib/websocket/message_reader.ts";
 
 /** A payload that is the same bytes many times. */
 type Repeat = { repeat: [hex: string, times: number] };

@@ -13,7 +13,7 @@ import {
   FrameParser,
   FrameStep,
   Opcode,
-} from "../lib/websocket/frame.ts";
+} from "../lib/websocket/frame_parser.ts";
 import { Utf8Validator } from "../lib/websocket/utf8.ts";
 import { Random } from "./random.ts";
 import { assertRuntime } from "./runtime.ts";

@@ -9,7 +9,7 @@ import {
   WSContext,
   type WSReadyState,
 } from "hono/ws";
-import type { UpgradedWebSocket } from "../websocket/event_socket.ts";
+import type { UpgradedWebSocket } from "../websocket/browser_socket.ts";
 import type { WebSocketSettings } from "../websocket/options.ts";
 import { upgradeWebSocket as upgrade } from "../websocket/upgrade.ts";
 

@@ -10,7 +10,7 @@ import { ConfigError, type HttpsdError } from "../errors.ts";
 import type { Session } from "../http1/session.ts";
 import type { Connection } from "../net/connection.ts";
 import { shown } from "../options.ts";
-import { assertData, type Bytes, PreparedMessage } from "./outgoing.ts";
+import { assertData, type Bytes, PreparedMessage } from "./prepared_message.ts";
 import type { ServerWebSocket } from "./socket.ts";
 
 /** What can be sent to many: text, bytes, or what was made of them before. */

@@ -19,11 +19,11 @@ export type {
   SocketEventHandler,
   UpgradedWebSocket,
   UpgradedWebSocketEventMap,
-} from "./event_socket.ts";
-export { Opcode } from "./frame.ts";
+} from "./browser_socket.ts";
+export { Opcode } from "./frame_parser.ts";
 export type { BroadcastData } from "./hub.ts";
 export type { WebSocketDeflateOptions, WebSocketOptions, WebSocketSettings } from "./options.ts";
-export { type Bytes, PreparedMessage } from "./outgoing.ts";
+export { type Bytes, PreparedMessage } from "./prepared_message.ts";
 export type { WebSocketFrame, WebSocketMessage, WebSocketMessageStream } from "./receivers.ts";
 export { type CloseInfo, type OutgoingFrame, ReadyState, type ServerWebSocket } from "./socket.ts";
 export { upgradeWebSocket, type WebSocketUpgrade } from "./upgrade.ts";

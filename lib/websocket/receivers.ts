@@ -8,9 +8,9 @@
 import { WebSocketError } from "../errors.ts";
 import type { CloseStatus } from "./close.ts";
 import type { Inflater } from "./deflate.ts";
-import { type FrameLimits, FrameParser, FrameStep, Opcode } from "./frame.ts";
+import { type FrameLimits, FrameParser, FrameStep, Opcode } from "./frame_parser.ts";
 import { Inbox } from "./inbox.ts";
-import { MessageReader, MessageStep } from "./message.ts";
+import { MessageReader, MessageStep } from "./message_reader.ts";
 import { Utf8Validator } from "./utf8.ts";
 
 /** A whole message: text as a string, binary as bytes. */

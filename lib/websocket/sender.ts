@@ -8,8 +8,8 @@ import type { Tunnel } from "../http/tunnel.ts";
 import { WebSocketError } from "../errors.ts";
 import { ContextDeflater } from "./deflate.ts";
 import type { DeflateAgreement } from "./deflate_negotiation.ts";
-import { encodeFrame, encodeMessage, Opcode } from "./frame.ts";
-import { type Bytes, bytesOf, PreparedMessage } from "./outgoing.ts";
+import { encodeFrame, encodeMessage, Opcode } from "./frame_parser.ts";
+import { type Bytes, bytesOf, PreparedMessage } from "./prepared_message.ts";
 
 /** Writes something, at once or when its promise settles. */
 type Job = () => void | Promise<void>;

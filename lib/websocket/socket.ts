@@ -16,11 +16,11 @@ import { CloseCode, type CloseStatus, encodeClose } from "./close.ts";
 import { closedError, endedByOthers, isOfOthers } from "./closed_error.ts";
 import { Inflater } from "./deflate.ts";
 import type { DeflateAgreement } from "./deflate_negotiation.ts";
-import { Opcode } from "./frame.ts";
+import { Opcode } from "./frame_parser.ts";
 import type { WebSocketHub } from "./hub.ts";
 import { KeepAlive } from "./keep_alive.ts";
 import type { SocketConfig } from "./options.ts";
-import { assertData, type Bytes, bytesOf, PreparedMessage } from "./outgoing.ts";
+import { assertData, type Bytes, bytesOf, PreparedMessage } from "./prepared_message.ts";
 import {
   FrameReceiver,
   MessageReceiver,
@@ -31,7 +31,7 @@ import {
   type WebSocketMessageStream,
 } from "./receivers.ts";
 import { Sender } from "./sender.ts";
-import { InflateBudget, MessageWait, SocketDeadlines } from "./waits.ts";
+import { InflateBudget, MessageWait, SocketDeadlines } from "./timeouts.ts";
 
 /** Where a socket is in its life; the numbers of the WebSocket standard. */
 export const ReadyState = {

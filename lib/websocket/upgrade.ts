@@ -11,7 +11,7 @@ import type { RouteHandler } from "../http/router.ts";
 import type { UpgradeOffer } from "../http/tunnel.ts";
 import { type HttpdRequest, partsOf } from "../httpd/request.ts";
 import { negotiateDeflate } from "./deflate_negotiation.ts";
-import { type SocketDriver, UpgradedWebSocket } from "./event_socket.ts";
+import { type SocketDriver, UpgradedWebSocket } from "./browser_socket.ts";
 import {
   type AcceptedUpgrade,
   acceptHeaders,

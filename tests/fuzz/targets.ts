@@ -27,7 +27,7 @@ import { selectRanges } from "../../lib/web/ranges.ts";
 import { parseExtensions } from "../../lib/websocket/extensions.ts";
 import { negotiateDeflate } from "../../lib/websocket/deflate_negotiation.ts";
 import { checkUpgrade } from "../../lib/websocket/handshake.ts";
-import { MessageStep } from "../../lib/websocket/message.ts";
+import { MessageStep } from "../../lib/websocket/message_reader.ts";
 import { loadCases as loadHttpCases } from "../cases_loader.ts";
 import { certificates } from "../support.ts";
 import { inputOf, loadCases as loadWebSocketCases, readerFor } from "../websocket_cases.ts";

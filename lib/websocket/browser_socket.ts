@@ -7,7 +7,7 @@
 import { type AnyListener, ContainedEvents } from "../contained_events.ts";
 import { encodeClose } from "./close.ts";
 import type { SocketCallbacks } from "./options.ts";
-import type { Bytes } from "./outgoing.ts";
+import type { Bytes } from "./prepared_message.ts";
 import type { WebSocketMessage } from "./receivers.ts";
 import type { ServerWebSocket } from "./socket.ts";
 

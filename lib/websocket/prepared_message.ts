@@ -10,7 +10,7 @@ import { shown } from "../options.ts";
 import { CloseCode } from "./close.ts";
 import { deflateMessage } from "./deflate.ts";
 import type { DeflateAgreement } from "./deflate_negotiation.ts";
-import { encodeFrame, Opcode } from "./frame.ts";
+import { encodeFrame, Opcode } from "./frame_parser.ts";
 
 /** Bytes in any of their shapes. */
 export type Bytes = ArrayBufferLike | ArrayBufferView;
