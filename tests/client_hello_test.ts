@@ -6,12 +6,8 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { describe, test } from "bun:test";
 import { TlsError } from "../lib/errors.ts";
-import {
-  type ClientHello,
-  ClientHelloReader,
-  type PeekResult,
-  tlsVersionName,
-} from "../lib/tls/client_hello.ts";
+import { type ClientHello, tlsVersionName } from "../lib/tls/client_hello.ts";
+import { ClientHelloReader, type PeekResult } from "../lib/tls/client_hello_reader.ts";
 import { ja4 } from "../lib/tls/ja4.ts";
 import cases from "./cases/client_hello.json" with { type: "json" };
 import { assertRuntime } from "./runtime.ts";

@@ -16,7 +16,8 @@ import { createServer } from "node:tls";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, test } from "bun:test";
 import { ConfigError, type ConfigErrorCode } from "../lib/errors.ts";
-import { type ClientHello, ClientHelloReader } from "../lib/tls/client_hello.ts";
+import type { ClientHello } from "../lib/tls/client_hello.ts";
+import { ClientHelloReader } from "../lib/tls/client_hello_reader.ts";
 import {
   type CertificateAuthority,
   createCertificateAuthority,

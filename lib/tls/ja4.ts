@@ -8,7 +8,6 @@
  */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import type { ClientHello } from "./client_hello.ts";
 
 const SERVER_NAME = 0x0000;
 const ALPN = 0x0010;
@@ -23,22 +22,27 @@ const VERSIONS: ReadonlyMap<number, string> = new Map([
   [0x0002, "s2"],
 ]);
 
-/** The fields of a ClientHello that the fingerprint is made of. */
-export type Ja4Fields = Pick<
-  ClientHello,
-  | "legacyVersion"
-  | "versions"
-  | "cipherSuites"
-  | "extensions"
-  | "signatureAlgorithms"
-  | "alpnProtocols"
->;
+/** The fields of a ClientHello that the fingerprint is made of, as `ClientHello` describes them. */
+export interface Ja4Fields {
+  /** The version field of the message itself. */
+  readonly legacyVersion: number;
+  /** The versions offered. */
+  readonly versions: readonly number[];
+  /** The cipher suites. */
+  readonly cipherSuites: readonly number[];
+  /** The types of the extensions. */
+  readonly extensions: readonly number[];
+  /** The signature algorithms. */
+  readonly signatureAlgorithms: readonly number[];
+  /** The application protocols. */
+  readonly alpnProtocols: readonly string[];
+}
 
 /**
  * The JA4 fingerprint of a client that speaks TLS over TCP, 36 characters long.
  *
  * The order of cipher suites and extensions does not count, that of signature algorithms does. The
- * lists must be free of GREASE values, as those of {@linkcode ClientHello} are.
+ * lists must be free of GREASE values, as those of a `ClientHello` are.
  */
 export function ja4(hello: Ja4Fields): string {
   const name = hello.extensions.includes(SERVER_NAME) ? "d" : "i";

@@ -17,7 +17,7 @@ import { isAuthority } from "../../lib/http1/fields.ts";
 import { matchWildcard } from "../../lib/httpd/matcher.ts";
 import { type ParserLimits, RequestParser, Step } from "../../lib/http1/parser.ts";
 import { ProxyHeaderReader } from "../../lib/net/proxy_protocol.ts";
-import { ClientHelloReader } from "../../lib/tls/client_hello.ts";
+import { ClientHelloReader } from "../../lib/tls/client_hello_reader.ts";
 import { matchName, normalizeName } from "../../lib/tls/names.ts";
 import { evaluatePreconditions, ifRangeHolds } from "../../lib/web/conditional.ts";
 import { parseAcceptEncoding, rankCodings } from "../../lib/web/content_coding.ts";
