@@ -37,7 +37,7 @@ export type { HandlerRoute, RouteHandler } from "./lib/http/router.ts";
 export type { Route, WebSocketRoute } from "./lib/websocket/route.ts";
 export type { Session, SessionState } from "./lib/http1/session.ts";
 export type { ByteStreams, Connection } from "./lib/net/connection.ts";
-export type { Endpoints } from "./lib/net/endpoints.ts";
+export type { Endpoints } from "./lib/endpoints.ts";
 export type { GatePhase } from "./lib/net/admission.ts";
 export type { Address } from "./lib/net/listener.ts";
 export {
@@ -47,27 +47,21 @@ export {
   type ServerState,
   type StopOptions,
 } from "./lib/server.ts";
-export { ClientAuth, type ClientAuthOptions, loadClientAuth } from "./lib/tls/client_auth.ts";
-export { type ClientHello, tlsVersionName } from "./lib/tls/client_hello.ts";
-export {
-  type Identity,
-  type IdentityOptions,
-  type KeyMaterial,
-  type KeyProvider,
-  type KeySource,
-  type KeyType,
-  loadIdentity,
-  type PemOrDer,
-  type Source,
-} from "./lib/tls/identity.ts";
 export {
   type CertSelect,
   type CertSelection,
   type ContextSelection,
   type HandshakeInfo,
-  type HostOptions,
   type RefusalAlert,
   refuse,
   type Refused,
-} from "./lib/tls/selector.ts";
-export type { PeerCertificate, TlsInfo } from "./lib/tls/tls_info.ts";
+} from "./lib/tls/cert_select.ts";
+export type { KeyType } from "./lib/tls/certificate.ts";
+export { ClientAuth, loadClientAuth } from "./lib/tls/client_auth.ts";
+export { type ClientHello, tlsVersionName } from "./lib/tls/client_hello.ts";
+export { type Identity, loadIdentity } from "./lib/tls/identity.ts";
+export type { ClientAuthOptions, HostOptions, IdentityOptions } from "./lib/tls/options.ts";
+export type { PeerCertificate } from "./lib/tls/peer_certificate.ts";
+export type { KeyMaterial, KeyProvider, KeySource } from "./lib/tls/private_key.ts";
+export type { PemOrDer, Source } from "./lib/tls/source.ts";
+export type { TlsInfo } from "./lib/tls/tls_info.ts";

@@ -29,11 +29,17 @@ import {
   yesOrNo,
 } from "./options.ts";
 import { runtime } from "./runtime/current.ts";
-import type { ClientAuthOptions, WrittenClientAuth } from "./tls/client_auth.ts";
-import type { IdentityOptions } from "./tls/identity.ts";
-import { CLIENT_AUTH, IDENTITY_ENTRIES } from "./tls/options.ts";
-import type { CertSelect, HostOptions } from "./tls/selector.ts";
-import type { PeerCertificate, TlsInfo } from "./tls/tls_info.ts";
+import type { CertSelect } from "./tls/cert_select.ts";
+import {
+  CLIENT_AUTH,
+  type ClientAuthOptions,
+  type HostOptions,
+  IDENTITY_ENTRIES,
+  type IdentityOptions,
+  type WrittenClientAuth,
+} from "./tls/options.ts";
+import type { PeerCertificate } from "./tls/peer_certificate.ts";
+import type { TlsInfo } from "./tls/tls_info.ts";
 
 /** With TLS or without (original: `httpd_ssl_transport_mode_t`). */
 export type TransportMode = "secure" | "insecure";

@@ -59,12 +59,12 @@ import { fitSockets, openFileLimit, type SocketLimits } from "./net/open_files.t
 import { SocketCap } from "./net/socket_cap.ts";
 import { CidrSet } from "./net/cidr.ts";
 import { adviceFrom, checkOptions, members, milliseconds, shown } from "./options.ts";
-import { runtime } from "./runtime/current.ts";
 import { Unread } from "./net/unread.ts";
 import { SessionTable } from "./sessions.ts";
-import { ACME_TLS } from "./tls/context.ts";
-import { TlsFront } from "./tls/rotation.ts";
-import type { HostOptions, SelectorOptions } from "./tls/selector.ts";
+import { ACME_TLS, DEFAULT_CIPHERS } from "./tls/context.ts";
+import { defaultHost } from "./tls/options.ts";
+import { CertificateRotation } from "./tls/rotation.ts";
+import type { SelectorOptions } from "./tls/selector.ts";
 import { type BroadcastData, WebSocketHub } from "./websocket/hub.ts";
 import { type Route, toHandlerRoute } from "./websocket/route.ts";
 import type { ServerWebSocket } from "./websocket/socket.ts";
@@ -118,7 +118,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   readonly #opening = new Set<Session>();
   readonly #host: SessionHost;
   #state: ServerState = "idle";
-  #front: TlsFront | undefined;
+  #certificates: CertificateRotation | undefined;
   #listener: Listener | undefined;
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
@@ -170,7 +170,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
         ((request, exchange) => given.handler!(request, new ExchangeInfo(exchange, this))),
       maxRespHeaders: config.maxRespHeaders,
       speaksFor: ({ connection: { context }, tls }, host) =>
-        context === undefined || !!this.#front?.selector.speaksFor(context, tls?.sni, host),
+        context === undefined || !!this.#certificates?.selector.speaksFor(context, tls?.sni, host),
       failed: (error, session) => this.#tellError(error, { session }),
       errorAnswered,
     });
@@ -189,7 +189,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       oneLine: config.profile === "esp-idf",
     });
     this.#gate = new Gate({
-      selector: () => this.#front?.selector,
+      selector: () => this.#certificates?.selector,
       proxy: config.proxyProtocol && {
         trusted: new CidrSet(config.proxyProtocol.trustedProxies),
         required: config.proxyProtocol.mode === "required",
@@ -440,13 +440,13 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     this.#state = "running";
     this.dispatchEvent(new ServerEvent("http:start", this));
     this.dispatchEvent(new ServerEvent("start", this));
-    this.#front?.begin();
+    this.#certificates?.begin();
   }
 
   async #open(): Promise<void> {
     const { hostname, port, backlogConn: backlog } = this.#config;
     this.#cap.limits = this.#fittingLimits();
-    this.#front = await this.#openFront();
+    this.#certificates = await this.#openCertificates();
     this.#assertNotStopped();
     this.#listener = await Listener.open(
       { hostname, port, backlog },
@@ -466,13 +466,13 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   #shut(): void {
     this.#config.signal?.removeEventListener("abort", this.#stopOnAbort);
     this.#listener?.close();
-    this.#front?.close();
+    this.#certificates?.close();
     this.#cap.close();
     this.#gate.close();
     for (const session of this.#opening) session.destroy();
   }
 
-  async #openFront(): Promise<TlsFront | undefined> {
+  async #openCertificates(): Promise<CertificateRotation | undefined> {
     const config = this.#config;
     if (config.transportMode === "insecure") return undefined;
     const { identities, alpnProtocols, strictSni, certSelect, tlsUserData } = config;
@@ -494,12 +494,11 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       settings: {
         minVersion: config.minVersion,
         maxVersion: config.maxVersion,
-        ciphers: config.ciphers?.join(":") ??
-          (runtime.name === "deno" ? undefined : INTERMEDIATE_CIPHERS),
+        ciphers: config.ciphers?.join(":") ?? DEFAULT_CIPHERS,
         sessionTickets: config.sessionTickets,
       },
     };
-    return await TlsFront.open(selection, config, {
+    return await CertificateRotation.open(selection, config, {
       failed: (cause) =>
         this.#tellError(
           new ConfigError("INVALID_CERTIFICATE", "A watched certificate could not be reloaded", {
@@ -519,12 +518,12 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
    * @throws {StateError} `NOT_STARTED`, also in insecure mode
    */
   async reload(options: ReloadOptions): Promise<void> {
-    if (this.#front === undefined || this.#state !== "running") {
+    if (this.#certificates === undefined || this.#state !== "running") {
       throw new StateError("NOT_STARTED", "The server has no certificates now: start it first");
     }
     const config = resolveReload(options);
     const fallback = defaultHost(config);
-    await this.#front.reload((current) => ({
+    await this.#certificates.reload((current) => ({
       ...current,
       fallback: fallback ?? current.fallback,
       hosts: options.identities === undefined ? current.hosts : config.identities,
@@ -578,7 +577,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   /** Is as before the start. */
   #rest(): void {
     this.#listener = undefined;
-    this.#front = undefined;
+    this.#certificates = undefined;
     this.#starting = undefined;
     this.#stopping = undefined;
     this.#state = "idle";
@@ -868,31 +867,6 @@ const OWN_MISTAKES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 /** Writes the developer's own mistake where nobody listens. */
 function logMistake(error: HttpsdError): void {
   if (OWN_MISTAKES.has(error.code)) console.error(error);
-}
-
-/** Mozilla's intermediate list for TLS 1.2, less the suites that BoringSSL does not have. */
-const INTERMEDIATE_CIPHERS = [
-  "ECDHE-ECDSA-AES128-GCM-SHA256",
-  "ECDHE-RSA-AES128-GCM-SHA256",
-  "ECDHE-ECDSA-AES256-GCM-SHA384",
-  "ECDHE-RSA-AES256-GCM-SHA384",
-  "ECDHE-ECDSA-CHACHA20-POLY1305",
-  "ECDHE-RSA-CHACHA20-POLY1305",
-].join(":");
-
-/** The identity that stands at the top of the options. */
-function defaultHost(
-  config: Pick<Config, "cert" | "key" | "pfx" | "passphrase" | "allowExpired">,
-): HostOptions | undefined {
-  const { cert, key, pfx, passphrase, allowExpired } = config;
-  if (cert === undefined && key === undefined && pfx === undefined) return undefined;
-  return {
-    ...(cert !== undefined && { cert }),
-    ...(key !== undefined && { key }),
-    ...(pfx !== undefined && { pfx }),
-    ...(passphrase !== undefined && { passphrase }),
-    allowExpired,
-  };
 }
 
 /**

@@ -8,7 +8,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import type { SessionEvent } from "../lib/events.ts";
 import { ClientAuth, loadClientAuth } from "../lib/tls/client_auth.ts";
-import { PeerCertificate } from "../lib/tls/tls_info.ts";
+import { peerCertificate } from "../lib/tls/peer_certificate.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 import { until } from "./support.ts";
 import {
@@ -603,7 +603,7 @@ describe("a certificate's serial number", () => {
       const pem = openssl([
         ...["req", "-x509", "-new", "-key", key, "-subj", "/CN=a", "-set_serial", serial],
       ]);
-      assert.equal(new PeerCertificate(new X509Certificate(pem).raw).serialNumber, spelling);
+      assert.equal(peerCertificate(new X509Certificate(pem).raw).serialNumber, spelling);
     });
   }
 });

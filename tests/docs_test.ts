@@ -257,7 +257,7 @@ describe("The documentation", () => {
 
 /** The members of the options' interfaces, and the defaults that their comments tell. */
 function declaredOptions(): { name: string; fallback: string | undefined }[] {
-  const sources = ["lib/config.ts", "lib/tls/identity.ts"]
+  const sources = ["lib/config.ts", "lib/tls/options.ts"]
     .map((file) => readFileSync(join(root, file), "utf8"));
   return ["HttpsServerOptions", "ReloadOptions", "IdentityOptions"].flatMap((type) => {
     const body = sources.map((text) =>

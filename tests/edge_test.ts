@@ -22,7 +22,7 @@ import type { RouteHandler } from "../lib/http/router.ts";
 import type { Session } from "../lib/http1/session.ts";
 import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
 import { connectionInfo, HttpsServer } from "../mod.ts";
-import { PeerCertificate } from "../lib/tls/tls_info.ts";
+import { peerCertificate } from "../lib/tls/peer_certificate.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 
 assertRuntime();
@@ -922,7 +922,7 @@ describe("forwarded certificates", () => {
       assert.equal(tls?.authorized, true);
       assert.equal(tls?.authorizationError, undefined);
       assert.equal(certificate?.subject, "C=DE, O=Example, CN=pump 7");
-      assert.equal(certificate?.serialNumber, new PeerCertificate(x509.raw).serialNumber);
+      assert.equal(certificate?.serialNumber, peerCertificate(x509.raw).serialNumber);
       assert.equal(certificate?.fingerprint256, x509.fingerprint256);
       assert.equal(certificate?.validTo.getTime(), new Date(x509.validTo).getTime());
       assert.equal(certificate?.validFrom.getTime(), new Date(x509.validFrom).getTime());

@@ -33,7 +33,7 @@ import {
 import type { HttpsServerOptions } from "../lib/config.ts";
 import { type HttpsServer, serve } from "../lib/server.ts";
 import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
-import { PeerCertificate } from "../lib/tls/tls_info.ts";
+import { type PeerCertificate, peerCertificate } from "../lib/tls/peer_certificate.ts";
 import { compress } from "../lib/web/compress.ts";
 import { serveFiles } from "../lib/web/files.ts";
 import { serverSentEvents } from "../lib/web/sse.ts";
@@ -499,14 +499,14 @@ async function statusFor(
 }
 
 describe("requireClientCertificate()", () => {
-  const pumps = new PeerCertificate(pump.certDer);
+  const pumps = peerCertificate(pump.certDer);
 
   test("asks for a certificate that stands", async () => {
     assert.equal(await statusFor(pumps), 200);
     assert.equal(await statusFor(pumps, {}, false), 403);
     assert.equal(await statusFor(undefined), 403);
     assert.equal(
-      await statusFor(new PeerCertificate(new Uint8Array([1, 2, 3])), { san: "x" }),
+      await statusFor(peerCertificate(new Uint8Array([1, 2, 3])), { san: "x" }),
       403,
     );
   });
@@ -556,7 +556,7 @@ describe("requireClientCertificate()", () => {
         ]),
       ],
     });
-    const certificate = new PeerCertificate(new Uint8Array(forged.rawData));
+    const certificate = peerCertificate(new Uint8Array(forged.rawData));
     assert.equal(await statusFor(certificate), 200);
     for (const san of ["admin.example", "root.example", "DNS:admin.example"]) {
       assert.equal(await statusFor(certificate, { san }), 403, san);
@@ -691,7 +691,7 @@ describe("redirectToHttps()", () => {
 });
 
 test("examples/hono.ts greets, and opens /fleet to certificates that stand", async () => {
-  const pumps = new PeerCertificate(pump.certDer);
+  const pumps = peerCertificate(pump.certDer);
   assert.match(
     await (await exampleApp.request("/", {}, infoWith(pumps))).text(),
     /^Hello ::1 port 9/,

@@ -16,6 +16,7 @@ import { createServer } from "node:tls";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, test } from "bun:test";
 import { ConfigError, type ConfigErrorCode } from "../lib/errors.ts";
+import type { KeyType } from "../lib/tls/certificate.ts";
 import type { ClientHello } from "../lib/tls/client_hello.ts";
 import { ClientHelloReader } from "../lib/tls/client_hello_reader.ts";
 import {
@@ -23,15 +24,10 @@ import {
   createCertificateAuthority,
   type IssuedCertificate,
 } from "../lib/tls/dev_certificates.ts";
-import {
-  filesDigestOf,
-  type Identity,
-  type IdentityOptions,
-  keyPemOf,
-  type KeySource,
-  type KeyType,
-  loadIdentity,
-} from "../lib/tls/identity.ts";
+import { filesDigestOf, type Identity, keyPemOf, loadIdentity } from "../lib/tls/identity.ts";
+import type { IdentityOptions } from "../lib/tls/options.ts";
+import type { KeySource } from "../lib/tls/private_key.ts";
+import { canVerify } from "../lib/tls/signing.ts";
 import cases from "./cases/client_hello.json" with { type: "json" };
 import { assertRuntime, runtime } from "./runtime.ts";
 
@@ -560,7 +556,7 @@ describe("loadIdentity() refuses certificates:", () => {
   });
 });
 
-describe("Identity.suits()", () => {
+describe("canVerify()", () => {
   for (const { name, hex } of cases.captured) {
     test(`on ${name}`, async () => {
       const result = new ClientHelloReader().push(Buffer.from(hex, "hex"));
@@ -568,7 +564,7 @@ describe("Identity.suits()", () => {
       const speaksTls12 = result.hello.versions.some((version) => version >= 0x0303);
       for (const kind of SERVED) {
         // Deno's and Bun's TLS 1.3 clients list no P-521 group, which only TLS 1.2 asks for.
-        assert.equal((await served(kind)).suits(result.hello), speaksTls12, kind);
+        assert.equal(canVerify(result.hello, (await served(kind)).keyType), speaksTls12, kind);
       }
     });
   }
@@ -577,9 +573,9 @@ describe("Identity.suits()", () => {
     const identity = await served("ec-p384");
     const hello = { versions: [0x0303], cipherSuites: [0xc02b], signatureAlgorithms: [0x0503] };
     const withGroups = (groups: number[]) => ({ ...hello, groups }) as unknown as ClientHello;
-    assert.equal(identity.suits(withGroups([29, 24])), true);
-    assert.equal(identity.suits(withGroups([29, 23])), false);
-    assert.equal(identity.suits(withGroups([])), true);
+    assert.equal(canVerify(withGroups([29, 24]), identity.keyType), true);
+    assert.equal(canVerify(withGroups([29, 23]), identity.keyType), false);
+    assert.equal(canVerify(withGroups([]), identity.keyType), true);
   });
 
   // What it says is what the runtime's handshake comes to.
@@ -642,7 +638,7 @@ async function connect(
       if (result.state === "need") return;
       socket.pause();
       socket.off("data", peek);
-      suits = result.state === "hello" && identity.suits(result.hello);
+      suits = result.state === "hello" && canVerify(result.hello, identity.keyType);
       socket.unshift(reader.bytes);
       inner.emit("connection", socket);
     };

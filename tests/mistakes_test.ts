@@ -23,7 +23,7 @@ import {
   devCertificates,
   openCertificateAuthority,
 } from "../lib/tls/dev_certificates.ts";
-import { refuse } from "../lib/tls/selector.ts";
+import { refuse } from "../lib/tls/cert_select.ts";
 import { compress } from "../lib/web/compress.ts";
 import { serveFiles } from "../lib/web/files.ts";
 import { type ServerSentEvent, serverSentEvents } from "../lib/web/sse.ts";

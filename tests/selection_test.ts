@@ -4,18 +4,18 @@ import { describe, test } from "bun:test";
 import { Socket } from "node:net";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import { TlsError } from "../lib/errors.ts";
-import { ClientAuth } from "../lib/tls/client_auth.ts";
-import type { ClientHello } from "../lib/tls/client_hello.ts";
-import { SecurityContext } from "../lib/tls/context.ts";
-import { loadIdentity } from "../lib/tls/identity.ts";
 import {
   type CertSelect,
   type CertSelection,
   type HandshakeInfo,
-  type HostOptions,
   refuse,
-  Selector,
-} from "../lib/tls/selector.ts";
+} from "../lib/tls/cert_select.ts";
+import { ClientAuth } from "../lib/tls/client_auth.ts";
+import type { ClientHello } from "../lib/tls/client_hello.ts";
+import { SecurityContext } from "../lib/tls/context.ts";
+import { loadIdentity } from "../lib/tls/identity.ts";
+import type { HostOptions } from "../lib/tls/options.ts";
+import { Selector } from "../lib/tls/selector.ts";
 import { assertRuntime } from "./runtime.ts";
 import { clientHello, connectTcp, received, until } from "./support.ts";
 import {

@@ -23,7 +23,8 @@ import { Gate, type GateOptions } from "../lib/net/gate.ts";
 import { Listener } from "../lib/net/listener.ts";
 import { Unread } from "../lib/net/unread.ts";
 import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
-import { type CertSelect, Selector } from "../lib/tls/selector.ts";
+import type { CertSelect } from "../lib/tls/cert_select.ts";
+import { Selector } from "../lib/tls/selector.ts";
 import { runtime } from "./runtime.ts";
 
 /** PEM texts of a certificate for localhost and of the authority that issued it. */

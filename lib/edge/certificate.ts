@@ -8,18 +8,14 @@ import "reflect-metadata";
 import type { X509Certificate } from "node:crypto";
 import { X509Certificate as ParsedCertificate } from "@peculiar/x509";
 import { StateError } from "../errors.ts";
-import { serialNumberOf } from "../tls/serial_number.ts";
-import { subjectAltNameOf } from "../tls/spelling.ts";
-import type { PeerCertificate } from "../tls/tls_info.ts";
-
-/** What handlers see of a certificate. */
-type PeerCertificateLike = Pick<PeerCertificate, keyof PeerCertificate>;
+import type { PeerCertificate } from "../tls/peer_certificate.ts";
+import { serialNumberOf, subjectAltNameOf } from "../tls/spelling.ts";
 
 /** What of a certificate needs no library to be told. */
-type Facts = Omit<PeerCertificateLike, "der" | "x509">;
+type Facts = Omit<PeerCertificate, "der" | "x509">;
 
 /** A certificate as facts. */
-class EdgeCertificate implements PeerCertificateLike {
+class EdgeCertificate implements PeerCertificate {
   readonly subject: string;
   readonly issuer: string;
   readonly subjectAltName: string | undefined;
@@ -52,7 +48,7 @@ class EdgeCertificate implements PeerCertificateLike {
 
 /** A certificate of which only these facts are known. */
 export function certificateOfFacts(facts: Facts): PeerCertificate {
-  return asPeerCertificate(new EdgeCertificate(facts, undefined));
+  return new EdgeCertificate(facts, undefined);
 }
 
 /** Reads a DER certificate; rejects when it is none. */
@@ -68,15 +64,10 @@ export async function certificateOfDer(der: Uint8Array<ArrayBuffer>): Promise<Pe
     validFrom: parsed.notBefore,
     validTo: parsed.notAfter,
   };
-  return asPeerCertificate(new EdgeCertificate(facts, der));
+  return new EdgeCertificate(facts, der);
 }
 
 /** A byte as node:crypto writes it in fingerprints. */
 function hexPair(byte: number): string {
   return byte.toString(16).toUpperCase().padStart(2, "0");
-}
-
-/** What handlers are given has all that they can see, but not the private parts of the class. */
-function asPeerCertificate(certificate: PeerCertificateLike): PeerCertificate {
-  return certificate as PeerCertificate;
 }

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import type { PeerCertificate } from "../tls/tls_info.ts";
+import type { PeerCertificate } from "../tls/peer_certificate.ts";
 import { certificateOfDer } from "./certificate.ts";
 
 /** The field that a proxy is trusted to set. */

@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { serialNumberOf } from "../tls/serial_number.ts";
-import type { PeerCertificate, TlsInfo } from "../tls/tls_info.ts";
+import type { PeerCertificate } from "../tls/peer_certificate.ts";
+import { serialNumberOf } from "../tls/spelling.ts";
+import type { TlsInfo } from "../tls/tls_info.ts";
 import { certificateOfDer, certificateOfFacts } from "./certificate.ts";
 import { derOfClientCert, type ForwardedField, readForwarded } from "./forwarded.ts";
 

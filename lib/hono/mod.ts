@@ -40,7 +40,7 @@ import {
   text,
   yesOrNo,
 } from "../options.ts";
-import type { PeerCertificate } from "../tls/tls_info.ts";
+import type { PeerCertificate } from "../tls/peer_certificate.ts";
 
 export { upgradeWebSocket } from "./websocket.ts";
 

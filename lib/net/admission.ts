@@ -18,18 +18,19 @@ import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import { isThenable } from "../callbacks.ts";
 import { ConnectionError, type HttpsdError, TlsError } from "../errors.ts";
-import { type ClientVerdict, NOT_ASKED } from "../tls/client_auth.ts";
+import { type ClientVerdict, NOT_ASKED } from "../tls/client_policy.ts";
 import { alertRecord, NOT_TLS_ANSWER } from "../tls/alerts.ts";
 import type { ClientHello } from "../tls/client_hello.ts";
 import { type BadHello, ClientHelloReader } from "../tls/client_hello_reader.ts";
 import type { SecurityContext } from "../tls/context.ts";
-import { Refused, type Selector } from "../tls/selector.ts";
+import { Refused } from "../tls/cert_select.ts";
+import type { Selector } from "../tls/selector.ts";
 import { certificateRefused, toTlsError } from "../tls/tls_errors.ts";
 import { readTlsInfo } from "../tls/tls_info.ts";
 import type { CidrSet } from "./cidr.ts";
 import { Connection } from "./connection.ts";
 import type { Deadlines, Waiting } from "./deadlines.ts";
-import { type Endpoints, endpointsOf } from "./endpoints.ts";
+import { type Endpoints, endpointsOf } from "../endpoints.ts";
 import type { Place } from "./place.ts";
 import {
   detectTlsFlow,

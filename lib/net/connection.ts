@@ -8,12 +8,12 @@
 import type { Socket } from "node:net";
 import { Duplex } from "node:stream";
 import { ConfigError, ConnectionError, type HttpsdError, StateError } from "../errors.ts";
+import type { Endpoints } from "../endpoints.ts";
 import type { SecurityContext } from "../tls/context.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
 import { type Chunk, front, join, rest } from "./chunks.ts";
 import type { Clock } from "./clock.ts";
 import type { Deadlines } from "./deadlines.ts";
-import type { Endpoints } from "./endpoints.ts";
 import { type Flow, pausingFlow } from "../runtime/read_switch.ts";
 import type { Place } from "./place.ts";
 import { ConnectionStreams } from "./streams.ts";

@@ -8,7 +8,7 @@
 import type { Socket } from "node:net";
 import { ConnectionError } from "../errors.ts";
 import type { Deadlines, Waiting } from "./deadlines.ts";
-import { type Endpoints, endpointsOf } from "./endpoints.ts";
+import { type Endpoints, endpointsOf } from "../endpoints.ts";
 import type { SocketLimits } from "./open_files.ts";
 import type { Place } from "./place.ts";
 

@@ -1,321 +1,68 @@
 /**
- * Client certificates: who must show one, whom it must come from, and when a resumed session may
- * stand for the certificate that was checked when it began (design decision 3).
+ * A policy for client certificates as programs make it, for the hook `certSelect`.
  *
  * @module
  */
-import { createHash } from "node:crypto";
-import type { TLSSocket } from "node:tls";
-import { ConfigError } from "../errors.ts";
 import { checkOptions } from "../options.ts";
-import { runtime } from "../runtime/current.ts";
-import { type Certificate, readCertificate } from "./certificate.ts";
-import { CLIENT_AUTH } from "./options.ts";
-import {
-  derOf,
-  givenMaterial,
-  invalid,
-  isPemOrDer,
-  type Material,
-  pemBlocks,
-  readSource,
-  type Source,
-} from "./source.ts";
-import { PeerCertificate } from "./tls_info.ts";
-import { digestOf } from "./watch.ts";
+import { ClientPolicy, listOf, loadPolicy, readAuthorities } from "./client_policy.ts";
+import { CLIENT_AUTH, type ClientAuthOptions } from "./options.ts";
+import { givenMaterial, invalid, isPemOrDer } from "./source.ts";
 
-/** A policy for client certificates. */
-export interface ClientAuthOptions {
-  /**
-   * The authorities' certificates that clients' certificates must be issued by: PEM text, PEM or DER
-   * bytes, or the files that hold them. A certificate that may issue none, such as a client's own,
-   * lets in exactly itself.
-   */
-  readonly ca: Source | readonly Source[];
-  /**
-   * `"required"`: no connection without a certificate that stands. `"optional"`: `authorized` says
-   * whether one was shown and stands. Default: `"required"`.
-   */
-  readonly mode?: "required" | "optional";
-}
-
-/** A policy with the option that it was written as, for messages; default: `clientAuth.ca`. */
-export interface WrittenClientAuth extends ClientAuthOptions {
-  /** The name of the option. */
-  readonly option?: string;
-}
-
-/** A policy, and the files that it was read from. */
-export interface LoadedPolicy {
-  /** The policy. */
-  readonly auth: ClientAuth;
-  /** The absolute paths of the files. */
-  readonly files: readonly string[];
-  /** A digest of their contents as they were read, to notice changes. */
-  readonly digest: string;
-}
-
-/** What is known of a client's certificate after a handshake. */
-export interface ClientVerdict {
-  /** The certificate, if one was shown. */
-  readonly certificate: PeerCertificate | undefined;
-  /** Whether it stands. */
-  readonly authorized: boolean;
-  /** Why it does not. */
-  readonly error: string | undefined;
-}
-
-/** The verdict of a connection whose client was not asked for a certificate. */
-export const NOT_ASKED: ClientVerdict = {
-  certificate: undefined,
-  authorized: false,
-  error: undefined,
-};
-
-/** The certificates that one policy remembers; the one unseen for longest makes room. */
-const MAX_REMEMBERED = 50_000;
-
-/** Deno's TLS takes no longer message; Bun's would. */
-const MAX_CERTIFICATE_BYTES = 2 ** 16 - 1;
-
-/** The certificates of a policy, read. */
-class PolicyParts {
-  readonly certificates: readonly Certificate[];
-  readonly required: boolean;
-
-  constructor(certificates: readonly Certificate[], required: boolean) {
-    this.certificates = certificates;
-    this.required = required;
-  }
-}
+/** Gives the policy that a `ClientAuth` holds: for the selector, and nothing else. */
+export let policyOf: (clientAuth: ClientAuth) => ClientPolicy;
 
 /**
- * A checked policy. Contexts that share it share what it remembers, so that rotating the server's
- * certificate does not cost the clients their sessions.
+ * A checked policy for client certificates, to be made once and used for many connections: it
+ * remembers which certificates it has verified.
  */
 export class ClientAuth {
-  /** The certificates of the option `ca` as PEM. */
-  readonly ca: readonly string[];
-  /** Whether a certificate must be shown. */
-  readonly required: boolean;
-  /** Those of them that may issue others. */
-  readonly #authorities: readonly string[];
-  /** Digests of the others, which let in only themselves. */
-  readonly #pinned: ReadonlySet<string>;
-  /** Digests of the certificates that stood in a full handshake. */
-  readonly #stood = new Set<string>();
+  readonly #policy: ClientPolicy;
+
+  static {
+    policyOf = (clientAuth) => clientAuth.#policy;
+  }
 
   /**
-   * Checks a policy of PEM or DER; {@linkcode loadClientAuth} reads files too. What stood under one
-   * of `previous` stands under this one too if it has all of that one's CAs.
+   * Checks a policy of PEM or DER; {@linkcode loadClientAuth} reads files too.
    *
    * @throws {ConfigError} `INVALID_CERTIFICATE` when a CA certificate cannot be read or has expired;
    * `INVALID_CONFIG` naming the option; `NOT_SUPPORTED` on Bun for an intermediate CA without its root
    */
-  constructor(options: ClientAuthOptions, previous: Iterable<ClientAuth> = []) {
-    const { certificates, required } = options instanceof PolicyParts ? options : partsOf(options);
-    const issuing = certificates.filter(({ mayIssue }) => mayIssue);
-    this.ca = certificates.map(pemOf);
-    this.#authorities = issuing.map(pemOf);
-    this.#pinned = new Set(
-      certificates.filter(({ mayIssue }) => !mayIssue).map(({ x509 }) => digest(x509.raw)),
-    );
-    this.required = required;
-    assertAnchors(issuing);
-    for (const narrower of previous) {
-      if (!narrower.ca.every((authority) => this.ca.includes(authority))) continue;
-      for (const stood of narrower.#stood) this.#stood.add(stood);
-    }
+  constructor(options: ClientAuthOptions) {
+    const { ca, mode } = checkOptions("ClientAuth", CLIENT_AUTH, options);
+    const name = "Option clientAuth.ca";
+    const materials = listOf(ca).map((source) => {
+      if (source instanceof URL || !isPemOrDer(source)) {
+        throw invalid(`${name} is no PEM: give PEM or DER, or load the file with loadClientAuth()`);
+      }
+      return givenMaterial(source, name);
+    });
+    this.#policy = new ClientPolicy({
+      certificates: readAuthorities(materials, "clientAuth.ca"),
+      required: mode === "required",
+    });
   }
 
-  /** The same for policies that ask for the same. */
-  get key(): string {
-    return [this.required, ...this.ca.toSorted()].join("\n");
+  /** The certificates of the option `ca` as PEM. */
+  get ca(): readonly string[] {
+    return this.#policy.ca;
   }
 
-  /**
-   * The options of `tls.createServer()` that ask for what this policy judges. Where certificates are
-   * pinned, the runtime must let a handshake end that it would refuse: Bun knows no pinned ones, and
-   * Deno takes them for authorities, so that whoever has one could issue others.
-   *
-   * @internal
-   */
-  get tlsOptions(): { ca: string[]; requestCert: true; rejectUnauthorized: boolean } {
-    return {
-      // Without any, the runtime would take the system's.
-      ca: [...(this.#authorities.length > 0 ? this.#authorities : this.ca)],
-      requestCert: true,
-      rejectUnauthorized: this.required && this.#pinned.size === 0,
-    };
+  /** Whether a certificate must be shown. */
+  get required(): boolean {
+    return this.#policy.required;
   }
-
-  /**
-   * Judges a client after its handshake; never throws. The runtime's own word counts only in a full
-   * handshake: Deno checks no certificate when a session is resumed, and lets a session of any
-   * server of the process be resumed at any other. So a resumed session stands only for a
-   * certificate that stood here before. Bun is held to the same rule.
-   *
-   * @internal
-   */
-  judge(socket: TLSSocket): ClientVerdict {
-    let certificate: PeerCertificate | undefined;
-    let error: string | undefined;
-    try {
-      certificate = shownOn(socket);
-      if (certificate === undefined) return NOT_ASKED;
-      const shown = digest(certificate.der);
-      error = objectionTo(certificate) ?? this.#objection(socket, shown);
-      if (error === undefined) this.#remember(shown);
-    } catch {
-      error = "CERT_UNREADABLE"; // the runtimes parse more leniently in the handshake than here
-    }
-    return { certificate, authorized: error === undefined, error };
-  }
-
-  #objection(socket: TLSSocket, shown: string): string | undefined {
-    if (socket.isSessionReused()) {
-      return this.#stood.has(shown) ? undefined : "SESSION_NOT_VERIFIED";
-    }
-    if (this.#pinned.has(shown)) return undefined;
-    if (this.#authorities.length === 0) return "UNABLE_TO_VERIFY_LEAF_SIGNATURE";
-    return socket.authorized ? undefined : String(socket.authorizationError ?? "NOT_VERIFIED");
-  }
-
-  #remember(digest: string): void {
-    this.#stood.delete(digest);
-    this.#stood.add(digest);
-    if (this.#stood.size > MAX_REMEMBERED) this.#stood.delete(this.#stood.keys().next().value!);
-  }
-}
-
-/** The certificate that a client showed, in the way that costs the runtime less than the other. */
-function shownOn(socket: TLSSocket): PeerCertificate | undefined {
-  if (runtime.name === "deno") {
-    const x509 = socket.getPeerX509Certificate();
-    return x509 && new PeerCertificate(x509.raw, x509);
-  }
-  const der = socket.getPeerCertificate()?.raw;
-  return der && new PeerCertificate(der);
-}
-
-/** What no policy lets pass, whatever the runtime says; `undefined` when there is nothing. */
-function objectionTo({ der, validFrom, validTo }: PeerCertificate): string | undefined {
-  const now = new Date();
-  if (der.length > MAX_CERTIFICATE_BYTES) return "CERT_TOO_LARGE";
-  if (!hasExtensions(der)) return "CERT_WITHOUT_EXTENSIONS";
-  // Written so that a date that cannot be read fails.
-  if (!(validTo >= now)) return "CERT_HAS_EXPIRED";
-  if (!(validFrom <= now)) return "CERT_NOT_YET_VALID";
-  return undefined;
 }
 
 /**
- * Whether a certificate is of version 3 (RFC 5280 section 4.1.2.1). Older ones cannot say what they
- * are for; Deno refuses them, Bun does not.
- */
-function hasExtensions(der: Uint8Array): boolean {
-  const toBeSigned = headerBytes(der, 0);
-  const version = toBeSigned + headerBytes(der, toBeSigned);
-  return VERSION_3.every((byte, index) => der[version + index] === byte);
-}
-
-/** `[0] EXPLICIT INTEGER 2`, the first field of a certificate of version 3. */
-const VERSION_3 = [0xa0, 3, 2, 1, 2];
-
-/** How long the tag and length at `offset` are (X.690 section 8.1). */
-function headerBytes(der: Uint8Array, offset: number): number {
-  const length = der[offset + 1] ?? 0;
-  return length < 0x80 ? 2 : 2 + (length & 0x7f);
-}
-
-/**
- * Reads and checks a policy for client certificates, of files too.
+ * Reads and checks a policy for client certificates, files too.
  *
  * @throws {ConfigError} `INVALID_CERTIFICATE` naming the file or option when a certificate cannot be
  * read or has expired; `INVALID_CONFIG` naming the option; `NOT_SUPPORTED` on Bun for an intermediate
  * CA without its root
  */
 export async function loadClientAuth(options: ClientAuthOptions): Promise<ClientAuth> {
-  return (await loadPolicy(checkOptions("loadClientAuth()", CLIENT_AUTH, options))).auth;
-}
-
-/**
- * Reads and checks a policy whose options were checked before.
- *
- * @throws {ConfigError} as {@linkcode loadClientAuth}
- */
-export async function loadPolicy(
-  { ca, mode, option = "clientAuth.ca" }: WrittenClientAuth,
-  previous: Iterable<ClientAuth> = [],
-): Promise<LoadedPolicy> {
-  const materials = await Promise.all(listOf(ca).map((source) => readSource(source, option)));
-  const parts = new PolicyParts(readAuthorities(materials, option), mode !== "optional");
-  const contents = new Map<string, Uint8Array>();
-  for (const { file, bytes } of materials) if (file !== undefined) contents.set(file, bytes);
-  return {
-    auth: new ClientAuth(parts as unknown as ClientAuthOptions, previous),
-    files: [...contents.keys()],
-    digest: digestOf([...contents.values()]),
-  };
-}
-
-function partsOf(options: ClientAuthOptions): PolicyParts {
-  const { ca, mode } = checkOptions("ClientAuth", CLIENT_AUTH, options);
-  const name = "Option clientAuth.ca";
-  const materials = listOf(ca).map((source) => {
-    if (source instanceof URL || !isPemOrDer(source)) {
-      throw invalid(`${name} is no PEM: give PEM or DER, or load the file with loadClientAuth()`);
-    }
-    return givenMaterial(source, name);
-  });
-  return new PolicyParts(readAuthorities(materials, "clientAuth.ca"), mode === "required");
-}
-
-function listOf(ca: ClientAuthOptions["ca"]): readonly Source[] {
-  return Array.isArray(ca) ? ca as readonly Source[] : [ca as Source];
-}
-
-/** All certificates of the sources, checked. */
-function readAuthorities(materials: readonly Material[], option: string): Certificate[] {
-  if (materials.length === 0) {
-    throw invalid(`Option ${option} is empty: give the CA's certificate`);
-  }
-  return materials.flatMap((material) => {
-    const certificates = pemBlocks(material)?.filter(({ label }) => label === "CERTIFICATE")
-      .map(derOf) ?? [material.bytes];
-    if (certificates.length === 0) {
-      throw invalid(`${material.name} has no BEGIN CERTIFICATE line: give the CA's certificate`);
-    }
-    return certificates.map((der) => readAuthority(der, material.name));
-  });
-}
-
-function readAuthority(der: Uint8Array, source: string): Certificate {
-  const certificate = readCertificate(der, source);
-  const { x509, name } = certificate;
-  if (x509.validToDate < new Date()) {
-    throw invalid(`${name} expired on ${x509.validToDate.toISOString()}: give its successor`);
-  }
-  return certificate;
-}
-
-/** Bun trusts no intermediate authority by itself: each needs its issuers, up to the root. */
-function assertAnchors(issuing: readonly Certificate[]): void {
-  if (runtime.name !== "bun") return;
-  for (const { name, x509, isSelfIssued } of issuing) {
-    if (isSelfIssued || issuing.some((issuer) => x509.checkIssued(issuer.x509))) continue;
-    throw new ConfigError(
-      "NOT_SUPPORTED",
-      `${name} is an intermediate authority's, which Bun does not trust without its root: give the ` +
-        "certificates of its issuers too",
-    );
-  }
-}
-
-function pemOf({ x509 }: Certificate): string {
-  return x509.toString();
-}
-
-function digest(der: Uint8Array): string {
-  return createHash("sha256").update(der).digest("hex");
+  const checked = checkOptions("loadClientAuth()", CLIENT_AUTH, options);
+  const { ca, required } = (await loadPolicy(checked)).policy;
+  return new ClientAuth({ ca, mode: required ? "required" : "optional" });
 }

@@ -16,11 +16,26 @@ import {
   type TLSSocket,
 } from "node:tls";
 import { ConfigError, TlsError } from "../errors.ts";
+import { runtime } from "../runtime/current.ts";
 import { type TlsParent, tlsParent } from "../runtime/tls_parent.ts";
-import type { ClientAuth } from "./client_auth.ts";
 import type { ClientHello } from "./client_hello.ts";
+import type { ClientPolicy } from "./client_policy.ts";
 import { type Identity, keyPemOf } from "./identity.ts";
 import { certificateRefused, toTlsError } from "./tls_errors.ts";
+
+/**
+ * The cipher suites of TLS 1.2 that are served by default, in OpenSSL's notation: Mozilla's
+ * intermediate list, less the suites that BoringSSL does not have. `undefined` on Deno, whose list is
+ * fixed.
+ */
+export const DEFAULT_CIPHERS: string | undefined = runtime.name === "deno" ? undefined : [
+  "ECDHE-ECDSA-AES128-GCM-SHA256",
+  "ECDHE-RSA-AES128-GCM-SHA256",
+  "ECDHE-ECDSA-AES256-GCM-SHA384",
+  "ECDHE-RSA-AES256-GCM-SHA384",
+  "ECDHE-ECDSA-CHACHA20-POLY1305",
+  "ECDHE-RSA-CHACHA20-POLY1305",
+].join(":");
 
 /** What every context of a server is made with. */
 export interface TlsSettings {
@@ -40,8 +55,8 @@ export interface ContextOptions {
   readonly identity: Identity;
   /** The application protocols spoken, in order of preference; empty: ALPN is not used. */
   readonly alpnProtocols: readonly string[];
-  /** Whom client certificates must come from; `undefined`: none is asked for. */
-  readonly clientAuth: ClientAuth | undefined;
+  /** The policy for client certificates; `undefined`: none is asked for. */
+  readonly clientAuth: ClientPolicy | undefined;
   /** What is the same for all contexts. */
   readonly settings: TlsSettings;
 }
@@ -103,8 +118,8 @@ export class SecurityContext {
   readonly identity: Identity;
   /** The application protocols that it speaks. */
   readonly alpnProtocols: readonly string[];
-  /** Whom client certificates must come from. */
-  readonly clientAuth: ClientAuth | undefined;
+  /** The policy for client certificates; `undefined`: none is asked for. */
+  readonly clientAuth: ClientPolicy | undefined;
   readonly #settings: TlsSettings;
   readonly #parent: TlsParent;
   #server: Server | undefined;

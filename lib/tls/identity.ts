@@ -9,10 +9,9 @@ import type { KeyObject, X509Certificate } from "node:crypto";
 import { runtime } from "../runtime/current.ts";
 import { ConfigError } from "../errors.ts";
 import { type Certificate, isIssuedBy, type KeyType, readCertificate } from "./certificate.ts";
-import type { ClientHello } from "./client_hello.ts";
-import { assertIdentityOptions } from "./options.ts";
+import { assertIdentityOptions, type IdentityOptions } from "./options.ts";
 import { readPkcs12 } from "./pkcs12.ts";
-import { findKey, type KeySource, type LoadedKey, loadKey, parseKey } from "./private_key.ts";
+import { findKey, type LoadedKey, loadKey, parseKey } from "./private_key.ts";
 import {
   derOf,
   invalid,
@@ -23,31 +22,6 @@ import {
   type Source,
 } from "./source.ts";
 import { digestOf } from "./watch.ts";
-
-export type { KeyType } from "./certificate.ts";
-export type { KeyMaterial, KeyProvider, KeySource } from "./private_key.ts";
-export type { PemOrDer, Source } from "./source.ts";
-
-/** What an {@linkcode Identity} is loaded from: `cert` with `key`, or `pfx`. */
-export interface IdentityOptions {
-  /**
-   * The certificate and behind it the intermediate certificates, each issued by the next: in one
-   * source, or in several (original: `servercert`).
-   */
-  readonly cert?: Source | readonly Source[];
-  /**
-   * The private key: PKCS#8, PKCS#1 or SEC1 in PEM or DER, encrypted or not; a key object; or a
-   * provider that fetches it (original: `prvtkey_pem`, `server_key`). Default: the key that is in
-   * `cert` too.
-   */
-  readonly key?: KeySource;
-  /** What opens an encrypted key, or `pfx`. */
-  readonly passphrase?: string;
-  /** A PKCS#12 file with certificate, chain and key, instead of `cert` and `key`. */
-  readonly pfx?: Source;
-  /** Serve certificates that have expired, for tests and for clocks that are wrong. Default: false. */
-  readonly allowExpired?: boolean;
-}
 
 /** What an {@linkcode Identity} is made of. */
 interface IdentityParts {
@@ -122,19 +96,6 @@ export class Identity {
     for (const { file, bytes } of materials) if (file !== undefined) contents.set(file, bytes);
     this.files = [...contents.keys()];
     this.#filesDigest = digestOf([...contents.values()]);
-  }
-
-  /**
-   * Whether a client can check this identity's signatures: by its `signature_algorithms` (RFC 8446
-   * section 4.2.3), and if TLS 1.2 is its best, also by its cipher suites and its curves (RFC 8422
-   * sections 2 and 5.1).
-   */
-  suits(hello: ClientHello): boolean {
-    const { schemes, tls12Schemes, tls12Suites, curve } = SIGNING[this.keyType];
-    if (hello.versions.includes(TLS_1_3)) return overlap(schemes, hello.signatureAlgorithms);
-    return overlap([...schemes, ...tls12Schemes], hello.signatureAlgorithms) &&
-      overlap(tls12Suites, hello.cipherSuites) &&
-      (curve === undefined || hello.groups.length === 0 || hello.groups.includes(curve));
   }
 }
 
@@ -329,42 +290,4 @@ async function assertLinked(chain: readonly Certificate[]): Promise<void> {
         "server's own certificate first and behind each the one that issued it, nothing else",
     );
   }
-}
-
-const TLS_1_3 = 0x0304;
-
-/** What a client must have to check a key's signatures; numbers from IANA's "TLS Parameters". */
-interface Signing {
-  /** Signature schemes of TLS 1.3 and 1.2. */
-  readonly schemes: readonly number[];
-  /** Signature schemes of TLS 1.2 only. */
-  readonly tls12Schemes: readonly number[];
-  /** Cipher suites of TLS 1.2. */
-  readonly tls12Suites: readonly number[];
-  /** The key's curve, which a TLS 1.2 client must name among its groups, if it names any. */
-  readonly curve?: number;
-}
-
-// GCM, ChaCha20-Poly1305 and CBC, all with forward secrecy.
-const ECDHE_RSA = [0xc02f, 0xc030, 0xcca8, 0xc027, 0xc028, 0xc013, 0xc014];
-const ECDHE_ECDSA = [0xc02b, 0xc02c, 0xcca9, 0xc023, 0xc024, 0xc009, 0xc00a];
-
-/**
- * In TLS 1.2 a scheme such as ecdsa_secp256r1_sha256 names only the hash; the curve is asked for all
- * the same, because Deno's TLS signs with the curve's own hash only.
- */
-const SIGNING: Readonly<Record<KeyType, Signing>> = {
-  "rsa": { // rsa_pss_rsae_*; rsa_pkcs1_*
-    schemes: [0x0804, 0x0805, 0x0806],
-    tls12Schemes: [0x0401, 0x0501, 0x0601],
-    tls12Suites: ECDHE_RSA,
-  },
-  "ec-p256": { schemes: [0x0403], tls12Schemes: [], tls12Suites: ECDHE_ECDSA, curve: 23 },
-  "ec-p384": { schemes: [0x0503], tls12Schemes: [], tls12Suites: ECDHE_ECDSA, curve: 24 },
-  "ec-p521": { schemes: [0x0603], tls12Schemes: [], tls12Suites: ECDHE_ECDSA, curve: 25 },
-  "ed25519": { schemes: [0x0807], tls12Schemes: [], tls12Suites: ECDHE_ECDSA },
-};
-
-function overlap(ours: readonly number[], theirs: readonly number[]): boolean {
-  return ours.some((value) => theirs.includes(value));
 }

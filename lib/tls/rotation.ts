@@ -11,7 +11,7 @@ import { Selector, type SelectorOptions, type Watched } from "./selector.ts";
 import { FileWatcher } from "./watch.ts";
 
 /** What a front tells its server. */
-export interface FrontNotices {
+export interface RotationReports {
   /** A watched file could not be reloaded; the last good certificate stays. */
   failed(error: unknown): void;
   /** A certificate in force will expire soon. */
@@ -19,7 +19,7 @@ export interface FrontNotices {
 }
 
 /** How a front keeps its certificates fresh. */
-export interface FrontOptions {
+export interface RotationOptions {
   /** Follow the files that certificates and client CAs come from. */
   readonly watch: boolean;
   /** How often files are looked at, in ms. */
@@ -32,10 +32,10 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 const EXPIRY_CHECK_MS = 60 * 60 * 1000;
 
 /** The certificates of one running server. */
-export class TlsFront {
+export class CertificateRotation {
   #selector: Selector;
-  readonly #options: FrontOptions;
-  readonly #notices: FrontNotices;
+  readonly #options: RotationOptions;
+  readonly #notices: RotationReports;
   /** Reloads happen one after another; each begins with what the one before left. */
   #reloading: Promise<void> = Promise.resolve();
   /** What watches the files of each identity and policy in force that has some. */
@@ -44,7 +44,7 @@ export class TlsFront {
   /** Fingerprints that were told of already. */
   readonly #told = new Set<string>();
 
-  private constructor(selector: Selector, options: FrontOptions, notices: FrontNotices) {
+  private constructor(selector: Selector, options: RotationOptions, notices: RotationReports) {
     this.#selector = selector;
     this.#options = options;
     this.#notices = notices;
@@ -57,11 +57,11 @@ export class TlsFront {
    */
   static async open(
     selection: SelectorOptions,
-    options: FrontOptions,
-    notices: FrontNotices,
-  ): Promise<TlsFront> {
+    options: RotationOptions,
+    notices: RotationReports,
+  ): Promise<CertificateRotation> {
     await tlsParent.try();
-    return new TlsFront(await Selector.load(selection), options, notices);
+    return new CertificateRotation(await Selector.load(selection), options, notices);
   }
 
   /** What chooses contexts now. */

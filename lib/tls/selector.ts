@@ -1,87 +1,28 @@
 /**
  * Which certificate a client is shown: by the name it asks for, the protocols it speaks and the
- * signatures it can check; or by the user's own word.
+ * signatures it can verify; or by the hook `certSelect`.
  *
  * @module
  */
 import { isThenable } from "../callbacks.ts";
+import type { Endpoints } from "../endpoints.ts";
 import { ConfigError, TlsError } from "../errors.ts";
-import type { Endpoints } from "../net/endpoints.ts";
-import { shown } from "../options.ts";
 import {
-  ClientAuth,
-  type ClientAuthOptions,
-  type LoadedPolicy,
-  loadPolicy,
-} from "./client_auth.ts";
+  type CertSelect,
+  type CertSelection,
+  checkSelection,
+  refuse,
+  Refused,
+} from "./cert_select.ts";
+import { policyOf } from "./client_auth.ts";
 import type { ClientHello } from "./client_hello.ts";
+import type { ClientPolicy } from "./client_policy.ts";
 import { assertSettings, SecurityContext, sharesVersion, type TlsSettings } from "./context.ts";
-import { filesDigestOf, Identity, type IdentityOptions, readIdentity } from "./identity.ts";
+import { filesDigestOf, type Identity, readIdentity } from "./identity.ts";
 import { NameTable, normalizeName, normalizePattern } from "./names.ts";
-
-/** An identity and what goes with it. */
-export interface HostOptions extends IdentityOptions {
-  /** The names it is shown for, as `www.example.com` or `*.example.com`. Default: the certificate's. */
-  readonly names?: readonly string[];
-  /** The application protocols spoken under these names. Default: the server's. */
-  readonly alpnProtocols?: readonly string[];
-  /** Whom client certificates must come from; `null`: none is asked for. Default: the server's. */
-  readonly clientAuth?: ClientAuthOptions | null;
-}
-
-/** What a `certSelect` hook may answer besides an identity. */
-export interface ContextSelection {
-  /** The identity to show. */
-  readonly identity: Identity;
-  /** The application protocols to speak. Default: the server's. */
-  readonly alpnProtocols?: readonly string[];
-  /** Whom client certificates must come from; `null`: none is asked for. Default: the server's. */
-  readonly clientAuth?: ClientAuth | null;
-}
-
-/** The alert that a refused client gets (RFC 8446 section 6). */
-export type RefusalAlert = "unrecognized_name" | "access_denied";
-
-/** A `certSelect` hook's refusal; made with {@linkcode refuse}. */
-export class Refused {
-  /** The alert to send. */
-  readonly alert: RefusalAlert;
-
-  /** Makes a refusal. */
-  constructor(alert: RefusalAlert) {
-    this.alert = alert;
-  }
-}
-
-/**
- * What a `certSelect` hook returns to refuse the connection with a TLS alert.
- *
- * @throws {ConfigError} `INVALID_CONFIG` for an alert that cannot be sent
- */
-export function refuse(alert: RefusalAlert = "unrecognized_name"): Refused {
-  if (alert !== "unrecognized_name" && alert !== "access_denied") {
-    throw new ConfigError(
-      "INVALID_CONFIG",
-      `The alert of refuse() is ${shown(alert)}: use "unrecognized_name" or "access_denied"`,
-    );
-  }
-  return new Refused(alert);
-}
-
-/** What a `certSelect` hook answers; nothing: the server's own selection decides. */
-export type CertSelection = Identity | ContextSelection | Refused | undefined | null | void;
-
-/** What a `certSelect` hook knows of the connection. */
-export interface HandshakeInfo extends Endpoints {
-  /** The option `tlsUserData` (original: `ssl_userdata`). */
-  readonly tlsUserData: unknown;
-}
-
-/** Chooses a certificate for a ClientHello (original: `cert_select_cb`). */
-export type CertSelect = (
-  hello: ClientHello,
-  handshake: HandshakeInfo,
-) => CertSelection | Promise<CertSelection>;
+import type { ClientAuthOptions, HostOptions } from "./options.ts";
+import { ContextCache, type LoadedPolicies, Policies } from "./policies.ts";
+import { canVerify } from "./signing.ts";
 
 /** What a {@linkcode Selector} is made of. */
 export interface SelectorOptions {
@@ -106,9 +47,6 @@ export interface SelectorOptions {
 /** Loaded hosts by their options object. */
 type Loaded = Map<HostOptions, SecurityContext>;
 
-/** Loaded policies by their options object. */
-type LoadedPolicies = ReadonlyMap<ClientAuthOptions, LoadedPolicy>;
-
 /** What was read from files. */
 export interface Watched {
   /** The options to load it by again. */
@@ -125,7 +63,7 @@ export interface Watched {
 export class Selector {
   readonly #options: SelectorOptions;
   readonly #loaded: Loaded;
-  readonly #clientAuth: ClientAuth | undefined;
+  readonly #policy: ClientPolicy | undefined;
   readonly #policies: LoadedPolicies;
   readonly #fallback: readonly SecurityContext[];
   readonly #names = new NameTable<SecurityContext[]>();
@@ -135,12 +73,12 @@ export class Selector {
   private constructor(
     options: SelectorOptions,
     loaded: Loaded,
-    clientAuth: ClientAuth | undefined,
+    policy: ClientPolicy | undefined,
     policies: LoadedPolicies,
   ) {
     this.#options = options;
     this.#loaded = loaded;
-    this.#clientAuth = clientAuth;
+    this.#policy = policy;
     this.#policies = policies;
     this.#chosen = new ContextCache(options.settings);
     const { fallback, hosts } = options;
@@ -164,7 +102,7 @@ export class Selector {
   ): Promise<Selector> {
     assertSettings(options.settings);
     const policies = new Policies(previous === undefined ? new Map() : previous.#policies, changed);
-    const clientAuth = options.clientAuth && await policies.get(options.clientAuth);
+    const policy = options.clientAuth && await policies.get(options.clientAuth);
     const before: Loaded = previous === undefined ? new Map() : previous.#loaded;
     const known = new Map(
       [...before.values()].map((context) => [context.identity.fingerprint256, context]),
@@ -176,7 +114,7 @@ export class Selector {
         identity: current?.identity ?? await readIdentity(host),
         alpnProtocols: host.alpnProtocols ?? options.alpnProtocols,
         clientAuth: host.clientAuth === undefined
-          ? clientAuth
+          ? policy
           : host.clientAuth === null
           ? undefined
           : await policies.get(host.clientAuth),
@@ -185,7 +123,7 @@ export class Selector {
       const same = current ?? known.get(context.identity.fingerprint256);
       loaded.set(host, same !== undefined && context.equals(same) ? same : context);
     }
-    return new Selector(options, loaded, clientAuth, policies.loaded);
+    return new Selector(options, loaded, policy, policies.loaded);
   }
 
   /** The options that it was loaded from. */
@@ -245,21 +183,14 @@ export class Selector {
   #chosenBy(answer: CertSelection, hello: ClientHello): SecurityContext | Refused {
     if (answer === undefined || answer === null) return this.#byName(hello);
     if (answer instanceof Refused) return answer;
-    const { identity, clientAuth, alpnProtocols }: ContextSelection = answer instanceof Identity
-      ? { identity: answer }
-      : answer;
-    const usable = identity instanceof Identity && hasNoOther(answer) &&
-      (clientAuth === undefined || clientAuth === null || clientAuth instanceof ClientAuth) &&
-      (alpnProtocols === undefined || areServable(alpnProtocols));
-    if (!usable) {
-      throw new TlsError(
-        "TLS_SELECTION_FAILED",
-        "Hook certSelect answered what cannot be used: return what loadIdentity() gave, or refuse()",
-      );
-    }
+    const { identity, alpnProtocols, clientAuth } = checkSelection(answer);
     return this.#chosen.get(
       identity,
-      clientAuth === undefined ? this.#clientAuth : clientAuth ?? undefined,
+      clientAuth === undefined
+        ? this.#policy
+        : clientAuth === null
+        ? undefined
+        : policyOf(clientAuth),
       alpnProtocols ?? this.#options.alpnProtocols,
     );
   }
@@ -338,43 +269,10 @@ function namesOf(host: HostOptions, identity: Identity): readonly string[] {
   });
 }
 
-/** Policies by what they ask for, so that equal ones are one and remember the same clients. */
-class Policies {
-  readonly loaded = new Map<ClientAuthOptions, LoadedPolicy>();
-  readonly #before: LoadedPolicies;
-  readonly #changed: ReadonlySet<object>;
-  readonly #previous: ReadonlySet<ClientAuth>;
-  readonly #byKey = new Map<string, ClientAuth>();
-
-  constructor(before: LoadedPolicies, changed: ReadonlySet<object>) {
-    this.#before = before;
-    this.#changed = changed;
-    this.#previous = new Set([...before.values()].map(({ auth }) => auth));
-    for (const policy of this.#previous) this.#byKey.set(policy.key, policy);
-  }
-
-  /** The policy of these options; read anew unless it was before, and has not changed. */
-  async get(options: ClientAuthOptions): Promise<ClientAuth> {
-    const policy = this.loaded.get(options) ?? await this.#load(options);
-    this.loaded.set(options, policy);
-    return policy.auth;
-  }
-
-  async #load(options: ClientAuthOptions): Promise<LoadedPolicy> {
-    const kept = this.#changed.has(options) ? undefined : this.#before.get(options);
-    if (kept !== undefined) return kept;
-    const policy = await loadPolicy(options, this.#previous);
-    const { key } = policy.auth;
-    const known = this.#byKey.get(key);
-    if (known === undefined) this.#byKey.set(key, policy.auth);
-    return { ...policy, auth: known ?? policy.auth };
-  }
-}
-
 /** A client that offers no protocols speaks HTTP/1.1 (RFC 7301 leaves it to the application). */
 const IMPLIED_PROTOCOLS = ["http/1.1"];
 
-/** The first that shares a protocol with the client and whose signature it can check. */
+/** The first that shares a protocol with the client and whose signatures it can verify. */
 function bestFor(
   hello: ClientHello,
   candidates: readonly SecurityContext[],
@@ -385,70 +283,10 @@ function bestFor(
     alpnProtocols.some((protocol) => offered.includes(protocol))
   );
   const pool = speaking.length > 0 ? speaking : candidates;
-  return pool.find(({ identity }) => identity.suits(hello)) ?? pool[0];
-}
-
-/** Whether a hook's answer has no member that would have to be ignored: it may guard something. */
-function hasNoOther(answer: Identity | ContextSelection): boolean {
-  return answer instanceof Identity || Object.keys(answer).every((name) => CONTEXT.has(name));
-}
-
-const CONTEXT: ReadonlySet<string> = new Set<keyof ContextSelection>([
-  "identity",
-  "alpnProtocols",
-  "clientAuth",
-]);
-
-/** ALPN names are 1 to 255 bytes long (RFC 7301 section 3.1); HTTP/2 is not served. */
-function areServable(protocols: unknown): boolean {
-  return Array.isArray(protocols) &&
-    protocols.every((name) =>
-      typeof name === "string" && /^[\x20-\x7e]{1,255}$/.test(name) && name !== "h2"
-    );
+  return pool.find(({ identity }) => canVerify(hello, identity.keyType)) ?? pool[0];
 }
 
 function selectionFailed(cause: unknown): TlsError {
   if (cause instanceof TlsError) return cause;
   return new TlsError("TLS_SELECTION_FAILED", "Hook certSelect threw", { cause });
-}
-
-/** Contexts for what a hook chose, by identity and policy; never by a name the client sent. */
-class ContextCache {
-  static readonly #MAX = 4_096;
-  readonly #settings: TlsSettings;
-  readonly #contexts = new Map<string, SecurityContext>();
-  readonly #ids = new WeakMap<object, number>();
-  #lastId = 0;
-
-  constructor(settings: TlsSettings) {
-    this.#settings = settings;
-  }
-
-  get(
-    identity: Identity,
-    clientAuth: ClientAuth | undefined,
-    alpnProtocols: readonly string[],
-  ): SecurityContext {
-    const ids = [this.#id(identity), clientAuth ? this.#id(clientAuth) : 0];
-    const key = JSON.stringify([...ids, ...alpnProtocols]);
-    const context = this.#contexts.get(key) ?? new SecurityContext({
-      identity,
-      clientAuth,
-      alpnProtocols: [...alpnProtocols],
-      settings: this.#settings,
-    });
-    // The least recently chosen makes room; its connections live on.
-    this.#contexts.delete(key);
-    this.#contexts.set(key, context);
-    if (this.#contexts.size > ContextCache.#MAX) {
-      this.#contexts.delete(this.#contexts.keys().next().value!);
-    }
-    return context;
-  }
-
-  #id(thing: object): number {
-    let id = this.#ids.get(thing);
-    if (id === undefined) this.#ids.set(thing, id = ++this.#lastId);
-    return id;
-  }
 }

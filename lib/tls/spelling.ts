@@ -1,5 +1,6 @@
 /**
- * The alternative names of a certificate as one line of text (RFC 5280 section 4.2.1.6).
+ * How facts of a certificate are spelled, whatever has parsed it (RFC 5280 sections 4.1.2.2 and
+ * 4.2.1.6).
  *
  * @module
  */
@@ -7,7 +8,17 @@
 import "reflect-metadata";
 import { SubjectAlternativeNameExtension, type X509Certificate } from "@peculiar/x509";
 
-/** `DNS:example.com, IP Address:127.0.0.1`, special ones quoted; `undefined` when there are none. */
+/**
+ * Spells a serial number as OpenSSL does, so that it can be looked up in a list: pairs of upper-case
+ * hexadecimal digits, without leading pairs of zeros. (Deno leaves out a single leading zero too,
+ * Cloudflare none.)
+ */
+export function serialNumberOf(hex: string): string {
+  const digits = hex.toUpperCase().replace(/^0+(?=.)/, "");
+  return digits.length % 2 === 0 ? digits : `0${digits}`;
+}
+
+/** Spells the alternative names: `DNS:example.com, IP Address:127.0.0.1`, special ones quoted. */
 export function subjectAltNameOf(certificate: X509Certificate): string | undefined {
   const extension = certificate.getExtension(SubjectAlternativeNameExtension);
   return extension?.names.items.map(oneAltName).join(", ");
