@@ -1,6 +1,6 @@
 /**
- * WebSocket frames without I/O, the server's side (RFC 6455 section 5): bytes in, steps out, and
- * the encoder. The parser checks everything that can be known while bytes arrive: masking, lengths,
+ * Parses the frames of a client without I/O (RFC 6455 section 5): bytes in, steps out. The parser
+ * checks everything that can be known while bytes arrive: masking, lengths,
  * the order of fragments, UTF-8, close codes. It never holds more than one control payload.
  *
  * @module
@@ -8,26 +8,9 @@
 import { Buffer } from "node:buffer";
 import { WebSocketError } from "../errors.ts";
 import { type CloseStatus, decodeClose } from "./close.ts";
+import { isOpcode, Opcode } from "./opcode.ts";
+import { unmask } from "./unmask.ts";
 import { Utf8Validator } from "./utf8.ts";
-
-/** The opcodes of RFC 6455 section 11.8 (original: `httpd_ws_type_t`). */
-export const Opcode = {
-  /** The next fragment of a message. */
-  Continuation: 0x0,
-  /** A text message, or its first fragment. */
-  Text: 0x1,
-  /** A binary message, or its first fragment. */
-  Binary: 0x2,
-  /** The closing handshake. */
-  Close: 0x8,
-  /** Asks for a Pong. */
-  Ping: 0x9,
-  /** Answers a Ping, or tells that the peer lives. */
-  Pong: 0xa,
-} as const;
-
-/** One of the {@linkcode Opcode}s. */
-export type Opcode = typeof Opcode[keyof typeof Opcode];
 
 /** What {@linkcode FrameParser.next} came to. */
 export const FrameStep = {
@@ -55,9 +38,6 @@ export interface FrameLimits {
   /** Whether permessage-deflate was negotiated, so that RSV1 may be set (RFC 7692 section 6). */
   readonly deflate: boolean;
 }
-
-/** The longest payload of a control frame (RFC 6455 section 5.5). */
-const MAX_CONTROL_BYTES = 125;
 
 /** Where in a frame the next byte belongs. */
 const State = {
@@ -401,137 +381,7 @@ export class FrameParser {
   }
 }
 
-/** FIN and RSV1 of a frame that is sent. */
-export interface FrameFlags {
-  /** Whether the frame ends its message; default true. */
-  readonly fin?: boolean;
-  /** Whether a compressed message begins (RFC 7692 section 6); default false. */
-  readonly rsv1?: boolean;
-}
-
-/**
- * Makes the header of a frame, unmasked as a server sends it, the length in its shortest form. For
- * a large payload that is written after it without a copy, or to many receivers.
- *
- * @param payloadLength in bytes
- * @throws {WebSocketError} `WS_CANNOT_SEND` for a control frame that is fragmented or longer than 125
- * bytes (RFC 6455 section 5.5), and for RSV1 elsewhere than on Text or Binary
- */
-export function encodeHeader(
-  opcode: Opcode,
-  payloadLength: number,
-  flags: FrameFlags = {},
-): Uint8Array {
-  const header = new Uint8Array(headerSize(payloadLength));
-  writeHeader(header, opcode, payloadLength, flags);
-  return header;
-}
-
-/**
- * Makes a whole frame, header and payload in one piece, unmasked as a server sends it. The payload
- * is copied; where that costs too much, send {@linkcode encodeHeader} and the payload.
- *
- * @throws {WebSocketError} `WS_CANNOT_SEND` for a control frame that is fragmented or longer than 125
- * bytes (RFC 6455 section 5.5), and for RSV1 elsewhere than on Text or Binary
- */
-export function encodeFrame(
-  opcode: Opcode,
-  payload: Uint8Array,
-  flags: FrameFlags = {},
-): Uint8Array {
-  const size = headerSize(payload.length);
-  const frame = new Uint8Array(size + payload.length);
-  writeHeader(frame, opcode, payload.length, flags);
-  frame.set(payload, size);
-  return frame;
-}
-
-/**
- * Makes the one frame of an uncompressed message, text as Text, bytes as Binary, as
- * {@linkcode encodeFrame} does. Its memory may be shared with others': for what leaves at once.
- */
-export function encodeMessage(data: string | Uint8Array): Buffer {
-  const isText = typeof data === "string";
-  const length = isText ? Buffer.byteLength(data) : data.length;
-  const size = headerSize(length);
-  const frame = Buffer.allocUnsafe(size + length);
-  writeHeader(frame, isText ? Opcode.Text : Opcode.Binary, length, NO_FLAGS);
-  if (isText) frame.write(data, size);
-  else frame.set(data, size);
-  return frame;
-}
-
-const NO_FLAGS: FrameFlags = {};
-
-function headerSize(payloadLength: number): number {
-  return payloadLength < 126 ? 2 : payloadLength < 0x10000 ? 4 : 10;
-}
-
-function writeHeader(
-  target: Uint8Array,
-  opcode: Opcode,
-  payloadLength: number,
-  { fin = true, rsv1 = false }: FrameFlags,
-): void {
-  if (opcode >= Opcode.Close && (!fin || payloadLength > MAX_CONTROL_BYTES)) {
-    throw cannotSend(`A control frame must be whole and at most ${MAX_CONTROL_BYTES} bytes long`);
-  }
-  if (rsv1 && opcode !== Opcode.Text && opcode !== Opcode.Binary) {
-    throw cannotSend("RSV1 belongs on the first frame of a message: leave it out here");
-  }
-  target[0] = (fin ? 0x80 : 0) | (rsv1 ? 0x40 : 0) | opcode;
-  if (payloadLength < 126) {
-    target[1] = payloadLength;
-  } else if (payloadLength < 0x10000) {
-    target[1] = 126;
-    target[2] = payloadLength >> 8;
-    target[3] = payloadLength & 0xff;
-  } else {
-    target[1] = 127;
-    new DataView(target.buffer, target.byteOffset).setBigUint64(2, BigInt(payloadLength));
-  }
-}
-
-function cannotSend(message: string): WebSocketError {
-  return new WebSocketError(1011, "WS_CANNOT_SEND", message);
-}
-
-function isOpcode(value: number): value is Opcode {
-  return value <= Opcode.Binary || value >= Opcode.Close && value <= Opcode.Pong;
-}
-
 function asBuffer(bytes: Uint8Array): Buffer {
   if (Buffer.isBuffer(bytes)) return bytes;
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-}
-
-/** Below this many bytes a word-wise pass does not pay for its view. */
-const WORDWISE_BYTES = 64;
-
-const rotatedKey = new Uint8Array(4);
-const rotatedWord = new Uint32Array(rotatedKey.buffer); // the same 4 bytes, in the machine's order
-
-/**
- * Unmasks in place (RFC 6455 section 5.3), four bytes at a time where memory is aligned.
- *
- * @param offset how many bytes of the frame's payload came before
- */
-function unmask(
-  bytes: Uint8Array,
-  start: number,
-  end: number,
-  key: Uint8Array,
-  offset: number,
-): void {
-  const shift = offset - start; // from a place in `bytes` to the place in the payload
-  let i = start;
-  if (end - start >= WORDWISE_BYTES) {
-    for (; ((bytes.byteOffset + i) & 3) !== 0; i++) bytes[i] = bytes[i]! ^ key[(shift + i) & 3]!;
-    for (let k = 0; k < 4; k++) rotatedKey[k] = key[(shift + i + k) & 3]!;
-    const word = rotatedWord[0]!;
-    const words = new Uint32Array(bytes.buffer, bytes.byteOffset + i, (end - i) >> 2);
-    for (let w = 0; w < words.length; w++) words[w] = words[w]! ^ word;
-    i += words.length * 4;
-  }
-  for (; i < end; i++) bytes[i] = bytes[i]! ^ key[(shift + i) & 3]!;
 }

@@ -9,7 +9,8 @@ import { Buffer, isUtf8 } from "node:buffer";
 import { WebSocketError } from "../errors.ts";
 import type { CloseStatus } from "./close.ts";
 import type { Inflater } from "./deflate.ts";
-import { type FrameLimits, FrameParser, FrameStep, Opcode } from "./frame_parser.ts";
+import { Opcode } from "./opcode.ts";
+import { type FrameLimits, FrameParser, FrameStep } from "./frame_parser.ts";
 
 /** What {@linkcode MessageReader.next} came to. */
 export const MessageStep = {

@@ -20,7 +20,7 @@ export type {
   UpgradedWebSocket,
   UpgradedWebSocketEventMap,
 } from "./browser_socket.ts";
-export { Opcode } from "./frame_parser.ts";
+export { Opcode } from "./opcode.ts";
 export type { BroadcastData } from "./hub.ts";
 export type { WebSocketDeflateOptions, WebSocketOptions, WebSocketSettings } from "./options.ts";
 export { type Bytes, PreparedMessage } from "./prepared_message.ts";

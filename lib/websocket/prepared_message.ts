@@ -10,7 +10,8 @@ import { shown } from "../options.ts";
 import { CloseCode } from "./close.ts";
 import { deflateMessage } from "./deflate.ts";
 import type { DeflateAgreement } from "./deflate_negotiation.ts";
-import { encodeFrame, Opcode } from "./frame_parser.ts";
+import { Opcode } from "./opcode.ts";
+import { encodeFrame } from "./frame_encoder.ts";
 
 /** Bytes in any of their shapes. */
 export type Bytes = ArrayBufferLike | ArrayBufferView;

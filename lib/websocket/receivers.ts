@@ -8,7 +8,8 @@
 import { WebSocketError } from "../errors.ts";
 import type { CloseStatus } from "./close.ts";
 import type { Inflater } from "./deflate.ts";
-import { type FrameLimits, FrameParser, FrameStep, Opcode } from "./frame_parser.ts";
+import { Opcode } from "./opcode.ts";
+import { type FrameLimits, FrameParser, FrameStep } from "./frame_parser.ts";
 import { Inbox } from "./inbox.ts";
 import { MessageReader, MessageStep } from "./message_reader.ts";
 import { Utf8Validator } from "./utf8.ts";

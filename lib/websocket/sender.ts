@@ -8,7 +8,8 @@ import type { Tunnel } from "../http/tunnel.ts";
 import { WebSocketError } from "../errors.ts";
 import { ContextDeflater } from "./deflate.ts";
 import type { DeflateAgreement } from "./deflate_negotiation.ts";
-import { encodeFrame, encodeMessage, Opcode } from "./frame_parser.ts";
+import { Opcode } from "./opcode.ts";
+import { encodeFrame, encodeMessage } from "./frame_encoder.ts";
 import { type Bytes, bytesOf, PreparedMessage } from "./prepared_message.ts";
 
 /** Writes something, at once or when its promise settles. */

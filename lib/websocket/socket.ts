@@ -16,7 +16,7 @@ import { CloseCode, type CloseStatus, encodeClose } from "./close.ts";
 import { closedError, endedByOthers, isOfOthers } from "./closed_error.ts";
 import { Inflater } from "./deflate.ts";
 import type { DeflateAgreement } from "./deflate_negotiation.ts";
-import { Opcode } from "./frame_parser.ts";
+import { Opcode } from "./opcode.ts";
 import type { WebSocketHub } from "./hub.ts";
 import { KeepAlive } from "./keep_alive.ts";
 import type { SocketConfig } from "./options.ts";
