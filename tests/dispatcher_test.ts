@@ -5,7 +5,7 @@ import type { HttpsServerOptions } from "../lib/config.ts";
 import { ConnectionError, HttpError } from "../lib/errors.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
 import type { Session } from "../lib/http1/session.ts";
-import type { ByteStreams } from "../lib/net/connection.ts";
+import type { ByteStreams } from "../lib/net/wire.ts";
 import {
   GET,
   type Mode,

@@ -43,6 +43,7 @@ import {
 import { runtime } from "../runtime/current.ts";
 import { ProxyHeaderReader } from "./proxy_protocol.ts";
 import type { Unread } from "./unread.ts";
+import { StreamWire } from "./wire.ts";
 
 /** Who may speak for others with the PROXY protocol. */
 export interface ProxyPolicy {
@@ -343,9 +344,7 @@ export class Admission implements Waiting {
 
   #connection(socket: Socket, flow: Flow, secured: Secured | undefined): Connection {
     return new Connection({
-      socket,
-      raw: this.#raw,
-      flow,
+      wire: new StreamWire(socket, this.#raw, flow, secured !== undefined),
       endpoints: this.#endpoints,
       tls: secured && readTlsInfo(secured.socket, secured.client, this.#hello?.serverName),
       context: secured?.context,

@@ -1,12 +1,32 @@
 /**
- * One established connection, plain or TLS, as bytes in and bytes out: a bounded input queue that
- * stops the socket when it is full, writes that leave together, and one way to close gracefully
- * and one to cut. Everything above (HTTP, WebSocket, Web Streams) is a {@linkcode Consumer} of it.
+ * One established connection as bytes in and bytes out: a bounded input queue that stops the wire
+ * when it is full, writes that leave together, one way to close gracefully and one to cut.
+ * Everything above (HTTP, WebSocket, Web Streams) is a {@linkcode Consumer} of it.
+ *
+ * A connection is in three states at a time, one for each direction and one for the whole:
+ *
+ * ```
+ * reading   flowing ⇄ stopped       either ─→ ended      each ─→ lost
+ * writing   open ─→ ending ─→ ended                      each ─→ lost
+ * life      open ─→ closing ─→ closed,   open ─→ leaving ─→ closed,   open ─→ closed
+ * ```
+ *
+ * | state | by | to | what is done |
+ * |---|---|---|---|
+ * | reading flowing | too much waits unread | stopped | the wire is stopped |
+ * | reading stopped | enough was taken, or `finish()` | flowing | the wire is started |
+ * | reading flowing, stopped | the peer's end | ended | what waits may still be taken |
+ * | writing open | `end()`, `finish()` | ending | what was written leaves, then this side ends |
+ * | writing ending | all has left | ended | `done` of `end()` is called |
+ * | life open | `finish()` | closing | what comes is thrown away; the peer is to read in `sendTimeoutMs` |
+ * | life open | `finishWithin()` | leaving | the same, and over in that time whether the peer reads or not |
+ * | life closing | writing is ended | closing | the peer is to end in `lingerMs`; with none it is cut |
+ * | life leaving | writing is ended | closed | |
+ * | life open, closing | both directions are ended | closed | |
+ * | life open, closing, leaving | `destroy()`, an error, the wire is closed, the deadline | closed | reading is lost, unless it was ended; writing is lost |
  *
  * @module
  */
-import type { Socket } from "node:net";
-import { Duplex } from "node:stream";
 import { ConfigError, ConnectionError, type HttpsdError, StateError } from "../errors.ts";
 import type { Endpoints } from "../endpoints.ts";
 import type { SecurityContext } from "../tls/context.ts";
@@ -14,10 +34,10 @@ import type { TlsInfo } from "../tls/tls_info.ts";
 import { type Chunk, front, join, rest } from "./chunks.ts";
 import type { Clock } from "./clock.ts";
 import type { Deadlines } from "./deadlines.ts";
-import { type Flow, pausingFlow } from "../runtime/read_switch.ts";
 import type { Place } from "./place.ts";
 import { ConnectionStreams } from "./streams.ts";
 import type { Unread } from "./unread.ts";
+import type { ByteStreams, Wire, WireReader } from "./wire.ts";
 
 /** The socket stops when what waits unread takes this many bytes of memory … */
 const HIGH_MARK = 256 * 1024;
@@ -68,22 +88,10 @@ export interface Observer {
 /** What a connection waits for that is being closed: that the peer reads, or that it ends too. */
 export type ClosingState = "sending" | "lingering";
 
-/** Bytes both ways as Web Streams. */
-export interface ByteStreams {
-  /** The bytes that come. */
-  readonly readable: ReadableStream<Uint8Array>;
-  /** Where bytes go. */
-  readonly writable: WritableStream<Uint8Array>;
-}
-
 /** What a {@linkcode Connection} is made of. */
 export interface ConnectionParts {
-  /** The socket that is read and written: TLS, or the raw one in plain mode. */
-  readonly socket: Duplex;
-  /** The TCP socket underneath. */
-  readonly raw: Socket;
-  /** Stops and starts the bytes. */
-  readonly flow: Flow;
+  /** The transport. */
+  readonly wire: Wire;
   /** The addresses. */
   readonly endpoints: Endpoints;
   /** The handshake's facts; `undefined` in plain mode. */
@@ -102,17 +110,15 @@ export interface ConnectionParts {
   readonly unread: Unread;
 }
 
-/** Where a socket keeps its connection, for listeners that all connections share. */
-const CONNECTION = Symbol("connection");
-
-const TRANSPORT_EVENTS = ["data", "end", "drain", "finish"] as const;
-
-interface Carrier extends Duplex {
-  [CONNECTION]: Connection;
-}
+/** What of the peer may still come, or be taken. */
+type Reading = "flowing" | "stopped" | "ended" | "lost";
+/** How far this side is. */
+type Writing = "open" | "ending" | "ended" | "lost";
+/** Whether the whole is being closed. */
+type Life = "open" | "closing" | "leaving" | "closed";
 
 /** A connection whose handshake is over. */
-export class Connection implements Endpoints {
+export class Connection implements Endpoints, WireReader {
   /** The client's address. */
   readonly remoteAddress: string;
   /** The client's port. */
@@ -136,7 +142,11 @@ export class Connection implements Endpoints {
    */
   observer: Observer | undefined;
 
-  #parts: ConnectionParts;
+  readonly #parts: ConnectionParts;
+  #wire: Wire;
+  #life: Life = "open";
+  #reading: Reading = "flowing";
+  #writing: Writing = "open";
   #consumer: Consumer | undefined;
   #streams: ConnectionStreams | undefined;
 
@@ -146,57 +156,27 @@ export class Connection implements Endpoints {
   #heldBytes = 0;
   /** What was counted of this connection in the account of all. */
   #countedBytes = 0;
-  #stopped = false;
-  #peerEnded = false;
 
   #corks = 0;
   #pending: Chunk[] = [];
   #pendingBytes = 0;
-  /** The socket takes no more until its `drain`. */
+  /** The wire takes no more until it has drained. */
   #blocked = false;
   /** When the peer last made room, on the connection's clock. */
   #drainedAt = -Infinity;
-  #ending = false;
-  /** All was written, and this side has ended. */
-  #sent = false;
   #whenSent: (() => void) | undefined;
 
-  #finishing = false;
   #lingerMs = 0;
-  #hurried = false;
-  #destroyed = false;
-  #closed = false;
   #error: HttpsdError | undefined;
 
-  /** What is heard of the bytes, until an override takes the socket's place. */
-  static readonly #transport = {
-    data(this: Carrier, bytes: Uint8Array): void {
-      this[CONNECTION].#received(bytes);
-    },
-    end(this: Carrier): void {
-      this[CONNECTION].#ended();
-    },
-    drain(this: Carrier): void {
-      this[CONNECTION].#drained();
-    },
-    finish(this: Carrier): void {
-      this[CONNECTION].#allSent();
-    },
-  };
-  static readonly #failing = function (this: Carrier, error: Error): void {
-    this[CONNECTION].#failed(error);
-  };
-  static readonly #closing = function (this: Carrier): void {
-    this[CONNECTION].#over();
-  };
-
   /**
-   * Starts to read the socket at once; bytes queue until a consumer is attached.
+   * Starts to read the wire at once; bytes queue until a consumer is attached.
    *
    * @internal
    */
   constructor(parts: ConnectionParts) {
     this.#parts = parts;
+    this.#wire = parts.wire;
     ({
       remoteAddress: this.remoteAddress,
       remotePort: this.remotePort,
@@ -204,40 +184,28 @@ export class Connection implements Endpoints {
       localPort: this.localPort,
     } = parts.endpoints);
     this.tls = parts.tls;
-    const { socket, raw } = parts;
     parts.deadlines.watch(this);
-    this.#listenTo(socket);
-    if (raw === socket) return;
-    // Not the raw socket's "close", which on Bun comes with the peer's end already.
-    (raw as unknown as Carrier)[CONNECTION] = this;
-    raw.on("error", Connection.#failing);
-  }
-
-  #listenTo(socket: Duplex): void {
-    (socket as Carrier)[CONNECTION] = this;
-    for (const event of TRANSPORT_EVENTS) socket.on(event, Connection.#transport[event]);
-    socket.on("error", Connection.#failing);
-    socket.on("close", Connection.#closing);
+    parts.wire.open(this);
   }
 
   /** Whether the connection is over. */
   get closed(): boolean {
-    return this.#closed;
+    return this.#life === "closed";
   }
 
   /** Whether the connection is being closed: nothing is read or written any more. */
   get finishing(): boolean {
-    return this.#finishing;
+    return this.#life === "closing" || this.#life === "leaving";
   }
 
   /** Whether the peer has ended its side, whatever still waits to be taken. */
   get peerEnded(): boolean {
-    return this.#peerEnded;
+    return this.#reading === "ended";
   }
 
   /** Whether the peer has ended its side and every byte of it has been taken. */
   get ended(): boolean {
-    return this.#peerEnded && !this.#destroyed && this.#queue.length === 0;
+    return this.#reading === "ended" && this.#queue.length === 0;
   }
 
   /**
@@ -246,7 +214,7 @@ export class Connection implements Endpoints {
    * @internal
    */
   get stopped(): boolean {
-    return this.#stopped;
+    return this.#reading === "stopped";
   }
 
   /**
@@ -265,7 +233,7 @@ export class Connection implements Endpoints {
 
   /** How many written bytes wait in this process for the peer to read. */
   get bufferedBytes(): number {
-    return this.#pendingBytes + this.#parts.socket.writableLength;
+    return this.#pendingBytes + this.#wire.bufferedBytes;
   }
 
   /**
@@ -329,20 +297,20 @@ export class Connection implements Endpoints {
       throw new StateError("BODY_USED", "The connection is read elsewhere: detach that reader");
     }
     this.#consumer = consumer;
-    const tooLate = this.#closed;
+    const tooLate = this.closed;
     queueMicrotask(() => {
       if (this.#consumer !== consumer) return;
       if (tooLate) consumer.closed(this.#error);
-      else if (this.#closed) return; // it was told when that happened
+      else if (this.closed) return; // it was told when that happened
       else this.#announce(consumer);
     });
   }
 
   /** Tells a new consumer what the one before it was told, or nobody. */
   #announce(consumer: Consumer): void {
-    if (this.#peerEnded) consumer.peerEnded();
-    if (this.#queue.length > 0 || this.#peerEnded) consumer.bytesReady();
-    if (this.#stopped) consumer.stopped();
+    if (this.peerEnded) consumer.peerEnded();
+    if (this.#queue.length > 0 || this.peerEnded) consumer.bytesReady();
+    if (this.stopped) consumer.stopped();
   }
 
   /**
@@ -375,7 +343,7 @@ export class Connection implements Endpoints {
    * @internal
    */
   hold(bytes: number): void {
-    if (bytes === this.#heldBytes || this.#closed) return;
+    if (bytes === this.#heldBytes || this.closed) return;
     this.#heldBytes = bytes;
     this.#countUnread();
     this.#startAgain();
@@ -383,8 +351,8 @@ export class Connection implements Endpoints {
 
   /** Keeps the account of unread bytes that all connections share. */
   #countUnread(): void {
-    const reserved = this.#stopped ? STOPPED_BYTES : 0;
-    const bytes = this.#closed ? 0 : this.#unreadBytes + reserved;
+    const reserved = this.#reading === "stopped" ? STOPPED_BYTES : 0;
+    const bytes = this.#life === "closed" ? 0 : this.#unreadBytes + reserved;
     this.#parts.unread.add(bytes - this.#countedBytes);
     this.#countedBytes = bytes;
   }
@@ -394,28 +362,32 @@ export class Connection implements Endpoints {
     return this.#queuedBytes + this.#queue.length * CHUNK_OVERHEAD + this.#heldBytes;
   }
 
+  /** Something was taken. */
   #startAgain(): void {
-    if (!this.#stopped || this.#closed) return;
-    const mayStart = this.#parts.unread.scarce
-      ? this.#unreadBytes === 0
-      : this.#unreadBytes < LOW_MARK;
-    if (mayStart) this.#start();
+    if (this.#reading === "stopped") {
+      const mayStart = this.#parts.unread.scarce
+        ? this.#unreadBytes === 0
+        : this.#unreadBytes < LOW_MARK;
+      if (mayStart) this.#start();
+    } else if (this.#reading === "ended" && this.#unreadBytes === 0) {
+      this.#parts.unread.started(this);
+    }
   }
 
   #start(): void {
-    if (!this.#stopped) return;
-    this.#stopped = false;
+    if (this.#reading !== "stopped") return;
+    this.#reading = "flowing";
     this.#countUnread();
     this.#parts.unread.started(this);
-    this.#parts.flow.start();
+    this.#wire.start();
   }
 
   #stopIfFull(): void {
-    const { unread, flow } = this.#parts;
+    const { unread } = this.#parts;
     if (this.#unreadBytes < (unread.scarce ? SCARCE_MARK : HIGH_MARK)) return;
-    this.#stopped = true;
+    this.#reading = "stopped";
     this.#countUnread();
-    flow.stop();
+    this.#wire.stop();
     this.#consumer?.stopped();
     unread.stopped(this);
   }
@@ -461,27 +433,19 @@ export class Connection implements Endpoints {
    * @throws {ConnectionError} `CONNECTION_CLOSED` when a side has ended already
    */
   override(wrap: (socket: ByteStreams) => ByteStreams): void {
-    const { socket, raw } = this.#parts;
     if (this.tls !== undefined) {
       throw new ConfigError("NOT_SUPPORTED", "A TLS connection's transport cannot be overridden");
     }
-    if (this.#peerEnded || this.#ending || this.#closed) {
+    if (this.closed || this.#reading === "ended" || this.#writing !== "open") {
       throw new ConnectionError("CONNECTION_CLOSED", "The connection ends: override it earlier");
     }
-    for (const event of TRANSPORT_EVENTS) socket.off(event, Connection.#transport[event]);
-    raw.pause();
-    for (let bytes = this.#queue.pop(); bytes !== undefined; bytes = this.#queue.pop()) {
-      raw.unshift(bytes);
-    }
-    this.#blocked = this.#stopped = false;
+    const unread = this.#queue.splice(0);
+    this.#blocked = false;
+    this.#reading = "flowing";
     this.#parts.unread.started(this);
     this.#dropUnread();
-    const wrapped = wrap(Duplex.toWeb(raw) as unknown as ByteStreams);
-    const duplex = Duplex.fromWeb(wrapped as unknown as Parameters<typeof Duplex.fromWeb>[0], {
-      allowHalfOpen: true,
-    });
-    this.#parts = { ...this.#parts, socket: duplex, flow: pausingFlow(duplex) };
-    this.#listenTo(duplex);
+    this.#wire = this.#wire.override(wrap, unread);
+    this.#wire.open(this);
   }
 
   /**
@@ -509,7 +473,7 @@ export class Connection implements Endpoints {
    * @internal
    */
   write(chunk: Chunk): boolean {
-    if (this.#closed || this.#ending) return false;
+    if (this.#writing !== "open") return false;
     if (chunk.length > 0) this.#gather(chunk);
     if (this.#corks === 0 || this.#pendingBytes >= SLICE_BYTES) this.flush();
     return !this.#blocked;
@@ -532,9 +496,9 @@ export class Connection implements Endpoints {
    * @internal
    */
   end(done: () => void): void {
-    if (this.#closed || this.#ending) return;
+    if (this.#writing !== "open") return;
     this.#whenSent = done;
-    this.#ending = true;
+    this.#writing = "ending";
     this.flush();
   }
 
@@ -544,18 +508,18 @@ export class Connection implements Endpoints {
    * section 9.6). A peer that takes longer for that than `lingerMs` is cut.
    */
   finish(lingerMs: number = this.#parts.lingerMs): void {
-    if (this.#closed || this.#finishing) return;
-    this.#finishing = true;
+    if (this.#life !== "open") return;
+    this.#life = "closing";
     this.#parts.place.leave();
     this.#lingerMs = lingerMs;
     this.#dropUnread();
     this.#start();
-    if (this.#sent) {
+    if (this.#writing === "ended") {
       this.#linger();
       return;
     }
     this.deadline = this.after(this.#parts.sendTimeoutMs);
-    this.#ending = true;
+    this.#writing = "ending";
     this.flush();
   }
 
@@ -566,9 +530,10 @@ export class Connection implements Endpoints {
    * @internal
    */
   finishWithin(ms: number): void {
-    if (this.#closed || this.#finishing) return;
-    this.#hurried = true;
+    if (this.#life !== "open") return;
     this.finish(0);
+    if (this.closed) return;
+    this.#life = "leaving";
     this.deadline = this.clock.now() + ms;
   }
 
@@ -584,10 +549,10 @@ export class Connection implements Endpoints {
 
   /** Cuts the connection at once; `error` tells the consumer why. */
   destroy(error?: HttpsdError): void {
-    if (this.#closed) return;
-    this.#destroyed = true;
+    if (this.closed) return;
     this.#error ??= error ??
       new ConnectionError("CONNECTION_ABORTED", "The server cut the connection");
+    this.#reading = "lost";
     this.#cut();
   }
 
@@ -598,7 +563,7 @@ export class Connection implements Endpoints {
    * @internal
    */
   reset(error: HttpsdError): void {
-    if (!this.#closed && this.tls === undefined) this.#parts.raw.resetAndDestroy();
+    if (!this.closed) this.#wire.reset();
     this.destroy(error);
   }
 
@@ -609,7 +574,7 @@ export class Connection implements Endpoints {
    */
   expire(): void {
     const readUntil = this.#drainedAt + this.#parts.sendTimeoutMs;
-    if (!this.#hurried && this.#sending && readUntil > this.clock.now()) {
+    if (this.#life !== "leaving" && this.#sending && readUntil > this.clock.now()) {
       this.deadline = readUntil; // the peer is slow but reads
       return;
     }
@@ -627,49 +592,59 @@ export class Connection implements Endpoints {
   }
 
   get #closingState(): ClosingState | undefined {
-    if (!this.#finishing) return undefined;
-    return this.#sent ? "lingering" : "sending";
+    if (!this.finishing) return undefined;
+    return this.#writing === "ended" ? "lingering" : "sending";
   }
 
   /** Whether the peer must read before anything else can happen. */
   get #sending(): boolean {
-    return this.#blocked || (this.#ending && !this.#sent);
+    return this.#blocked || this.#writing === "ending";
   }
 
-  #received(bytes: Uint8Array): void {
+  /** Queues what has come, or throws it away when the connection is being closed. */
+  onData(bytes: Uint8Array): void {
     this.observer?.received(bytes.length);
-    if (this.#finishing || this.#closed) return;
+    if (this.#life !== "open") return;
     this.#queue.push(bytes);
     this.#queuedBytes += bytes.length;
     this.#countUnread();
     this.#consumer?.bytesReady();
     // Only now: what was taken at once stops nothing.
-    if (!this.#stopped && !this.#finishing && !this.#closed) this.#stopIfFull();
+    if (this.#reading === "flowing" && this.#isOpen) this.#stopIfFull();
   }
 
-  #ended(): void {
-    if (this.#closed) return;
-    this.#peerEnded = true;
-    if (this.#sent) return this.#cut();
-    if (this.#finishing) return;
+  /** Whether it is neither closed nor being closed; callbacks may have done that. */
+  get #isOpen(): boolean {
+    return this.#life === "open";
+  }
+
+  /** Reports the peer's end, and closes the connection if this side has ended too. */
+  onEnd(): void {
+    if (this.closed) return;
+    this.#reading = "ended";
+    this.#countUnread();
+    if (this.#writing === "ended") return this.#cut();
+    if (this.#life !== "open") return;
     this.#consumer?.peerEnded();
-    if (!this.#closed && !this.#finishing) this.#consumer?.bytesReady();
+    if (this.#isOpen) this.#consumer?.bytesReady();
   }
 
-  #drained(): void {
-    if (this.#closed) return;
+  /** Goes on to write. */
+  onDrain(): void {
+    if (this.closed) return;
     this.#blocked = false;
     this.#drainedAt = this.clock.now();
     this.flush();
-    if (!this.#blocked && !this.#ending) this.#consumer?.drained();
+    if (!this.#blocked && this.#writing === "open") this.#consumer?.drained();
   }
 
-  #allSent(): void {
-    if (this.#closed) return;
-    this.#sent = true;
+  /** This side has ended. */
+  onFinish(): void {
+    if (this.closed) return;
+    this.#writing = "ended";
     this.#whenSent?.();
-    if (this.#peerEnded) this.#cut();
-    else if (this.#finishing) this.#linger();
+    if (this.#reading === "ended") this.#cut();
+    else if (this.finishing) this.#linger();
   }
 
   #linger(): void {
@@ -683,9 +658,9 @@ export class Connection implements Endpoints {
    * @internal
    */
   flush(): void {
-    if (this.#closed) return;
+    if (this.closed) return;
     while (!this.#blocked && this.#pending.length > 0) this.#send(this.#nextSlice());
-    if (this.#ending && this.#pending.length === 0) this.#parts.socket.end();
+    if (this.#writing === "ending" && this.#pending.length === 0) this.#wire.end();
   }
 
   /** Takes whole writes while they fit together into a slice, or the front of one that is longer. */
@@ -708,38 +683,40 @@ export class Connection implements Endpoints {
 
   #send(chunk: Chunk): void {
     this.#pendingBytes -= chunk.length;
-    const { socket } = this.#parts;
-    const more = typeof chunk === "string" ? socket.write(chunk, "latin1") : socket.write(chunk);
-    if (!more) this.#blocked = true;
+    if (!this.#wire.write(chunk)) this.#blocked = true;
     this.observer?.sent(chunk.length);
   }
 
-  #failed(cause: Error): void {
+  /** Cuts what is left of a wire that has failed. */
+  onError(cause: Error): void {
     this.#error ??= connectionError(cause);
     this.#cut();
   }
 
   #cut(): void {
     this.#parts.place.leave();
-    this.#parts.socket.destroy();
-    this.#parts.raw.destroy();
-    this.#over();
+    this.#wire.destroy();
+    this.onClose();
   }
 
-  /** The socket is closed; the runtimes do not always say why. */
-  #over(): void {
-    if (this.#closed) return;
-    if (!this.#sent || !(this.#peerEnded || this.#finishing)) {
+  /** The connection is over, once. */
+  onClose(): void {
+    if (this.closed) return;
+    const inOrder = this.#writing === "ended" && (this.#reading === "ended" || this.finishing);
+    if (!inOrder) {
       this.#error ??= new ConnectionError("CONNECTION_CLOSED", "The peer closed too early");
     }
-    this.#closed = true;
+    this.#life = "closed";
+    this.#writing = "lost";
     this.deadline = Infinity;
     this.#parts.deadlines.unwatch(this);
-    this.#parts.socket.destroy();
-    this.#parts.raw.destroy();
+    this.#wire.destroy();
     this.#parts.unread.started(this);
-    if (this.#destroyed || !this.#peerEnded) this.#dropUnread();
-    else this.#countUnread();
+    if (this.#reading === "ended") this.#countUnread();
+    else {
+      this.#reading = "lost";
+      this.#dropUnread();
+    }
     this.#pending.length = this.#pendingBytes = 0;
     this.#consumer?.closed(this.#error);
   }
