@@ -601,7 +601,11 @@ export class Connection implements Endpoints, WireReader {
     return this.#blocked || this.#writing === "ending";
   }
 
-  /** Queues what has come, or throws it away when the connection is being closed. */
+  /**
+   * Queues what has come, or throws it away when the connection is being closed.
+   *
+   * @internal
+   */
   onData(bytes: Uint8Array): void {
     this.observer?.received(bytes.length);
     if (this.#life !== "open") return;
@@ -618,7 +622,11 @@ export class Connection implements Endpoints, WireReader {
     return this.#life === "open";
   }
 
-  /** Reports the peer's end, and closes the connection if this side has ended too. */
+  /**
+   * Reports the peer's end, and closes the connection if this side has ended too.
+   *
+   * @internal
+   */
   onEnd(): void {
     if (this.closed) return;
     this.#reading = "ended";
@@ -629,7 +637,11 @@ export class Connection implements Endpoints, WireReader {
     if (this.#isOpen) this.#consumer?.bytesReady();
   }
 
-  /** Goes on to write. */
+  /**
+   * Goes on to write.
+   *
+   * @internal
+   */
   onDrain(): void {
     if (this.closed) return;
     this.#blocked = false;
@@ -638,7 +650,11 @@ export class Connection implements Endpoints, WireReader {
     if (!this.#blocked && this.#writing === "open") this.#consumer?.drained();
   }
 
-  /** This side has ended. */
+  /**
+   * This side has ended.
+   *
+   * @internal
+   */
   onFinish(): void {
     if (this.closed) return;
     this.#writing = "ended";
@@ -687,7 +703,11 @@ export class Connection implements Endpoints, WireReader {
     this.observer?.sent(chunk.length);
   }
 
-  /** Cuts what is left of a wire that has failed. */
+  /**
+   * Cuts what is left of a wire that has failed.
+   *
+   * @internal
+   */
   onError(cause: Error): void {
     this.#error ??= connectionError(cause);
     this.#cut();
@@ -699,7 +719,11 @@ export class Connection implements Endpoints, WireReader {
     this.onClose();
   }
 
-  /** The connection is over, once. */
+  /**
+   * The connection is over, once.
+   *
+   * @internal
+   */
   onClose(): void {
     if (this.closed) return;
     const inOrder = this.#writing === "ended" && (this.#reading === "ended" || this.finishing);
