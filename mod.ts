@@ -35,7 +35,7 @@ export type { HttpdRequest } from "./lib/httpd/request.ts";
 export type { Fields } from "./lib/http/response_rules.ts";
 export type { HandlerRoute, RouteHandler } from "./lib/http/router.ts";
 export type { Route, WebSocketRoute } from "./lib/websocket/route.ts";
-export type { Session, SessionState } from "./lib/http1/session.ts";
+export type { Session, SessionState } from "./lib/http/session.ts";
 export type { ByteStreams } from "./lib/net/wire.ts";
 export type { Connection } from "./lib/net/connection.ts";
 export type { Endpoints } from "./lib/endpoints.ts";

@@ -9,7 +9,7 @@ import { capabilities } from "./runtime/capabilities.ts";
 import { ConfigError, type HttpsdError } from "./errors.ts";
 import { HOST_NAMES, SERVER_NAMES } from "./foreign_names.ts";
 import { matchExact, type UriMatcher } from "./httpd/matcher.ts";
-import type { Session } from "./http1/session.ts";
+import type { Session } from "./http/session.ts";
 import {
   type Advice,
   adviceFrom,

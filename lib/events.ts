@@ -6,7 +6,7 @@
  */
 import { type AnyListener, ContainedEvents } from "./contained_events.ts";
 import { ConfigError, type HttpsdError } from "./errors.ts";
-import type { Session } from "./http1/session.ts";
+import type { Session } from "./http/session.ts";
 import type { GatePhase } from "./net/admission.ts";
 import { nearest, shown } from "./options.ts";
 import type { HttpsServer } from "./server.ts";

@@ -16,7 +16,7 @@ import {
   type TlsSessionChange,
 } from "./config.ts";
 import { remoteOf } from "./edge/platform.ts";
-import { type FetchHost, FetchSession } from "./edge/session.ts";
+import { answerFetch, type FetchHost } from "./edge/driver.ts";
 import { fetchTransport } from "./edge/transport.ts";
 import {
   ConfigError,
@@ -47,7 +47,9 @@ import {
   type FetchHandler,
 } from "./http/dispatcher.ts";
 import { Router } from "./http/router.ts";
-import { Session, type SessionHost, type Tell } from "./http1/session.ts";
+import { type ConnectionDriver, driverOf, freeContext, type Session } from "./http/session.ts";
+import type { Notify } from "./http/session_host.ts";
+import { Http1Connection, type Http1Host } from "./http1/connection.ts";
 import { WorkQueue } from "./httpd/work_queue.ts";
 import type { Connection } from "./net/connection.ts";
 import type { Clock } from "./net/clock.ts";
@@ -109,14 +111,14 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   readonly #deadlines: Deadlines;
   readonly #gate: Gate;
   readonly #cap: SocketCap;
-  readonly #sessions: SessionTable<Session>;
+  readonly #sessions: SessionTable<ConnectionDriver>;
   readonly #hub = new WebSocketHub({
     failed: (session, error) => this.#tellError(error, { session }),
-    touched: (session) => this.touch(session),
+    touched: (session) => session.touch(),
   });
   /** Connections whose hooks have not let them in yet. */
-  readonly #opening = new Set<Session>();
-  readonly #host: SessionHost;
+  readonly #opening = new Set<ConnectionDriver>();
+  readonly #host: Http1Host;
   #state: ServerState = "idle";
   #certificates: CertificateRotation | undefined;
   #listener: Listener | undefined;
@@ -169,8 +171,6 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       handler: given.handler &&
         ((request, exchange) => given.handler!(request, new ExchangeInfo(exchange, this))),
       maxRespHeaders: config.maxRespHeaders,
-      speaksFor: ({ connection: { context }, tls }, host) =>
-        context === undefined || !!this.#certificates?.selector.speaksFor(context, tls?.sni, host),
       failed: (error, session) => this.#tellError(error, { session }),
       errorAnswered,
     });
@@ -215,31 +215,33 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
         this.#refused({ error, endpoints, phase: "accept", sni: undefined });
       },
     });
-    const tell: Tell = (type, session, bytes) => {
+    const notify: Notify = (type, session, bytes) => {
       if (session.connection.closed) return; // a handler goes on where nobody hears it
       if (this.hasListened(type)) this.dispatchEvent(new DataEvent(type, this, session, bytes));
     };
-    const tellIfListened = () => this.listensToRequests ? tell : undefined;
+    const notifyIfListened = () => this.listensToRequests ? notify : undefined;
     const isCrowded = () => this.#isCrowded;
     this.#host = {
       limits: config,
-      get tell() {
-        return tellIfListened();
+      get notify() {
+        return notifyIfListened();
       },
-      handle: (exchange) => {
-        this.#sessions.busy(exchange.session);
+      speaksFor: ({ connection: { context }, tls }, host) =>
+        context === undefined || !!this.#certificates?.selector.speaksFor(context, tls?.sni, host),
+      handle: (driver, exchange) => {
+        this.#sessions.busy(driver);
         dispatcher.handle(exchange);
       },
-      refuse: (session, response, error) => dispatcher.refuse(session, response, error),
+      refuse: (exchange, error) => dispatcher.refuse(exchange, error),
       errorAnswered: (session, error) => errorAnswered(error, session),
-      touched: (session) => this.touch(session),
-      answered: (session, ends) => this.#answered(session, ends),
+      touch: (driver) => this.#touch(driver),
+      answered: (driver, ends) => this.#answered(driver, ends),
       get crowded() {
         return isCrowded();
       },
       failed: (session, error) => this.#tellError(error, { session }),
       passed: (type, session, bytes) => this.#tellBytes(type, session, bytes),
-      ended: (session, error) => this.#ended(session, error),
+      ended: (driver, error) => this.#ended(driver, error),
     };
   }
 
@@ -352,10 +354,10 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     request,
     ...platform
   ) =>
-    await FetchSession.answer(this.#fetchHost, request, {
+    await answerFetch(this.#fetchHost, request, {
       ...remoteOf(request, platform),
       tls: undefined,
-      platform,
+      given: platform,
     });
 
   /** What answers requests without sockets. */
@@ -369,8 +371,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       this.dispatchEvent(new ServerErrorEvent("http:error", this, error, { session }));
     };
     const transport = fetchTransport;
-    const speaksFor = () => true; // who has ended TLS answers for its certificates
-    const dispatcher = this.#dispatcher.with({ transport, speaksFor, failed, errorAnswered });
+    const dispatcher = this.#dispatcher.with({ transport, failed, errorAnswered });
     return this.#madeFetchHost = {
       dispatcher,
       maxBodyBytes,
@@ -411,7 +412,11 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
    * `httpd_sess_update_lru_counter`).
    */
   touch(session: Session): void {
-    this.#sessions.touch(session);
+    driverOf(session).touch();
+  }
+
+  #touch(driver: ConnectionDriver): void {
+    this.#sessions.touch(driver);
     this.#lookForRoom();
   }
 
@@ -469,7 +474,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     this.#certificates?.close();
     this.#cap.close();
     this.#gate.close();
-    for (const session of this.#opening) session.destroy();
+    for (const { session } of this.#opening) session.destroy();
   }
 
   async #openCertificates(): Promise<CertificateRotation | undefined> {
@@ -615,9 +620,9 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   }
 
   /** A request was answered: the session is idle, or `ends`; returns whether it is to end. */
-  #answered(session: Session, ends: boolean): boolean {
+  #answered(driver: ConnectionDriver, ends: boolean): boolean {
     if (ends || this.#isCrowded) return true;
-    this.touch(session);
+    this.#touch(driver);
     return false;
   }
 
@@ -671,18 +676,19 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       connection.finish(); // the handshake was all that the challenge asks for (RFC 8737 section 3)
       return;
     }
-    const session = new Session(connection, this.#host);
+    const driver = new Http1Connection(connection, this.#host);
     const { verifyClient, openFn } = this.#config;
     if (verifyClient === undefined && openFn === undefined) {
-      this.#connected(session);
+      this.#connected(driver);
     } else {
-      this.#opening.add(session);
-      void this.#askHooks(session);
+      this.#opening.add(driver);
+      void this.#askHooks(driver);
     }
   }
 
   /** Asks the hooks whether the session may begin; the handshake's deadline holds for them too. */
-  async #askHooks(session: Session): Promise<void> {
+  async #askHooks(driver: ConnectionDriver): Promise<void> {
+    const { session } = driver;
     const { verifyClient, openFn, closeFn } = this.#config;
     try {
       const { peerCertificate, authorized } = session.tls ?? {};
@@ -698,12 +704,12 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       if (openFn !== undefined && !lets("openFn", await openFn(session))) {
         throw new ConnectionError("CONNECTION_REFUSED", "Hook openFn refused the session");
       }
-      if (!session.connection.closed) this.#connected(session);
+      if (!session.connection.closed) this.#connected(driver);
       else if (openFn !== undefined) this.#contain(() => closeFn?.(session, undefined), session);
     } catch (cause) {
       this.#turnAway(session, cause);
     } finally {
-      this.#opening.delete(session);
+      this.#opening.delete(driver);
     }
   }
 
@@ -730,9 +736,9 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     this.#tellUser("error", { session: undefined, remoteAddress: session.remoteAddress, error });
   }
 
-  #connected(session: Session): void {
-    const { connection } = session;
-    this.#sessions.add(session);
+  #connected(driver: ConnectionDriver): void {
+    const { session, connection } = driver;
+    this.#sessions.add(driver);
     this.#lookForRoom();
     this.#tellUser("create", { session, remoteAddress: session.remoteAddress, error: undefined });
     if (this.hasListened("connected")) {
@@ -742,7 +748,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     if (this.hasListened("http:connected")) {
       this.dispatchEvent(new SessionEvent("http:connected", this, session));
     }
-    session.begin();
+    driver.begin();
   }
 
   /** Calls `userCallback`, which hears of TLS sessions only. */
@@ -779,13 +785,14 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     this.#tellUser("error", { session: undefined, remoteAddress, error });
   }
 
-  #ended(session: Session, error: HttpsdError | undefined): void {
-    if (!this.#sessions.remove(session)) return this.#notOpened(session, error);
+  #ended(driver: ConnectionDriver, error: HttpsdError | undefined): void {
+    const { session } = driver;
+    if (!this.#sessions.remove(driver)) return this.#notOpened(session, error);
     this.#contain(() => this.#config.closeFn?.(session, error), session);
     if (this.hasListened("http:disconnected")) {
       this.dispatchEvent(new DisconnectedEvent("http:disconnected", this, session, error));
     }
-    session.freeContext();
+    freeContext(session);
     this.#tellUser("close", { session, remoteAddress: session.remoteAddress, error });
     if (this.hasListened("disconnected")) {
       this.dispatchEvent(new DisconnectedEvent("disconnected", this, session, error));

@@ -15,8 +15,10 @@
  * @module
  */
 
-/** What the table asks of a session. */
-export interface TableSession {
+/** What the table asks of the driver of a session. */
+export interface TableDriver {
+  /** The session, as users see it. */
+  readonly session: object;
   /** What is spoken: `http`, or `websocket`. */
   readonly kind: string;
   /** Whether a request is under way. */
@@ -42,12 +44,12 @@ export interface PurgeRules {
 }
 
 /** Sessions by what they do, each kind with the least recently used one first. */
-export class SessionTable<S extends TableSession> {
-  readonly #all = new Set<S>();
+export class SessionTable<D extends TableDriver> {
+  readonly #all = new Set<D["session"]>();
   /** Since when each is there or was last used, on the clock. */
-  readonly #fresh = new Map<S, number>();
-  readonly #used = new Map<S, number>();
-  readonly #websockets = new Map<S, number>();
+  readonly #fresh = new Map<D, number>();
+  readonly #used = new Map<D, number>();
+  readonly #websockets = new Map<D, number>();
   readonly #now: () => number;
   readonly #oneLine: boolean;
   #emptied: (() => void) | undefined;
@@ -62,7 +64,7 @@ export class SessionTable<S extends TableSession> {
   }
 
   /** Every session, in the order in which they came. */
-  get all(): ReadonlySet<S> {
+  get all(): ReadonlySet<D["session"]> {
     return this.#all;
   }
 
@@ -72,28 +74,28 @@ export class SessionTable<S extends TableSession> {
   }
 
   /** Takes a session that waits for its first request. */
-  add(session: S): void {
-    this.#all.add(session);
-    this.touch(session);
+  add(driver: D): void {
+    this.#all.add(driver.session);
+    this.touch(driver);
   }
 
   /** A request of the session is under way: it is not closed to make room. */
-  busy(session: S): void {
-    this.#fresh.delete(session);
-    this.#used.delete(session);
+  busy(driver: D): void {
+    this.#fresh.delete(driver);
+    this.#used.delete(driver);
   }
 
   /** Makes the session the most recently used one of its kind, unless it is busy or unknown. */
-  touch(session: S): void {
-    if (!this.#all.has(session) || session.busy) return;
-    this.#forget(session); // a map keeps the order in which its entries were made
-    this.#kindOf(session).set(session, this.#now());
+  touch(driver: D): void {
+    if (driver.busy || !this.#all.has(driver.session)) return;
+    this.#forget(driver); // a map keeps the order in which its entries were made
+    this.#kindOf(driver).set(driver, this.#now());
   }
 
   /** Forgets a session that is over; returns whether it was known. */
-  remove(session: S): boolean {
-    if (!this.#all.delete(session)) return false;
-    this.#forget(session);
+  remove(driver: D): boolean {
+    if (!this.#all.delete(driver.session)) return false;
+    this.#forget(driver);
     if (this.#all.size === 0) this.#emptied?.();
     return true;
   }
@@ -108,29 +110,29 @@ export class SessionTable<S extends TableSession> {
    */
   purge({ now, silentMs, startedMs, used }: PurgeRules): true | number {
     if (used) {
-      for (const session of this.#used.keys()) {
-        if (!session.receiving && this.#close(session)) return true;
+      for (const driver of this.#used.keys()) {
+        if (!driver.receiving && this.#close(driver)) return true;
       }
-      for (const session of this.#websockets.keys()) {
-        if (this.#close(session)) return true;
+      for (const driver of this.#websockets.keys()) {
+        if (this.#close(driver)) return true;
       }
     }
     let next = Infinity;
-    for (const [session, since] of this.#fresh) {
-      if (session.receiving) continue;
+    for (const [driver, since] of this.#fresh) {
+      if (driver.receiving) continue;
       if (since + silentMs > now) {
         next = since + silentMs; // the others came later
         break;
       }
-      if (this.#close(session)) return true;
+      if (this.#close(driver)) return true;
     }
     for (const kind of [this.#fresh, this.#used]) {
-      for (const [session, since] of kind) {
+      for (const [driver, since] of kind) {
         if (since + startedMs > now) {
           next = Math.min(next, since + startedMs);
           break;
         }
-        if (session.receiving && this.#close(session)) return true;
+        if (driver.receiving && this.#close(driver)) return true;
       }
     }
     return next;
@@ -141,10 +143,10 @@ export class SessionTable<S extends TableSession> {
    * does; one with a part of a request only when there is no other. For a table in one line.
    */
   purgeLeastRecent(): boolean {
-    const sessions = [...this.#used.keys()];
-    const started = (session: S) => session.kind === "http" && session.receiving;
-    return sessions.some((session) => !started(session) && this.#close(session)) ||
-      sessions.some((session) => this.#close(session));
+    const drivers = [...this.#used.keys()];
+    const started = (driver: D) => driver.kind === "http" && driver.receiving;
+    return drivers.some((driver) => !started(driver) && this.#close(driver)) ||
+      drivers.some((driver) => this.#close(driver));
   }
 
   /** Whether the last session has ended in time (ms). */
@@ -159,20 +161,20 @@ export class SessionTable<S extends TableSession> {
     return promise;
   }
 
-  #kindOf(session: S): Map<S, number> {
+  #kindOf(driver: D): Map<D, number> {
     if (this.#oneLine) return this.#used;
-    if (session.kind !== "http") return this.#websockets;
-    return session.requests > 0 ? this.#used : this.#fresh;
+    if (driver.kind !== "http") return this.#websockets;
+    return driver.requests > 0 ? this.#used : this.#fresh;
   }
 
-  #close(session: S): boolean {
-    if (!session.purge()) return false;
-    this.#forget(session);
+  #close(driver: D): boolean {
+    if (!driver.purge()) return false;
+    this.#forget(driver);
     return true;
   }
 
-  #forget(session: S): void {
-    this.busy(session);
-    this.#websockets.delete(session);
+  #forget(driver: D): void {
+    this.busy(driver);
+    this.#websockets.delete(driver);
   }
 }

@@ -4,7 +4,7 @@ import { describe, test } from "bun:test";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import { ConnectionError, HttpError } from "../lib/errors.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
-import type { Session } from "../lib/http1/session.ts";
+import type { Session } from "../lib/http/session.ts";
 import type { ByteStreams } from "../lib/net/wire.ts";
 import {
   GET,

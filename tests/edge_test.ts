@@ -19,7 +19,7 @@ import { HttpError, type HttpsdError } from "../lib/errors.ts";
 import { matchWildcard } from "../lib/httpd/matcher.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
 import type { RouteHandler } from "../lib/http/router.ts";
-import type { Session } from "../lib/http1/session.ts";
+import type { Session } from "../lib/http/session.ts";
 import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
 import { connectionInfo, HttpsServer } from "../mod.ts";
 import { peerCertificate } from "../lib/tls/peer_certificate.ts";

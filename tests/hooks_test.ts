@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import type { Socket } from "node:net";
 import type { HttpsServerOptions } from "../lib/config.ts";
-import type { Session } from "../lib/http1/session.ts";
+import type { Session } from "../lib/http/session.ts";
 import { assertRuntime } from "./runtime.ts";
 import { connectTcp, received, until } from "./support.ts";
 import { clientCa, handshake, sClient, startServer, type TestServer } from "./tls_support.ts";

@@ -4,7 +4,7 @@ import { describe, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { type HttpsServerOptions, resolveConfig } from "../lib/config.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
-import type { Session } from "../lib/http1/session.ts";
+import { type ConnectionDriver, driverOf, type Session } from "../lib/http/session.ts";
 import {
   GET,
   type Mode,
@@ -564,7 +564,10 @@ describe("requestTimeoutMs", () => {
     const host = await reading(limits, "plain", clock);
     const visitor = await Visitor.come(host);
     visitor.client.send("POST / HT");
-    await until(() => visitor.session.receiving, "the head has begun");
+    await until(
+      () => (driverOf(visitor.session) as ConnectionDriver).receiving,
+      "the head has begun",
+    );
     await clock.advance(15_000);
     visitor.client.send("TP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n");
     await until(() => visitor.session.busy, "the handler runs");

@@ -156,7 +156,7 @@ const PARSERS: Readonly<Record<string, (text: string) => unknown>> = {
       };
       const get = (key: string) => all[key];
       const getAll = (key: string) => all[key] === undefined ? [] : [all[key]];
-      checkUpgrade({ method: "GET", minorVersion: 1, get, getAll });
+      checkUpgrade({ method: "GET", version: "1.1", get, getAll });
     }
   },
   "PROXY": (text) => new ProxyHeaderReader().push(new TextEncoder().encode(`PROXY ${text}`)),

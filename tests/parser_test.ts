@@ -51,7 +51,7 @@ function describeHead(parser: RequestParser): Record<string, unknown> {
     expectContinue: head.expectContinue,
     upgrade: head.upgrade,
     fields,
-    bytes: textOf(head.bytes),
+    bytes: textOf(head.raw),
     body: "",
     trailers: [],
   };
@@ -184,15 +184,15 @@ describe("RequestHead", () => {
     const parser = new RequestParser(LIMITS);
     parser.push(input);
     assert.equal(parser.next(), Step.Head);
-    assert.equal(parser.head.bytes.buffer, input.buffer);
-    assert.equal(parser.head.bytes.byteOffset, 2);
-    assert.equal(textOf(parser.head.bytes), GET);
+    assert.equal(parser.head.raw.buffer, input.buffer);
+    assert.equal(parser.head.raw.byteOffset, 2);
+    assert.equal(textOf(parser.head.raw), GET);
     const cut = new RequestParser(LIMITS);
     for (const byte of everyByte(input.subarray(0, 2 + GET.length))) {
       cut.push(byte);
       if (cut.next() === Step.Head) break;
     }
-    assert.equal(textOf(cut.head.bytes), GET);
+    assert.equal(textOf(cut.head.raw), GET);
     assert.equal(cut.head.get("x-two"), "2");
   });
 

@@ -1,13 +1,14 @@
 /** Tests of the table of sessions: which one goes when room is needed. */
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
-import { SessionTable, type TableSession } from "../lib/sessions.ts";
+import { SessionTable, type TableDriver } from "../lib/sessions.ts";
 import { assertRuntime } from "./runtime.ts";
 
 assertRuntime();
 
 /** A session that writes down that it was purged. */
-class Stub implements TableSession {
+class Stub implements TableDriver {
+  readonly session = this;
   kind = "http";
   busy = false;
   receiving = false;

@@ -28,7 +28,7 @@ const VALID: readonly (readonly [string, string])[] = [
 /** The valid request; `changes` replace a field's values, none at all remove it. */
 function request(
   changes: Record<string, string[]> = {},
-  line: { method?: string; minorVersion?: number } = {},
+  line: { method?: string; version?: string } = {},
 ): UpgradeRequest {
   const fields = [
     ...VALID.filter(([name]) => !(name in changes)),
@@ -36,7 +36,7 @@ function request(
   ];
   const getAll = (lowerName: string) =>
     fields.filter(([name]) => name === lowerName).map(([, value]) => value);
-  return { method: "GET", minorVersion: 1, ...line, getAll, get: (name) => getAll(name)[0] };
+  return { method: "GET", version: "1.1", ...line, getAll, get: (name) => getAll(name)[0] };
 }
 
 describe("checkUpgrade() accepts", () => {
@@ -162,7 +162,7 @@ describe("checkUpgrade() refuses", () => {
   });
 
   test("HTTP/1.0", () => {
-    const refusal = checkUpgrade(request({}, { minorVersion: 0 }));
+    const refusal = checkUpgrade(request({}, { version: "1.0" }));
     assert.ok(!refusal.ok);
     assert.equal(refusal.status, 400);
   });

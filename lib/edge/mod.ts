@@ -28,11 +28,11 @@ import type { HttpsdError } from "../errors.ts";
 import { takeArguments } from "../fetch/handler.ts";
 import { Dispatcher, type ErrorHandler } from "../http/dispatcher.ts";
 import { Router } from "../http/router.ts";
-import type { Session } from "../http1/session.ts";
+import type { Session } from "../http/session.ts";
 import type { ForwardedField } from "./forwarded.ts";
 import { resolveEdgeConfig } from "./options.ts";
 import { remoteOf } from "./platform.ts";
-import { type FetchHost, FetchSession } from "./session.ts";
+import { answerFetch, type FetchHost } from "./driver.ts";
 import { tlsOf } from "./tls.ts";
 import { fetchTransport } from "./transport.ts";
 import { type HttpdRequest, partsOf } from "../httpd/request.ts";
@@ -125,10 +125,9 @@ export class EdgeApp {
         router: this.#router,
         transport: fetchTransport,
         handler: given.handler &&
-          ((request, { session }) =>
-            given.handler!(request, { session, platform: FetchSession.platformOf(session) })),
+          ((request, { session, platform }) =>
+            given.handler!(request, { session, platform: platform!.given })),
         maxRespHeaders: config.maxRespHeaders,
-        speaksFor: () => true, // the platform has chosen the certificate, and answers for it
         failed,
         errorAnswered,
       }),
@@ -155,10 +154,10 @@ export class EdgeApp {
     ...platform
   ) => {
     const tls = await tlsOf(request, this.#trusted);
-    return await FetchSession.answer(this.#host, request, {
+    return await answerFetch(this.#host, request, {
       ...remoteOf(request, platform),
       tls,
-      platform,
+      given: platform,
     });
   };
 

@@ -8,7 +8,7 @@ import * as v from "valibot";
 import { isServerOption, SHARED_ENTRIES } from "../config.ts";
 import type { HttpsdError } from "../errors.ts";
 import { SERVER_NAMES } from "../foreign_names.ts";
-import type { Session } from "../http1/session.ts";
+import type { Session } from "../http/session.ts";
 import { adviceFrom, callback, checkOptions, members, oneOf } from "../options.ts";
 import type { EdgeOptions } from "./mod.ts";
 

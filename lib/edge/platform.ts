@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Peer } from "./session.ts";
+import type { Peer } from "../http/session.ts";
 
 /** What Deno passes as second argument. */
 interface DenoInfo {

@@ -3,11 +3,10 @@
  *
  * @module
  */
-import { StateError } from "../errors.ts";
-import type { HeadLike } from "../http/exchange.ts";
+import type { RequestHead } from "../http/request_head.ts";
 
 /** The head of a request that no parser of ours has read. */
-export class FetchHead implements HeadLike {
+export class FetchHead implements RequestHead {
   /** The request itself. */
   readonly request: Request;
   /** The path and query of its URL. */
@@ -19,13 +18,11 @@ export class FetchHead implements HeadLike {
   /** The host and port of its URL, without the scheme's own port. */
   readonly host: string;
   /** What the platform speaks with the client does not show; HTTP/1.1 can do what this API can. */
-  readonly minorVersion = 1;
-  /** A URL is all that the platform shows of the target. */
-  readonly form = "origin";
-  /** The connection is the platform's. */
-  readonly keepAlive = true;
+  readonly version = "1.1";
   /** The platform asks for the body. */
   readonly expectContinue = false;
+  /** The platform keeps the bytes of the head to itself. */
+  readonly raw = undefined;
   #fields: [name: string, value: string][] | undefined;
 
   /** Wraps a request. */
@@ -49,14 +46,10 @@ export class FetchHead implements HeadLike {
     return value !== undefined && /^\d{1,15}$/.test(value) ? Number(value) : undefined;
   }
 
-  /** Whether there is a body whose length is not declared. */
-  get chunked(): boolean {
-    return this.request.body !== null && this.contentLength === undefined;
-  }
-
-  /** Whether the client asks for another protocol. */
-  get upgrade(): boolean {
-    return this.get("upgrade") !== undefined;
+  /** Whether there is a body that is not empty, or whose length is not declared. */
+  get hasBody(): boolean {
+    const { contentLength } = this;
+    return contentLength === undefined ? this.request.body !== null : contentLength > 0;
   }
 
   /** How many fields there are. */
@@ -82,18 +75,6 @@ export class FetchHead implements HeadLike {
   /** The values of a field, which `Headers` has joined. */
   getAll(lowerName: string): string[] {
     return this.#list.filter(([name]) => name === lowerName).map(([, value]) => value);
-  }
-
-  /**
-   * The bytes of the head, which the platform keeps to itself.
-   *
-   * @throws {StateError} `NOT_SUPPORTED`
-   */
-  get bytes(): Uint8Array {
-    throw new StateError(
-      "NOT_SUPPORTED",
-      "A request without a socket has no raw head: use headers",
-    );
   }
 
   get #list(): [name: string, value: string][] {

@@ -6,7 +6,6 @@
  */
 import type { Transport } from "../http/dispatcher.ts";
 import { asResponse, usedAlready } from "../fetch/usable_response.ts";
-import type { FetchExchange } from "./session.ts";
 
 /** What was given to the platform, which uses it later or not at all. */
 const passed = new WeakSet<Response>();
@@ -18,12 +17,12 @@ function isPassedAgain(response: Response): boolean {
   return false;
 }
 
-/** The transport of requests without sockets; it is for exchanges of `FetchSession` only. */
+/** The transport of requests without sockets; it is for exchanges without sockets only. */
 export const fetchTransport: Transport = {
-  requestFor: (exchange) => (exchange as FetchExchange).head.request,
+  requestFor: (exchange) => exchange.platform!.request,
   sendResponse(exchange, result) {
     const response = asResponse(result);
     if (response.bodyUsed || isPassedAgain(response)) throw usedAlready();
-    (exchange as FetchExchange).pass(response);
+    exchange.platform!.pass(response);
   },
 };

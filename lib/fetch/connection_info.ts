@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { fetchSessionOf } from "../edge/session.ts";
+import { fetchSessionOf } from "../edge/driver.ts";
 import { exchangeOf } from "./served_request.ts";
-import type { Session } from "../http1/session.ts";
+import type { Session } from "../http/session.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
 
 /** What is known of the client that sent a request. */

@@ -21,7 +21,7 @@ let lastOrigin = "";
 export function urlOf({ head, session }: Exchange): string {
   const scheme = session.tls === undefined ? "http" : "https";
   const host = `${scheme}://${head.host ?? localAuthority(session.connection)}`;
-  const path = head.form === "asterisk" ? "/*" : head.path;
+  const path = head.path === "*" ? "/*" : head.path;
   const target = head.query === "" ? path : `${path}?${head.query}`;
   try {
     if (host !== lastHost) {

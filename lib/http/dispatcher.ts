@@ -13,7 +13,7 @@ import type { Exchange } from "./exchange.ts";
 import { HttpdRequest, type RequestOrigin } from "../httpd/request.ts";
 import { assertFields, assertStatus } from "./response_rules.ts";
 import type { HandlerRoute, Router } from "./router.ts";
-import type { Session } from "../http1/session.ts";
+import type { Session } from "../http/session.ts";
 import { errorBody } from "./status.ts";
 import type { UpgradeOffer } from "./tunnel.ts";
 
@@ -92,8 +92,6 @@ export interface DispatcherParts {
     | undefined;
   /** The most fields that a route's handler may add to a response. */
   readonly maxRespHeaders: number;
-  /** Whether a connection may carry requests for this host. */
-  readonly speaksFor: (session: Session, host: string | undefined) => boolean;
   /** A handler or its response failed. */
   readonly failed: (error: HttpsdError, session: Session) => void;
   /** An error was answered. */
@@ -144,9 +142,9 @@ export class Dispatcher {
   }
 
   #dispatch(exchange: Exchange): void | Promise<void> {
-    const { router, handler, speaksFor } = this.#parts;
+    const { router, handler } = this.#parts;
     const { method, path, host } = exchange.head;
-    if (!speaksFor(exchange.session, host)) {
+    if (exchange.misdirected) {
       return this.#answer(
         exchange,
         new HttpError(421, "MISDIRECTED_REQUEST", `This connection may not speak for ${host}`),
@@ -287,7 +285,8 @@ export class Dispatcher {
   }
 
   /** Answers a request whose head could not be read. Never throws. */
-  refuse(session: Session, response: ResponseWriter, error: HttpError): void {
+  refuse(exchange: Exchange, error: HttpError): void {
+    const { session, response } = exchange;
     const handler = this.#errorHandlers.get(error.status);
     if (handler === undefined) {
       sendStandard(response, error);

@@ -1,6 +1,6 @@
 /**
- * One request and its response: what the session hands to the router, and what the handlers' two
- * faces (`fetch` and the httpd API) are made of.
+ * One request and its response: what a driver hands to the dispatcher, and what the handlers' faces
+ * (`fetch`, the httpd API, WebSockets) are made of.
  *
  * @module
  */
@@ -9,35 +9,34 @@ import { HttpError, type HttpsdError } from "../errors.ts";
 import type { Clock } from "../net/clock.ts";
 import { abortError } from "./abort_error.ts";
 import { type BodySource, RequestBody } from "./body.ts";
-import type { RequestHead } from "../http1/head.ts";
+import type { RequestHead } from "./request_head.ts";
 import { type ResponseProgress, ResponseWriter } from "./response.ts";
 import type { Fields } from "./response_rules.ts";
 import type { ResponseSink } from "./response_sink.ts";
-import type { Session } from "../http1/session.ts";
+import type { Session } from "./session.ts";
 import { ERROR_BODIES } from "./status.ts";
 import type { Protocol, Tunnel, UpgradeOffer } from "./tunnel.ts";
 
-/** The head of a request, whether it was read from a connection or belongs to a `Request`. */
-export type HeadLike = Pick<RequestHead, keyof RequestHead>;
+/** A platform's own messages, where there is no socket: whole ones go through as they are. */
+export interface PlatformMessages {
+  /** The request. */
+  readonly request: Request;
+  /** What the platform passed besides the request. */
+  readonly given: readonly unknown[];
+  /**
+   * Answers with a handler's own `Response`, whose body goes to the platform as it is.
+   *
+   * @throws {StateError} `ALREADY_SENT`
+   */
+  pass(response: Response): void;
+}
 
-/** What an exchange asks of its session, and tells it. */
+/** What carries an exchange: the driver of its session, or of its stream. */
 export interface ExchangeKeeper {
   /** The clock of its deadlines. */
   readonly clock: Clock;
-  /** Makes what carries the response to a request. */
-  respond(head: HeadLike): ResponseSink;
-  /** The head of the response is about to be written. */
-  starting(exchange: Exchange): void;
-  /** The response is written. */
-  done(): void;
-  /** The response waits for the client to read. */
-  blocked(): void;
-  /** Somebody wants the body: read on. */
-  wanted(): void;
-  /** A callback of the handler's failed that has no say in the answer. */
-  failed(exchange: Exchange, error: HttpError): void;
-  /** Some of the body was read, or thrown away. */
-  taken(exchange: Exchange): void;
+  /** The platform's own messages; absent on a connection. */
+  readonly platform?: PlatformMessages;
   /** Whether one side has begun to end the connection, so that nothing more may begin on it. */
   readonly ending: boolean;
   /**
@@ -45,12 +44,30 @@ export interface ExchangeKeeper {
    * a request has no connection of its own.
    */
   readonly tunnel: (<P extends Protocol>(speak: (tunnel: Tunnel) => P) => P) | undefined;
+  /** Whether the session may carry requests for this host. */
+  speaksFor(host: string | undefined): boolean;
+  /** Decides whether the response is the last one: its head is about to be written. */
+  starting(exchange: Exchange): void;
+  /** Goes on: the response is written. */
+  done(exchange: Exchange): void;
+  /** Takes note that the response waits for the client to read. */
+  blocked(): void;
+  /** Reads on, since the body is wanted. */
+  wanted(): void;
+  /** Takes note that so many bytes of the body were read, or thrown away. */
+  taken(exchange: Exchange, bytes: number): void;
+  /** Takes note that the time has changed by which the response must have begun. */
+  deadlineMoved(): void;
+  /** Reports that the request was refused, or what failed in handling it. */
+  failed(error: HttpsdError): void;
+  /** Reports that an error status was answered. */
+  errorAnswered(error: HttpError): void;
 }
 
 /** One request under way. */
 export class Exchange implements ResponseProgress, BodySource {
   /** The request's line and fields. */
-  readonly head: HeadLike;
+  readonly head: RequestHead;
   /** Whether the request comes with a body. */
   readonly hasBody: boolean;
   /** The response. */
@@ -72,13 +89,23 @@ export class Exchange implements ResponseProgress, BodySource {
   #answerBy = Infinity;
   #detached = false;
 
-  /** Begins an exchange. */
-  constructor(session: Session, head: HeadLike, keeper: ExchangeKeeper) {
+  /** Begins an exchange whose response goes into `sink`. */
+  constructor(session: Session, head: RequestHead, sink: ResponseSink, keeper: ExchangeKeeper) {
     this.session = session;
     this.head = head;
     this.#keeper = keeper;
-    this.hasBody = head.chunked || (head.contentLength ?? 0) > 0;
-    this.response = new ResponseWriter(head.method, keeper.respond(head), this);
+    this.hasBody = head.hasBody;
+    this.response = new ResponseWriter(head.method, sink, this);
+  }
+
+  /** A platform's own messages; `undefined` for a request that came on a connection. */
+  get platform(): PlatformMessages | undefined {
+    return this.#keeper.platform;
+  }
+
+  /** Whether the request is for a host that its session may not carry requests for. */
+  get misdirected(): boolean {
+    return !this.#keeper.speaksFor(this.head.host);
   }
 
   /** The request's body; made when it is asked for, since most requests have none. */
@@ -95,40 +122,40 @@ export class Exchange implements ResponseProgress, BodySource {
     return !this.hasBody || this.body.ended;
   }
 
-  /** The response's call. */
+  /** Passes on that the head of the response is about to be written. */
   starting(): void {
     this.#keeper.starting(this);
   }
 
-  /** The response's call. */
+  /** Ends the exchange: the response is written. */
   done(): void {
     this.#done = true;
     this.#completed?.resolve();
-    this.#keeper.done();
+    this.#keeper.done(this);
   }
 
   /** Settles when the response has been written, or the connection is gone. */
   get completed(): Promise<void> {
     if (this.#completed === undefined) {
       this.#completed = Promise.withResolvers();
-      this.#completed.promise.catch(() => {}); // it is for those who look, not for the process
+      this.#completed.promise.catch(() => {}); // a rejection that nothing waits for is no fault of the program
       if (this.#gone !== undefined) this.#completed.reject(this.#gone);
       else if (this.#done) this.#completed.resolve();
     }
     return this.#completed.promise;
   }
 
-  /** The response's call. */
+  /** Passes on that the response waits for the client to read. */
   blocked(): void {
     this.#keeper.blocked();
   }
 
-  /** The response's call: a client that has ended its side is waited for as long as there is more. */
+  /** Waits on for a client that has ended its side, since there is more for it to read. */
   wrote(): void {
-    if (this.#aborted !== undefined) this.session.deadlineMoved();
+    if (this.#aborted !== undefined) this.#keeper.deadlineMoved();
   }
 
-  /** The body's call. */
+  /** Asks the client for the body, if it waits for that, and reads on. */
   wanted(): void {
     if (this.awaitsContinue && !this.response.started) {
       this.#continued = true;
@@ -137,10 +164,9 @@ export class Exchange implements ResponseProgress, BodySource {
     this.#keeper.wanted();
   }
 
-  /** The body's call. */
+  /** Passes on that so many bytes of the body were read, or thrown away. */
   taken(bytes: number): void {
-    this.#keeper.taken(this);
-    this.session.tell?.("http:data", this.session, bytes);
+    this.#keeper.taken(this, bytes);
   }
 
   /** Aborted when the client goes away before the response is written. */
@@ -190,11 +216,17 @@ export class Exchange implements ResponseProgress, BodySource {
     if (ms !== Infinity) this.#answerBy = this.#keeper.clock.now() + ms;
   }
 
+  /** Gives the handler another time to begin the response, from now. */
+  postpone(ms: number): void {
+    this.answerWithin(ms);
+    this.#keeper.deadlineMoved();
+  }
+
   /** Lets the response come after the handler has ended, within `ms`. */
   detach(ms: number): void {
     this.#detached = true;
     this.#answerBy = this.#keeper.clock.now() + ms;
-    this.session.deadlineMoved();
+    this.#keeper.deadlineMoved();
   }
 
   /** The handler takes too long: its signal is aborted, and the client told. */
@@ -221,10 +253,20 @@ export class Exchange implements ResponseProgress, BodySource {
     if (!this.response.ended) this.#abort?.abort(abortError(error));
   }
 
+  /** Reports that the request was refused, or what failed in handling it. */
+  report(error: HttpsdError): void {
+    this.#keeper.failed(error);
+  }
+
+  /** Reports that an error status was answered. */
+  errorAnswered(error: HttpError): void {
+    this.#keeper.errorAnswered(error);
+  }
+
   /** Reports what a callback of the handler's threw; what only says that the client left is no news. */
   callbackFailed(what: string, cause: unknown): void {
     if (this.isLoss(cause)) return;
-    this.#keeper.failed(this, new HttpError(500, "HANDLER_FAILED", what, { cause }));
+    this.report(new HttpError(500, "HANDLER_FAILED", what, { cause }));
   }
 
   /** No more of the body will come than has. */

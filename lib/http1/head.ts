@@ -19,6 +19,7 @@ import {
   unexpected,
 } from "./fields.ts";
 import { METHODS } from "../http/methods.ts";
+import type { HttpVersion, RequestHead } from "../http/request_head.ts";
 
 /** The four forms of a request target (RFC 9112 section 3.2). */
 export type TargetForm = "origin" | "absolute" | "asterisk" | "authority";
@@ -115,11 +116,11 @@ export class HeadScanner {
    * @throws {HttpError} 400 `BAD_REQUEST`, 400 `BAD_FRAMING`, 413 `BODY_TOO_LARGE`, 417
    * `EXPECTATION_FAILED` or 501 `UNKNOWN_CODING` when the fields cannot be honoured.
    */
-  take(bytes: Uint8Array, start: number, end: number): RequestHead {
+  take(bytes: Uint8Array, start: number, end: number): Http1RequestHead {
     const line = this.#line!;
     this.#state = METHOD;
     this.#line = undefined;
-    return new RequestHead(bytes, start, end, line, this.#fields.take(), this.#hosts);
+    return new Http1RequestHead(bytes, start, end, line, this.#fields.take(), this.#hosts);
   }
 
   #scanMethod(bytes: Uint8Array, base: number, from: number, to: number): number {
@@ -264,7 +265,7 @@ class RecognizedFields {
  * The head of one request. It refers to the bytes as they came; a field becomes a string when it
  * is asked for.
  */
-export class RequestHead {
+export class Http1RequestHead implements RequestHead {
   /** The method, such as `GET`; always a known one. */
   readonly method: string;
   /** The target as sent. */
@@ -345,8 +346,16 @@ export class RequestHead {
     this.upgrade = current && known.upgrade && known.upgradeOption;
   }
 
+  get version(): HttpVersion {
+    return this.minorVersion === 0 ? "1.0" : "1.1";
+  }
+
+  get hasBody(): boolean {
+    return this.chunked || (this.contentLength ?? 0) > 0;
+  }
+
   /** The head as received, from the request line up to and with the empty line. */
-  get bytes(): Uint8Array {
+  get raw(): Uint8Array {
     return this.#source.subarray(this.#start, this.#end);
   }
 

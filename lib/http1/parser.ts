@@ -11,7 +11,7 @@ import { HttpError } from "../errors.ts";
 import { latin1 } from "../runtime/latin1.ts";
 import { ChunkedDecoder } from "./chunked.ts";
 import { allowedInTrailer, Byte, FieldScanner, unexpected } from "./fields.ts";
-import { HeadScanner, type RequestHead } from "./head.ts";
+import { HeadScanner, type Http1RequestHead } from "./head.ts";
 
 /** How much of what a client may send; lengths in bytes. */
 export interface ParserLimits {
@@ -100,7 +100,7 @@ export class RequestParser {
   #keptLength = 0;
   /** How much of a body with a Content-Length is still to come. */
   #remaining = 0;
-  #head: RequestHead | undefined;
+  #head: Http1RequestHead | undefined;
   /** The section that was scanned last, and where it lies. */
   #section = NO_BYTES;
   #sectionStart = 0;
@@ -117,7 +117,7 @@ export class RequestParser {
    *
    * @throws {TypeError} There is no current request.
    */
-  get head(): RequestHead {
+  get head(): Http1RequestHead {
     if (this.#head === undefined) throw new TypeError("There is no head: wait for Step.Head");
     return this.#head;
   }

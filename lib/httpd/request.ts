@@ -20,7 +20,7 @@ import {
   type Fields,
 } from "../http/response_rules.ts";
 import { shown } from "../options.ts";
-import type { Session } from "../http1/session.ts";
+import type { Session } from "../http/session.ts";
 import { EMPTY, pump } from "../http/stream_pump.ts";
 import { utf8 } from "../http/utf8.ts";
 
@@ -134,7 +134,12 @@ export class HttpdRequest {
    * @throws {StateError} `NOT_SUPPORTED` for a request that came without a socket
    */
   get rawHead(): Uint8Array {
-    return this.#exchange.head.bytes;
+    const { raw } = this.#exchange.head;
+    if (raw !== undefined) return raw;
+    throw new StateError(
+      "NOT_SUPPORTED",
+      "A request without a socket has no raw head: use headers",
+    );
   }
 
   /** The header fields as sent, in order, with their own spelling. */

@@ -12,8 +12,8 @@ import { type ExtensionOffer, isToken, parseExtensions } from "./extensions.ts";
 export interface UpgradeRequest {
   /** The method as sent. */
   readonly method: string;
-  /** The 1 of HTTP/1.1. */
-  readonly minorVersion: number;
+  /** The version of HTTP, such as `1.1`. */
+  readonly version: string;
   /** The first value of a field, by its name in lower case. */
   get(lowerName: string): string | undefined;
   /** All values of a field in order, by its name in lower case. */
@@ -82,7 +82,7 @@ function checkMethodAndVersion(request: UpgradeRequest): RefusedUpgrade | undefi
   if (request.method !== "GET") {
     return refuse(405, "WebSocket handshake needs the GET method", [["Allow", "GET"]]);
   }
-  if (request.minorVersion < 1) return refuse(400, "WebSocket handshake needs HTTP/1.1");
+  if (request.version === "1.0") return refuse(400, "WebSocket handshake needs HTTP/1.1");
   if (!request.get("host")) return refuse(400, "Missing Host header");
   // A body's bytes would be taken for frames, or frames for a body.
   if (

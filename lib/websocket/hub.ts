@@ -7,7 +7,7 @@
  * @module
  */
 import { ConfigError, type HttpsdError } from "../errors.ts";
-import type { Session } from "../http1/session.ts";
+import type { Session } from "../http/session.ts";
 import type { Connection } from "../net/connection.ts";
 import { shown } from "../options.ts";
 import { assertData, type Bytes, PreparedMessage } from "./prepared_message.ts";

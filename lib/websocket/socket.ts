@@ -9,7 +9,7 @@ import * as v from "valibot";
 import { ConnectionError, type HttpsdError, StateError, WebSocketError } from "../errors.ts";
 import type { Exchange } from "../http/exchange.ts";
 import type { Protocol, Tunnel } from "../http/tunnel.ts";
-import type { Session } from "../http1/session.ts";
+import type { Session } from "../http/session.ts";
 import { adviceFrom, checkOptions, members, yesOrNo } from "../options.ts";
 import { TurnBudget } from "../net/turns.ts";
 import { CloseCode, type CloseStatus, encodeClose } from "./close.ts";

@@ -49,8 +49,7 @@ async function acceptWebSocket(
   if (!upgrade.ok) return exchange.sendError(upgrade.status, upgrade.message, upgrade.headers);
   const { onUpgrade, onOpen, upgradeTimeoutMs } = config;
   if (onUpgrade !== undefined) {
-    exchange.answerWithin(upgradeTimeoutMs);
-    exchange.session.deadlineMoved();
+    exchange.postpone(upgradeTimeoutMs);
     const answer = await onUpgrade(request);
     if (exchange.response.answered || exchange.response.gone) return;
     if (answer !== undefined) return answer;

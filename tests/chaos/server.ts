@@ -10,7 +10,7 @@ import process from "node:process";
 import { createInterface } from "node:readline";
 import type { SessionEvent } from "../../lib/events.ts";
 import type { HttpdRequest } from "../../lib/httpd/request.ts";
-import type { Session } from "../../lib/http1/session.ts";
+import { type ConnectionDriver, driverOf, type Session } from "../../lib/http/session.ts";
 import { HttpsServer } from "../../lib/server.ts";
 import { heapMiB, openDescriptors, residentMiB } from "../support.ts";
 import {
@@ -188,7 +188,7 @@ async function main(mode: string): Promise<void> {
         if (session === undefined) break;
         if (command.do === "cut") cut.push(session.remotePort);
         if (command.do === "close") session.close();
-        else if (command.do === "purge") session.purge();
+        else if (command.do === "purge") (driverOf(session) as ConnectionDriver).purge();
         else session.destroy();
       }
     }

@@ -29,7 +29,7 @@ export const SESSION_WAITS = [
 export type Wait = typeof SESSION_WAITS[number];
 
 /** How long each thing may take, in ms unless said otherwise. */
-export interface WaitLimits {
+export interface TimeLimits {
   /** From one request to the first byte of the next. */
   readonly idleTimeoutMs: number;
   /** From the first byte of a head to its end. */
@@ -52,8 +52,8 @@ export interface WaitLimits {
 const RATE_GRACE_MS = 5_000;
 
 /** Turns what a session waits for into its deadline. Times are on the clock it is given. */
-export class Waits {
-  readonly #limits: WaitLimits;
+export class Timeouts {
+  readonly #limits: TimeLimits;
   readonly #clock: Clock;
   readonly #connectedAt: number;
   #wait: Wait | undefined;
@@ -69,7 +69,7 @@ export class Waits {
   #deadline = Infinity;
 
   /** Starts with a connection that is established now. */
-  constructor(limits: WaitLimits, clock: Clock) {
+  constructor(limits: TimeLimits, clock: Clock) {
     this.#limits = limits;
     this.#clock = clock;
     this.#connectedAt = clock.now();
@@ -114,7 +114,7 @@ export class Waits {
   }
 
   /**
-   * Waits for something in the course of request number `request`. Returns the new deadline;
+   * Timeouts for something in the course of request number `request`. Returns the new deadline;
    * `undefined` when the wait under way goes on. Each new byte of a body is a new wait.
    */
   begin(wait: Wait | undefined, request: number): number | undefined {

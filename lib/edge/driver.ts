@@ -1,0 +1,309 @@
+/**
+ * One request that came without a socket, and its session: carries the body and the answer between
+ * the handlers and the platform that called `fetch`.
+ *
+ * The exchange decides by itself what may be said when. Beside it, the driver is `#over` when the
+ * answer was handed to the platform, or will not be: what the session keeps is freed then.
+ *
+ * @module
+ */
+import { ConnectionError, HttpError, HttpsdError, StateError } from "../errors.ts";
+import type { Dispatcher } from "../http/dispatcher.ts";
+import { Exchange, type ExchangeKeeper, type PlatformMessages } from "../http/exchange.ts";
+import {
+  endContext,
+  makeSession,
+  type Peer,
+  type Session,
+  type SessionDriver,
+  type SessionState,
+} from "../http/session.ts";
+import { CANCEL_FAILED } from "../http/stream_pump.ts";
+import { type Clock, systemClock } from "../net/clock.ts";
+import { FetchHead } from "./request_head.ts";
+import { FetchResponseSink } from "./response_sink.ts";
+
+/** What the platform says of the client, and whatever else it gave with the request. */
+export interface PlatformPeer extends Peer {
+  /** What the platform passed besides the request. */
+  readonly given: readonly unknown[];
+}
+
+/** What the drivers of requests without sockets need of their server or app. */
+export interface FetchHost {
+  /** Answers requests. */
+  readonly dispatcher: Dispatcher;
+  /** The longest request body, in bytes. */
+  readonly maxBodyBytes: number;
+  /** From the request to the head of its response, in ms. */
+  readonly handlerTimeoutMs: number;
+  /** Reports that a request was refused, or its handler or response failed. */
+  failed(error: HttpsdError, session: Session): void;
+  /** Reports that an error was answered. */
+  errorAnswered(error: HttpError, session: Session): void;
+}
+
+/** The longest time that `setTimeout()` takes. */
+const LONGEST_TIMER = 2 ** 31 - 1;
+
+/** The sessions of requests without sockets. */
+const sessions = new WeakMap<Request, Session>();
+
+/** Returns the session of a request that came without a socket; `undefined` for others. */
+export function fetchSessionOf(request: Request): Session | undefined {
+  return sessions.get(request);
+}
+
+/**
+ * Answers a request.
+ *
+ * @throws {ConnectionError} `CONNECTION_ABORTED` (as a rejection) when the handler calls
+ * `session.destroy()` before there is an answer
+ */
+export function answerFetch(
+  host: FetchHost,
+  request: Request,
+  peer: PlatformPeer,
+): Promise<Response> {
+  const driver = new FetchDriver(host, request, peer);
+  sessions.set(request, driver.session);
+  return driver.answer();
+}
+
+/** The driver of the session that one request has for itself. */
+class FetchDriver implements SessionDriver, ExchangeKeeper, PlatformMessages {
+  readonly session: Session = makeSession(this);
+  readonly peer: PlatformPeer;
+  readonly request: Request;
+  readonly #host: FetchHost;
+  readonly #exchange: Exchange;
+  readonly #sink: FetchResponseSink;
+  #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  #reading = false;
+  #received = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #over = false;
+
+  constructor(host: FetchHost, request: Request, peer: PlatformPeer) {
+    this.#host = host;
+    this.request = request;
+    this.peer = peer;
+    this.#sink = new FetchResponseSink({
+      drained: () => this.#exchange.response.wake(),
+      unread: (cause) => this.#left(cause),
+      cut: (error) => this.#gone(error),
+    });
+    this.#exchange = new Exchange(this.session, new FetchHead(request), this.#sink, this);
+  }
+
+  /** Has the request answered, or refuses it when its body is too long. */
+  answer(): Promise<Response> {
+    const { signal } = this.request;
+    const left = () => this.#left(signal.reason);
+    if (signal.aborted) left();
+    else signal.addEventListener("abort", left, { once: true });
+    this.#exchange.postpone(this.#host.handlerTimeoutMs);
+    const { contentLength = 0 } = this.#exchange.head;
+    if (contentLength <= this.#host.maxBodyBytes) {
+      this.#host.dispatcher.handle(this.#exchange);
+    } else {
+      const error = this.#tooLong();
+      this.failed(error);
+      this.#host.dispatcher.refuse(this.#exchange, error);
+    }
+    return this.#sink.response;
+  }
+
+  #tooLong(): HttpError {
+    return new HttpError(
+      413,
+      "BODY_TOO_LARGE",
+      `The body is longer than ${this.#host.maxBodyBytes} bytes: send less`,
+    );
+  }
+
+  // The session: it lasts for one request, and its connection is the platform's.
+
+  get connection(): undefined {
+    return undefined;
+  }
+
+  get kind(): string {
+    return "http";
+  }
+
+  get requests(): number {
+    return 1;
+  }
+
+  get busy(): boolean {
+    return !this.#exchange.response.ended;
+  }
+
+  get state(): SessionState {
+    return this.busy ? "busy" : "closing";
+  }
+
+  /** Does nothing: there are no sockets among which this session could be the least recent one. */
+  touch(): void {}
+
+  send(): void {
+    throw new StateError("NOT_SUPPORTED", "A request without a socket takes no raw bytes");
+  }
+
+  /** Does nothing: the session ends with its request in any case. */
+  close(): void {}
+
+  /** Cuts the answer: its body fails; where it has not begun, the platform's promise rejects. */
+  destroy(error: HttpsdError | undefined): void {
+    if (this.#exchange.response.answered) return;
+    const reason = new ConnectionError("CONNECTION_ABORTED", "The session was destroyed", {
+      cause: error,
+    });
+    this.#sink.refuse(reason);
+    this.#gone(reason);
+  }
+
+  // The exchange: the platform's own messages go through whole.
+
+  get clock(): Clock {
+    return systemClock;
+  }
+
+  get platform(): PlatformMessages {
+    return this;
+  }
+
+  get given(): readonly unknown[] {
+    return this.peer.given;
+  }
+
+  get ending(): boolean {
+    return false;
+  }
+
+  get tunnel(): undefined {
+    return undefined;
+  }
+
+  /** Whatever has ended TLS answers for its certificates. */
+  speaksFor(): boolean {
+    return true;
+  }
+
+  pass(response: Response): void {
+    const { status, statusText, headers, body } = response;
+    const writer = this.#exchange.response;
+    const isHead = this.#exchange.head.method === "HEAD";
+    const sent = isHead ? new Response(null, { status, statusText, headers }) : response;
+    writer.pass(() => this.#sink.pass(sent), isHead);
+    if (!isHead && !writer.gone) return;
+    body?.cancel().catch((error) => this.#exchange.callbackFailed(CANCEL_FAILED, error));
+  }
+
+  starting(): void {
+    clearTimeout(this.#timer);
+  }
+
+  done(): void {
+    this.#end();
+    // A Response of the handler's may be made of the request's body.
+    if (!this.#exchange.response.ended) return;
+    this.#exchange.body.discard();
+    this.#reader?.cancel().catch(() => {}); // the client may be gone: that is no news
+  }
+
+  /** Does nothing: how long a client may take to read is the platform's to say. */
+  blocked(): void {}
+
+  wanted(): void {
+    void this.#read();
+  }
+
+  /** Does nothing: no events are made of what requests without sockets read. */
+  taken(): void {}
+
+  failed(error: HttpsdError): void {
+    this.#host.failed(error, this.session);
+  }
+
+  errorAnswered(error: HttpError): void {
+    this.#host.errorAnswered(error, this.session);
+  }
+
+  deadlineMoved(): void {
+    clearTimeout(this.#timer);
+    const { answerBy } = this.#exchange;
+    if (answerBy === Infinity || this.#over) return;
+    const left = Math.ceil(answerBy - systemClock.now());
+    this.#timer = setTimeout(() => this.#expired(), Math.min(left, LONGEST_TIMER));
+  }
+
+  #expired(): void {
+    if (!this.#exchange.overdue) return this.deadlineMoved();
+    const error = this.#exchange.giveUp();
+    this.failed(error);
+    this.errorAnswered(error);
+  }
+
+  // The body: read from the request while it is wanted.
+
+  /** Reads on while the body is wanted; what comes ahead of the reader is one piece. */
+  async #read(): Promise<void> {
+    const { body } = this.#exchange;
+    if (this.#reading || body.ended || body.full) return;
+    this.#reading = true;
+    try {
+      const reader = this.#reader ??= this.#open();
+      do await this.#readPiece(reader); while (body.starved);
+    } catch (cause) {
+      body.fail(
+        cause instanceof HttpsdError
+          ? cause
+          : new ConnectionError("CONNECTION_CLOSED", "The body ended early", { cause }),
+      );
+    } finally {
+      this.#reading = false;
+    }
+  }
+
+  #open(): ReadableStreamDefaultReader<Uint8Array> {
+    try {
+      return (this.request.body ?? new Blob([]).stream()).getReader();
+    } catch (cause) {
+      throw new StateError("BODY_USED", "The Request's body is used already: pass a fresh one", {
+        cause,
+      });
+    }
+  }
+
+  async #readPiece(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
+    const { body } = this.#exchange;
+    const { done, value } = await reader.read();
+    if (done) return body.end([]);
+    this.#received += value.length;
+    if (this.#received > this.#host.maxBodyBytes) {
+      const error = this.#tooLong();
+      reader.cancel(error).catch(() => {}); // the client may be gone: that is no news
+      throw error;
+    }
+    if (value.length > 0) body.push(value);
+  }
+
+  // The end.
+
+  #left(cause: unknown): void {
+    this.#gone(new ConnectionError("CONNECTION_CLOSED", "The client is gone", { cause }));
+  }
+
+  #gone(reason: HttpsdError): void {
+    this.#exchange.closed(reason);
+    this.#end();
+  }
+
+  #end(): void {
+    clearTimeout(this.#timer);
+    this.#over = true;
+    endContext(this.session);
+  }
+}

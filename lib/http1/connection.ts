@@ -1,0 +1,559 @@
+/**
+ * HTTP/1.1 on one connection: reads requests, hands each to the host, and goes on when its response
+ * is written; one request at a time, so that pipelined answers keep their order and what waits stays
+ * in the connection's bounded queue (RFC 9112 section 9.3).
+ *
+ * | state    | what it is                                | goes on to                                  |
+ * | -------- | ----------------------------------------- | ------------------------------------------- |
+ * | opening  | the hooks have not let the session in     | idle: begin()                               |
+ * | idle     | no request, or a part of its head         | busy: the head was read                     |
+ * |          |                                           | refusing: it cannot be read, or is late     |
+ * | busy     | a request and its response, the exchange  | idle: both are over                         |
+ * |          |                                           | refusing: its body cannot be read, or is    |
+ * |          |                                           | late; tunnel: it was answered with 101      |
+ * | refusing | what comes is thrown away; the answer to  |                                             |
+ * |          | the refused request is still written      |                                             |
+ * | tunnel   | another protocol reads the connection     |                                             |
+ * | closed   | over                                      |                                             |
+ *
+ * Every state but "closed" goes on to it when the connection is over. Beside the state, `#last` says
+ * that no further request begins: when the one under way is over, the connection is finished.
+ *
+ * @module
+ */
+import { ConnectionError, HttpError, type HttpsdError, StateError } from "../errors.ts";
+import { Exchange, type ExchangeKeeper } from "../http/exchange.ts";
+import { UNREAD_HEAD } from "../http/request_head.ts";
+import { type ConnectionDriver, endContext, makeSession, type Session } from "../http/session.ts";
+import type { SessionState } from "../http/session.ts";
+import type { SessionHost } from "../http/session_host.ts";
+import type { Protocol, Tunnel } from "../http/tunnel.ts";
+import type { Clock } from "../net/clock.ts";
+import type { Connection, Consumer, Observer } from "../net/connection.ts";
+import { TurnBudget } from "../net/turns.ts";
+import { type ParserLimits, RequestParser, Step } from "./parser.ts";
+import { type AnsweredRequest, Http1ResponseSink, type WriteObserver } from "./response_sink.ts";
+import { type TimeLimits, Timeouts, type Wait } from "./timeouts.ts";
+
+/** How long each thing may take, and how much. */
+export interface Http1Limits extends ParserLimits, TimeLimits {
+  /** How long the hooks may take that let a session in, in ms. */
+  readonly handshakeTimeoutMs: number;
+  /** From the head of a request to the head of its response, in ms. */
+  readonly handlerTimeoutMs: number;
+  /** How much of a body that no handler reads is thrown away to keep the connection, in bytes. */
+  readonly maxDrainBytes: number;
+  /** After so many requests the connection is closed. */
+  readonly maxRequestsPerConnection: number;
+}
+
+/** The server, and what it holds all connections to. */
+export interface Http1Host extends SessionHost {
+  /** What all connections are held to. */
+  readonly limits: Http1Limits;
+}
+
+type State = "opening" | "idle" | "busy" | "refusing" | "tunnel" | "closed";
+
+/** So many requests of one connection are begun in one turn of the event loop. */
+const REQUESTS_PER_TURN = 16;
+/** How long the goodbye of a session may take that is closed to make room, in ms. */
+const GOODBYE_MS = 1_000;
+/** How the answer to a request is framed that could not be read. */
+const UNREAD_REQUEST: AnsweredRequest = { minorVersion: 1, keepAlive: false };
+
+/** The driver of one HTTP/1.1 connection. */
+export class Http1Connection
+  implements ConnectionDriver, Consumer, Observer, ExchangeKeeper, WriteObserver {
+  readonly connection: Connection;
+  readonly session: Session = makeSession(this);
+  readonly #host: Http1Host;
+  readonly #parser: RequestParser;
+  readonly #timeouts: Timeouts;
+  readonly #turn = new TurnBudget(REQUESTS_PER_TURN, () => this.#pump());
+  #state: State = "opening";
+  #exchange: Exchange | undefined;
+  /** The answer to a request whose head could not be read. */
+  #refusal: Exchange | undefined;
+  /** What reads the connection in the state "tunnel". */
+  #protocol: Protocol | undefined;
+  #requests = 0;
+  #last = false;
+  #pumping = false;
+  /** Why this side closes, where a reason was given. */
+  #reason: HttpsdError | undefined;
+  /** How many bytes went by before the hooks let the session in: they are reported afterwards. */
+  readonly #early = { received: 0, sent: 0 };
+
+  /** Takes a connection; nothing is read before {@linkcode Http1Connection.begin}. */
+  constructor(connection: Connection, host: Http1Host) {
+    this.connection = connection;
+    this.#host = host;
+    this.#parser = new RequestParser(host.limits);
+    this.#timeouts = new Timeouts(host.limits, connection.clock);
+    connection.observer = this;
+    connection.attach(this);
+    connection.deadline = connection.after(host.limits.handshakeTimeoutMs);
+  }
+
+  begin(): void {
+    this.#state = "idle";
+    const { received, sent } = this.#early;
+    if (received > 0) this.#host.passed("data", this.session, received);
+    if (sent > 0) this.#host.passed("sent", this.session, sent);
+    this.#pump();
+  }
+
+  // What a session shows.
+
+  get peer(): Connection {
+    return this.connection;
+  }
+
+  get kind(): string {
+    return this.#protocol?.kind ?? "http";
+  }
+
+  get state(): SessionState {
+    if (this.connection.closed || this.connection.finishing) return "closing";
+    if (this.#state === "opening") return "opening";
+    return this.busy ? "busy" : "idle";
+  }
+
+  get busy(): boolean {
+    return this.#exchange !== undefined || this.#turn.waiting;
+  }
+
+  get requests(): number {
+    return this.#requests;
+  }
+
+  get receiving(): boolean {
+    return this.#parser.incomplete || this.connection.queuedBytes > 0;
+  }
+
+  // What is done with a session.
+
+  touch(): void {
+    this.#host.touch(this);
+  }
+
+  send(bytes: Uint8Array): void {
+    const response = this.#exchange?.response;
+    if (this.#protocol !== undefined || (response?.started && !response.ended)) {
+      throw new StateError("ALREADY_SENT", "Raw bytes would break what is being sent: wait for it");
+    }
+    this.connection.write(bytes);
+  }
+
+  close(reason: HttpsdError | undefined): void {
+    this.#last = true;
+    this.#reason ??= reason;
+    if (this.#protocol !== undefined) this.#protocol.shutdown();
+    else if (this.#exchange === undefined) this.connection.finish();
+    else {
+      this.#exchange.response.closeAfterwards();
+      this.#advance();
+    }
+  }
+
+  purge(): boolean {
+    if (this.busy || this.state === "closing" || this.#last) return false;
+    this.#last = true;
+    this.#reason = new ConnectionError("CONNECTION_ABORTED", "Closed to make room for another");
+    this.#protocol?.leave();
+    this.connection.finishWithin(GOODBYE_MS);
+    return true;
+  }
+
+  destroy(error: HttpsdError | undefined): void {
+    this.connection.destroy(error);
+  }
+
+  failed(error: HttpsdError): void {
+    this.#host.failed(this.session, error);
+  }
+
+  // Reading: from the connection to the parser to the exchange.
+
+  bytesReady(): void {
+    if (this.#protocol !== undefined) return this.#protocol.bytesReady();
+    this.#turn.renew();
+    this.#pump();
+  }
+
+  /** Takes steps until the parser, the reader or the client must be waited for. */
+  #pump(): void {
+    if (this.#state === "opening") return;
+    if (this.#pumping) return; // a handler that answers at once comes back here
+    this.#pumping = true;
+    this.connection.cork();
+    try {
+      while (this.#step());
+    } finally {
+      this.connection.uncork();
+      this.#pumping = false;
+    }
+    this.#setDeadline();
+  }
+
+  /** Takes one step; returns `false` when there is something to wait for. */
+  #step(): boolean {
+    if (this.connection.closed || this.connection.finishing) return false;
+    switch (this.#state) {
+      case "idle":
+        return this.#mayBegin() && this.#parse();
+      case "busy":
+        return this.#mayReadBody() && this.#parse();
+      case "refusing":
+        // What follows means nothing. It is thrown away, lest it hide the client's end.
+        return this.connection.take() !== undefined;
+      default:
+        return false;
+    }
+  }
+
+  /** Whether another request may begin now. */
+  #mayBegin(): boolean {
+    if (this.connection.blocked) return false;
+    // Only where something waits: the turn of a client that has got all is none to put off.
+    const waits = !this.#parser.idle || this.connection.queuedBytes > 0;
+    return !waits || this.#turn.mayGoOn();
+  }
+
+  /** Whether more of the body is to be read now. */
+  #mayReadBody(): boolean {
+    const exchange = this.#exchange!;
+    if (!exchange.bodyEnded) return !exchange.body.full;
+    if (this.connection.ended && this.#parser.idle) this.#lastAnswer(exchange);
+    return false;
+  }
+
+  #parse(): boolean {
+    switch (this.#parser.next()) {
+      case Step.Need:
+        return this.#feed();
+      case Step.Head:
+        this.#turn.spend();
+        this.#exchangeBegins();
+        return true;
+      case Step.Data:
+        this.#pushBody(this.#exchange!);
+        return true;
+      case Step.End:
+        this.#exchange!.body.end(this.#parser.trailers);
+        this.#advance();
+        return true;
+      case Step.Fail:
+        this.#refuse(this.#parser.error);
+        return false;
+    }
+  }
+
+  /** Gives the parser its next bytes; at the end of the stream, ends what cannot go on. */
+  #feed(): boolean {
+    const bytes = this.connection.take();
+    if (bytes !== undefined) {
+      this.#parser.push(bytes);
+      return true;
+    }
+    if (!this.connection.ended) return false;
+    const exchange = this.#exchange;
+    if (exchange === undefined) {
+      this.connection.finish();
+    } else {
+      exchange.cutBody(clientEnded());
+      this.#lastAnswer(exchange);
+    }
+    return false;
+  }
+
+  #exchangeBegins(): void {
+    this.#state = "busy";
+    this.#requests++;
+    this.#timeouts.requestCame();
+    const { limits } = this.#host;
+    const { head } = this.#parser;
+    const sink = new Http1ResponseSink(this.connection, head, this);
+    const exchange = this.#exchange = new Exchange(this.session, head, sink, this);
+    this.#host.notify?.("http:header", this.session, 0);
+    exchange.answerWithin(limits.handlerTimeoutMs);
+    const last = this.#last || this.#requests >= limits.maxRequestsPerConnection ||
+      this.#timeouts.tooOld;
+    if (last) exchange.response.closeAfterwards();
+    if (!exchange.hasBody) this.#parser.next(); // Step.End: nothing is still to be read of it
+    this.#host.handle(this, exchange);
+    if (this.connection.peerEnded) exchange.abort(clientEnded());
+  }
+
+  #pushBody(exchange: Exchange): void {
+    const { body, response } = exchange;
+    this.#timeouts.bodyCame(this.#parser.data.length);
+    body.push(this.#parser.data);
+    this.#holdBody(exchange);
+    if (!response.ended || body.discardedBytes <= this.#host.limits.maxDrainBytes) return;
+    this.#last = true;
+    this.#advance();
+  }
+
+  /** Counts what a handler has not read of a body among the bytes that wait to be taken. */
+  #holdBody(exchange: Exchange): void {
+    this.connection.hold(exchange.body.queuedBytes);
+  }
+
+  /** Goes on once both the request and its response are over. */
+  #advance(): void {
+    const exchange = this.#exchange;
+    if (exchange === undefined || !exchange.response.ended) return;
+    if (!exchange.response.keepAlive) this.#last = true;
+    if (!exchange.bodyEnded && !this.#last) {
+      exchange.body.discard();
+      this.#pump();
+      return;
+    }
+    this.#endExchange("idle");
+    this.#last = this.#host.answered(this, this.#last);
+    if (this.#last) this.connection.finish();
+    else this.#pump();
+  }
+
+  #endExchange(next: "idle" | "tunnel"): void {
+    this.#exchange = undefined;
+    if (this.#state === "busy") this.#state = next;
+    this.connection.hold(0); // what is left of its body waits for no handler any more
+  }
+
+  /** Answers a request that cannot be understood where that is possible, and closes in any case. */
+  #refuse(error: HttpError): void {
+    this.#last = true;
+    this.#state = "refusing";
+    this.failed(error);
+    const exchange = this.#exchange;
+    if (exchange === undefined) {
+      const sink = new Http1ResponseSink(this.connection, UNREAD_REQUEST, this);
+      this.#refusal = new Exchange(this.session, UNREAD_HEAD, sink, this);
+      this.#host.refuse(this.#refusal, error);
+      return;
+    }
+    exchange.response.closeAfterwards();
+    exchange.body.fail(error);
+    if (exchange.response.ended) this.#advance();
+  }
+
+  // What the exchange reports and asks for.
+
+  get clock(): Clock {
+    return this.connection.clock;
+  }
+
+  get ending(): boolean {
+    return this.#last || this.connection.ended || this.connection.finishing;
+  }
+
+  speaksFor(host: string | undefined): boolean {
+    return this.#host.speaksFor(this.session, host);
+  }
+
+  starting(exchange: Exchange): void {
+    // A client that waits for 100 may send the body or the next request: no server can know which.
+    if (exchange.awaitsContinue || this.#host.crowded) exchange.response.closeAfterwards();
+  }
+
+  get wrote(): ((part: "head" | "body", bytes: number) => void) | undefined {
+    const { notify } = this.#host;
+    if (notify === undefined) return undefined;
+    return (part, bytes) =>
+      notify(part === "head" ? "http:headerssent" : "http:sent", this.session, bytes);
+  }
+
+  done(exchange: Exchange): void {
+    if (exchange === this.#refusal) this.connection.finish();
+    else this.#advance();
+  }
+
+  blocked(): void {
+    this.#setDeadline();
+  }
+
+  wanted(): void {
+    this.#pump();
+  }
+
+  taken(exchange: Exchange, bytes: number): void {
+    if (exchange === this.#exchange) this.#holdBody(exchange);
+    this.#host.notify?.("http:data", this.session, bytes);
+  }
+
+  errorAnswered(error: HttpError): void {
+    this.#host.errorAnswered(this.session, error);
+  }
+
+  deadlineMoved(): void {
+    this.#timeouts.restart();
+    this.#setDeadline();
+  }
+
+  /**
+   * Lets the protocol that `speak` makes read the connection from here on, beginning with the bytes
+   * that came behind the request that was answered with 101 (RFC 9110 section 7.8).
+   */
+  tunnel<P extends Protocol>(speak: (tunnel: Tunnel) => P): P {
+    const { connection } = this;
+    const protocol = speak(connection);
+    this.#protocol = protocol;
+    this.#endExchange("tunnel");
+    this.#host.touch(this);
+    connection.putBack(this.#parser.takeRest());
+    connection.deadline = Infinity;
+    queueMicrotask(() => {
+      if (!connection.closed) protocol.bytesReady();
+    });
+    return protocol;
+  }
+
+  // What the connection reports.
+
+  received(bytes: number): void {
+    if (this.#state === "opening") this.#early.received += bytes;
+    else this.#host.passed("data", this.session, bytes);
+  }
+
+  sent(bytes: number): void {
+    if (this.#state === "opening") this.#early.sent += bytes;
+    else this.#host.passed("sent", this.session, bytes);
+  }
+
+  /** The client has ended its side: it may wait for its answers still, but most have gone away. */
+  peerEnded(): void {
+    if (this.#protocol !== undefined) return this.#protocol.peerEnded();
+    this.#exchange?.abort(clientEnded());
+    this.#setDeadline();
+  }
+
+  /** Closes behind the answer, since the client has ended its side and no request follows. */
+  #lastAnswer(exchange: Exchange): void {
+    if (this.#last) return;
+    this.#last = true;
+    exchange.response.closeAfterwards();
+    if (exchange.response.ended) this.#advance();
+  }
+
+  drained(): void {
+    if (this.#protocol !== undefined) return this.#protocol.drained();
+    this.#timeouts.clientRead(); // and gets its time anew
+    this.#exchange?.response.wake();
+    this.#refusal?.response.wake();
+    if (this.#exchange === undefined) this.#pump();
+    else this.#setDeadline();
+  }
+
+  /** How fast another protocol takes what comes is its own concern. */
+  stopped(): void {
+    this.#setDeadline();
+  }
+
+  closed(error: HttpsdError | undefined): void {
+    this.#protocol?.closed(error);
+    const reason = error ?? new ConnectionError("CONNECTION_CLOSED", "The client is gone");
+    this.#exchange?.closed(reason);
+    this.#refusal?.closed(reason);
+    this.#host.ended(this, error ?? this.#reason);
+    this.#state = "closed";
+    endContext(this.session);
+  }
+
+  // Deadlines: one at a time, the one of what is waited for.
+
+  /** Sets the deadline of what is waited for now; each new byte of a body moves it. */
+  #setDeadline(): void {
+    if (this.#state === "opening" || this.#protocol !== undefined) return;
+    if (this.connection.closed || this.connection.finishing) return;
+    const deadline = this.#timeouts.begin(this.#wait(), this.#requests);
+    if (deadline === undefined) return;
+    this.connection.deadline = Math.min(deadline, this.#exchange?.answerBy ?? Infinity);
+  }
+
+  #wait(): Wait | undefined {
+    const exchange = this.#exchange;
+    if (exchange === undefined) {
+      if (this.#state === "refusing") return "answer";
+      if (this.connection.blocked) return "reader";
+      return this.#parser.incomplete ? "head" : "request";
+    }
+    if (exchange.response.blocked) return "reader";
+    if (exchange.response.ended) return "drain";
+    // A client that has ended its side looks like one that is gone, so it is not waited on for ever.
+    if (exchange.aborted) return exchange.response.started ? "source" : "answer";
+    if (!exchange.bodyEnded && exchange.body.starved) return "body";
+    return this.connection.stopped ? "stopped" : undefined;
+  }
+
+  expired(): void {
+    if (this.#protocol !== undefined) return this.#protocol.expired();
+    if (this.#state === "opening") {
+      this.destroy(new ConnectionError("CONNECTION_TIMEOUT", "The hooks took too long"));
+      return;
+    }
+    if (this.#exchange?.overdue) {
+      this.#giveUp(this.#exchange);
+      this.#setDeadline();
+      return;
+    }
+    if (this.connection.clock.now() < this.#timeouts.deadline) {
+      this.connection.deadline = this.#timeouts.deadline; // the answer has begun in its time
+      return;
+    }
+    this.#waitIsOver(this.#timeouts.current);
+  }
+
+  #waitIsOver(wait: Wait | undefined): void {
+    switch (wait) {
+      case "request":
+      case "drain":
+        this.connection.finish();
+        break;
+      case "head":
+        this.#refuse(timeout("The request head did not arrive in time"));
+        this.#setDeadline();
+        break;
+      case "body":
+        this.#refuse(timeout("The request body did not arrive in time"));
+        this.#setDeadline();
+        break;
+      case "reader":
+      case "answer":
+        this.connection.destroy(
+          new ConnectionError("CONNECTION_TIMEOUT", "The client did not read in time"),
+        );
+        break;
+      case "stopped":
+        this.#exchange?.abort(
+          new ConnectionError("CONNECTION_TIMEOUT", "The handler takes nothing of what waits"),
+        );
+        this.#setDeadline();
+        break;
+      case "source":
+        this.#exchange?.response.giveUp(
+          new ConnectionError(
+            "CONNECTION_CLOSED",
+            "The client ended its side, and the answer paused",
+          ),
+        );
+    }
+  }
+
+  /** Answers for a handler that takes too long; no error handler delays that further. */
+  #giveUp(exchange: Exchange): void {
+    const error = exchange.giveUp();
+    this.failed(error);
+    this.errorAnswered(error);
+  }
+}
+
+function clientEnded(): ConnectionError {
+  return new ConnectionError("CONNECTION_CLOSED", "The client closed its side");
+}
+
+function timeout(message: string): HttpError {
+  return new HttpError(408, "REQUEST_TIMEOUT", message);
+}
