@@ -39,7 +39,7 @@ export async function readForwarded(
 export function derOfClientCert(value: string): Uint8Array<ArrayBuffer> {
   const [, base64] = /^:([A-Za-z0-9+/]+={0,2}):$/.exec(value) ?? [];
   if (base64 === undefined) throw new SyntaxError("The field is no byte sequence");
-  return bytesOf(base64);
+  return fromBase64(base64);
 }
 
 /** One `Key=value` of an element, with what ends it. */
@@ -75,9 +75,9 @@ function derOfPem(text: string): Uint8Array<ArrayBuffer> {
   if (!pem.startsWith(PEM_BEGIN) || !pem.endsWith(PEM_END) || !PEM_BODY.test(body)) {
     throw new SyntaxError("The element has no certificate");
   }
-  return bytesOf(body.replace(/\s/g, ""));
+  return fromBase64(body.replace(/\s/g, ""));
 }
 
-function bytesOf(base64: string): Uint8Array<ArrayBuffer> {
+function fromBase64(base64: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 }

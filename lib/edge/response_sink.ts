@@ -6,7 +6,7 @@
 import { type HttpsdError, StateError } from "../errors.ts";
 import { assertFieldValue, badResponse } from "../http/response_rules.ts";
 import type { HeadEnd, ResponseSink } from "../http/response_sink.ts";
-import { utf8 } from "../http/utf8.ts";
+import { utf8 } from "../bytes.ts";
 import type { Chunk } from "../net/chunks.ts";
 
 /** A handler waits while so many bytes wait for the platform to take them. */

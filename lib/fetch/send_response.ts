@@ -3,10 +3,11 @@
  *
  * @module
  */
+import { NO_BYTES } from "../bytes.ts";
 import { HttpError } from "../errors.ts";
 import type { Exchange } from "../http/exchange.ts";
 import { partsOf, type ResponseParts } from "./response_parts.ts";
-import { type Beginning, type BodyReader, bytesOf, EMPTY, pump } from "../http/stream_pump.ts";
+import { type Beginning, type BodyReader, bytesOf, pump } from "../http/stream_pump.ts";
 
 /**
  * Writes a handler's response; at once when its body is all there.
@@ -71,7 +72,7 @@ const SETTLING_TURNS = 16;
 
 function beginningOf(reader: BodyReader): Promise<Beginning> {
   return new Promise((resolve, reject) => {
-    let bytes: Uint8Array = EMPTY;
+    let bytes: Uint8Array = NO_BYTES;
     let next = reader.read();
     let settled = false;
     const settle = (end: typeof next | undefined): void => {
@@ -81,7 +82,7 @@ function beginningOf(reader: BodyReader): Promise<Beginning> {
     const take = ({ done, value }: Awaited<typeof next>): void => {
       if (settled) return; // it took its time: whoever has `next` goes on with it
       if (done) return settle(undefined);
-      if (bytes !== EMPTY) return settle(next);
+      if (bytes !== NO_BYTES) return settle(next);
       bytes = bytesOf(value);
       next = reader.read();
       next.then(take, reject);

@@ -18,6 +18,7 @@
  *
  * @module
  */
+import { asciiOrUtf8 } from "../bytes.ts";
 import { ConnectionError, type HttpError, type HttpsdError, StateError } from "../errors.ts";
 import type { Chunk } from "../net/chunks.ts";
 import { nextTurn } from "../turn.ts";
@@ -32,7 +33,6 @@ import {
   roleOf,
 } from "./response_rules.ts";
 import { isBodiless } from "./status.ts";
-import { isAscii, utf8 } from "./utf8.ts";
 
 /** The status line and fields of a response. */
 export interface ResponseHead {
@@ -195,7 +195,7 @@ export class ResponseWriter {
    * @throws {HttpError} `BAD_RESPONSE` when the head is not allowed; nothing is sent then
    */
   send(head: ResponseHead, body: string | Uint8Array): void {
-    const chunk = typeof body === "string" && !isAscii(body) ? utf8(body) : body;
+    const chunk = typeof body === "string" ? asciiOrUtf8(body) : body;
     this.#assertUnsent();
     if (this.gone) return;
     const end = this.#head(head, chunk.length);

@@ -6,11 +6,11 @@
 import { HttpError } from "../errors.ts";
 import { shown } from "../options.ts";
 import { isBodiless } from "./status.ts";
+import { isToken } from "./token.ts";
 
 /** Field lines in sending order. */
 export type Fields = Iterable<readonly [name: string, value: string]>;
 
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const BAD_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
 
 /**
@@ -92,7 +92,7 @@ export function roleOf(name: string): Role {
   const known = KNOWN.get(name);
   if (known !== undefined) return known;
   if (typeof name !== "string") throw badResponse(`Field name is ${shown(name)}: give text`);
-  if (!TOKEN.test(name)) throw badResponse(`Field name ${JSON.stringify(name)} is no token`);
+  if (!isToken(name)) throw badResponse(`Field name ${JSON.stringify(name)} is no token`);
   const lower = name.toLowerCase();
   const role = Object.hasOwn(ROLES, lower) ? ROLES[lower]! : Role.Message;
   if (KNOWN.size < MAX_KNOWN && name.length <= MAX_KNOWN_LENGTH) KNOWN.set(name, role);

@@ -4,8 +4,8 @@
  *
  * @module
  */
+import { NO_BYTES, utf8, viewOf } from "../bytes.ts";
 import { HttpError } from "../errors.ts";
-import { utf8 } from "./utf8.ts";
 import { runtime } from "../runtime/current.ts";
 import type { Exchange } from "./exchange.ts";
 
@@ -22,9 +22,6 @@ export interface Beginning {
 
 /** What is reported of a source that threw or rejected when it was cancelled. */
 export const CANCEL_FAILED = "The body's source threw when cancelled";
-
-/** No bytes. */
-export const EMPTY: Uint8Array = new Uint8Array();
 
 /**
  * Sends a stream. `begin` sends the head, or the whole response, for which it returns `undefined`.
@@ -51,7 +48,7 @@ export async function pump(
     });
   const forget = exchange.onClosed(cancel);
   try {
-    if (response.gone) await response.write(EMPTY); // which tells so
+    if (response.gone) await response.write(NO_BYTES); // which tells so
     const beginning = await begin(reader);
     if (beginning === undefined) return;
     if (response.bodiless) {
@@ -61,7 +58,7 @@ export async function pump(
     await response.write(beginning.bytes);
     let piece = await (beginning.next ?? reader.read());
     for (; !piece.done; piece = await reader.read()) await response.write(bytesOf(piece.value));
-    if (response.gone) await response.write(EMPTY); // the source was cancelled, and has not ended
+    if (response.gone) await response.write(NO_BYTES); // the source was cancelled, and has not ended
     response.end();
   } catch (error) {
     if (!response.gone) cancel(error);
@@ -78,14 +75,11 @@ export async function pump(
  * @throws {HttpError} `BAD_RESPONSE`
  */
 export function bytesOf(chunk: unknown): Uint8Array {
-  if (chunk === undefined) return EMPTY;
+  if (chunk === undefined) return NO_BYTES;
   if (chunk instanceof Uint8Array) return chunk;
   if (runtime.name === "bun") {
     if (typeof chunk === "string") return utf8(chunk);
-    if (chunk instanceof ArrayBuffer) return new Uint8Array(chunk);
-    if (ArrayBuffer.isView(chunk)) {
-      return new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-    }
+    if (chunk instanceof ArrayBuffer || ArrayBuffer.isView(chunk)) return viewOf(chunk);
   }
   throw new HttpError(
     500,

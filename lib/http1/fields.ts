@@ -8,6 +8,7 @@
  */
 import { isIPv4, isIPv6 } from "node:net";
 import { HttpError } from "../errors.ts";
+import { isToken } from "../http/token.ts";
 import { latin1 } from "../runtime/latin1.ts";
 
 /** The bytes with a meaning of their own in HTTP/1.1. */
@@ -47,7 +48,7 @@ export function byteTable(accepts: (character: string, byte: number) => boolean)
 }
 
 /** 1 for the bytes of a token: method and field names (RFC 9110 section 5.6.2). */
-export const TOKEN: Uint8Array = byteTable((character) => /[!#$%&'*+.^`|~\w-]/.test(character));
+export const TOKEN: Uint8Array = byteTable(isToken);
 
 /** 1 for the bytes of a field value: SP, HTAB, visible and 0x80 to 0xFF (RFC 9110 section 5.5). */
 const FIELD_VALUE = byteTable((_, byte) => byte === Byte.Tab || (byte >= 0x20 && byte !== 0x7f));

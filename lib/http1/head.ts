@@ -6,6 +6,7 @@
  * @module
  */
 import { HttpError } from "../errors.ts";
+import { isToken, trimBlanks } from "../http/token.ts";
 import { latin1 } from "../runtime/latin1.ts";
 import {
   Byte,
@@ -43,9 +44,6 @@ const MINOR_AT = 7;
 const FORBIDDEN_ESCAPE = /%(?:0[0ad]|c[01]|e0%[89]|f0%8)/i;
 
 const ABSOLUTE_FORM = /^https?:\/\/([^/?]*)([^?]*)/i;
-
-/** One of a list of transfer codings without parameters (RFC 9112 section 7). */
-const CODING = /^[ \t]*([!#$%&'*+.^`|~\w-]+)[ \t]*$/;
 
 /** No length of up to 2^53 - 1 has more digits. */
 const MAX_LENGTH_DIGITS = 16;
@@ -495,9 +493,8 @@ export class Http1RequestHead implements RequestHead {
     }
     const start = this.#offset(index, 2);
     if (equalsIgnoreCase(this.#source, start, this.#offset(index, 3), "chunked")) return true;
-    const codings = this.fieldValue(index).toLowerCase().split(",")
-      .map((member) => CODING.exec(member)?.[1]);
-    if (codings.includes(undefined)) {
+    const codings = this.fieldValue(index).toLowerCase().split(",").map(trimBlanks);
+    if (!codings.every(isToken)) {
       throw badFraming("The Transfer-Encoding field is malformed: send chunked");
     }
     if (codings.indexOf("chunked") !== codings.length - 1) {

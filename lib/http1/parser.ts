@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { GrowingBytes, NO_BYTES } from "../bytes.ts";
 import { HttpError } from "../errors.ts";
 import { latin1 } from "../runtime/latin1.ts";
 import { ChunkedDecoder } from "./chunked.ts";
@@ -52,7 +53,6 @@ interface SectionScanner {
   scan(bytes: Uint8Array, base: number, from: number, to: number): number;
 }
 
-const NO_BYTES: Uint8Array = new Uint8Array(0);
 const NO_TRAILERS = Object.freeze([]) as unknown as [name: string, value: string][];
 const MIN_KEPT_BYTES = 512;
 const CRLF_LENGTH = 2;
@@ -93,16 +93,15 @@ export class RequestParser {
   #trailerScanner: FieldScanner | undefined;
   #state = START;
   /** The bytes pushed last, used up to `#pos`. */
-  #input = NO_BYTES;
+  #input: Uint8Array = NO_BYTES;
   #pos = 0;
   /** The section that began in earlier pushes, from its start; used only while one is split. */
-  #kept = NO_BYTES;
-  #keptLength = 0;
+  #kept: GrowingBytes | undefined;
   /** How much of a body with a Content-Length is still to come. */
   #remaining = 0;
   #head: Http1RequestHead | undefined;
   /** The section that was scanned last, and where it lies. */
-  #section = NO_BYTES;
+  #section: Uint8Array = NO_BYTES;
   #sectionStart = 0;
   #sectionEnd = 0;
 
@@ -146,9 +145,8 @@ export class RequestParser {
       this.error = error;
       this.#state = FAILED;
       this.#input = NO_BYTES;
-      this.#kept = NO_BYTES;
+      this.#kept = undefined;
       this.#pos = 0;
-      this.#keptLength = 0;
       return Step.Fail;
     }
   }
@@ -162,12 +160,12 @@ export class RequestParser {
 
   /** Whether no byte of a next request has come: the time to close a connection without loss. */
   get idle(): boolean {
-    return this.#state <= HEAD && this.#keptLength === 0 && this.#pos === this.#input.length;
+    return this.#state <= HEAD && this.#kept === undefined && this.#pos === this.#input.length;
   }
 
   /** Whether a message has begun and not ended, so that an EOF now would cut it. */
   get incomplete(): boolean {
-    if (this.#state === HEAD) return this.#keptLength > 0;
+    if (this.#state === HEAD) return this.#kept !== undefined;
     if (this.#state === BODY) return this.#remaining > 0;
     return this.#state === CHUNKS || this.#state === TRAILERS;
   }
@@ -300,12 +298,12 @@ export class RequestParser {
     let start = this.#pos;
     let from = start;
     let to = Math.min(bytes.length, start + cap);
-    if (this.#keptLength > 0) {
-      from = this.#keptLength;
-      this.#keep(bytes.subarray(start, start + cap - from), cap);
-      bytes = this.#kept;
+    if (this.#kept !== undefined) {
+      from = this.#kept.length;
+      this.#kept.add(bytes.subarray(start, start + cap - from), cap);
+      bytes = this.#kept.bytes;
       start = 0;
-      to = this.#keptLength;
+      to = bytes.length;
     }
     const end = scanner.scan(bytes, start, from, to);
     this.#pos += end - from;
@@ -313,8 +311,7 @@ export class RequestParser {
       this.#section = bytes;
       this.#sectionStart = start;
       this.#sectionEnd = end;
-      this.#kept = NO_BYTES;
-      this.#keptLength = 0;
+      this.#kept = undefined;
       return true;
     }
     if (end - start === cap) {
@@ -324,20 +321,10 @@ export class RequestParser {
         `The head or the trailers are longer than ${cap} bytes: send fewer or shorter fields`,
       );
     }
-    if (this.#keptLength === 0) this.#keep(bytes.subarray(start, end), cap);
-    return false;
-  }
-
-  /** Appends to the kept bytes; the buffer doubles, so that drop after drop costs linear time. */
-  #keep(bytes: Uint8Array, cap: number): void {
-    const length = this.#keptLength + bytes.length;
-    if (length > this.#kept.length) {
-      const size = Math.min(Math.max(2 * length, MIN_KEPT_BYTES), cap);
-      const grown = new Uint8Array(size);
-      grown.set(this.#kept.subarray(0, this.#keptLength));
-      this.#kept = grown;
+    if (this.#kept === undefined && end > start) {
+      this.#kept = new GrowingBytes();
+      this.#kept.add(bytes.subarray(start, end), cap, MIN_KEPT_BYTES);
     }
-    this.#kept.set(bytes, this.#keptLength);
-    this.#keptLength = length;
+    return false;
   }
 }

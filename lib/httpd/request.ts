@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { NO_BYTES, utf8 } from "../bytes.ts";
 import { isThenable } from "../callbacks.ts";
 import { ConfigError, HttpError, StateError } from "../errors.ts";
 import type { HttpsServer } from "../server.ts";
@@ -21,8 +22,7 @@ import {
 } from "../http/response_rules.ts";
 import { shown } from "../options.ts";
 import type { Session } from "../http/session.ts";
-import { EMPTY, pump } from "../http/stream_pump.ts";
-import { utf8 } from "../http/utf8.ts";
+import { pump } from "../http/stream_pump.ts";
 
 /** What a request can be told to do for its route. */
 export interface RequestOrigin {
@@ -396,7 +396,7 @@ export class HttpdRequest {
     }
     return this.#heard(pump(this.#exchange, source, () => {
       this.#exchange.response.start(this.#head(), length);
-      return { bytes: EMPTY };
+      return { bytes: NO_BYTES };
     }));
   }
 

@@ -9,6 +9,8 @@
  */
 import { Buffer, isUtf8 } from "node:buffer";
 import { isIPv4, isIPv6 } from "node:net";
+import { asBuffer } from "../buffer.ts";
+import { GrowingBytes } from "../bytes.ts";
 import { ConnectionError } from "../errors.ts";
 
 const V1_SIGNATURE = Buffer.from("PROXY ", "latin1");
@@ -117,8 +119,7 @@ const NEED: ProxyResult = { state: "need" };
  * A `PP2_TYPE_CRC32C` is checked. `UNKNOWN`, `LOCAL` and `AF_UNSPEC` come without addresses.
  */
 export class ProxyHeaderReader {
-  #buffer: Uint8Array = new Uint8Array(V1_MAX_BYTES);
-  #length = 0;
+  readonly #taken = new GrowingBytes();
 
   /** Takes the next bytes. */
   push(bytes: Uint8Array): ProxyResult {
@@ -141,12 +142,14 @@ export class ProxyHeaderReader {
         return { state: "done", header: parseHeader(this.#bytes), rest: bytes.subarray(taken) };
       }
       if (taken === bytes.length) return NEED;
-      taken += this.#take(bytes.subarray(taken, taken + wanted));
+      const piece = bytes.subarray(taken, taken + wanted);
+      this.#taken.add(piece, V2_FIXED_BYTES + V2_MAX_BYTES, V1_MAX_BYTES);
+      taken += piece.length;
     }
   }
 
   get #bytes(): Uint8Array {
-    return this.#buffer.subarray(0, this.#length);
+    return this.#taken.bytes;
   }
 
   /** How many bytes can be taken at least before there is more to decide; 0 at the end. */
@@ -154,18 +157,6 @@ export class ProxyHeaderReader {
     if (startsLike(this.#bytes, V1_SIGNATURE)) return wantedOfV1(this.#bytes);
     if (startsLike(this.#bytes, V2_SIGNATURE)) return wantedOfV2(this.#bytes);
     return "absent";
-  }
-
-  #take(bytes: Uint8Array): number {
-    const length = this.#length + bytes.length;
-    if (length > this.#buffer.length) {
-      const grown = new Uint8Array(V2_FIXED_BYTES + V2_MAX_BYTES);
-      grown.set(this.#bytes);
-      this.#buffer = grown;
-    }
-    this.#buffer.set(bytes, this.#length);
-    this.#length = length;
-    return bytes.length;
   }
 }
 
@@ -338,7 +329,7 @@ function readTlvs(
   const ssl = findTlv(tlvs, TlvType.ssl);
   return {
     alpn: alpn && latin1(alpn),
-    authority: authority && utf8(authority),
+    authority: authority && decodeUtf8(authority),
     uniqueId: uniqueId && uniqueId.length <= MAX_UNIQUE_ID_BYTES ? uniqueId : undefined,
     ssl: ssl && parseSsl(ssl),
   };
@@ -364,7 +355,7 @@ function parseSsl(value: Uint8Array): ProxySsl | undefined {
     certificateInSession: (flags & 0x04) !== 0,
     verified: hasCertificate && value.subarray(1, SSL_FIXED_BYTES).every((byte) => byte === 0),
     version: version && latin1(version),
-    commonName: commonName && utf8(commonName),
+    commonName: commonName && decodeUtf8(commonName),
     cipher: cipher && latin1(cipher),
   };
 }
@@ -413,11 +404,10 @@ function shortest(address: string): string {
 }
 
 function latin1(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
+  return asBuffer(bytes).toString("latin1");
 }
 
 /** Decodes UTF-8; `undefined` when it is malformed. */
-function utf8(bytes: Uint8Array): string | undefined {
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return isUtf8(text) ? text.toString("utf8") : undefined;
+function decodeUtf8(bytes: Uint8Array): string | undefined {
+  return isUtf8(bytes) ? asBuffer(bytes).toString("utf8") : undefined;
 }

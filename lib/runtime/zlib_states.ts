@@ -20,6 +20,7 @@ import {
   type InflateRaw,
   inflateRawSync,
 } from "node:zlib";
+import { concat } from "../bytes.ts";
 import { declareInternal } from "./internals.ts";
 
 /** What a compressor is made with; zlib's own terms. */
@@ -168,28 +169,12 @@ class State {
       if (over || room > 0) {
         this.#handle.reset();
         if (over) return undefined;
-        return { output: joined(pieces, scratch, SCRATCH_BYTES - room, length), consumed: offset };
+        pieces.push(scratch.subarray(0, SCRATCH_BYTES - room));
+        return { output: concat(pieces), consumed: offset };
       }
       pieces.push(new Uint8Array(scratch)); // full: there may be more
     }
   }
-}
-
-/** The pieces and the beginning of the last one, in memory of their own. */
-function joined(
-  pieces: readonly Uint8Array[],
-  last: Uint8Array,
-  lastLength: number,
-  length: number,
-): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(length);
-  let offset = 0;
-  for (const piece of pieces) {
-    whole.set(piece, offset);
-    offset += piece.length;
-  }
-  whole.set(last.subarray(0, lastLength), offset);
-  return whole;
 }
 
 /** An empty final block: what follows a sync flush where data has to end. */

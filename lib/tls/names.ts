@@ -14,6 +14,7 @@
  */
 import { isIPv4 } from "node:net";
 import { domainToASCII } from "node:url";
+import { isAscii } from "../bytes.ts";
 import { ConfigError } from "../errors.ts";
 
 const MAX_NAME_LENGTH = 253; // RFC 1035 section 2.3.4, in text form
@@ -123,11 +124,6 @@ function toAscii(name: string): string {
   // Runtimes differ in what domainToASCII does to ASCII that is no host name: leave that to LABELS.
   if (isAscii(name)) return name.toLowerCase();
   return isHostLike(name) ? domainToASCII(name) : "";
-}
-
-function isAscii(text: string): boolean {
-  // deno-lint-ignore no-control-regex -- the whole of ASCII is meant
-  return /^[\x00-\x7f]*$/.test(text);
 }
 
 /** Whether the ASCII part of an internationalized name has host name characters only. */

@@ -8,6 +8,8 @@ import { Buffer } from "node:buffer";
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { asBuffer } from "../buffer.ts";
+import { utf8 } from "../bytes.ts";
 import { ConfigError } from "../errors.ts";
 
 /** A certificate or key: PEM text, or PEM or DER bytes. */
@@ -84,7 +86,7 @@ function neither(option: string): ConfigError {
  * @throws {ConfigError} `INVALID_CONFIG` when they are neither
  */
 export function givenMaterial(source: PemOrDer, name: string): Material {
-  if (typeof source === "string") return { name, bytes: new TextEncoder().encode(source) };
+  if (typeof source === "string") return { name, bytes: utf8(source) };
   if (source instanceof Uint8Array) return { name, bytes: Uint8Array.from(source) };
   throw new ConfigError(
     "INVALID_CONFIG",
@@ -99,7 +101,7 @@ export function givenMaterial(source: PemOrDer, name: string): Material {
  * @throws {ConfigError} `INVALID_CERTIFICATE` when a block has no end
  */
 export function pemBlocks({ name, bytes }: Material): PemBlock[] | undefined {
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
+  const text = asBuffer(bytes).toString("latin1");
   let begin = text.indexOf(PEM_BEGIN);
   if (begin === -1) return undefined;
   const blocks: PemBlock[] = [];

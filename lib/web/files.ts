@@ -14,6 +14,7 @@
  */
 import { realpath } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import { utf8 } from "../bytes.ts";
 import * as v from "valibot";
 import { ConfigError } from "../errors.ts";
 import {
@@ -455,7 +456,7 @@ function textResponse(
   text: string,
   fields: Record<string, string>,
 ): Response {
-  const body = new TextEncoder().encode(text);
+  const body = utf8(text);
   const headers = {
     ...fields,
     "content-length": String(body.length),

@@ -5,6 +5,7 @@
  * @module
  */
 import type { BigIntStats } from "node:fs";
+import { utf8 } from "../bytes.ts";
 import { evaluatePreconditions, ifRangeHolds, type Validators } from "./conditional.ts";
 import type { ContentCoding } from "./content_coding.ts";
 import { lengthOf, type Segment } from "./file_body.ts";
@@ -129,8 +130,4 @@ function planMultipart(
 
 function contentRange({ start, end }: ByteRange, size: number): string {
   return `bytes ${start}-${end - 1}/${size}`;
-}
-
-function utf8(text: string): Uint8Array<ArrayBuffer> {
-  return new TextEncoder().encode(text);
 }

@@ -18,6 +18,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
+import { utf8 } from "../bytes.ts";
 import * as v from "valibot";
 import { watch } from "../callbacks.ts";
 import { ContainedAbort } from "../contained_abort.ts";
@@ -238,7 +239,7 @@ class EventStream implements EventSender {
   }
 
   readonly send = (event: ServerSentEvent): Promise<boolean> => {
-    const bytes = new TextEncoder().encode(encodeEvent(event));
+    const bytes = utf8(encodeEvent(event));
     if (this.signal.aborted) return this.#refused();
     if (this.#buffered + bytes.length > this.#maxBufferedBytes) {
       this.#fail(
@@ -301,7 +302,7 @@ class EventStream implements EventSender {
 function ignore(): void {}
 
 /** A line that clients pass over, with the empty line behind it. */
-const COMMENT = new TextEncoder().encode(":\n\n");
+const COMMENT = utf8(":\n\n");
 
 /** The members of an event. */
 const MEMBERS = ["data", "event", "id", "retry"];

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { NO_BYTES, utf8 } from "../bytes.ts";
 import { WebSocketError } from "../errors.ts";
 
 /** The codes that RFC 6455 section 7.4.1 and the IANA registry name; the `*` never travel. */
@@ -51,7 +52,6 @@ const MAX_REASON_BYTES = 123;
 
 // A byte order mark is part of the text: RFC 6455 gives it no meaning.
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-const encoder = new TextEncoder();
 
 /**
  * True when `code` may stand in a Close frame: 1000 to 1003, 1007 to 1014, 3000 to 4999
@@ -73,14 +73,14 @@ export function isCloseCode(code: number): boolean {
  */
 export function encodeClose(code?: number, reason = ""): Uint8Array {
   if (code === undefined) {
-    if (reason === "") return new Uint8Array(0);
+    if (reason === "") return NO_BYTES;
     throw cannotSend("A close reason needs a close code: give one, such as 1000");
   }
   if (!isCloseCode(code)) {
     throw cannotSend(`Close code ${code} may not be sent: use 1000-1003, 1007-1014 or 3000-4999`);
   }
   if (typeof reason !== "string") throw cannotSend("The close reason is no text: give some");
-  const text = encoder.encode(reason);
+  const text = utf8(reason);
   if (text.length > MAX_REASON_BYTES) {
     throw cannotSend(
       `Close reason has ${text.length} bytes of UTF-8: shorten it to ${MAX_REASON_BYTES}`,
@@ -115,6 +115,7 @@ export function decodeClose(payload: Uint8Array): CloseStatus | WebSocketError {
   }
 }
 
-function cannotSend(message: string): WebSocketError {
+/** Makes the error of what cannot be sent. */
+export function cannotSend(message: string): WebSocketError {
   return new WebSocketError(CloseCode.InternalError, "WS_CANNOT_SEND", message);
 }

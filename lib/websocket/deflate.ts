@@ -14,11 +14,10 @@
  * @module
  */
 import { constants, createDeflateRaw, type DeflateRaw } from "node:zlib";
+import { concat, NO_BYTES } from "../bytes.ts";
 import { WebSocketError } from "../errors.ts";
 import type { DeflateAgreement } from "./deflate_negotiation.ts";
 import { type CompressorOptions, type Inflated, zlib } from "../runtime/zlib_states.ts";
-
-const NO_BYTES = new Uint8Array(0);
 
 /** The part of an agreement that concerns the server's compressor. */
 export type CompressorSettings = Pick<
@@ -229,16 +228,6 @@ function storedBlock(bytes: Uint8Array): Uint8Array {
   view.setUint16(3, ~bytes.length, true);
   block.set(bytes, STORED_HEADER_BYTES);
   return block;
-}
-
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let offset = 0;
-  for (const part of parts) {
-    whole.set(part, offset);
-    offset += part.length;
-  }
-  return whole;
 }
 
 function tooLarge(): WebSocketError {

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { isToken } from "../http/token.ts";
 
 /** One extension that the client offers. */
 export interface ExtensionOffer {
@@ -13,7 +14,8 @@ export interface ExtensionOffer {
   readonly params: readonly (readonly [name: string, value: string | undefined])[];
 }
 
-const TOKEN = /[!#$%&'*+.^_`|~0-9A-Za-z-]+/y;
+/** What could be a token: all up to white space or a mark of the grammar. */
+const WORD = /[^\t ",;=]+/y;
 const QUOTED_STRING = /"([\t !#-[\]-~]*(?:\\[\t -~][\t !#-[\]-~]*)*)"/y;
 const SPACE = /[ \t]*/y;
 
@@ -41,11 +43,11 @@ export function parseExtensions(values: readonly string[]): ExtensionOffer[] | u
 
 /** extension = extension-token *( ";" extension-param ) */
 function readOffer(scanner: Scanner): ExtensionOffer | undefined {
-  const name = scanner.match(TOKEN)?.[0];
+  const name = scanner.token();
   if (name === undefined) return undefined;
   const params: [string, string | undefined][] = [];
   while (scanner.skip(";")) {
-    const param = scanner.match(TOKEN)?.[0];
+    const param = scanner.token();
     if (param === undefined) return undefined;
     let value: string | undefined;
     if (scanner.skip("=")) {
@@ -59,16 +61,10 @@ function readOffer(scanner: Scanner): ExtensionOffer | undefined {
 
 /** A token, or a quoted-string that holds a token once it is unescaped. */
 function readValue(scanner: Scanner): string | undefined {
-  const token = scanner.match(TOKEN)?.[0];
+  const token = scanner.token();
   if (token !== undefined) return token;
   const text = scanner.match(QUOTED_STRING)?.[1]?.replace(/\\(.)/g, "$1");
   return text !== undefined && isToken(text) ? text : undefined;
-}
-
-/** Whether the text is a token (RFC 9110 section 5.6.2). */
-export function isToken(text: string): boolean {
-  TOKEN.lastIndex = 0;
-  return TOKEN.exec(text)?.[0].length === text.length;
 }
 
 /** A place in a field value; each step skips the white space before it. */
@@ -88,6 +84,12 @@ class Scanner {
     if (match === null) return undefined;
     this.#index = pattern.lastIndex;
     return match;
+  }
+
+  /** Takes the token that comes next, if one does. */
+  token(): string | undefined {
+    const word = this.match(WORD)?.[0];
+    return word !== undefined && isToken(word) ? word : undefined;
   }
 
   /** Takes this character, if it comes next. */

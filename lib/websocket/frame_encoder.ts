@@ -5,7 +5,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { WebSocketError } from "../errors.ts";
+import { cannotSend } from "./close.ts";
 import { Opcode } from "./opcode.ts";
 
 /** The longest payload of a control frame (RFC 6455 section 5.5). */
@@ -82,8 +82,4 @@ function writeHeader(
     target[1] = 127;
     new DataView(target.buffer, target.byteOffset).setBigUint64(2, BigInt(payloadLength));
   }
-}
-
-function cannotSend(message: string): WebSocketError {
-  return new WebSocketError(1011, "WS_CANNOT_SEND", message);
 }

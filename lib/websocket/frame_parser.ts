@@ -6,6 +6,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
+import { asBuffer, NO_BUFFER } from "../buffer.ts";
 import { WebSocketError } from "../errors.ts";
 import { type CloseStatus, decodeClose } from "./close.ts";
 import { isOpcode, Opcode } from "./opcode.ts";
@@ -53,8 +54,6 @@ const State = {
 } as const;
 type State = typeof State[keyof typeof State];
 
-const NO_BYTES = Buffer.alloc(0);
-
 /**
  * Parses the frames that a client sends.
  *
@@ -82,10 +81,10 @@ export class FrameParser {
   readonly #limits: FrameLimits;
   readonly #utf8 = new Utf8Validator();
   readonly #key = new Uint8Array(4);
-  #input: Buffer = NO_BYTES;
+  #input: Buffer = NO_BUFFER;
   #position = 0;
   /** Where the last piece of payload is: `data` is a view that not everybody needs. */
-  #piece: Buffer = NO_BYTES;
+  #piece: Buffer = NO_BUFFER;
   #pieceStart = 0;
   #pieceEnd = 0;
   #state: State = State.FirstByte;
@@ -93,7 +92,7 @@ export class FrameParser {
   #lengthBytes = 0; // size of the extended length, 2 or 8
   #headerBytes = 0; // bytes read of the extended length or of the masking key
   #payloadBytes = 0; // bytes read of the payload
-  #control: Buffer = NO_BYTES; // a control payload that came in pieces
+  #control: Buffer = NO_BUFFER; // a control payload that came in pieces
 
   #messageOpcode: Opcode = Opcode.Continuation; // of the message under way; Continuation: none
   #messageCompressed = false;
@@ -168,7 +167,7 @@ export class FrameParser {
 
   /** Lets go of the pushed memory. */
   #letGo(): void {
-    this.#piece = this.#input = NO_BYTES;
+    this.#piece = this.#input = NO_BUFFER;
     this.#pieceStart = this.#pieceEnd = this.#position = 0;
   }
 
@@ -346,7 +345,7 @@ export class FrameParser {
   }
 
   #endFrame(): FrameStep {
-    this.#piece = this.#control = NO_BYTES;
+    this.#piece = this.#control = NO_BUFFER;
     this.#pieceStart = this.#pieceEnd = 0;
     this.#state = State.FirstByte;
     if (this.#messageOpcode === Opcode.Continuation) this.#ended++;
@@ -379,9 +378,4 @@ export class FrameParser {
     this.#letGo();
     this.#state = State.Failed;
   }
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  if (Buffer.isBuffer(bytes)) return bytes;
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }

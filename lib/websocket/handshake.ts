@@ -5,8 +5,9 @@
  * @module
  */
 import { createHash } from "node:crypto";
+import { isToken, trimBlanks } from "../http/token.ts";
 import type { DeflateAgreement } from "./deflate_negotiation.ts";
-import { type ExtensionOffer, isToken, parseExtensions } from "./extensions.ts";
+import { type ExtensionOffer, parseExtensions } from "./extensions.ts";
 
 /** What a request head must offer to be checked; the HTTP parser's `RequestHead` does. */
 export interface UpgradeRequest {
@@ -137,31 +138,18 @@ function refuse(
 /** Whether a comma list over all values of a field has the token, in any case. */
 function listHas(values: readonly string[], lowerToken: string): boolean {
   return values.some((value) =>
-    value.split(",").some((element) => trim(element).toLowerCase() === lowerToken)
+    value.split(",").some((element) => trimBlanks(element).toLowerCase() === lowerToken)
   );
 }
 
 /** Undefined when the list has no elements, other than tokens, or one twice (section 4.1 item 10). */
 function parseProtocols(values: readonly string[]): string[] | undefined {
   if (values.length === 0) return [];
-  const protocols = values.flatMap((value) => value.split(",")).map(trim)
+  const protocols = values.flatMap((value) => value.split(",")).map(trimBlanks)
     .filter((element) => element !== ""); // RFC 9110 section 5.6.1.2: skip empty list elements
   const valid = protocols.length > 0 && protocols.every(isToken) &&
     new Set(protocols).size === protocols.length;
   return valid ? protocols : undefined;
-}
-
-/** Strips SP and HTAB, the white space of HTTP; `String.trim` strips more, such as U+00A0. */
-function trim(text: string): string {
-  let start = 0;
-  let end = text.length;
-  while (start < end && isBlank(text[start])) start++;
-  while (end > start && isBlank(text[end - 1])) end--;
-  return text.slice(start, end);
-}
-
-function isBlank(character: string | undefined): boolean {
-  return character === " " || character === "\t";
 }
 
 /**

@@ -5,7 +5,9 @@
  *
  * @module
  */
-import { Buffer, isUtf8 } from "node:buffer";
+import { isUtf8 } from "node:buffer";
+import { asBuffer } from "../buffer.ts";
+import { GrowingBytes, NO_BYTES } from "../bytes.ts";
 import { WebSocketError } from "../errors.ts";
 import type { CloseStatus } from "./close.ts";
 import type { Inflater } from "./deflate.ts";
@@ -33,8 +35,6 @@ export const MessageStep = {
 /** One of the {@linkcode MessageStep}s. */
 export type MessageStep = typeof MessageStep[keyof typeof MessageStep];
 
-const NO_BYTES = new Uint8Array(0);
-
 /**
  * Reads messages and control frames one after another.
  *
@@ -52,9 +52,9 @@ export class MessageReader {
   readonly #maxPayloadBytes: number;
   #error: WebSocketError | undefined; // one that the parser cannot know
   #opcode: Opcode = Opcode.Text; // of the message under way
-  #buffer: Uint8Array = NO_BYTES; // what came of it, in the first #length bytes
-  #length = 0;
-  /** Whether the message came in one piece: it is in `text`, or #buffer is a view of just it. */
+  readonly #gathered = new GrowingBytes(); // what came of it in pieces
+  #piece: Uint8Array = NO_BYTES; // what came of it in one piece, unless it is in `text`
+  /** Whether the message came in one piece. */
   #whole = false;
 
   /**
@@ -113,7 +113,7 @@ export class MessageReader {
           break;
         }
         case FrameStep.Fail:
-          this.#buffer = NO_BYTES;
+          this.#gathered.take();
           return MessageStep.Fail;
       }
     }
@@ -125,7 +125,6 @@ export class MessageReader {
       this.bytes = NO_BYTES;
     } else if (opcode !== Opcode.Continuation) {
       this.#opcode = opcode;
-      this.#length = 0;
     }
   }
 
@@ -138,22 +137,10 @@ export class MessageReader {
     if (parser.isWholeMessage) {
       this.#whole = true;
       if (this.#opcode === Opcode.Text && !parser.compressed) this.text = parser.text;
-      else this.#buffer = parser.data;
+      else this.#piece = parser.data;
       return;
     }
-    const { data } = parser;
-    const length = this.#length + data.length;
-    if (length > this.#buffer.length) this.#grow(length);
-    this.#buffer.set(data, this.#length);
-    this.#length = length;
-  }
-
-  /** Doubles, so that a message in single bytes is copied a bounded number of times. */
-  #grow(needed: number): void {
-    const doubled = Math.min(this.#buffer.length * 2, this.#maxPayloadBytes);
-    const grown = new Uint8Array(Math.max(needed, doubled));
-    grown.set(this.#buffer.subarray(0, this.#length));
-    this.#buffer = grown;
+    this.#gathered.add(parser.data, this.#maxPayloadBytes);
   }
 
   /** Need: there is nothing to report yet. */
@@ -172,10 +159,9 @@ export class MessageReader {
 
   #endMessage(): MessageStep {
     const whole = this.#whole;
-    const payload = whole ? this.#buffer : this.#buffer.subarray(0, this.#length);
+    const payload = whole ? this.#piece : this.#gathered.take();
     this.#whole = false;
-    this.#buffer = NO_BYTES;
-    this.#length = 0;
+    this.#piece = NO_BYTES;
     try {
       if (this.#parser.compressed) return this.#endCompressed(payload);
       if (this.#opcode === Opcode.Text) {
@@ -208,5 +194,5 @@ export class MessageReader {
 
 /** Decodes valid text; a byte order mark is part of it, since RFC 6455 gives it no meaning. */
 function decodeText(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8");
+  return asBuffer(bytes).toString("utf8");
 }

@@ -24,7 +24,7 @@ import {
   yesOrNo,
 } from "../options.ts";
 import type { DeflateOptions } from "./deflate_negotiation.ts";
-import { isToken } from "./extensions.ts";
+import { isToken } from "../http/token.ts";
 import type { CloseInfo, ServerWebSocket } from "./socket.ts";
 import type { WebSocketFrame, WebSocketMessage } from "./receivers.ts";
 

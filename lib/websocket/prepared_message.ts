@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Buffer } from "node:buffer";
+import { utf8, viewOf } from "../bytes.ts";
 import { isThenable } from "../callbacks.ts";
 import { WebSocketError } from "../errors.ts";
 import { shown } from "../options.ts";
@@ -96,10 +96,5 @@ function isBuffer(data: unknown): boolean {
 
 /** The bytes of text or of a buffer, not copied. */
 export function bytesOf(data: string | Bytes): Uint8Array {
-  if (typeof data === "string") return Buffer.from(data, "utf8");
-  if (data instanceof Uint8Array) return data;
-  if (ArrayBuffer.isView(data)) {
-    return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  }
-  return new Uint8Array(data);
+  return typeof data === "string" ? utf8(data) : viewOf(data);
 }

@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { GrowingBytes } from "../bytes.ts";
 import { WebSocketError } from "../errors.ts";
 import type { CloseStatus } from "./close.ts";
 import type { Inflater } from "./deflate.ts";
@@ -163,30 +164,6 @@ export class MessageReceiver implements Receiver {
   }
 }
 
-/** Bytes that gather; memory follows what has come, not what was announced. */
-class Gathered {
-  #buffer = new Uint8Array(0);
-  length = 0;
-
-  add(bytes: Uint8Array): void {
-    const length = this.length + bytes.length;
-    if (length > this.#buffer.length) {
-      const grown = new Uint8Array(Math.max(length, this.#buffer.length * 2));
-      grown.set(this.#buffer.subarray(0, this.length));
-      this.#buffer = grown;
-    }
-    this.#buffer.set(bytes, this.length);
-    this.length = length;
-  }
-
-  take(): Uint8Array<ArrayBuffer> {
-    const bytes = this.#buffer.subarray(0, this.length);
-    this.#buffer = new Uint8Array(0);
-    this.length = 0;
-    return bytes;
-  }
-}
-
 /** Receives frames, each whole up to a length, in pieces of that length beyond it. */
 export class FrameReceiver implements Receiver {
   /** The frames and pieces. */
@@ -195,7 +172,7 @@ export class FrameReceiver implements Receiver {
   readonly #parser: FrameParser;
   readonly #maxPieceBytes: number;
   readonly #manual: boolean;
-  readonly #gathered = new Gathered();
+  readonly #gathered = new GrowingBytes();
   #remaining = 0;
 
   /**
@@ -320,8 +297,8 @@ export class StreamReceiver implements Receiver {
   readonly #parser: FrameParser;
   readonly #inflater: Inflater | undefined;
   readonly #maxPayloadBytes: number;
-  readonly #gathered = new Gathered();
-  readonly #control = new Gathered();
+  readonly #gathered = new GrowingBytes();
+  readonly #control = new GrowingBytes();
   /** The message under way, unless it is compressed or its body was cancelled. */
   #body: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>> | undefined;
   #type: WebSocketMessageStream["type"] = "text";

@@ -4,8 +4,10 @@
  *
  * @module
  */
+import { NO_BYTES } from "../bytes.ts";
 import type { Tunnel } from "../http/tunnel.ts";
-import { WebSocketError } from "../errors.ts";
+import type { WebSocketError } from "../errors.ts";
+import { cannotSend } from "./close.ts";
 import { ContextDeflater } from "./deflate.ts";
 import type { DeflateAgreement } from "./deflate_negotiation.ts";
 import { Opcode } from "./opcode.ts";
@@ -37,7 +39,6 @@ export interface SenderParts {
 const JOB_OVERHEAD = 256;
 
 const DONE = Promise.resolve();
-const NO_BYTES = new Uint8Array(0);
 
 /** Sends on one connection. */
 export class Sender {
@@ -315,8 +316,4 @@ function ignore(): void {}
 
 function insideFragments(): WebSocketError {
   return cannotSend("A message is being sent in fragments: end it first, with final: true");
-}
-
-function cannotSend(message: string): WebSocketError {
-  return new WebSocketError(1011, "WS_CANNOT_SEND", message);
 }

@@ -1,0 +1,26 @@
+/**
+ * Tokens: what methods, field names, codings and the names of protocols are made of; and the white
+ * space around them.
+ *
+ * @module
+ */
+
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+
+/** Whether the whole text is a token (RFC 9110 section 5.6.2). */
+export function isToken(text: string): boolean {
+  return TOKEN.test(text);
+}
+
+/** Strips SP and HTAB, the white space of HTTP; `String.trim` strips more, such as U+00A0. */
+export function trimBlanks(text: string): string {
+  let start = 0;
+  let end = text.length;
+  while (start < end && isBlank(text[start])) start++;
+  while (end > start && isBlank(text[end - 1])) end--;
+  return text.slice(start, end);
+}
+
+function isBlank(character: string | undefined): boolean {
+  return character === " " || character === "\t";
+}
