@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { type AnyListener, ContainedEvents } from "./contained_events.ts";
+import { type AnyListener, ContainedEvents } from "./contain/listeners.ts";
 import { ConfigError, type HttpsdError } from "./errors.ts";
 import type { Session } from "./http/session.ts";
 import type { GatePhase } from "./net/admission.ts";

@@ -5,7 +5,7 @@
  */
 import type { Socket } from "node:net";
 import * as v from "valibot";
-import { contain } from "./callbacks.ts";
+import { contain } from "./contain/callbacks.ts";
 import { assertRuntime, type Capabilities, capabilities } from "./runtime/capabilities.ts";
 import {
   type Config,

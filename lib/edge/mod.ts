@@ -22,7 +22,7 @@
  *
  * @module
  */
-import { contain } from "../callbacks.ts";
+import { contain } from "../contain/callbacks.ts";
 import type { HttpsServerOptions } from "../config.ts";
 import type { HttpsdError } from "../errors.ts";
 import { takeArguments } from "../fetch/handler.ts";

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Aborter } from "../contained_abort.ts";
+import type { Aborter } from "../contain/abort.ts";
 import { transferable } from "../net/streams.ts";
 import { type BodyParts, denoRequest, type RequestParts } from "../runtime/deno_request.ts";
 import type { Exchange } from "../http/exchange.ts";

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { isThenable, watch } from "../callbacks.ts";
+import { isThenable, watch } from "../contain/callbacks.ts";
 import { ConfigError, HttpError, HttpsdError, StateError } from "../errors.ts";
 import { shown } from "../options.ts";
 import type { HttpsServer } from "../server.ts";

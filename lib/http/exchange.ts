@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { type Aborter, ContainedAbort } from "../contained_abort.ts";
+import { type Aborter, ContainedAbort } from "../contain/abort.ts";
 import { HttpError, type HttpsdError } from "../errors.ts";
 import type { Clock } from "../net/clock.ts";
 import { abortError } from "./abort_error.ts";

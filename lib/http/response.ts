@@ -21,7 +21,7 @@
 import { asciiOrUtf8 } from "../bytes.ts";
 import { ConnectionError, type HttpError, type HttpsdError, StateError } from "../errors.ts";
 import type { Chunk } from "../net/chunks.ts";
-import { nextTurn } from "../turn.ts";
+import { nextTurn } from "../runtime/turn.ts";
 import type { HeadEnd, ResponseSink } from "./response_sink.ts";
 import {
   assertFields,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { contain } from "../callbacks.ts";
+import { contain } from "../contain/callbacks.ts";
 import { HttpsdError } from "../errors.ts";
 
 /** The context of one session (original: `sess_ctx` and its `free_ctx`). */

@@ -5,7 +5,7 @@
  * @module
  */
 import { NO_BYTES, utf8 } from "../bytes.ts";
-import { isThenable } from "../callbacks.ts";
+import { isThenable } from "../contain/callbacks.ts";
 import { ConfigError, HttpError, StateError } from "../errors.ts";
 import type { HttpsServer } from "../server.ts";
 import type { Trailers } from "../http/body.ts";

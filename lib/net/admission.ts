@@ -16,7 +16,7 @@
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
-import { isThenable } from "../callbacks.ts";
+import { isThenable } from "../contain/callbacks.ts";
 import { ConnectionError, type HttpsdError, TlsError } from "../errors.ts";
 import { type ClientVerdict, NOT_ASKED } from "../tls/client_policy.ts";
 import { alertRecord, NOT_TLS_ANSWER } from "../tls/alerts.ts";

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { inNextTurn } from "../turn.ts";
+import { inNextTurn } from "../runtime/turn.ts";
 
 /** Counts the pieces of work of one connection, and puts off those beyond the bound. */
 export class TurnBudget {

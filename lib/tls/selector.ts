@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { isThenable } from "../callbacks.ts";
+import { isThenable } from "../contain/callbacks.ts";
 import type { Endpoints } from "../endpoints.ts";
 import { ConfigError, TlsError } from "../errors.ts";
 import {

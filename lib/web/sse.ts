@@ -20,10 +20,10 @@
 import { Buffer } from "node:buffer";
 import { utf8 } from "../bytes.ts";
 import * as v from "valibot";
-import { watch } from "../callbacks.ts";
-import { ContainedAbort } from "../contained_abort.ts";
+import { watch } from "../contain/callbacks.ts";
+import { ContainedAbort } from "../contain/abort.ts";
 import { ConfigError, ConnectionError, HttpError } from "../errors.ts";
-import { nextTurn } from "../turn.ts";
+import { nextTurn } from "../runtime/turn.ts";
 import {
   adviceFrom,
   bytes,

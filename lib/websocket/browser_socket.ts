@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { type AnyListener, ContainedEvents } from "../contained_events.ts";
+import { type AnyListener, ContainedEvents } from "../contain/listeners.ts";
 import { encodeClose } from "./close.ts";
 import type { SocketCallbacks } from "./options.ts";
 import type { Bytes } from "./prepared_message.ts";

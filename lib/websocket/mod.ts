@@ -13,7 +13,7 @@
  * @module
  */
 export { CloseCode, type CloseStatus } from "./close.ts";
-export type { AnyListener, ContainedEvents } from "../contained_events.ts";
+export type { AnyListener, ContainedEvents } from "../contain/listeners.ts";
 export type { DeflateAgreement, DeflateOptions } from "./deflate_negotiation.ts";
 export type {
   SocketEventHandler,

@@ -4,7 +4,7 @@
  * @module
  */
 import { utf8, viewOf } from "../bytes.ts";
-import { isThenable } from "../callbacks.ts";
+import { isThenable } from "../contain/callbacks.ts";
 import { WebSocketError } from "../errors.ts";
 import { shown } from "../options.ts";
 import { CloseCode } from "./close.ts";

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { contain, isThenable } from "../callbacks.ts";
+import { contain, isThenable } from "../contain/callbacks.ts";
 import * as v from "valibot";
 import { ConnectionError, type HttpsdError, StateError, WebSocketError } from "../errors.ts";
 import type { Exchange } from "../http/exchange.ts";

@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { type AnyListener, ListenerWrappers } from "./contained_events.ts";
-import { dispatchContained } from "./contained_dispatch.ts";
+import { type AnyListener, ListenerWrappers } from "./listeners.ts";
+import { dispatchContained } from "./dispatch.ts";
 
 /** What the signals need that this module has made. */
 interface Containment {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { runtime } from "./runtime/current.ts";
+import { runtime } from "./current.ts";
 
 /**
  * Calls `run` when timers have run and sockets were looked at. On Deno not by `setImmediate()`:
