@@ -1,59 +1,55 @@
 /**
- * One socket's way through the gate, step by step, within one deadline from accept:
+ * One socket's way through the gate, step by step, within one deadline from accept. Each step has a
+ * file of its own in steps/; here is the order of them:
  *
  * ```
- * proxy header ─→ client hello ─→ selection ─→ (a turn) ─→ handshake ─→ admitted
- *      │               │              │            │           │
- *      └───────────────┴──────────────┴────────────┴───────────┴─→ refused
+ * accept ─→ proxy header ─→ client hello ─→ selection ─→ handshake ─→ admitted
+ *    │           │                │             │            │
+ *    └───────────┴────────────────┴─────────────┴────────────┴──────→ refused
  * ```
  *
- * The PROXY header is read from trusted peers only; in plain mode the connection is admitted behind
- * it. Every arrow to the right is one method: `#identified`, `#select`, `#selected`, `shakeHands`,
- * `#secured`; every arrow down is `refuse`, or `#refuseWith` where the client is told why.
+ * | state | by | to |
+ * |---|---|---|
+ * | accept | a trusted proxy | proxy header |
+ * | accept, proxy header | the client's address is known, and may come in | client hello; in plain mode admitted |
+ * | client hello | it was read | selection |
+ * | selection | a context was chosen, and the gate has room | handshake |
+ * | handshake | it succeeded | admitted |
+ * | each of these | an error, the deadline, the client leaves, `refuse()` | refused |
+ *
+ * The PROXY header is read from trusted peers only. What the socket gives back in the end, its place
+ * and its number under the client's address, it gives back when it is closed, whatever its state.
  *
  * @module
  */
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import type { TLSSocket } from "node:tls";
-import { isThenable } from "../contain/callbacks.ts";
+import { type Endpoints, endpointsOf } from "../endpoints.ts";
 import { ConnectionError, type HttpsdError, TlsError } from "../errors.ts";
-import { type ClientVerdict, NOT_ASKED } from "../tls/client_policy.ts";
-import { alertRecord, NOT_TLS_ANSWER } from "../tls/alerts.ts";
+import { pausingFlow, type TlsFlow } from "../runtime/read_switch.ts";
 import type { ClientHello } from "../tls/client_hello.ts";
-import { type BadHello, ClientHelloReader } from "../tls/client_hello_reader.ts";
 import type { SecurityContext } from "../tls/context.ts";
-import { Refused } from "../tls/cert_select.ts";
 import type { Selector } from "../tls/selector.ts";
-import { certificateRefused, toTlsError } from "../tls/tls_errors.ts";
+import { toTlsError } from "../tls/tls_errors.ts";
 import { readTlsInfo } from "../tls/tls_info.ts";
-import type { CidrSet } from "./cidr.ts";
 import { Connection } from "./connection.ts";
 import type { Deadlines, Waiting } from "./deadlines.ts";
-import { type Endpoints, endpointsOf } from "../endpoints.ts";
 import type { Place } from "./place.ts";
+import type { ProxyHeader } from "./proxy_protocol.ts";
+import { ClientHelloStep, type HelloRead } from "./steps/client_hello.ts";
+import { sayFarewell, TurnedAway } from "./steps/farewell.ts";
+import { type Secured, shakeHands } from "./steps/handshake.ts";
 import {
-  detectTlsFlow,
-  type Flow,
-  handleFlow,
-  PacedSocket,
-  pausingFlow,
-  type TlsFlow,
-} from "../runtime/read_switch.ts";
-import { runtime } from "../runtime/current.ts";
-import { ProxyHeaderReader } from "./proxy_protocol.ts";
+  beginProxyHeader,
+  type Identified,
+  ProxyHeaderStep,
+  type ProxyPolicy,
+} from "./steps/proxy_header.ts";
+import { type Choice, choose } from "./steps/selection.ts";
 import type { Unread } from "./unread.ts";
 import { StreamWire } from "./wire.ts";
 
-/** Who may speak for others with the PROXY protocol. */
-export interface ProxyPolicy {
-  /** The peers that are proxies. */
-  readonly trusted: CidrSet;
-  /** Whether every connection must come through one, with a header. */
-  readonly required: boolean;
-}
-
-/** What an admission goes by, and whom it tells. */
+/** What an admission goes by, and what it calls. */
 export interface AdmissionOptions {
   /** The contexts to choose among; `undefined` in plain mode. */
   readonly selector: () => Selector | undefined;
@@ -94,20 +90,28 @@ export interface Refusal {
   readonly sni: string | undefined;
 }
 
-/** Gives a connection's place under its address to another; called once. */
+/** Frees the number of a connection under its address; called once. */
 export type Release = () => void;
 
 /** Frees nothing, where connections are not counted by address. */
 export const NOTHING_TO_RELEASE: Release = () => {};
 
-/** What admissions tell their gate. */
+/** What admissions report to their gate. */
 export interface Keeper {
-  /** The client's address is known: may it come in? */
+  /** Counts the client under its address; returns `undefined` where there are too many. */
   count(address: string): Release | undefined;
-  /** The context is chosen: call `shakeHands()` when there is room. */
+  /** The context is chosen: calls `shakeHands()` when there is room. */
   ready(admission: Admission): void;
   /** It is over, one way or the other. */
   left(admission: Admission): void;
+}
+
+/** Where a socket is on its way. */
+type State = GatePhase | "admitted" | "refused";
+
+/** A step that is fed with what the socket gives, until it decides. */
+interface ReadingStep<T> {
+  push(bytes: Uint8Array): T | TurnedAway | undefined;
 }
 
 /** One socket's way through the gate. */
@@ -117,18 +121,16 @@ export class Admission implements Waiting {
   readonly #keeper: Keeper;
   readonly #place: Place;
   readonly #selector: Selector | undefined;
+  #state: State = "accept";
   #endpoints: Endpoints;
-  #phase: GatePhase = "client hello";
+  #proxy: ProxyHeader | undefined;
   #hello: ClientHello | undefined;
   #context: SecurityContext | undefined;
+  /** Takes the socket's bytes, while a step reads. */
   #read: ((bytes: Uint8Array) => void) | undefined;
   #release = NOTHING_TO_RELEASE;
-  #over = false;
-  /** The place is given free when the TLS socket closes; while there is none, when the raw one does. */
-  #secure = false;
-  #freed = false;
-  /** Whether the handshake has begun. */
-  shaking = false;
+  /** Whose `close` gives the place back: on Bun the raw socket is closed when the client has ended. */
+  #holder: "raw" | "tls" | "nobody" = "raw";
   /** Whether the client has sent anything. */
   heard = false;
   /** Whether it is being cut to make room. */
@@ -137,6 +139,7 @@ export class Admission implements Waiting {
   readonly since: number;
   deadline: number;
 
+  /** Takes a socket that was accepted just now. */
   constructor(raw: Socket, options: AdmissionOptions, keeper: Keeper, place: Place) {
     this.#raw = raw;
     this.#options = options;
@@ -149,203 +152,92 @@ export class Admission implements Waiting {
     this.deadline = this.since + options.handshakeTimeoutMs;
   }
 
-  /** Reads the PROXY header where one may come, and goes on. */
+  /** Takes the first step. */
   begin(): void {
     this.#options.deadlines.watch(this);
     this.#raw.on("error", this.#failed);
     this.#raw.on("end", this.#ended);
     this.#raw.on("close", this.#closed);
-    const { proxy } = this.#options;
-    if (proxy === undefined) {
-      this.#identified(EMPTY);
-    } else if (proxy.trusted.has(this.#endpoints.remoteAddress)) {
-      this.#phase = "proxy header";
-      this.#readProxyHeader(proxy.required);
-    } else if (proxy.required) {
-      this.refuse(new ConnectionError("PROXY_HEADER", "The peer is no trusted proxy"));
+    const begun = beginProxyHeader(this.#options.proxy, this.#endpoints);
+    if (begun instanceof ProxyHeaderStep) {
+      this.#state = "proxy header";
+      this.#take(begun, (identified) => this.#identified(identified));
+    } else if (begun instanceof TurnedAway) {
+      this.#turnAway(begun);
     } else {
-      this.#identified(EMPTY);
+      this.#identified(begun);
     }
   }
 
-  expire(): void {
-    const ms = this.#options.handshakeTimeoutMs;
-    this.refuse(
-      this.#selector === undefined
-        ? new ConnectionError("CONNECTION_TIMEOUT", `The PROXY header did not come in ${ms} ms`)
-        : new TlsError("TLS_HANDSHAKE_TIMEOUT", `The handshake was not over in ${ms} ms`),
-    );
-  }
-
-  /** Cuts the socket, or what stands on it, unless it has left the gate. */
-  refuse(error: HttpsdError, stream: Duplex = this.#raw): void {
-    if (this.#over) return void this.#raw.destroy();
-    this.#settle();
-    this.#place.leave();
-    stream.destroy();
-    this.#keeper.left(this);
-    this.#tell(error);
-  }
-
-  /** Refuses with some last bytes, which the peer is given time to read. */
-  #refuseWith(error: HttpsdError, lastBytes: Uint8Array): void {
-    this.#settle();
-    this.#raw.once("close", () => this.#keeper.left(this));
-    const farewell = this.#connection(this.#raw, pausingFlow(this.#raw), undefined);
-    this.#raw.resume();
-    farewell.write(lastBytes);
-    farewell.finish();
-    this.#tell(error);
-  }
-
-  #tell(error: HttpsdError): void {
-    this.#options.refused({
-      error,
-      endpoints: this.#endpoints,
-      phase: this.#phase,
-      sni: this.#hello?.serverName,
-    });
-  }
-
-  #readProxyHeader(required: boolean): void {
-    const reader = new ProxyHeaderReader();
-    this.#listen((bytes) => {
-      const result = reader.push(bytes);
-      if (result.state === "need") return;
-      if (result.state === "error") return this.refuse(result.error);
-      if (result.state === "absent") {
-        if (!required) return this.#identified(result.rest);
-        return this.refuse(
-          new ConnectionError("PROXY_HEADER", "The proxy sent no PROXY header: configure it to"),
-        );
-      }
-      const { source, destination } = result.header;
-      if (source?.port !== undefined && destination?.port !== undefined) {
-        this.#endpoints = {
-          remoteAddress: source.address,
-          remotePort: source.port,
-          localAddress: destination.address,
-          localPort: destination.port,
-        };
-      }
-      this.#identified(result.rest);
-    });
-  }
-
-  /** The client's address is known; `bytes` came behind the PROXY header. */
-  #identified(bytes: Uint8Array): void {
-    const release = this.#keeper.count(this.#endpoints.remoteAddress);
+  /** The client's address is known. */
+  #identified({ endpoints, proxy, rest }: Identified): void {
+    this.#endpoints = endpoints;
+    this.#proxy = proxy;
+    if (this.#selector !== undefined) this.#state = "client hello";
+    const release = this.#keeper.count(endpoints.remoteAddress);
     if (release === undefined) {
-      this.refuse(
-        new ConnectionError(
-          "TOO_MANY_CONNECTIONS",
-          `More than ${this.#options.maxConnectionsPerAddress} connections from one address`,
-        ),
-      );
-      return;
+      const { maxConnectionsPerAddress } = this.#options;
+      const message = `More than ${maxConnectionsPerAddress} connections from one address`;
+      return this.refuse(new ConnectionError("TOO_MANY_CONNECTIONS", message));
     }
     this.#release = release;
-    if (this.#selector === undefined) {
-      this.#hold(bytes);
-      const connection = this.#connection(this.#raw, pausingFlow(this.#raw), undefined);
-      this.#raw.resume();
-      this.#admit(connection);
-    } else {
-      this.#phase = "client hello";
-      this.#readClientHello(this.#selector, bytes);
-    }
-  }
-
-  #readClientHello(selector: Selector, bytes: Uint8Array): void {
-    const reader = new ClientHelloReader(MAX_HELLO_BYTES);
-    this.#listen((bytes) => {
-      const result = reader.push(bytes);
-      if (result.state === "need") return;
-      if (result.state === "error") return this.#refuseHello(result);
-      this.#hello = result.hello;
-      if (!selector.sharesVersion(result.hello)) {
-        const error = new TlsError("TLS_VERSION", "Client and server share no TLS version");
-        return this.#refuseWith(error, alertRecord("protocol_version"));
-      }
-      this.#phase = "selection";
-      this.#hold(reader.bytes);
-      this.#select(selector, result.hello);
-    }, bytes);
-  }
-
-  /** A client that speaks plain HTTP is told so, one that speaks TLS gets an alert. */
-  #refuseHello({ error, alert, looksLikeHttp }: BadHello): void {
-    if (looksLikeHttp) this.#refuseWith(error, NOT_TLS_ANSWER);
-    else if (alert === undefined) this.refuse(error);
-    else this.#refuseWith(error, alertRecord(alert));
-  }
-
-  #select(selector: Selector, hello: ClientHello): void {
-    try {
-      const answer = selector.select(hello, this.#endpoints);
-      if (isThenable(answer)) {
-        answer.then((settled) => this.#selected(settled), (error) => this.#selectionFailed(error));
-      } else {
-        this.#selected(answer);
-      }
-    } catch (error) {
-      this.#selectionFailed(error as TlsError);
-    }
-  }
-
-  #selectionFailed(error: TlsError): void {
-    if (!this.#over) this.#refuseWith(error, alertRecord("internal_error"));
-  }
-
-  #selected(answer: SecurityContext | Refused): void {
-    if (this.#over) return; // the client went away, or the deadline passed, during the hook
-    if (!(answer instanceof Refused)) {
-      this.#context = answer;
-      this.#keeper.ready(this);
+    if (this.#selector !== undefined) {
+      const step = new ClientHelloStep(this.#selector);
+      this.#take(step, (read) => this.#helloRead(read), rest);
       return;
     }
-    const error = new TlsError("TLS_SELECTION_FAILED", `No certificate: ${answer.alert}`);
-    this.#refuseWith(error, alertRecord(answer.alert));
+    this.#giveBack(rest);
+    const connection = this.#connection(undefined);
+    this.#raw.resume();
+    this.#admit(connection);
   }
 
-  /** The gate's call: there is room for a handshake. */
+  #helloRead({ hello, bytes }: HelloRead): void {
+    this.#state = "selection";
+    this.#hello = hello;
+    this.#giveBack(bytes);
+    const choice = choose(this.#selector!, hello, this.#endpoints);
+    if (choice instanceof Promise) void choice.then((settled) => this.#chosen(settled));
+    else this.#chosen(choice);
+  }
+
+  #chosen(choice: Choice): void {
+    if (this.#isOver) return; // the client went away, or the deadline passed, during the hook
+    if (choice instanceof TurnedAway) return this.#turnAway(choice);
+    this.#context = choice;
+    this.#keeper.ready(this);
+  }
+
+  /** Takes the last step; the gate calls it when there is room for a handshake. */
   shakeHands(): void {
-    const raw = this.#raw;
-    const context = this.#context!;
-    this.shaking = true;
-    this.#phase = "handshake";
-    const tlsFlow = this.#options.tlsFlow ?? detectTlsFlow(raw);
-    const paced = tlsFlow === "paced" ? new PacedSocket(raw) : undefined;
-    const stream: Duplex = paced ?? raw;
-    stream.allowHalfOpen = false; // or Deno does not see a client that leaves in the handshake
-    context.accept(stream, {
-      secured: (socket) => {
-        stream.allowHalfOpen = socket.allowHalfOpen = true;
-        const flow = paced ?? (tlsFlow === "handle" ? handleFlow(raw) : pausingFlow(socket));
-        if (this.#over) socket.destroy();
-        else this.#secured(context, socket, flow);
-      },
-      failed: (error) => this.refuse(error, stream), // the stream lets the alert out first
+    this.#state = "handshake";
+    shakeHands(this.#raw, this.#context!, this.#options.tlsFlow, {
+      secured: (secured) => this.#secured(secured),
+      failed: (error, stream) => this.refuse(error, stream),
     });
   }
 
-  #secured(context: SecurityContext, socket: TLSSocket, flow: Flow): void {
-    const client = context.clientAuth?.judge(socket) ?? NOT_ASKED;
-    if (context.clientAuth?.required && !client.authorized) {
-      socket.destroy();
-      this.refuse(unauthorized(client));
-      return;
-    }
-    // On Bun the raw socket is closed when the client has ended its side.
-    this.#secure = true;
-    socket.on("close", this.#free);
-    this.#admit(this.#connection(socket, flow, { socket, context, client }));
+  #secured(secured: Secured): void {
+    if (this.#isOver) return void secured.socket.destroy();
+    this.#holder = "tls";
+    secured.socket.on("close", this.#free);
+    this.#admit(this.#connection(secured));
   }
 
-  #connection(socket: Socket, flow: Flow, secured: Secured | undefined): Connection {
+  #admit(connection: Connection): void {
+    this.#settle("admitted");
+    this.#hello = this.#proxy = undefined; // this object lives on as long as the connection
+    this.#keeper.left(this);
+    this.#options.admitted(connection);
+  }
+
+  #connection(secured: Secured | undefined): Connection {
+    const raw = this.#raw;
+    const flow = secured?.flow ?? pausingFlow(raw);
     return new Connection({
-      wire: new StreamWire(socket, this.#raw, flow, secured !== undefined),
+      wire: new StreamWire(secured?.socket ?? raw, raw, flow, secured !== undefined),
       endpoints: this.#endpoints,
+      proxy: this.#proxy,
       tls: secured && readTlsInfo(secured.socket, secured.client, this.#hello?.serverName),
       context: secured?.context,
       sendTimeoutMs: this.#options.sendTimeoutMs,
@@ -356,40 +248,85 @@ export class Admission implements Waiting {
     });
   }
 
-  #admit(connection: Connection): void {
-    this.#settle();
-    this.#hello = undefined; // this object lives on as long as the connection
+  /** Refuses a client that has not come through in time. */
+  expire(): void {
+    const ms = this.#options.handshakeTimeoutMs;
+    this.refuse(
+      this.#selector === undefined
+        ? new ConnectionError("CONNECTION_TIMEOUT", `The PROXY header did not come in ${ms} ms`)
+        : new TlsError("TLS_HANDSHAKE_TIMEOUT", `The handshake was not over in ${ms} ms`),
+    );
+  }
+
+  /** Cuts the socket, or the stream over it, unless the client was admitted or refused before. */
+  refuse(error: HttpsdError, stream: Duplex = this.#raw): void {
+    if (this.#isOver) return void this.#raw.destroy();
+    const phase = this.#settle("refused");
+    this.#place.leave();
+    stream.destroy();
     this.#keeper.left(this);
-    this.#options.admitted(connection);
+    this.#report(error, phase);
   }
 
-  /** Feeds `read` with `first` and with what the socket gives, until {@linkcode #hold}. */
-  #listen(read: (bytes: Uint8Array) => void, first: Uint8Array = EMPTY): void {
-    const begun = this.#read !== undefined;
-    this.#read = read;
-    if (!begun) this.#raw.on("data", this.#data);
-    if (first.length > 0) read(first);
+  #turnAway({ error, lastBytes }: TurnedAway): void {
+    if (lastBytes === undefined) return this.refuse(error);
+    const phase = this.#settle("refused");
+    this.#raw.once("close", () => this.#keeper.left(this));
+    sayFarewell(this.#connection(undefined), this.#raw, lastBytes);
+    this.#report(error, phase);
   }
 
-  /** Reads no more; `bytes` go back into the socket for whoever reads it next. */
-  #hold(bytes: Uint8Array): void {
+  #report(error: HttpsdError, phase: GatePhase): void {
+    this.#options.refused({
+      error,
+      endpoints: this.#endpoints,
+      phase,
+      sni: this.#hello?.serverName,
+    });
+  }
+
+  /** Feeds a step with `first` and with what the socket gives, until it decides. */
+  #take<T>(step: ReadingStep<T>, next: (result: T) => void, first: Uint8Array = NOTHING): void {
+    const reads = this.#read !== undefined;
+    this.#read = (bytes) => {
+      const result = step.push(bytes);
+      if (result === undefined) return;
+      if (result instanceof TurnedAway) this.#turnAway(result);
+      else next(result);
+    };
+    if (!reads) this.#raw.on("data", this.#data);
+    if (first.length > 0) this.#read(first);
+  }
+
+  /** Reads no more; `bytes` go back into the socket for whatever reads it next. */
+  #giveBack(bytes: Uint8Array): void {
     this.#raw.off("data", this.#data);
     this.#read = undefined;
     this.#raw.pause();
     if (bytes.length > 0) this.#raw.unshift(bytes);
   }
 
-  /** What the socket says from here on is for others; the listeners stay, and hear nothing of it. */
-  #settle(): void {
-    this.#over = true;
-    this.#options.deadlines.unwatch(this);
-    if (this.#read !== undefined) this.#raw.off("data", this.#data);
+  get #isOver(): boolean {
+    return this.#state === "admitted" || this.#state === "refused";
   }
 
-  /** Gives the connection's place to others. */
+  /**
+   * Ends the way; the listeners stay, and nothing that the socket says is heard any more.
+   *
+   * @returns how far it had come
+   */
+  #settle(end: "admitted" | "refused"): GatePhase {
+    const phase = this.#state as GatePhase;
+    this.#state = end;
+    this.#options.deadlines.unwatch(this);
+    if (this.#read !== undefined) this.#raw.off("data", this.#data);
+    this.#read = undefined;
+    return phase;
+  }
+
   readonly #free = (): void => {
-    if (this.#freed) return;
-    this.#freed = true;
+    if (this.#holder === "nobody") return;
+    this.#holder = "nobody";
     this.#release();
     this.#place.free();
   };
@@ -398,37 +335,22 @@ export class Admission implements Waiting {
     this.#read?.(bytes);
   };
   readonly #failed = (error: Error): void => {
-    if (!this.#over) this.refuse(toTlsError(error));
+    if (!this.#isOver) this.refuse(toTlsError(error));
   };
   readonly #closed = (): void => {
-    if (!this.#secure) this.#free();
+    if (this.#holder === "raw") this.#free();
     this.#ended();
   };
   readonly #ended = (): void => {
-    if (this.#over) return;
+    if (this.#isOver) return;
     const error = new TlsError(
       "TLS_PEER_CLOSED",
       "The client closed before the handshake was over",
     );
     // Deno closes the socket before it says what was wrong with the handshake.
-    if (this.shaking) setImmediate(() => this.refuse(error));
+    if (this.#state === "handshake") setImmediate(() => this.refuse(error));
     else this.refuse(error);
   };
 }
 
-/** A socket after its handshake, and what the handshake was decided by. */
-interface Secured {
-  readonly socket: TLSSocket;
-  readonly context: SecurityContext;
-  readonly client: ClientVerdict;
-}
-
-function unauthorized({ error }: ClientVerdict): TlsError {
-  if (error !== undefined) return certificateRefused(error);
-  return new TlsError("TLS_CLIENT_CERT_REQUIRED", "The client showed no certificate");
-}
-
-/** The longest ClientHello that the runtime's TLS takes: BoringSSL's limit, and that of rustls. */
-const MAX_HELLO_BYTES = runtime.name === "bun" ? 16 * 1024 : 64 * 1024;
-
-const EMPTY = new Uint8Array();
+const NOTHING = new Uint8Array(0);

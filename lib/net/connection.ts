@@ -35,6 +35,7 @@ import { type Chunk, front, join, rest } from "./chunks.ts";
 import type { Clock } from "./clock.ts";
 import type { Deadlines } from "./deadlines.ts";
 import type { Place } from "./place.ts";
+import type { ProxyHeader } from "./proxy_protocol.ts";
 import { ConnectionStreams } from "./streams.ts";
 import type { Unread } from "./unread.ts";
 import type { ByteStreams, Wire, WireReader } from "./wire.ts";
@@ -94,6 +95,8 @@ export interface ConnectionParts {
   readonly wire: Wire;
   /** The addresses. */
   readonly endpoints: Endpoints;
+  /** The PROXY header that the addresses are from; `undefined` where none came. */
+  readonly proxy: ProxyHeader | undefined;
   /** The handshake's facts; `undefined` in plain mode. */
   readonly tls: TlsInfo | undefined;
   /** What the handshake was decided by; `undefined` in plain mode. */
@@ -129,6 +132,8 @@ export class Connection implements Endpoints, WireReader {
   readonly localPort: number;
   /** The handshake's facts; `undefined` in plain mode. */
   readonly tls: TlsInfo | undefined;
+  /** What a trusted proxy said of the client in its PROXY header; `undefined` where none came. */
+  readonly proxy: ProxyHeader | undefined;
   /**
    * When the consumer's `expired()` is called, on the {@linkcode Connection.clock}.
    *
@@ -184,6 +189,7 @@ export class Connection implements Endpoints, WireReader {
       localPort: this.localPort,
     } = parts.endpoints);
     this.tls = parts.tls;
+    this.proxy = parts.proxy;
     parts.deadlines.watch(this);
     parts.wire.open(this);
   }

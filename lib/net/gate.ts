@@ -15,7 +15,7 @@ import {
 } from "./admission.ts";
 import { type Place, UNCOUNTED } from "./place.ts";
 
-/** What the gate decides by, and whom it tells. */
+/** What the gate decides by, and what it calls. */
 export interface GateOptions extends AdmissionOptions {
   /** The most handshakes at a time; others wait, within their own deadline. */
   readonly maxHandshakes: number;
@@ -38,7 +38,7 @@ export class Gate {
   /** Those that wait for a handshake's end before they may begin their own. */
   readonly #queue = new Set<Admission>();
   readonly #perAddress = new Map<string, number>();
-  #handshakes = 0;
+  readonly #shaking = new Set<Admission>();
   readonly #keeper: Keeper = {
     count: (address) => this.#count(address),
     ready: (admission) => this.#ready(admission),
@@ -113,22 +113,22 @@ export class Gate {
 
   /** Lets an admission shake hands, now or when its turn comes. */
   #ready(admission: Admission): void {
-    // Whoever waits does so because there is no room.
-    if (this.#handshakes < this.#options.maxHandshakes) this.#shakeHands(admission);
+    // Where some wait already there is no room.
+    if (this.#shaking.size < this.#options.maxHandshakes) this.#shakeHands(admission);
     else this.#queue.add(admission);
   }
 
   #shakeHands(admission: Admission): void {
-    this.#handshakes++;
+    this.#shaking.add(admission);
     admission.shakeHands();
   }
 
   #left(admission: Admission): void {
     if (!this.#admissions.delete(admission)) return;
     this.#queue.delete(admission);
-    if (admission.shaking) this.#handshakes--;
+    this.#shaking.delete(admission);
     for (const next of this.#queue) {
-      if (this.#handshakes >= this.#options.maxHandshakes) return;
+      if (this.#shaking.size >= this.#options.maxHandshakes) return;
       this.#queue.delete(next);
       this.#shakeHands(next);
     }

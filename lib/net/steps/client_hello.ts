@@ -1,0 +1,52 @@
+/**
+ * The gate's second step under TLS: what the client asks for, read before the runtime's TLS sees it.
+ *
+ * @module
+ */
+import { TlsError } from "../../errors.ts";
+import { runtime } from "../../runtime/current.ts";
+import { NOT_TLS_ANSWER } from "../../tls/alerts.ts";
+import type { ClientHello } from "../../tls/client_hello.ts";
+import { type BadHello, ClientHelloReader } from "../../tls/client_hello_reader.ts";
+import type { Selector } from "../../tls/selector.ts";
+import { TurnedAway } from "./farewell.ts";
+
+/** The longest ClientHello that the runtime's TLS takes: BoringSSL's limit, and that of rustls. */
+const MAX_HELLO_BYTES = runtime.name === "bun" ? 16 * 1024 : 64 * 1024;
+
+/** A ClientHello that has come. */
+export interface HelloRead {
+  /** What it says. */
+  readonly hello: ClientHello;
+  /** All bytes that were read, which the runtime's TLS is to read again. */
+  readonly bytes: Uint8Array;
+}
+
+/** Reads a ClientHello. */
+export class ClientHelloStep {
+  readonly #reader = new ClientHelloReader(MAX_HELLO_BYTES);
+  readonly #selector: Selector;
+
+  /** Begins with nothing read. */
+  constructor(selector: Selector) {
+    this.#selector = selector;
+  }
+
+  /** Takes the next bytes; returns `undefined` until there is something to decide. */
+  push(bytes: Uint8Array): HelloRead | TurnedAway | undefined {
+    const result = this.#reader.push(bytes);
+    if (result.state === "need") return undefined;
+    if (result.state === "error") return turnAway(result);
+    if (this.#selector.sharesVersion(result.hello)) {
+      return { hello: result.hello, bytes: this.#reader.bytes };
+    }
+    const error = new TlsError("TLS_VERSION", "Client and server share no TLS version");
+    return TurnedAway.withAlert(error, "protocol_version");
+  }
+}
+
+/** A client that speaks plain HTTP gets an answer in it, one that speaks TLS an alert. */
+function turnAway({ error, alert, looksLikeHttp }: BadHello): TurnedAway {
+  if (looksLikeHttp) return new TurnedAway(error, NOT_TLS_ANSWER);
+  return alert === undefined ? new TurnedAway(error) : TurnedAway.withAlert(error, alert);
+}

@@ -1,0 +1,35 @@
+/**
+ * The gate's step for a client that goes no further: some are told why before they are closed.
+ *
+ * @module
+ */
+import type { Socket } from "node:net";
+import type { HttpsdError } from "../../errors.ts";
+import { type Alert, alertRecord } from "../../tls/alerts.ts";
+import type { Connection } from "../connection.ts";
+
+/** Why a client goes no further, and the last bytes that it gets; without any it is cut. */
+export class TurnedAway {
+  /** Why. */
+  readonly error: HttpsdError;
+  /** What the client is told. */
+  readonly lastBytes: Uint8Array | undefined;
+
+  /** Turns a client away, with some last bytes or none. */
+  constructor(error: HttpsdError, lastBytes?: Uint8Array) {
+    this.error = error;
+    this.lastBytes = lastBytes;
+  }
+
+  /** Turns a TLS client away with an alert. */
+  static withAlert(error: HttpsdError, alert: Alert): TurnedAway {
+    return new TurnedAway(error, alertRecord(alert));
+  }
+}
+
+/** Sends the last bytes over the raw socket and gives the client time to read them. */
+export function sayFarewell(connection: Connection, raw: Socket, lastBytes: Uint8Array): void {
+  raw.resume();
+  connection.write(lastBytes);
+  connection.finish();
+}

@@ -1,0 +1,87 @@
+/**
+ * The gate's first step: who the client is. A trusted peer says so in a PROXY header; any other is
+ * the client itself.
+ *
+ * @module
+ */
+import type { Endpoints } from "../../endpoints.ts";
+import { ConnectionError } from "../../errors.ts";
+import type { CidrSet } from "../cidr.ts";
+import { type ProxyHeader, ProxyHeaderReader } from "../proxy_protocol.ts";
+import { TurnedAway } from "./farewell.ts";
+
+/** Who may speak for others with the PROXY protocol. */
+export interface ProxyPolicy {
+  /** The peers that are proxies. */
+  readonly trusted: CidrSet;
+  /** Whether every connection must come through one, with a header. */
+  readonly required: boolean;
+}
+
+/** A client whose addresses are known. */
+export interface Identified {
+  /** The addresses. */
+  readonly endpoints: Endpoints;
+  /** The header that they are from; `undefined` where none came. */
+  readonly proxy: ProxyHeader | undefined;
+  /** The bytes that were read behind the header. */
+  readonly rest: Uint8Array;
+}
+
+const NOTHING = new Uint8Array(0);
+
+/** Decides whether a PROXY header is read from a peer: only from those that are trusted. */
+export function beginProxyHeader(
+  policy: ProxyPolicy | undefined,
+  peer: Endpoints,
+): ProxyHeaderStep | Identified | TurnedAway {
+  if (policy?.trusted.has(peer.remoteAddress)) return new ProxyHeaderStep(peer, policy.required);
+  if (!policy?.required) return { endpoints: peer, proxy: undefined, rest: NOTHING };
+  return new TurnedAway(new ConnectionError("PROXY_HEADER", "The peer is no trusted proxy"));
+}
+
+/** Reads the PROXY header of a trusted peer. */
+export class ProxyHeaderStep {
+  readonly #reader = new ProxyHeaderReader();
+  readonly #peer: Endpoints;
+  readonly #required: boolean;
+
+  /** Begins with nothing read; without `required` a peer may also come without a header. */
+  constructor(peer: Endpoints, required: boolean) {
+    this.#peer = peer;
+    this.#required = required;
+  }
+
+  /** Takes the next bytes; returns `undefined` until there is something to decide. */
+  push(bytes: Uint8Array): Identified | TurnedAway | undefined {
+    const result = this.#reader.push(bytes);
+    switch (result.state) {
+      case "need":
+        return undefined;
+      case "error":
+        return new TurnedAway(result.error);
+      case "absent":
+        return this.#required
+          ? new TurnedAway(
+            new ConnectionError("PROXY_HEADER", "The proxy sent no PROXY header: configure it to"),
+          )
+          : { endpoints: this.#peer, proxy: undefined, rest: result.rest };
+      case "done":
+        return {
+          endpoints: endpointsIn(result.header) ?? this.#peer,
+          proxy: result.header,
+          rest: result.rest,
+        };
+    }
+  }
+}
+
+function endpointsIn({ source, destination }: ProxyHeader): Endpoints | undefined {
+  if (source?.port === undefined || destination?.port === undefined) return undefined;
+  return {
+    remoteAddress: source.address,
+    remotePort: source.port,
+    localAddress: destination.address,
+    localPort: destination.port,
+  };
+}
