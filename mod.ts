@@ -29,11 +29,12 @@ export { type ConnectionInfo, connectionInfo } from "./lib/fetch/connection_info
 export * from "./lib/errors.ts";
 export * from "./lib/events.ts";
 export type { Trailers } from "./lib/http/body.ts";
-export type { ErrorHandler, FetchApp, FetchHandler, RequestInfo } from "./lib/http/dispatcher.ts";
+export type { FetchApp, FetchHandler, RequestInfo } from "./lib/fetch/fetch_handler.ts";
+export type { ErrorHandler } from "./lib/httpd/face.ts";
 export { matchExact, matchWildcard, type UriMatcher } from "./lib/httpd/matcher.ts";
 export type { HttpdRequest } from "./lib/httpd/request.ts";
 export type { Fields } from "./lib/http/response_rules.ts";
-export type { HandlerRoute, RouteHandler } from "./lib/http/router.ts";
+export type { HandlerRoute, RouteHandler } from "./lib/httpd/route.ts";
 export type { Route, WebSocketRoute } from "./lib/websocket/route.ts";
 export type { Session, SessionState } from "./lib/http/session.ts";
 export type { ByteStreams } from "./lib/net/wire.ts";

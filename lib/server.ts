@@ -17,7 +17,6 @@ import {
 } from "./config.ts";
 import { remoteOf } from "./edge/platform.ts";
 import { answerFetch, type FetchHost } from "./edge/driver.ts";
-import { fetchTransport } from "./edge/transport.ts";
 import {
   ConfigError,
   ConnectionError,
@@ -40,12 +39,13 @@ import {
 import { takeArguments } from "./fetch/handler.ts";
 import { connectionTransport } from "./fetch/connection_transport.ts";
 import {
-  Dispatcher,
-  type ErrorHandler,
+  exchangeHandler,
   ExchangeInfo,
   type FetchApp,
   type FetchHandler,
-} from "./http/dispatcher.ts";
+} from "./fetch/fetch_handler.ts";
+import { Dispatcher } from "./http/dispatcher.ts";
+import { type ErrorHandler, HttpdFace } from "./httpd/face.ts";
 import { Router } from "./http/router.ts";
 import { type ConnectionDriver, driverOf, freeContext, type Session } from "./http/session.ts";
 import type { Notify } from "./http/session_host.ts";
@@ -107,6 +107,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   readonly #config: Config;
   readonly #router: Router;
   readonly #dispatcher: Dispatcher;
+  readonly #httpd: HttpdFace;
   readonly #work: WorkQueue;
   readonly #deadlines: Deadlines;
   readonly #gate: Gate;
@@ -160,20 +161,14 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     this.#givenLimits = givenLimits(given.options, config);
     this.#router = new Router(config.uriMatch, config.maxUriHandlers);
     this.#work = new WorkQueue(config.maxQueuedWork);
-    const errorAnswered = (error: HttpError, session: Session) => {
-      if (session.connection.closed || !this.hasListened("http:error")) return;
-      this.dispatchEvent(new ServerErrorEvent("http:error", this, error, { session }));
-    };
-    const dispatcher = this.#dispatcher = new Dispatcher({
-      server: this,
-      router: this.#router,
-      transport: withUpgrades(connectionTransport, this.#hub),
-      handler: given.handler &&
-        ((request, exchange) => given.handler!(request, new ExchangeInfo(exchange, this))),
-      maxRespHeaders: config.maxRespHeaders,
-      failed: (error, session) => this.#tellError(error, { session }),
-      errorAnswered,
-    });
+    const { uriMatch, maxRespHeaders } = config;
+    const { handler: handle } = given;
+    const dispatcher = this.#dispatcher = new Dispatcher(
+      this.#router,
+      handle &&
+        exchangeHandler((request, exchange) => handle(request, new ExchangeInfo(exchange, this))),
+    );
+    this.#httpd = new HttpdFace({ server: this, uriMatch, maxRespHeaders, dispatcher });
     this.#deadlines = new Deadlines([
       config.handshakeTimeoutMs,
       config.headersTimeoutMs,
@@ -223,6 +218,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     const isCrowded = () => this.#isCrowded;
     this.#host = {
       limits: config,
+      transport: withUpgrades(connectionTransport, this.#hub),
       get notify() {
         return notifyIfListened();
       },
@@ -233,7 +229,9 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
         dispatcher.handle(exchange);
       },
       refuse: (exchange, error) => dispatcher.refuse(exchange, error),
-      errorAnswered: (session, error) => errorAnswered(error, session),
+      errorAnswered: (session, error) => {
+        if (!session.connection.closed) this.#tellAnswered(error, session);
+      },
       touch: (driver) => this.#touch(driver),
       answered: (driver, ends) => this.#answered(driver, ends),
       get crowded() {
@@ -308,7 +306,9 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
    * @throws {StateError} `HANDLER_EXISTS`, `HANDLERS_FULL`
    */
   route(route: Route): this {
-    this.#router.add(toHandlerRoute(route, (config) => webSocketHandler(config, this.#hub)));
+    this.#router.add(
+      this.#httpd.route(toHandlerRoute(route, (config) => webSocketHandler(config, this.#hub))),
+    );
     return this;
   }
 
@@ -331,7 +331,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
    * @throws {ConfigError} `INVALID_CONFIG` for what is no error's status, or no handler
    */
   onError(status: number, handler: ErrorHandler | null): this {
-    this.#dispatcher.onError(status, handler);
+    this.#dispatcher.onError(status, this.#httpd.errorHandler(status, handler));
     return this;
   }
 
@@ -364,20 +364,12 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   get #fetchHost(): FetchHost {
     if (this.#madeFetchHost !== undefined) return this.#madeFetchHost;
     const { maxBodyBytes, handlerTimeoutMs } = this.#config;
-    const failed = (error: HttpsdError, session: Session) =>
-      this.#tellErrorAnyway(error, { session });
-    const errorAnswered = (error: HttpError, session: Session) => {
-      if (!this.hasListened("http:error")) return;
-      this.dispatchEvent(new ServerErrorEvent("http:error", this, error, { session }));
-    };
-    const transport = fetchTransport;
-    const dispatcher = this.#dispatcher.with({ transport, failed, errorAnswered });
     return this.#madeFetchHost = {
-      dispatcher,
+      dispatcher: this.#dispatcher,
       maxBodyBytes,
       handlerTimeoutMs,
-      failed,
-      errorAnswered,
+      failed: (error, session) => this.#tellErrorAnyway(error, { session }),
+      errorAnswered: (error, session) => this.#tellAnswered(error, session),
     };
   }
 
@@ -797,6 +789,11 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     if (this.hasListened("disconnected")) {
       this.dispatchEvent(new DisconnectedEvent("disconnected", this, session, error));
     }
+  }
+
+  #tellAnswered(error: HttpError, session: Session): void {
+    if (!this.hasListened("http:error")) return;
+    this.dispatchEvent(new ServerErrorEvent("http:error", this, error, { session }));
   }
 
   #tellError(error: HttpsdError, where?: FailurePlace): void {

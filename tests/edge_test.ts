@@ -18,7 +18,7 @@ import { createEdgeApp, type EdgeApp, type EdgeInfo, type EdgeOptions } from "..
 import { HttpError, type HttpsdError } from "../lib/errors.ts";
 import { matchWildcard } from "../lib/httpd/matcher.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
-import type { RouteHandler } from "../lib/http/router.ts";
+import type { RouteHandler } from "../lib/httpd/route.ts";
 import type { Session } from "../lib/http/session.ts";
 import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
 import { connectionInfo, HttpsServer } from "../mod.ts";

@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import process from "node:process";
 import type { HttpsdError } from "../lib/errors.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
-import type { FetchHandler } from "../lib/http/dispatcher.ts";
+import type { FetchHandler } from "../lib/fetch/fetch_handler.ts";
 import {
   GET,
   type Mode,

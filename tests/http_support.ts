@@ -10,7 +10,7 @@ import type { Socket } from "node:net";
 import type { ConnectionOptions } from "node:tls";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import type { HttpsdError } from "../lib/errors.ts";
-import type { FetchHandler } from "../lib/http/dispatcher.ts";
+import type { FetchHandler } from "../lib/fetch/fetch_handler.ts";
 import { type Clock, systemClock } from "../lib/net/clock.ts";
 import { HttpsServer } from "../lib/server.ts";
 import { certificates, connect, connectTcp } from "./support.ts";

@@ -6,7 +6,7 @@ import { Hono } from "hono";
 import { stream } from "hono/streaming";
 import { createEdgeApp } from "../lib/edge/mod.ts";
 import { HttpError, type HttpsdError } from "../lib/errors.ts";
-import type { FetchHandler } from "../lib/http/dispatcher.ts";
+import type { FetchHandler } from "../lib/fetch/fetch_handler.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
 import { type ServerSentEvent, serverSentEvents } from "../lib/web/sse.ts";
 import {

@@ -3,7 +3,9 @@ import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import { matchExact, matchWildcard } from "../lib/httpd/matcher.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
+import { Dispatcher } from "../lib/http/dispatcher.ts";
 import { Router } from "../lib/http/router.ts";
+import { HttpdFace } from "../lib/httpd/face.ts";
 import {
   GET,
   type Mode,
@@ -33,23 +35,31 @@ const noHandler = (): void => {};
 /** A matcher of the program's, whose templates may look like anything. */
 const sameText = (template: string, path: string): boolean => template === path;
 
+/** Makes routes of the httpd API for the tables that have their matcher. */
+const faces = new WeakMap<Router, HttpdFace>();
+
 /** A table with routes given as `"GET /path"`. */
 function table(routes: string[], matcher = matchExact, max = Infinity): Router {
   const router = new Router(matcher, max);
+  const dispatcher = new Dispatcher(router, undefined);
+  faces.set(
+    router,
+    new HttpdFace({ server: undefined, uriMatch: matcher, maxRespHeaders: 8, dispatcher }),
+  );
   for (const route of routes) add(router, route);
   return router;
 }
 
 function add(router: Router, route: string): void {
   const [method, uri] = route.split(" ") as [string, string];
-  router.add({ method, uri, handler: noHandler, context: route });
+  router.add(faces.get(router)!.route({ method, uri, handler: noHandler }));
 }
 
 /** The route that a request goes to, or the methods to be allowed. */
 function chosen(router: Router, request: string): unknown {
   const [method, path] = request.split(" ") as [string, string];
   const match = router.match(method, path);
-  return match.route?.context ?? (match.route === undefined && match.allow);
+  return match.route === undefined ? match.allow : `${match.route.method} ${match.route.uri}`;
 }
 
 /** Sends one request on a connection of its own and reads the whole answer. */
@@ -143,12 +153,11 @@ describe("add()", () => {
   });
 
   test("keeps a copy: a route that is changed afterwards stays as it was", () => {
-    const router = new Router(matchExact, Infinity);
-    const route = { uri: "/a", method: "GET", handler: noHandler, context: "first" };
-    router.add(route);
+    const router = table([]);
+    const route = { uri: "/a", method: "GET", handler: noHandler };
+    router.add(faces.get(router)!.route(route));
     route.uri = "/b";
-    route.context = "second";
-    assert.equal(chosen(router, "GET /a"), "first");
+    assert.equal(chosen(router, "GET /a"), "GET /a");
     assert.deepEqual(chosen(router, "GET /b"), []);
   });
 });

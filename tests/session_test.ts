@@ -5,7 +5,7 @@ import { Buffer } from "node:buffer";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import type { HttpsdError } from "../lib/errors.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
-import type { FetchHandler } from "../lib/http/dispatcher.ts";
+import type { FetchHandler } from "../lib/fetch/fetch_handler.ts";
 import {
   GET,
   type Mode,

@@ -4,7 +4,7 @@ import { describe, test } from "bun:test";
 import { Buffer } from "node:buffer";
 import { once } from "node:events";
 import WsClient from "ws";
-import type { FetchHandler } from "../lib/http/dispatcher.ts";
+import type { FetchHandler } from "../lib/fetch/fetch_handler.ts";
 import {
   type UpgradedWebSocket,
   upgradeWebSocket,

@@ -9,7 +9,7 @@
  */
 import { ConnectionError, HttpError, HttpsdError, StateError } from "../errors.ts";
 import type { Dispatcher } from "../http/dispatcher.ts";
-import { Exchange, type ExchangeKeeper, type PlatformMessages } from "../http/exchange.ts";
+import { Exchange, type ExchangeKeeper } from "../http/exchange.ts";
 import {
   endContext,
   makeSession,
@@ -18,6 +18,8 @@ import {
   type SessionDriver,
   type SessionState,
 } from "../http/session.ts";
+import type { Transport } from "../http/transport.ts";
+import { asResponse, usedAlready } from "../fetch/usable_response.ts";
 import { CANCEL_FAILED } from "../http/stream_pump.ts";
 import { type Clock, systemClock } from "../net/clock.ts";
 import { FetchHead } from "./request_head.ts";
@@ -46,12 +48,27 @@ export interface FetchHost {
 /** The longest time that `setTimeout()` takes. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
-/** The sessions of requests without sockets. */
-const sessions = new WeakMap<Request, Session>();
+/** The drivers of requests without sockets. */
+const drivers = new WeakMap<Request, FetchDriver>();
 
 /** Returns the session of a request that came without a socket; `undefined` for others. */
 export function fetchSessionOf(request: Request): Session | undefined {
-  return sessions.get(request);
+  return drivers.get(request)?.session;
+}
+
+/** Returns what the platform passed besides a request; nothing for one that came on a socket. */
+export function givenWith(request: Request): readonly unknown[] {
+  return drivers.get(request)?.peer.given ?? [];
+}
+
+/** What was given to the platform, which uses it later or not at all. */
+const passed = new WeakSet<Response>();
+
+/** Whether a body goes to the platform for the second time. It is not looked at the first time. */
+function isPassedAgain(response: Response): boolean {
+  if (passed.has(response)) return response.body !== null;
+  passed.add(response);
+  return false;
 }
 
 /**
@@ -66,12 +83,12 @@ export function answerFetch(
   peer: PlatformPeer,
 ): Promise<Response> {
   const driver = new FetchDriver(host, request, peer);
-  sessions.set(request, driver.session);
+  drivers.set(request, driver);
   return driver.answer();
 }
 
 /** The driver of the session that one request has for itself. */
-class FetchDriver implements SessionDriver, ExchangeKeeper, PlatformMessages {
+class FetchDriver implements SessionDriver, ExchangeKeeper, Transport {
   readonly session: Session = makeSession(this);
   readonly peer: PlatformPeer;
   readonly request: Request;
@@ -170,12 +187,25 @@ class FetchDriver implements SessionDriver, ExchangeKeeper, PlatformMessages {
     return systemClock;
   }
 
-  get platform(): PlatformMessages {
+  get transport(): Transport {
     return this;
   }
 
-  get given(): readonly unknown[] {
-    return this.peer.given;
+  requestFor(): Request {
+    return this.request;
+  }
+
+  /** Answers with a handler's own `Response`, whose body goes to the platform as it is. */
+  sendResponse(_exchange: Exchange, result: unknown): void {
+    const response = asResponse(result);
+    if (response.bodyUsed || isPassedAgain(response)) throw usedAlready();
+    const { status, statusText, headers, body } = response;
+    const writer = this.#exchange.response;
+    const isHead = this.#exchange.head.method === "HEAD";
+    const sent = isHead ? new Response(null, { status, statusText, headers }) : response;
+    writer.pass(() => this.#sink.pass(sent), isHead);
+    if (!isHead && !writer.gone) return;
+    body?.cancel().catch((error) => this.#exchange.callbackFailed(CANCEL_FAILED, error));
   }
 
   get ending(): boolean {
@@ -189,16 +219,6 @@ class FetchDriver implements SessionDriver, ExchangeKeeper, PlatformMessages {
   /** Whatever has ended TLS answers for its certificates. */
   speaksFor(): boolean {
     return true;
-  }
-
-  pass(response: Response): void {
-    const { status, statusText, headers, body } = response;
-    const writer = this.#exchange.response;
-    const isHead = this.#exchange.head.method === "HEAD";
-    const sent = isHead ? new Response(null, { status, statusText, headers }) : response;
-    writer.pass(() => this.#sink.pass(sent), isHead);
-    if (!isHead && !writer.gone) return;
-    body?.cancel().catch((error) => this.#exchange.callbackFailed(CANCEL_FAILED, error));
   }
 
   starting(): void {

@@ -26,21 +26,22 @@ import { contain } from "../contain/callbacks.ts";
 import type { HttpsServerOptions } from "../config.ts";
 import type { HttpsdError } from "../errors.ts";
 import { takeArguments } from "../fetch/handler.ts";
-import { Dispatcher, type ErrorHandler } from "../http/dispatcher.ts";
+import { Dispatcher } from "../http/dispatcher.ts";
+import { exchangeHandler } from "../fetch/fetch_handler.ts";
+import { type ErrorHandler, HttpdFace } from "../httpd/face.ts";
 import { Router } from "../http/router.ts";
 import type { Session } from "../http/session.ts";
 import type { ForwardedField } from "./forwarded.ts";
 import { resolveEdgeConfig } from "./options.ts";
 import { remoteOf } from "./platform.ts";
-import { answerFetch, type FetchHost } from "./driver.ts";
+import { answerFetch, type FetchHost, givenWith } from "./driver.ts";
 import { tlsOf } from "./tls.ts";
-import { fetchTransport } from "./transport.ts";
 import { type HttpdRequest, partsOf } from "../httpd/request.ts";
 import { refuseUpgrade, type Route, toHandlerRoute } from "../websocket/route.ts";
 
-export type { HandlerRoute, RouteHandler } from "../http/router.ts";
+export type { HandlerRoute, RouteHandler } from "../httpd/route.ts";
 export type { Route, WebSocketRoute } from "../websocket/route.ts";
-export type { ErrorHandler } from "../http/dispatcher.ts";
+export type { ErrorHandler } from "../httpd/face.ts";
 export type { HttpdRequest } from "../httpd/request.ts";
 export { matchExact, matchWildcard, type UriMatcher } from "../httpd/matcher.ts";
 export type { ForwardedField } from "./forwarded.ts";
@@ -99,6 +100,7 @@ const CAPABILITIES: EdgeCapabilities = Object.freeze({
 /** Routes, error handlers and a fetch handler, to be called by a platform. */
 export class EdgeApp {
   readonly #router: Router;
+  readonly #httpd: HttpdFace;
   readonly #host: FetchHost;
   readonly #trusted: ForwardedField | undefined;
 
@@ -112,25 +114,23 @@ export class EdgeApp {
     const config = resolveEdgeConfig(given.options);
     const { reportError } = config;
     this.#trusted = config.trustForwardedCertificates;
-    const failed = (error: HttpsdError, session: Session) => report(reportError, error, session);
-    const errorAnswered = () => {}; // nobody can listen for it
-    this.#router = new Router(config.uriMatch, config.maxUriHandlers);
+    const { uriMatch, maxUriHandlers, maxRespHeaders, maxBodyBytes, handlerTimeoutMs } = config;
+    const { handler: handle } = given;
+    this.#router = new Router(uriMatch, maxUriHandlers);
+    const dispatcher = new Dispatcher(
+      this.#router,
+      handle &&
+        exchangeHandler((request, { session }) =>
+          handle(request, { session, platform: givenWith(request) })
+        ),
+    );
+    this.#httpd = new HttpdFace({ server: undefined, uriMatch, maxRespHeaders, dispatcher });
     this.#host = {
-      maxBodyBytes: config.maxBodyBytes,
-      handlerTimeoutMs: config.handlerTimeoutMs,
-      failed,
-      errorAnswered,
-      dispatcher: new Dispatcher({
-        server: undefined,
-        router: this.#router,
-        transport: fetchTransport,
-        handler: given.handler &&
-          ((request, { session, platform }) =>
-            given.handler!(request, { session, platform: platform!.given })),
-        maxRespHeaders: config.maxRespHeaders,
-        failed,
-        errorAnswered,
-      }),
+      dispatcher,
+      maxBodyBytes,
+      handlerTimeoutMs,
+      failed: (error, session) => report(reportError, error, session),
+      errorAnswered: () => {}, // there are no events of an app
     };
   }
 
@@ -168,7 +168,7 @@ export class EdgeApp {
    * @throws {StateError} `HANDLER_EXISTS`, `HANDLERS_FULL`
    */
   route(route: Route): this {
-    this.#router.add(toHandlerRoute(route, () => refuseWebSocket));
+    this.#router.add(this.#httpd.route(toHandlerRoute(route, () => refuseWebSocket)));
     return this;
   }
 
@@ -185,7 +185,7 @@ export class EdgeApp {
 
   /** Answers errors of a status with `handler` instead of the standard answer; `null` undoes that. */
   onError(status: number, handler: ErrorHandler | null): this {
-    this.#host.dispatcher.onError(status, handler);
+    this.#host.dispatcher.onError(status, this.#httpd.errorHandler(status, handler));
     return this;
   }
 }

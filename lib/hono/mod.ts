@@ -27,7 +27,7 @@ import type { ConnInfo } from "hono/conninfo";
 import { HTTPException } from "hono/http-exception";
 import * as v from "valibot";
 import { ConfigError } from "../errors.ts";
-import type { RequestInfo } from "../http/dispatcher.ts";
+import type { RequestInfo } from "../fetch/fetch_handler.ts";
 import {
   adviceFrom,
   callback,

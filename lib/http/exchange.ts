@@ -15,28 +15,15 @@ import type { Fields } from "./response_rules.ts";
 import type { ResponseSink } from "./response_sink.ts";
 import type { Session } from "./session.ts";
 import { ERROR_BODIES } from "./status.ts";
+import type { Transport } from "./transport.ts";
 import type { Protocol, Tunnel, UpgradeOffer } from "./tunnel.ts";
-
-/** A platform's own messages, where there is no socket: whole ones go through as they are. */
-export interface PlatformMessages {
-  /** The request. */
-  readonly request: Request;
-  /** What the platform passed besides the request. */
-  readonly given: readonly unknown[];
-  /**
-   * Answers with a handler's own `Response`, whose body goes to the platform as it is.
-   *
-   * @throws {StateError} `ALREADY_SENT`
-   */
-  pass(response: Response): void;
-}
 
 /** What carries an exchange: the driver of its session, or of its stream. */
 export interface ExchangeKeeper {
   /** The clock of its deadlines. */
   readonly clock: Clock;
-  /** The platform's own messages; absent on a connection. */
-  readonly platform?: PlatformMessages;
+  /** Makes `Request`s of its exchanges, and answers of `Response`s. */
+  readonly transport: Transport;
   /** Whether one side has begun to end the connection, so that nothing more may begin on it. */
   readonly ending: boolean;
   /**
@@ -98,9 +85,9 @@ export class Exchange implements ResponseProgress, BodySource {
     this.response = new ResponseWriter(head.method, sink, this);
   }
 
-  /** A platform's own messages; `undefined` for a request that came on a connection. */
-  get platform(): PlatformMessages | undefined {
-    return this.#keeper.platform;
+  /** Makes a `Request` of the exchange, and an answer of a `Response`. */
+  get transport(): Transport {
+    return this.#keeper.transport;
   }
 
   /** Whether the request is for a host that its session may not carry requests for. */

@@ -6,31 +6,25 @@
  */
 import { StateError } from "../errors.ts";
 import { optionError, shown } from "../options.ts";
-import type { UriMatcher } from "../httpd/matcher.ts";
+import type { ExchangeHandler } from "./dispatcher.ts";
 import { ANY, METHODS } from "./methods.ts";
-import type { HttpdRequest } from "../httpd/request.ts";
-import { resolveRoute } from "../httpd/route_options.ts";
 
-/** Answers a request of the httpd API; a returned `Response` is sent. */
-export type RouteHandler = (
-  request: HttpdRequest,
-) => Response | void | Promise<Response | void>;
+/** Decides whether `path`, which has no query, is one that `template` is for. */
+export type UriMatcher = (template: string, path: string) => boolean;
 
-/** A handler and the requests that it is for (original: `httpd_uri_t`). */
-export interface HandlerRoute {
+/** A handler and the requests that it is for. */
+export interface Route {
   /** The path that it is for, as the option `uriMatch` compares it. */
   readonly uri: string;
   /** The method in upper case, or `"ANY"` for all but CONNECT and TRACE. */
   readonly method: string;
-  /** What answers. */
-  readonly handler: RouteHandler;
-  /** Anything that the handler wants to be given, as `request.routeContext` (`user_ctx`). */
-  readonly context?: unknown;
+  /** Answers a request. */
+  readonly handle: ExchangeHandler;
 }
 
 /** What became of the search for a route. */
 export type Match =
-  | { readonly route: HandlerRoute }
+  | { readonly route: Route }
   /** No route has the path (empty), or those that have it take only these methods. */
   | { readonly route: undefined; readonly allow: readonly string[] };
 
@@ -38,7 +32,7 @@ export type Match =
 export class Router {
   readonly #uriMatch: UriMatcher;
   readonly #max: number;
-  #routes: readonly HandlerRoute[] = [];
+  #routes: readonly Route[] = [];
 
   /** Makes an empty table of at most `max` routes. */
   constructor(uriMatch: UriMatcher, max: number) {
@@ -61,13 +55,10 @@ export class Router {
   /**
    * Adds a route, which takes effect with the next request.
    *
-   * @throws {ConfigError} `INVALID_CONFIG` for what is no route, or one that no request could reach,
-   * saying what to write
    * @throws {StateError} `HANDLER_EXISTS` when a route that is there already would always be
    * chosen instead; `HANDLERS_FULL`
    */
-  add(added: HandlerRoute): void {
-    const route = resolveRoute(added, this.#uriMatch);
+  add(route: Route): void {
     const shadow = this.#routes.find((known) =>
       this.#matches(known.uri, route.uri) && (known.method === route.method || known.method === ANY)
     );
@@ -84,7 +75,7 @@ export class Router {
         `There are ${this.#max} routes already: raise maxUriHandlers`,
       );
     }
-    this.#routes = [...this.#routes, Object.freeze(route)];
+    this.#routes = [...this.#routes, route];
   }
 
   /**
@@ -111,7 +102,7 @@ export class Router {
   /** The route for a request; HEAD goes to GET's where it has none of its own. */
   match(method: string, path: string): Match {
     let allow: Set<string> | undefined;
-    let get: HandlerRoute | undefined;
+    let get: Route | undefined;
     for (const route of this.#routes) {
       if (!this.#matches(route.uri, path)) continue;
       if (route.method === method) return { route };

@@ -6,6 +6,7 @@
 import type { HttpError, HttpsdError } from "../errors.ts";
 import type { Exchange } from "./exchange.ts";
 import type { ConnectionDriver, Session } from "./session.ts";
+import type { Transport } from "./transport.ts";
 
 /** Reports an event of the httpd; `bytes` where the event counts some. */
 export type Notify = (
@@ -16,6 +17,8 @@ export type Notify = (
 
 /** What a driver needs of the server that its sessions belong to. No method throws. */
 export interface SessionHost {
+  /** Makes `Request`s of exchanges, and answers of `Response`s. */
+  readonly transport: Transport;
   /** Reports what happens on sessions in the original's terms; `undefined` without listeners. */
   readonly notify: Notify | undefined;
   /** Whether a newcomer waits for the place that a session would free by ending. */

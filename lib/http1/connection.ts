@@ -27,6 +27,7 @@ import { UNREAD_HEAD } from "../http/request_head.ts";
 import { type ConnectionDriver, endContext, makeSession, type Session } from "../http/session.ts";
 import type { SessionState } from "../http/session.ts";
 import type { SessionHost } from "../http/session_host.ts";
+import type { Transport } from "../http/transport.ts";
 import type { Protocol, Tunnel } from "../http/tunnel.ts";
 import type { Clock } from "../net/clock.ts";
 import type { Connection, Consumer, Observer } from "../net/connection.ts";
@@ -344,6 +345,10 @@ export class Http1Connection
 
   get clock(): Clock {
     return this.connection.clock;
+  }
+
+  get transport(): Transport {
+    return this.#host.transport;
   }
 
   get ending(): boolean {

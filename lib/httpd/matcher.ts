@@ -5,8 +5,7 @@
  * @module
  */
 
-/** Whether `path`, which has no query, is one that `template` stands for. */
-export type UriMatcher = (template: string, path: string) => boolean;
+export type { UriMatcher } from "../http/router.ts";
 
 /** The default: the same text. */
 export function matchExact(template: string, path: string): boolean {

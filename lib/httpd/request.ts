@@ -10,6 +10,7 @@ import { ConfigError, HttpError, StateError } from "../errors.ts";
 import type { HttpsServer } from "../server.ts";
 import type { Trailers } from "../http/body.ts";
 import { parseCookies } from "../http/cookies.ts";
+import type { Dispatcher } from "../http/dispatcher.ts";
 import type { Exchange } from "../http/exchange.ts";
 import { fieldsOf } from "../fetch/request.ts";
 import { type ResponseHead, WRITTEN } from "../http/response.ts";
@@ -24,18 +25,14 @@ import { shown } from "../options.ts";
 import type { Session } from "../http/session.ts";
 import { pump } from "../http/stream_pump.ts";
 
-/** What a request can be told to do for its route. */
+/** What all requests of a server have in common. */
 export interface RequestOrigin {
-  /** The server that the request came to; `undefined` where there is none. */
+  /** The server that the requests come to; `undefined` where there is none. */
   readonly server: HttpsServer | undefined;
   /** The most fields that a handler may add to a response. */
   readonly maxRespHeaders: number;
-  /** The request cannot be answered by its handler any more: answer the error. */
-  readonly failed: (exchange: Exchange, error: HttpError) => void;
-  /** What sends has failed, and the handler may not wait for it: report the error. */
-  readonly sendingFailed: (exchange: Exchange, error: unknown) => void;
-  /** The handler answered an error itself. */
-  readonly errorAnswered: (exchange: Exchange, error: HttpError) => void;
+  /** Deals with what fails. */
+  readonly dispatcher: Pick<Dispatcher, "failed" | "sendingFailed">;
 }
 
 /** What an {@linkcode HttpdRequest} is a face of. */
@@ -243,7 +240,7 @@ export class HttpdRequest {
     }
     if (this.#exchange.response.answered) return;
     if (this.#exchange.aborted) return this.session.destroy();
-    this.#origin.failed(
+    this.#origin.dispatcher.failed(
       this.#exchange,
       new HttpError(500, "HANDLER_FAILED", "The request was not answered"),
     );
@@ -415,8 +412,7 @@ export class HttpdRequest {
       throw badResponse(`The text of sendError() is ${shown(text)}: give text, or leave it out`);
     }
     this.#exchange.sendError(status, text, this.#fields);
-    this.#origin.errorAnswered(
-      this.#exchange,
+    this.#exchange.errorAnswered(
       new HttpError(status, "ANSWERED", text ?? `Answered ${status}`),
     );
   }
@@ -446,7 +442,9 @@ export class HttpdRequest {
   #heard(sending: Promise<void>): Promise<void> {
     if (sending === WRITTEN) return sending;
     sending.catch((error) => {
-      if (!this.#exchange.isLoss(error)) this.#origin.sendingFailed(this.#exchange, error);
+      if (!this.#exchange.isLoss(error)) {
+        this.#origin.dispatcher.sendingFailed(this.#exchange, error);
+      }
     });
     return sending;
   }

@@ -7,7 +7,7 @@
 import * as v from "valibot";
 import { ROUTE_NAMES } from "../foreign_names.ts";
 import type { Exchange } from "../http/exchange.ts";
-import type { HandlerRoute, RouteHandler } from "../http/router.ts";
+import type { HandlerRoute, RouteHandler } from "../httpd/route.ts";
 import { adviceFrom, checkOptions, isPlain, members } from "../options.ts";
 import { resolveRouteOptions, type RouteConfig, type WebSocketOptions } from "./options.ts";
 

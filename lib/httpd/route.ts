@@ -1,5 +1,5 @@
 /**
- * The checks of a route: that it is one, and that requests can reach it.
+ * What a route of the httpd API is, and the checks that it is one and that requests can reach it.
  *
  * @module
  */
@@ -9,7 +9,24 @@ import { ROUTE_NAMES } from "../foreign_names.ts";
 import { adviceFrom, callback, checkOptions, members, optionError } from "../options.ts";
 import { matchExact, matchWildcard, type UriMatcher } from "./matcher.ts";
 import { ANY, METHODS } from "../http/methods.ts";
-import type { HandlerRoute, RouteHandler } from "../http/router.ts";
+import type { HttpdRequest } from "./request.ts";
+
+/** Answers a request of the httpd API; a returned `Response` is sent. */
+export type RouteHandler = (
+  request: HttpdRequest,
+) => Response | void | Promise<Response | void>;
+
+/** A handler and the requests that it is for (original: `httpd_uri_t`). */
+export interface HandlerRoute {
+  /** The path that it is for, as the option `uriMatch` compares it. */
+  readonly uri: string;
+  /** The method in upper case, or `"ANY"` for all but CONNECT and TRACE. */
+  readonly method: string;
+  /** What answers. */
+  readonly handler: RouteHandler;
+  /** Anything that the handler wants to be given, as `request.routeContext` (`user_ctx`). */
+  readonly context?: unknown;
+}
 
 const CALLEE = "route()";
 

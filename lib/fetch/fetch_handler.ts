@@ -1,0 +1,86 @@
+/**
+ * Handlers that take a `Request` and return a `Response`, and how an exchange's handler is made of
+ * one.
+ *
+ * @module
+ */
+import { isThenable } from "../contain/callbacks.ts";
+import type { ExchangeHandler } from "../http/dispatcher.ts";
+import type { Exchange } from "../http/exchange.ts";
+import type { Session } from "../http/session.ts";
+import type { UpgradeOffer } from "../http/tunnel.ts";
+import type { HttpsServer } from "../server.ts";
+
+/** What a fetch handler is given besides the request. */
+export interface RequestInfo {
+  /** The session that the request came on: address, TLS facts, context. */
+  readonly session: Session;
+  /** The server. */
+  readonly server: HttpsServer;
+  /**
+   * Resolves when the response has been written, for what is to be done afterwards; rejects when
+   * the connection was cut before. A rejection that is not caught does no harm.
+   */
+  readonly completed: Promise<void>;
+}
+
+/** The {@linkcode RequestInfo} of an exchange; the promise is made when it is looked at. */
+export class ExchangeInfo implements RequestInfo {
+  readonly server: HttpsServer;
+  readonly #exchange: Exchange;
+
+  /** Wraps an exchange. */
+  constructor(exchange: Exchange, server: HttpsServer) {
+    this.#exchange = exchange;
+    this.server = server;
+  }
+
+  get session(): Session {
+    return this.#exchange.session;
+  }
+
+  get completed(): Promise<void> {
+    return this.#exchange.completed;
+  }
+}
+
+/** Answers a request with a response. */
+export type FetchHandler = (request: Request, info: RequestInfo) => Response | Promise<Response>;
+
+/** An object that answers requests with its `fetch`: a Hono app, or an export for Deno or Bun. */
+export interface FetchApp {
+  /** Answers a request with a response. */
+  fetch(request: Request, info: RequestInfo): Response | Promise<Response>;
+}
+
+type Handle = (request: Request, exchange: Exchange) => Response | Promise<Response>;
+
+/** Makes an exchange's handler of one for requests. */
+export function exchangeHandler(handle: Handle): ExchangeHandler {
+  return (exchange) => {
+    const request = exchange.transport.requestFor(exchange);
+    const { offer } = exchange;
+    if (offer !== undefined) return answerUpgradable(handle, request, exchange, offer);
+    const result = handle(request, exchange);
+    if (isThenable(result)) return answerLater(exchange, result);
+    return exchange.transport.sendResponse(exchange, result);
+  };
+}
+
+async function answerLater(exchange: Exchange, result: PromiseLike<Response>): Promise<void> {
+  await exchange.transport.sendResponse(exchange, await result);
+}
+
+async function answerUpgradable(
+  handle: Handle,
+  request: Request,
+  exchange: Exchange,
+  offer: UpgradeOffer,
+): Promise<void> {
+  try {
+    const response = await handle(request, exchange);
+    if (!offer.complete(response)) await exchange.transport.sendResponse(exchange, response);
+  } finally {
+    offer.withdraw();
+  }
+}

@@ -1,0 +1,116 @@
+/**
+ * How the dispatcher's handlers are made of those of the httpd API.
+ *
+ * @module
+ */
+import { isThenable } from "../contain/callbacks.ts";
+import { ConfigError, HttpError } from "../errors.ts";
+import type { Dispatcher, ExchangeErrorHandler } from "../http/dispatcher.ts";
+import type { Exchange } from "../http/exchange.ts";
+import type { Route } from "../http/router.ts";
+import type { Session } from "../http/session.ts";
+import { shown } from "../options.ts";
+import type { HttpsServer } from "../server.ts";
+import type { UriMatcher } from "./matcher.ts";
+import { HttpdRequest, type RequestOrigin } from "./request.ts";
+import { type HandlerRoute, resolveRoute } from "./route.ts";
+
+/**
+ * Answers instead of a standard error answer (original: `httpd_err_handler_func_t`): returns a
+ * `Response`, or answers with the request's own methods. There is no request when its head could
+ * not be read; the connection is closed after that answer, and after one for status 500.
+ */
+export type ErrorHandler = (
+  error: HttpError,
+  request: HttpdRequest | undefined,
+  session: Session,
+) => Response | void | Promise<Response | void>;
+
+/** What the face of the httpd is made with. */
+export interface FaceParts {
+  /** The server that handlers see; `undefined` where there is none. */
+  readonly server: HttpsServer | undefined;
+  /** How a route's template is compared with a path. */
+  readonly uriMatch: UriMatcher;
+  /** The most fields that a route's handler may add to a response. */
+  readonly maxRespHeaders: number;
+  /** Deals with what fails. */
+  readonly dispatcher: Dispatcher;
+}
+
+/** The httpd API of one server or app. */
+export class HttpdFace {
+  readonly #uriMatch: UriMatcher;
+  readonly #origin: RequestOrigin;
+
+  /** Makes the face of what `dispatcher` dispatches. */
+  constructor({ server, uriMatch, maxRespHeaders, dispatcher }: FaceParts) {
+    this.#uriMatch = uriMatch;
+    this.#origin = { server, maxRespHeaders, dispatcher };
+  }
+
+  /**
+   * Checks a route and makes one of it whose handler takes an exchange.
+   *
+   * @throws {ConfigError} `INVALID_CONFIG` for what is no route, or one that no request could reach,
+   * saying what to write
+   */
+  route(given: HandlerRoute): Route {
+    const { uri, method, handler, context } = resolveRoute(given, this.#uriMatch);
+    const handle = (exchange: Exchange): void | Promise<void> => {
+      const result = handler(new HttpdRequest(exchange, this.#origin, context));
+      if (isThenable(result)) return endedLater(exchange, result);
+      return ended(exchange, result);
+    };
+    return Object.freeze({ uri, method, handle });
+  }
+
+  /**
+   * Checks the arguments of `onError()` and makes a handler of it that takes an exchange.
+   *
+   * @throws {ConfigError} `INVALID_CONFIG` for what is no error's status, or no handler
+   */
+  errorHandler(status: number, handler: ErrorHandler | null): ExchangeErrorHandler | null {
+    assertErrorHandler(status, handler);
+    if (handler === null) return null;
+    return async (exchange, error, unread) => {
+      const request = unread ? undefined : new HttpdRequest(exchange, this.#origin, undefined);
+      const answer = await handler(error, request, exchange.session);
+      if (answer !== undefined) await exchange.transport.sendResponse(exchange, answer);
+    };
+  }
+}
+
+async function endedLater(
+  exchange: Exchange,
+  result: PromiseLike<Response | void>,
+): Promise<void> {
+  await ended(exchange, await result);
+}
+
+/** Sends what a handler returned; where it returned nothing, sees that it has answered. */
+function ended(exchange: Exchange, response: Response | void): void | Promise<void> {
+  if (response !== undefined) return exchange.transport.sendResponse(exchange, response);
+  if (exchange.response.answered || exchange.response.gone) return;
+  if (exchange.detached) return;
+  if (exchange.aborted) return exchange.session.destroy(); // so the handler was right to end
+  throw new HttpError(
+    500,
+    "HANDLER_FAILED",
+    "The handler ended without a whole response: send one, await what sends it, or detach()",
+  );
+}
+
+function assertErrorHandler(status: unknown, handler: unknown): void {
+  if (!Number.isInteger(status) || status as number < 400 || status as number > 599) {
+    throw new ConfigError(
+      "INVALID_CONFIG",
+      `onError() takes a status from 400 to 599, not ${shown(status)}: write onError(500, handler)`,
+    );
+  }
+  if (handler === null || typeof handler === "function") return;
+  throw new ConfigError(
+    "INVALID_CONFIG",
+    `The handler of onError() is ${shown(handler)}: give a function, or null to take it away`,
+  );
+}
