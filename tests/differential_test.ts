@@ -403,6 +403,10 @@ const OPERATIONS: Record<string, (request: Request) => unknown> = {
     return request.method;
   },
   "add a property": (request) => [Object.assign(request, { note: 1 }).note, Object.keys(request)],
+  "fields by the getter of the prototype": (request) => {
+    const { get } = Object.getOwnPropertyDescriptor(Request.prototype, "headers")!;
+    return [...get!.call(request) as Headers];
+  },
   "headers": ({ headers }) => [
     ...headers,
     headers.getSetCookie(),
@@ -824,23 +828,33 @@ const DIFFERENCES: Difference[] = [
   {
     on: ["bun"],
     what: "The blob() of a Request has its Content-Type as type",
-    reason: "So the Fetch standard; Bun says text/plain;charset=utf-8 whatever it is",
+    reason: "So the Fetch standard; Bun says text/plain;charset=utf-8 whatever it is, or nothing",
     explains: ({ request, ours, native }) =>
       /^blob/.test(request?.operation ?? "") &&
-      ["", ";charset=utf-8", ";charset=UTF-8"].some((charset) =>
-        ours.body.replace(
-          JSON.stringify((PAYLOADS[request?.payload ?? ""]?.[0] ?? "") + charset),
-          JSON.stringify(TEXT_TYPE),
-        ) === native.body
-      ),
+      ["", ";charset=utf-8", ";charset=UTF-8"].some((charset) => {
+        const type = JSON.stringify((PAYLOADS[request?.payload ?? ""]?.[0] ?? "") + charset);
+        return [TEXT_TYPE, ""].some((theirs) =>
+          ours.body.replaceAll(type, JSON.stringify(theirs)) === native.body
+        );
+      }),
   },
   {
     on: ["bun"],
-    what: "A Request with a body is of a hidden class between it and Request",
-    reason: "blob() has its type from there",
+    what: "A Request is of a hidden class between it and Request",
+    reason:
+      "Its fields and its signal are made when they are looked at; blob() has its type from there",
     explains: ({ request, ours, native }) =>
       request?.operation === "class" &&
       ours.body.replace('"Request",\n false', '"Request",\n true') === native.body,
+  },
+  {
+    on: ["bun"],
+    what:
+      "The getter of Request.prototype, called by hand, shows fields after request.headers only",
+    reason: "They are made when they are looked at, by the getter of the hidden class",
+    explains: ({ request, ours }) =>
+      request?.operation === "fields by the getter of the prototype" &&
+      (ours.body === "[]" || ours.fields.some(([, value]) => value === "%5B%5D")),
   },
   {
     on: ["bun"],
@@ -854,9 +868,10 @@ const DIFFERENCES: Difference[] = [
   {
     on: ["bun"],
     what: "request.json() of an empty body in chunks is a SyntaxError",
-    reason: "So the Fetch standard; Bun gives null",
+    reason: "So the Fetch standard; Bun gives null, and for a clone an error in other words",
     explains: ({ request, ours }) =>
-      /^json/.test(request?.operation ?? "") && request?.payload === "empty" &&
+      /^json|^clone and read the first$/.test(request?.operation ?? "") &&
+      request?.payload === "empty" &&
       /SyntaxError/.test(ours.body),
   },
 ];
@@ -871,8 +886,11 @@ for (const [payload, operation] of [["empty", "json"], ["BOM", "json"]] as const
   cases.push({ request: { ...rest, payload, operation } });
 }
 
+/** The case that is asked for: a handler that looked for it in the request would change that. */
+let current = 0;
+
 const handler: Handler = (request) => {
-  const spec = cases[Number(request.headers.get("x-case"))]!;
+  const spec = cases[current]!;
   return "response" in spec ? respond(spec.response) : observed(spec.request, request);
 };
 
@@ -897,6 +915,7 @@ function text(spec: Case, i: number): [text: string, method: string] {
 
 async function asked(client: WireClient, spec: Case, i: number): Promise<Answer> {
   try {
+    current = i;
     const answer = await client.ask(...text(spec, i));
     if (isFailure(spec, answer)) return { status: answer.status, fields: [], body: "" };
     const fields = answer.fields.map(([name, value]) => [name, withoutBoundary(value)] as const);

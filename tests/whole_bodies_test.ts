@@ -7,6 +7,7 @@ import { describe, test } from "bun:test";
 import type { HttpsdError } from "../lib/errors.ts";
 import { toRequest } from "../lib/fetch/request.ts";
 import { exchangeOf } from "../lib/fetch/served_request.ts";
+import { type BunRequest, chooseBunRequest, lateRequest } from "../lib/runtime/bun_request.ts";
 import { bunParts, type BunTools, chooseBunParts } from "../lib/runtime/bun_response.ts";
 import { chooseDenoRequest, denoRequest, type RequestParts } from "../lib/runtime/deno_request.ts";
 import { denoParts } from "../lib/runtime/deno_response.ts";
@@ -339,6 +340,43 @@ if (runtime === "bun") {
     test("are not used where there are none", () => {
       assert.equal(chooseBunParts(undefined), undefined);
     });
+  });
+
+  describe("Bun's late request", () => {
+    test("is in force here", () => assert.equal(chooseBunRequest(lateRequest), lateRequest));
+
+    const { signal } = new AbortController();
+    const wrong: Record<string, BunRequest> = {
+      "it throws": () => {
+        throw new TypeError("no");
+      },
+      "it is no Request": () => ({}) as Request,
+      "its fields are lost": (url, init, { signal }) =>
+        lateRequest(url, init, { signal, fields: () => [] }),
+      "its method is lost": (url, _, parts) => lateRequest(url, undefined, parts),
+      "its signal is another": (url, init, parts) =>
+        lateRequest(url, init, { fields: () => parts.fields(), signal }),
+      "copies have no fields": (url, init, parts) => {
+        const request = new Request(url, init);
+        const get = (value: unknown) => ({ get: () => value });
+        class Shown extends Request {}
+        Object.defineProperty(Shown.prototype, "signal", get(parts.signal));
+        return Object.setPrototypeOf(request, Shown.prototype);
+      },
+      "it is printed in another way": (url, init, parts) => {
+        const print = Symbol.for("nodejs.util.inspect.custom");
+        return Object.assign(lateRequest(url, init, parts), { [print]: () => "Request" });
+      },
+      "a clone has no fields": (url, init, parts) => {
+        const request = lateRequest(url, init, parts);
+        return Object.assign(request, { clone: () => new Request(url, init) });
+      },
+    };
+    for (const [what, replaced] of Object.entries(wrong)) {
+      test(`is not used where ${what}`, () => {
+        assert.equal(chooseBunRequest(replaced), undefined);
+      });
+    }
   });
 } else {
   describe("Deno's inner request", () => {

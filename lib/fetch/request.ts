@@ -5,6 +5,7 @@
  */
 import { HttpError } from "../errors.ts";
 import type { Exchange } from "../http/exchange.ts";
+import { BodyRequest } from "../runtime/bun_request.ts";
 
 /** The characters of a path that `new URL()` leaves as they are. */
 const PLAIN_PATH = /^[\w/.~!$&'()*+,:;=@|-]*$/;
@@ -87,35 +88,30 @@ export function assertServable({ head: { method } }: Exchange): void {
  * @throws {HttpError} 400 `BAD_REQUEST` when the target is no URL
  */
 export function toRequest(exchange: Exchange): Request {
-  const { head: { method }, signal, hasBody } = exchange;
+  const { signal } = exchange;
+  const init = initOf(exchange);
   const url = urlOf(exchange);
-  const request = hasBody && mayHaveBody(method)
-    ? new BodyRequest(url, { method, signal, body: exchange.body.stream, duplex: "half" })
-    : new Request(url, { method, signal });
+  const request = init?.body
+    ? new BodyRequest(url, { ...init, signal })
+    : new Request(url, { ...init, signal });
   // Given to the constructor, they would be copied once more.
   for (const [name, value] of fieldLines(exchange)) request.headers.append(name, value);
   return request;
 }
 
 /** What the constructor takes, which TypeScript does not know all of. */
-type StreamInit = RequestInit & { duplex: "half" };
+type StreamInit = RequestInit & { duplex?: "half" };
 
-/** A request with a stream as its body: of such a one, Bun forgets the type of its `blob()`. */
-class BodyRequest extends Request {
-  constructor(url: string, init: StreamInit) {
-    super(url, init);
-  }
-
-  override async blob(): Promise<Blob> {
-    const blob = await super.blob();
-    const type = this.headers.get("content-type");
-    return blob.type !== "" || type === null ? blob : blob.slice(0, blob.size, type);
-  }
+/**
+ * What a request is from the start: its method and body; `undefined` for a GET, which needs neither,
+ * and costs the half without.
+ */
+export function initOf(exchange: Exchange): StreamInit | undefined {
+  const { head: { method }, hasBody } = exchange;
+  if (method === "GET") return undefined;
+  if (!hasBody || !mayHaveBody(method)) return { method };
+  return { method, body: exchange.body.stream, duplex: "half" };
 }
-
-// To be told from other requests by its prototype only.
-Object.defineProperty(BodyRequest.prototype, "constructor", { value: Request });
-Object.defineProperty(BodyRequest.prototype, "blob", { enumerable: true });
 
 /** Whether a `Request` of this method may have a body: one of `GET` or `HEAD` cannot. */
 export function mayHaveBody(method: string): boolean {

@@ -6,9 +6,10 @@
  */
 import type { Aborter } from "../contain/abort.ts";
 import { transferable } from "../net/streams.ts";
+import { bunRequest, type LateParts } from "../runtime/bun_request.ts";
 import { type BodyParts, denoRequest, type RequestParts } from "../runtime/deno_request.ts";
 import type { Exchange } from "../http/exchange.ts";
-import { assertServable, fieldLines, mayHaveBody, toRequest, urlOf } from "./request.ts";
+import { assertServable, fieldLines, initOf, mayHaveBody, toRequest, urlOf } from "./request.ts";
 
 /** Whatever a derived constructor is given as `this`: the object that its base returns. */
 const Given = function (request: object): object {
@@ -32,8 +33,8 @@ class Served extends Given {
   }
 }
 
-/** The parts of a request that Deno makes itself, each when it is looked at. */
-class ExchangeParts implements RequestParts {
+/** The parts of a request that the runtime makes itself, each when it is looked at. */
+class ExchangeParts implements RequestParts, LateParts {
   readonly #exchange: Exchange;
 
   constructor(exchange: Exchange) {
@@ -42,6 +43,9 @@ class ExchangeParts implements RequestParts {
 
   get method(): string {
     return this.#exchange.head.method;
+  }
+  get signal(): AbortSignal {
+    return this.#exchange.signal;
   }
   adoptSignal(controller: Aborter): void {
     this.#exchange.adoptSignal(controller);
@@ -83,9 +87,15 @@ class ExchangeBody implements BodyParts {
  */
 export function requestFor(exchange: Exchange): Request {
   assertServable(exchange);
-  const request = denoRequest?.(new ExchangeParts(exchange)) ?? toRequest(exchange);
+  const request = nativeRequest(exchange) ?? toRequest(exchange);
   new Served(request, exchange);
   return request;
+}
+
+/** A request whose parts the runtime makes when they are looked at, where it has a way to. */
+function nativeRequest(exchange: Exchange): Request | undefined {
+  if (denoRequest !== undefined) return denoRequest(new ExchangeParts(exchange));
+  return bunRequest?.(urlOf(exchange), initOf(exchange), new ExchangeParts(exchange));
 }
 
 /** The exchange that a request was made for; `undefined` for others, copies among them. */

@@ -42,6 +42,8 @@ export interface ResponseHead {
   readonly reason?: string | undefined;
   /** The fields, without those that the framing decides. */
   readonly fields?: Fields;
+  /** The `Content-Type`, unless there is one among the fields. */
+  readonly type?: string | undefined;
 }
 
 /** What a response reports as it goes. */
@@ -221,12 +223,13 @@ export class ResponseWriter {
   }
 
   /** Gives the sink a head by the rules; all but its end, so that it can still be taken back. */
-  #head({ status, reason, fields = [] }: ResponseHead, length: number | undefined): HeadEnd {
+  #head({ status, reason, fields = [], type }: ResponseHead, length: number | undefined): HeadEnd {
     if (status < 200) throw badResponse(`Status ${status} is no answer: use 200 to 999`);
     const bodiless = this.#bodiless = this.#method === "HEAD" || isBodiless(status);
     // No body says nothing of the length where there never is one to see: 304, and HEAD.
     let declared = status === 304 || (bodiless && length === 0) ? undefined : length;
     let dated = false;
+    let typed = type === undefined;
     let close = false;
     const sink = this.#sink;
     sink.begin(status, reason);
@@ -247,10 +250,15 @@ export class ResponseWriter {
           dated = true;
           sink.field(name, value);
           break;
+        case Role.Type:
+          typed = true;
+          sink.field(name, value);
+          break;
         case Role.Message:
           sink.field(name, value);
       }
     }
+    if (!typed) sink.field("Content-Type", type!);
     if (close) sink.closeAfterwards();
     if (bodiless && !mayDeclare(status, this.#method)) declared = undefined;
     if (status === 205) declared = 0; // a client would wait for the body that 205 never has

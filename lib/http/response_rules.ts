@@ -61,6 +61,8 @@ export const Role = {
   Length: 4,
   /** `Date`, which the server adds where it is missing. */
   Date: 5,
+  /** `Content-Type`. */
+  Type: 6,
 } as const;
 
 /** One of the values of {@linkcode Role}. */
@@ -76,6 +78,7 @@ const ROLES: Readonly<Record<string, Role>> = {
   "upgrade": Role.Upgrade,
   "content-length": Role.Length,
   "date": Role.Date,
+  "content-type": Role.Type,
 };
 
 /** The roles of names that were sent before, as they were spelled: nearly always the same few. */

@@ -57,7 +57,7 @@ class BunResponses {
     const size = this.#tools.sizeOf(response) - base;
     if (size <= 0) return this.#unknownParts(response);
     const clone = response.clone();
-    if (this.#tools.sizeOf(clone) > base) {
+    if (this.#tools.sizeOf(clone) > base) { // an ASCII text: so are most answers
       return withType(response, this.#tools.peek(response.text()), TEXT);
     }
     const bodySize = size - Reflect.ownKeys(response).length;
@@ -109,13 +109,7 @@ function withType(
   type: string | undefined,
 ): ResponseParts {
   const { status, statusText, headers } = response;
-  const isTyped = type === undefined || headers.has("content-type");
-  return {
-    status,
-    reason: statusText || undefined,
-    fields: isTyped ? headers : [...headers, ["Content-Type", type]],
-    body,
-  };
+  return { status, reason: statusText || undefined, fields: headers, type, body };
 }
 
 /**

@@ -12,6 +12,8 @@ export interface ResponseParts {
   readonly reason: string | undefined;
   /** The fields. */
   readonly fields: Iterable<readonly [name: string, value: string]>;
+  /** The type of the body, where the fields have none and something else shows it. */
+  readonly type?: string | undefined;
   /** The body: all of it, or its stream where only that tells; `null` when there is none. */
   readonly body:
     | string
