@@ -109,7 +109,7 @@ export interface HttpsServerOptions extends ReloadOptions {
   readonly sessionTickets?: boolean;
   /** Chooses a certificate for each ClientHello (original: `cert_select_cb`). */
   readonly certSelect?: CertSelect;
-  /** Refuse, with alert unrecognized_name, names that no certificate is for. Default: `false`. */
+  /** Refuse, with alert unrecognized_name, names that no identity is for. Default: `false`. */
   readonly strictSni?: boolean;
   /** Anything that hooks want to be given (original: `ssl_userdata`). */
   readonly tlsUserData?: unknown;

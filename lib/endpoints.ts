@@ -1,9 +1,10 @@
 /**
- * Where a connection comes from and goes to.
+ * Where a connection comes from and goes to, and the one spelling of IP addresses by which they
+ * compare as text.
  *
  * @module
  */
-import type { Socket } from "node:net";
+import { isIPv4, isIPv6, type Socket } from "node:net";
 
 /** The two ends of a connection. */
 export interface Endpoints {
@@ -25,4 +26,25 @@ export function endpointsOf(raw: Socket): Endpoints {
     localAddress: raw.localAddress ?? "",
     localPort: raw.localPort ?? 0,
   };
+}
+
+/** An IPv4 address in IPv6 (RFC 4291 section 2.5.5.2), as URL parsers spell it. */
+const MAPPED = /^::ffff:([\da-f]{1,4}):([\da-f]{1,4})$/;
+
+/**
+ * The normal form of an IP address: an IPv6 address in its short form, without zone; an IPv4 address
+ * that is written as IPv6 (`::ffff:192.0.2.1`, as a dual-stack socket has it) as the IPv4 address.
+ *
+ * @returns `undefined` when `text` is no address
+ */
+export function normalizeAddress(text: string): string | undefined {
+  if (isIPv4(text)) return text;
+  const zone = text.indexOf("%");
+  const address = zone === -1 ? text : text.slice(0, zone);
+  if (!isIPv6(address)) return undefined;
+  const short = new URL(`http://[${address}]/`).hostname.slice(1, -1);
+  const mapped = MAPPED.exec(short);
+  if (mapped === null) return short;
+  const [high, low] = [parseInt(mapped[1]!, 16), parseInt(mapped[2]!, 16)];
+  return [high >> 8, high & 0xff, low >> 8, low & 0xff].join(".");
 }

@@ -222,8 +222,9 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       get notify() {
         return notifyIfListened();
       },
-      speaksFor: ({ connection: { context }, tls }, host) =>
-        context === undefined || !!this.#certificates?.selector.speaksFor(context, tls?.sni, host),
+      speaksFor: ({ connection: { context, localAddress }, tls }, host) =>
+        context === undefined ||
+        !!this.#certificates?.selector.speaksFor({ context, sni: tls?.sni, localAddress }, host),
       handle: (driver, exchange) => {
         this.#sessions.busy(driver);
         dispatcher.handle(exchange);

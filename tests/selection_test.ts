@@ -15,18 +15,22 @@ import type { ClientHello } from "../lib/tls/client_hello.ts";
 import { SecurityContext } from "../lib/tls/context.ts";
 import { loadIdentity } from "../lib/tls/identity.ts";
 import type { HostOptions } from "../lib/tls/options.ts";
-import { Selector } from "../lib/tls/selector.ts";
+import { Selector, type SelectorOptions } from "../lib/tls/selector.ts";
 import { assertRuntime } from "./runtime.ts";
 import { clientHello, connectTcp, received, until } from "./support.ts";
 import {
   alice,
+  authorityOf,
   clientCa,
+  type ClientOptions,
+  file,
   handshake,
   localhost,
   pairFor,
   sClient,
   serverCa,
   startServer,
+  type TestServer,
   VERSIONS,
 } from "./tls_support.ts";
 
@@ -355,6 +359,94 @@ describe("certSelect", () => {
   });
 });
 
+const FIRST = "127.0.0.1";
+const SECOND = "127.0.0.2";
+const SIXTH = "::1";
+const second = await pairFor("second.example", SECOND);
+const sixth = await pairFor("sixth.example", SIXTH);
+const alsoFirst = await pairFor("first.example", FIRST);
+const alsoSecond = await pairFor("twin.example", SECOND);
+
+for (const version of VERSIONS) {
+  describe(`Selection by address, ${version}`, () => {
+    /** Servers of the same options on three addresses, and a client that names none by default. */
+    async function servers(options: HttpsServerOptions) {
+      const started = new Map<string, TestServer>();
+      const stop = async () => {
+        for (const { server } of started.values()) await server.stop();
+      };
+      try {
+        for (const hostname of [FIRST, SECOND, SIXTH]) {
+          started.set(hostname, await startServer({ ...options, hostname }));
+        }
+      } catch (error) {
+        await stop();
+        throw error;
+      }
+      const request = (address: string, client: ClientOptions = {}) =>
+        sClient(started.get(address)!.port, {
+          version,
+          address,
+          name: null,
+          host: authorityOf(address),
+          ...client,
+        });
+      const requests = () =>
+        [...started.values()].reduce((sum, server) => sum + server.requests, 0);
+      return { request, requests, [Symbol.asyncDispose]: stop };
+    }
+
+    test("shows who names no server the certificate of the address", async () => {
+      await using all = await servers({ identities: [second, sixth] });
+      const shown = async (address: string, name: string | null = null) =>
+        (await all.request(address, { name })).serverName;
+      assert.equal(await shown(FIRST), "localhost");
+      assert.equal(await shown(SECOND), "second.example");
+      assert.equal(await shown(SIXTH), "sixth.example");
+      assert.equal(await shown(FIRST, "second.example"), "second.example");
+      assert.equal(await shown(SECOND, "unknown.example"), "localhost");
+      assert.equal(await shown(SECOND, "localhost"), "localhost");
+    });
+
+    test("does not let the policy of an address be got round", async () => {
+      const guarded = { ...second, clientAuth: { ca: clientCa.cert } };
+      await using all = await servers({ identities: [guarded, sixth] });
+      const status = async (address: string, client: ClientOptions = {}) =>
+        (await all.request(address, client)).status;
+      const save = file("");
+      assert.equal(await status(FIRST, { save }), 200);
+      assert.equal(await status(SIXTH), 200);
+      assert.equal(await status(SECOND, { client: alice }), 200);
+      assert.equal(await status(SECOND, { client: alice, host: "second.example" }), 200);
+      const before = all.requests();
+      assert.equal(await status(SECOND), undefined);
+      assert.equal(await status(SECOND, { resume: save }), undefined);
+      for (const host of [SECOND, `${SECOND}:443`, `[::ffff:${SECOND}]`, "second.example"]) {
+        assert.equal(await status(FIRST, { host }), 421, host);
+        assert.equal(await status(FIRST, { host, name: "localhost" }), 421, host);
+        assert.equal(await status(SIXTH, { host }), 421, host);
+        assert.equal(await status(SIXTH, { host, name: "sixth.example" }), 421, host);
+      }
+      assert.equal(await status(SECOND, { client: alice, host: FIRST }), 421);
+      assert.equal(all.requests(), before);
+    });
+
+    test("is asked after certSelect, whose choice holds for the address", async () => {
+      const clientAuth = new ClientAuth({ ca: clientCa.cert });
+      const certSelect: CertSelect = (_, { localAddress }) =>
+        localAddress === FIRST ? { identity: identityA, clientAuth } : undefined;
+      await using all = await servers({ identities: [second, sixth], certSelect });
+      const { serverName, status } = await all.request(SECOND);
+      assert.deepEqual([serverName, status], ["second.example", 200]);
+      assert.equal((await all.request(FIRST)).status, undefined);
+      const known = await all.request(FIRST, { client: alice });
+      assert.deepEqual([known.serverName, known.status], ["a.example", 200]);
+      assert.equal((await all.request(FIRST, { client: alice, host: SECOND })).status, 421);
+      assert.equal((await all.request(FIRST, { client: alice, host: "192.0.2.7" })).status, 200);
+    });
+  });
+}
+
 describe("SecurityContext", () => {
   test("fails the handshake when the runtime does not take what it is made of", async () => {
     const context = new SecurityContext({
@@ -397,24 +489,97 @@ describe("Option identities", () => {
 describe("Selector", () => {
   const NAMES = 10_000;
   const endpoints = { remoteAddress: "192.0.2.1", remotePort: 1, localAddress: "", localPort: 443 };
+  const OPTIONS: SelectorOptions = {
+    fallback: localhost,
+    hosts: [],
+    clientAuth: undefined,
+    alpnProtocols: [],
+    strictSni: false,
+    certSelect: undefined,
+    tlsUserData: undefined,
+    settings: {
+      minVersion: "TLSv1.2",
+      maxVersion: "TLSv1.3",
+      ciphers: undefined,
+      sessionTickets: true,
+    },
+  };
 
   function selectorOf(certSelect: CertSelect): Promise<Selector> {
-    return Selector.load({
-      fallback: localhost,
-      hosts: [],
-      clientAuth: undefined,
-      alpnProtocols: [],
-      strictSni: false,
-      certSelect,
-      tlsUserData: undefined,
-      settings: {
-        minVersion: "TLSv1.2",
-        maxVersion: "TLSv1.3",
-        ciphers: undefined,
-        sessionTickets: true,
-      },
+    return Selector.load({ ...OPTIONS, certSelect });
+  }
+
+  /** The first name of what is shown at an address to a client that names no server. */
+  function shownAt(selector: Selector, localAddress: string): string | undefined {
+    const nameless = {
+      serverName: undefined,
+      alpnProtocols: [] as string[],
+      versions: [0x0304],
+      signatureAlgorithms: [0x0403],
+    } as unknown as ClientHello;
+    const context = selector.select(nameless, { ...endpoints, localAddress });
+    return context instanceof SecurityContext ? context.identity.names[0] : undefined;
+  }
+
+  const clientAuth = { ca: clientCa.cert };
+  const owners: Record<string, [address: string, hosts: HostOptions[], shown: string]> = {
+    "the fallback, for what its certificate is for": [
+      FIRST,
+      [{ ...alsoFirst, clientAuth }],
+      "localhost",
+    ],
+    "a host that names it, before the fallback": [
+      FIRST,
+      [{ ...a, clientAuth, names: ["a.example", FIRST] }],
+      "a.example",
+    ],
+    "no host whose names leave it out": [
+      SECOND,
+      [{ ...alsoSecond, names: ["twin.example"] }],
+      "localhost",
+    ],
+    "a host that names it, before one whose certificate is for it": [
+      SECOND,
+      [{ ...alsoSecond, clientAuth }, { ...a, names: [SECOND] }],
+      "a.example",
+    ],
+  };
+  for (const [what, [address, hosts, shown]] of Object.entries(owners)) {
+    test(`gives an address to ${what}`, async () => {
+      assert.equal(shownAt(await Selector.load({ ...OPTIONS, hosts }), address), shown);
     });
   }
+
+  test("knows an address in every spelling", async () => {
+    const hosts = [{ ...a, names: ["2001:DB8:0::7", "fe80::1"] }, second];
+    const selector = await Selector.load({ ...OPTIONS, hosts });
+    for (const address of ["2001:db8::7", "fe80::1%eth0"]) {
+      assert.equal(shownAt(selector, address), "a.example", address);
+    }
+    assert.equal(shownAt(selector, `::ffff:${SECOND}`), "second.example");
+    for (const address of ["::ffff:192.0.2.1", "2001:db8::8", "", "second.example"]) {
+      assert.equal(shownAt(selector, address), "localhost", address);
+    }
+  });
+
+  test("refuses who names no server at an address of none, without a fallback", async () => {
+    const options = { ...OPTIONS, fallback: undefined, hosts: [second], strictSni: true };
+    const selector = await Selector.load(options);
+    assert.equal(shownAt(selector, SECOND), "second.example");
+    assert.equal(shownAt(selector, FIRST), undefined);
+  });
+
+  test("does not take two policies for one address", async () => {
+    const twin = { ...alsoSecond, clientAuth };
+    const message = /127\.0\.0\.2.*clientAuth.*names/;
+    const rejected = { code: "INVALID_CONFIG", message };
+    await assert.rejects(Selector.load({ ...OPTIONS, hosts: [second, twin] }), rejected);
+    const [one, other] = [{ ...second, names: [SECOND] }, { ...twin, names: [SECOND] }];
+    await assert.rejects(Selector.load({ ...OPTIONS, hosts: [one, other] }), rejected);
+    const equal = { ...second, clientAuth };
+    const hosts = [equal, twin];
+    assert.equal(shownAt(await Selector.load({ ...OPTIONS, hosts }), SECOND), "second.example");
+  });
 
   const helloOf = (serverName: string) => ({ serverName }) as ClientHello;
 

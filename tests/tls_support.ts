@@ -203,6 +203,8 @@ export async function startServer(options: HttpsServerOptions = {}): Promise<Tes
 /** How `openssl s_client` is to behave. */
 export interface ClientOptions {
   readonly version?: Version;
+  /** The address to connect to. Default: `127.0.0.1`. */
+  readonly address?: string;
   /** The server name to send; `null`: none. Default: `localhost`. */
   readonly name?: string | null;
   /** The host to ask for. Default: the server name, or `localhost`. */
@@ -246,9 +248,16 @@ function fileOf(pem: string): string {
 /** Sends one request with `openssl s_client`, and waits until the server has closed. */
 export async function sClient(port: number, options: ClientOptions = {}): Promise<ClientResult> {
   const { version, name = "localhost", host = name ?? "localhost", client, save, resume } = options;
-  const { target = "/" } = options;
+  const { address = "127.0.0.1", target = "/" } = options;
   const args = [
-    ...["s_client", "-connect", `127.0.0.1:${port}`, "-CAfile", serverCaFile, "-ign_eof"],
+    ...[
+      "s_client",
+      "-connect",
+      `${authorityOf(address)}:${port}`,
+      "-CAfile",
+      serverCaFile,
+      "-ign_eof",
+    ],
     ...(version === undefined ? [] : [version === "TLSv1.2" ? "-tls1_2" : "-tls1_3"]),
     ...(name === null ? ["-noservername"] : ["-servername", name]),
     ...(client === undefined ? [] : ["-cert", fileOf(client.cert), "-key", fileOf(client.key)]),
@@ -267,6 +276,11 @@ export async function sClient(port: number, options: ClientOptions = {}): Promis
     resumed: /^Reused, /m.test(output),
     serverName: /^subject=.*?CN = ([^,\n]+)/m.exec(output)?.[1],
   };
+}
+
+/** An address as it stands before a port. */
+export function authorityOf(address: string): string {
+  return address.includes(":") ? `[${address}]` : address;
 }
 
 /** Shakes hands with this runtime's own client, without a request. */

@@ -15,6 +15,7 @@ import {
   SubjectAlternativeNameExtension,
   X509Certificate as ParsedCertificate,
 } from "@peculiar/x509";
+import { normalizeAddress } from "../endpoints.ts";
 import { normalizePattern } from "./names.ts";
 import { invalid } from "./source.ts";
 
@@ -41,7 +42,7 @@ export interface Certificate {
   readonly key: CertificateKey;
   /** The DNS names it is for, in normal form; the common name counts only without a SAN. */
   readonly names: readonly string[];
-  /** The IP addresses it is for. */
+  /** The IP addresses it is for, in normal form. */
   readonly addresses: readonly string[];
   /** Whether it may issue certificates (basic constraints). */
   readonly isAuthority: boolean;
@@ -129,7 +130,8 @@ function namesOf(parsed: ParsedCertificate): Pick<Certificate, "names" | "addres
   const items = san.names.items;
   return {
     names: normalNames(items.filter(({ type }) => type === "dns").map(({ value }) => value)),
-    addresses: items.filter(({ type }) => type === "ip").map(({ value }) => value),
+    addresses: items.filter(({ type }) => type === "ip").map(({ value }) => normalizeAddress(value))
+      .filter((address) => address !== undefined),
   };
 }
 

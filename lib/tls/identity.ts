@@ -58,7 +58,7 @@ export class Identity {
    * common name only where there is no such extension.
    */
   readonly names: readonly string[];
-  /** The IP addresses it is for. */
+  /** The IP addresses it is for, in normal form (RFC 5952); an IPv4 address is never in IPv6 form. */
   readonly addresses: readonly string[];
   /** The kind of key. */
   readonly keyType: KeyType;

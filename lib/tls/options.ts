@@ -54,7 +54,10 @@ export interface WrittenClientAuth extends ClientAuthOptions {
 
 /** An identity and what goes with it. */
 export interface HostOptions extends IdentityOptions {
-  /** The names it is shown for, as `www.example.com` or `*.example.com`. Default: the certificate's. */
+  /**
+   * What it is shown for: names such as `www.example.com` or `*.example.com`, and for clients that
+   * name no server, the IP addresses that they connect to. Default: the certificate's own.
+   */
   readonly names?: readonly string[];
   /** The application protocols spoken under these names. Default: the server's. */
   readonly alpnProtocols?: readonly string[];

@@ -1,11 +1,12 @@
 /**
- * Which certificate a client is shown: by the name it asks for, the protocols it speaks and the
- * signatures it can verify; or by the hook `certSelect`.
+ * Which certificate a client is shown: by the name it asks for, or where it asks for none, by the
+ * address it connected to; by the protocols it speaks and the signatures it can verify; or by the hook
+ * `certSelect`.
  *
  * @module
  */
 import { isThenable } from "../contain/callbacks.ts";
-import type { Endpoints } from "../endpoints.ts";
+import { type Endpoints, normalizeAddress } from "../endpoints.ts";
 import { ConfigError, TlsError } from "../errors.ts";
 import {
   type CertSelect,
@@ -26,7 +27,7 @@ import { canVerify } from "./signing.ts";
 
 /** What a {@linkcode Selector} is made of. */
 export interface SelectorOptions {
-  /** The identity for clients that name no server, or an unknown one. */
+  /** The identity for clients that no other is for. */
   readonly fallback: HostOptions | undefined;
   /** The identities for names. */
   readonly hosts: readonly HostOptions[];
@@ -67,6 +68,7 @@ export class Selector {
   readonly #policies: LoadedPolicies;
   readonly #fallback: readonly SecurityContext[];
   readonly #names = new NameTable<SecurityContext[]>();
+  readonly #addresses: ReadonlyMap<string, SecurityContext[]>;
   readonly #chosen: ContextCache;
   readonly #severalPolicies: boolean;
 
@@ -84,6 +86,7 @@ export class Selector {
     const { fallback, hosts } = options;
     this.#fallback = fallback === undefined ? [] : [loaded.get(fallback)!];
     for (const [name, contexts] of byName(hosts, fallback, loaded)) this.#names.set(name, contexts);
+    this.#addresses = byAddress(hosts, fallback, loaded);
     const inUse = new Set([...loaded.values()].map((context) => context.clientAuth));
     this.#severalPolicies = inUse.size > 1 || options.certSelect !== undefined;
   }
@@ -165,12 +168,12 @@ export class Selector {
     endpoints: Endpoints,
   ): SecurityContext | Refused | Promise<SecurityContext | Refused> {
     const { certSelect, tlsUserData } = this.#options;
-    if (certSelect === undefined) return this.#byName(hello);
+    if (certSelect === undefined) return this.#bySni(hello, endpoints);
     try {
       const answer = certSelect(hello, { ...endpoints, tlsUserData });
-      if (!isThenable(answer)) return this.#chosenBy(answer, hello);
+      if (!isThenable(answer)) return this.#chosenBy(answer, hello, endpoints);
       return Promise.resolve(answer)
-        .then((settled) => this.#chosenBy(settled, hello))
+        .then((settled) => this.#chosenBy(settled, hello, endpoints))
         .catch((cause) => {
           throw selectionFailed(cause);
         });
@@ -180,8 +183,12 @@ export class Selector {
   }
 
   /** The context for a hook's answer, which may be anything. */
-  #chosenBy(answer: CertSelection, hello: ClientHello): SecurityContext | Refused {
-    if (answer === undefined || answer === null) return this.#byName(hello);
+  #chosenBy(
+    answer: CertSelection,
+    hello: ClientHello,
+    endpoints: Endpoints,
+  ): SecurityContext | Refused {
+    if (answer === undefined || answer === null) return this.#bySni(hello, endpoints);
     if (answer instanceof Refused) return answer;
     const { identity, alpnProtocols, clientAuth } = checkSelection(answer);
     return this.#chosen.get(
@@ -195,55 +202,145 @@ export class Selector {
     );
   }
 
-  #byName(hello: ClientHello): SecurityContext | Refused {
+  /** The context for the name that a client asks for, or for the address, if it asks for none. */
+  #bySni(hello: ClientHello, { localAddress }: Endpoints): SecurityContext | Refused {
     const { serverName } = hello;
-    const named = serverName === undefined ? undefined : this.#names.get(serverName);
+    const own = serverName === undefined
+      ? this.#byAddress(localAddress)
+      : this.#names.get(serverName);
     const strict = this.#options.strictSni && serverName !== undefined;
-    const candidates = named ?? (strict ? [] : this.#fallback);
+    const candidates = own ?? (strict ? [] : this.#fallback);
     return bestFor(hello, candidates) ?? refuse("unrecognized_name");
+  }
+
+  #byAddress(address: string): readonly SecurityContext[] | undefined {
+    return this.#addresses.size === 0
+      ? undefined
+      : this.#addresses.get(normalizeAddress(address) ?? "");
   }
 
   /**
    * Whether a connection may carry requests for `host` (RFC 9110 section 7.4): it must not reach,
    * under the policy of one name, what another name guards with another.
    */
-  speaksFor(context: SecurityContext, sni: string | undefined, host: string | undefined): boolean {
+  speaksFor(connection: ServedConnection, host: string | undefined): boolean {
     if (!this.#severalPolicies || host === undefined) return true;
-    const name = normalizeName(hostname(host));
+    const { context, sni } = connection;
+    const asked = hostname(host);
+    const address = normalizeAddress(asked);
+    if (address !== undefined) return this.#speaksForAddress(connection, address);
+    const name = normalizeName(asked);
     if (name === sni) return true;
     if (this.#options.certSelect !== undefined) return false;
-    const candidates = (name === undefined ? undefined : this.#names.get(name)) ?? this.#fallback;
-    return candidates.every((candidate) => candidate.clientAuth === context.clientAuth);
+    const candidates = name === undefined ? undefined : this.#names.get(name);
+    return isUnderPolicyOf(context, candidates ?? this.#fallback);
+  }
+
+  /**
+   * The same where the host is an address. A client that named no server speaks for the address that
+   * it connected to; behind a translation of addresses that is not the one it knows, so an address
+   * that no identity is for goes by the fallback, and with a hook by the hook's choice.
+   */
+  #speaksForAddress({ context, sni, localAddress }: ServedConnection, address: string): boolean {
+    if (sni === undefined && address === normalizeAddress(localAddress)) return true;
+    const own = this.#addresses.get(address);
+    if (this.#options.certSelect !== undefined) {
+      return sni === undefined && (own === undefined || isUnderPolicyOf(context, own));
+    }
+    return isUnderPolicyOf(context, own ?? this.#fallback);
   }
 }
 
-/** The host of an authority, without its port. */
+/** What the choice for a connection was made by, and what it came to. */
+export interface ServedConnection {
+  /** The context that was chosen. */
+  readonly context: SecurityContext;
+  /** The name that the client asked for. */
+  readonly sni: string | undefined;
+  /** The address that the client connected to. */
+  readonly localAddress: string;
+}
+
+/** Whether all candidates ask for the same client certificates as `context`. */
+function isUnderPolicyOf(
+  context: SecurityContext,
+  candidates: readonly SecurityContext[],
+): boolean {
+  return candidates.every((candidate) => candidate.clientAuth === context.clientAuth);
+}
+
+/** The host of an authority, without its port and without the brackets of an IPv6 address. */
 function hostname(authority: string): string {
-  return authority.replace(/:\d*$/, "");
+  const host = authority.replace(/:\d*$/, "");
+  return host.startsWith("[") ? host.slice(1, -1) : host;
 }
 
 /**
- * The contexts of each name and wildcard, those of the hosts first. Where several share a name, what
- * the client offers decides between them, so all must ask for the same client certificates.
+ * The contexts of each name and wildcard, those of the hosts before the fallback's.
  *
- * @throws {ConfigError} `INVALID_CONFIG` when they do not
+ * @throws {ConfigError} `INVALID_CONFIG` when two hosts have one name and different policies
  */
 function byName(
   hosts: readonly HostOptions[],
   fallback: HostOptions | undefined,
   loaded: Loaded,
 ): Map<string, SecurityContext[]> {
+  const all = fallback === undefined ? hosts : [...hosts, fallback];
+  return grouped(all, loaded, namesOf, (host) => host === fallback);
+}
+
+/**
+ * The contexts of each address: of the hosts whose `names` have it; then the fallback's, which is the
+ * one for clients that name no server; then of the hosts that only their certificate is for it.
+ *
+ * @throws {ConfigError} `INVALID_CONFIG` when two hosts have one address and different policies, and
+ * neither the option `names` nor the fallback decides between them
+ */
+function byAddress(
+  hosts: readonly HostOptions[],
+  fallback: HostOptions | undefined,
+  loaded: Loaded,
+): Map<string, SecurityContext[]> {
+  const [named, others] = [hosts.filter(hasNames), hosts.filter((host) => !hasNames(host))];
+  const first = fallback === undefined ? named : [...named, fallback];
+  const taken = new Set(first.flatMap((host) => addressesOf(host, loaded.get(host)!.identity)));
+  return grouped(
+    [...first, ...others],
+    loaded,
+    addressesOf,
+    (host, address) => host === fallback || (!hasNames(host) && taken.has(address)),
+  );
+}
+
+function hasNames({ names }: HostOptions): boolean {
+  return names !== undefined;
+}
+
+/**
+ * The contexts of each key, those of earlier hosts first. Where several share one, what the client
+ * offers decides between them, so all must ask for the same client certificates. One that does not is
+ * left out where it `yields`.
+ *
+ * @throws {ConfigError} `INVALID_CONFIG` when it does not yield either
+ */
+function grouped(
+  hosts: readonly HostOptions[],
+  loaded: Loaded,
+  keysOf: (host: HostOptions, identity: Identity) => readonly string[],
+  yields: (host: HostOptions, key: string) => boolean,
+): Map<string, SecurityContext[]> {
   const table = new Map<string, SecurityContext[]>();
-  for (const host of fallback === undefined ? hosts : [...hosts, fallback]) {
+  for (const host of hosts) {
     const context = loaded.get(host)!;
-    for (const name of namesOf(host, context.identity)) {
-      const contexts = table.get(name);
-      if (contexts === undefined) table.set(name, [context]);
+    for (const key of keysOf(host, context.identity)) {
+      const contexts = table.get(key);
+      if (contexts === undefined) table.set(key, [context]);
       else if (contexts.every((other) => arePooled(other, context))) contexts.push(context);
-      else if (host !== fallback) {
+      else if (!yields(host, key)) {
         throw new ConfigError(
           "INVALID_CONFIG",
-          `Option identities has two policies for client certificates of ${name}: give the same clientAuth`,
+          `Option identities has two policies for client certificates of ${key}: give the same ` +
+            "clientAuth, or the option names, so that it belongs to one",
         );
       }
     }
@@ -259,14 +356,24 @@ function arePooled(one: SecurityContext, other: SecurityContext): boolean {
 /** The names of a host in normal form. */
 function namesOf(host: HostOptions, identity: Identity): readonly string[] {
   if (host.names === undefined) return identity.names;
-  return host.names.map((name) => {
+  return host.names.flatMap((name) => {
     const normal = normalizePattern(name);
     if (normal !== undefined) return normal;
+    if (normalizeAddress(name) !== undefined) return [];
     throw new ConfigError(
       "INVALID_CONFIG",
-      `Option names holds ${JSON.stringify(name)}: use names such as a.example or *.a.example`,
+      `Option names holds ${
+        JSON.stringify(name)
+      }: use names such as a.example or *.a.example, and ` +
+        "IP addresses",
     );
   });
+}
+
+/** The addresses of a host in normal form. */
+function addressesOf(host: HostOptions, identity: Identity): readonly string[] {
+  if (host.names === undefined) return identity.addresses;
+  return host.names.map(normalizeAddress).filter((address) => address !== undefined);
 }
 
 /** A client that offers no protocols speaks HTTP/1.1 (RFC 7301 leaves it to the application). */
