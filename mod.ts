@@ -27,7 +27,19 @@ export type {
 } from "./lib/config.ts";
 export { type ConnectionInfo, connectionInfo } from "./lib/fetch/connection_info.ts";
 export * from "./lib/errors.ts";
-export * from "./lib/events.ts";
+export {
+  type DataEvent,
+  type DisconnectedEvent,
+  EVENT_IDS,
+  type ExpiringEvent,
+  type FailurePlace,
+  type ServerErrorEvent,
+  type ServerEvent,
+  type ServerEventListener,
+  type ServerEventMap,
+  type ServerEventType,
+  type SessionEvent,
+} from "./lib/events.ts";
 export type { Trailers } from "./lib/http/body.ts";
 export type { FetchApp, FetchHandler, RequestInfo } from "./lib/fetch/fetch_handler.ts";
 export type { ErrorHandler } from "./lib/httpd/face.ts";

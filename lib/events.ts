@@ -4,11 +4,9 @@
  *
  * @module
  */
-import { type AnyListener, ContainedEvents } from "./contain/listeners.ts";
-import { ConfigError, type HttpsdError } from "./errors.ts";
+import type { HttpsdError } from "./errors.ts";
 import type { Session } from "./http/session.ts";
 import type { GatePhase } from "./net/admission.ts";
-import { nearest, shown } from "./options.ts";
 import type { HttpsServer } from "./server.ts";
 import type { Identity } from "./tls/identity.ts";
 
@@ -49,7 +47,7 @@ export class ServerEvent extends Event {
   /** The server that it happened to. */
   readonly server: HttpsServer;
 
-  /** Makes an event; only servers do. */
+  /** Makes an event for a server to dispatch. */
   constructor(type: ServerEventType, server: HttpsServer) {
     super(type);
     this.id = EVENT_IDS[type];
@@ -62,7 +60,7 @@ export class SessionEvent extends ServerEvent {
   /** The session. */
   readonly session: Session;
 
-  /** Makes an event; only servers do. */
+  /** Makes an event for a server to dispatch. */
   constructor(type: ServerEventType, server: HttpsServer, session: Session) {
     super(type, server);
     this.session = session;
@@ -74,7 +72,7 @@ export class DataEvent extends SessionEvent {
   /** How many bytes, without TLS. */
   readonly bytes: number;
 
-  /** Makes an event; only servers do. */
+  /** Makes an event for a server to dispatch. */
   constructor(type: ServerEventType, server: HttpsServer, session: Session, bytes: number) {
     super(type, server, session);
     this.bytes = bytes;
@@ -86,7 +84,7 @@ export class DisconnectedEvent extends SessionEvent {
   /** What ended it; `undefined` when both sides ended it in good order. */
   readonly error: HttpsdError | undefined;
 
-  /** Makes an event; only servers do. */
+  /** Makes an event for a server to dispatch. */
   constructor(
     type: "disconnected" | "http:disconnected",
     server: HttpsServer,
@@ -103,7 +101,7 @@ export class ExpiringEvent extends ServerEvent {
   /** The identity that it belongs to. */
   readonly identity: Identity;
 
-  /** Makes an event; only servers do. */
+  /** Makes an event for a server to dispatch. */
   constructor(server: HttpsServer, identity: Identity) {
     super("expiring", server);
     this.identity = identity;
@@ -135,7 +133,7 @@ export class ServerErrorEvent extends ServerEvent {
   /** The server name that the client asked for. */
   readonly sni: string | undefined;
 
-  /** Makes an event; only servers do. */
+  /** Makes an event for a server to dispatch. */
   constructor(
     type: "error" | "http:error",
     server: HttpsServer,
@@ -193,72 +191,3 @@ export interface ServerEventMap {
 export type ServerEventListener<T extends ServerEventType> =
   | ((event: ServerEventMap[T]) => unknown)
   | { handleEvent(event: ServerEventMap[T]): unknown };
-
-/**
- * An `EventTarget` whose listeners cannot harm it: what one throws or rejects with goes to
- * `listenerFailed` and not to the process.
- */
-export abstract class ServerEvents extends ContainedEvents {
-  readonly #listenedTo = new Set<string>();
-  #listensToRequests = false;
-
-  /** Whether anybody has ever listened for `type`; where nobody has, no event need be made. */
-  protected hasListened(type: ServerEventType): boolean {
-    return this.#listenedTo.has(type);
-  }
-
-  /** Whether anybody has ever listened for events of requests. */
-  protected get listensToRequests(): boolean {
-    return this.#listensToRequests;
-  }
-
-  /**
-   * Calls `listener` for each event of `type`; what it throws becomes an `error` event. An event
-   * that nobody has ever listened for is not made: no listener is the switch that turns it off
-   * (original: `CONFIG_HTTPD_ENABLE_EVENTS`).
-   *
-   * @throws {ConfigError} `INVALID_CONFIG` for an event that never comes, or what is no listener
-   */
-  override addEventListener<T extends ServerEventType>(
-    type: T,
-    listener: ServerEventListener<T> | null,
-    options?: AddEventListenerOptions | boolean,
-  ): void {
-    if (listener === null) return;
-    assertListener(type, listener);
-    this.#listenedTo.add(type);
-    this.#listensToRequests ||= type.startsWith("http:");
-    super.addEventListener(type, this.contain(listener as AnyListener), options);
-  }
-
-  /** Calls `listener` no longer. */
-  override removeEventListener<T extends ServerEventType>(
-    type: T,
-    listener: ServerEventListener<T> | null,
-    options?: EventListenerOptions | boolean,
-  ): void {
-    if (listener === null) return;
-    super.removeEventListener(type, this.contained(listener as AnyListener), options);
-  }
-}
-
-/** A listener for an event that never comes would wait for ever. */
-function assertListener(type: unknown, listener: unknown): void {
-  if (typeof type !== "string" || !Object.hasOwn(EVENT_IDS, type)) {
-    const meant = typeof type === "string" ? nearest(type, Object.keys(EVENT_IDS)) : undefined;
-    throw new ConfigError(
-      "INVALID_CONFIG",
-      `There is no event ${typeof type === "string" ? JSON.stringify(type) : shown(type)}: ${
-        meant === undefined ? `use ${Object.keys(EVENT_IDS).join(", ")}` : `did you mean ${meant}?`
-      }`,
-    );
-  }
-  const { handleEvent } = Object(listener) as { handleEvent?: unknown };
-  if (typeof listener === "function" || typeof handleEvent === "function") return;
-  throw new ConfigError(
-    "INVALID_CONFIG",
-    `The listener for ${type} is ${
-      shown(listener)
-    }: give a function, or an object with handleEvent`,
-  );
-}

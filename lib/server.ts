@@ -33,7 +33,8 @@ import {
   type FailurePlace,
   ServerErrorEvent,
   ServerEvent,
-  ServerEvents,
+  type ServerEventListener,
+  type ServerEventType,
   SessionEvent,
 } from "./events.ts";
 import { takeArguments } from "./fetch/handler.ts";
@@ -47,7 +48,7 @@ import {
 import { Dispatcher } from "./http/dispatcher.ts";
 import { type ErrorHandler, HttpdFace } from "./httpd/face.ts";
 import { Router } from "./http/router.ts";
-import { type ConnectionDriver, driverOf, freeContext, type Session } from "./http/session.ts";
+import { type ConnectionDriver, freeContext, type Session } from "./http/session.ts";
 import type { Notify } from "./http/session_host.ts";
 import { Http1Connection, type Http1Host } from "./http1/connection.ts";
 import { WorkQueue } from "./httpd/work_queue.ts";
@@ -62,6 +63,7 @@ import { SocketCap } from "./net/socket_cap.ts";
 import { CidrSet } from "./net/cidr.ts";
 import { adviceFrom, checkOptions, members, milliseconds, shown } from "./options.ts";
 import { Unread } from "./net/unread.ts";
+import { ServerListeners } from "./server_listeners.ts";
 import { SessionTable } from "./sessions.ts";
 import { ACME_TLS, DEFAULT_CIPHERS } from "./tls/context.ts";
 import { defaultHost } from "./tls/options.ts";
@@ -103,7 +105,8 @@ const MIN_PATIENCE_MS = 50;
 const MIN_ARRIVALS = 4;
 
 /** An HTTPS server (original: `httpd_handle_t`). It can be started again after it was stopped. */
-export class HttpsServer extends ServerEvents implements AsyncDisposable {
+export class HttpsServer extends EventTarget implements AsyncDisposable {
+  readonly #listeners = new ServerListeners((type, cause) => this.#listenerFailed(type, cause));
   readonly #config: Config;
   readonly #router: Router;
   readonly #dispatcher: Dispatcher;
@@ -212,9 +215,9 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     });
     const notify: Notify = (type, session, bytes) => {
       if (session.connection.closed) return; // a handler goes on where nobody hears it
-      if (this.hasListened(type)) this.dispatchEvent(new DataEvent(type, this, session, bytes));
+      if (this.#listeners.has(type)) this.dispatchEvent(new DataEvent(type, this, session, bytes));
     };
-    const notifyIfListened = () => this.listensToRequests ? notify : undefined;
+    const notifyIfListened = () => this.#listeners.listenToRequests ? notify : undefined;
     const isCrowded = () => this.#isCrowded;
     this.#host = {
       limits: config,
@@ -395,17 +398,35 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     return result;
   }
 
+  /**
+   * Calls `listener` for each event of `type`; what it throws becomes an `error` event. An event
+   * without a listener is not made: adding none is the switch that turns it off (original:
+   * `CONFIG_HTTPD_ENABLE_EVENTS`).
+   *
+   * @throws {ConfigError} `INVALID_CONFIG` for an event that never comes, or what is no listener
+   */
+  override addEventListener<T extends ServerEventType>(
+    type: T,
+    listener: ServerEventListener<T> | null,
+    options?: AddEventListenerOptions | boolean,
+  ): void {
+    if (listener === null) return;
+    super.addEventListener(type, this.#listeners.wrap(type, listener), options);
+  }
+
+  /** Stops calling `listener` for events of `type`. */
+  override removeEventListener<T extends ServerEventType>(
+    type: T,
+    listener: ServerEventListener<T> | null,
+    options?: EventListenerOptions | boolean,
+  ): void {
+    if (listener === null) return;
+    super.removeEventListener(type, this.#listeners.wrapperOf(listener), options);
+  }
+
   /** What handlers share: the option `globalUserContext` (original: `httpd_get_global_user_ctx`). */
   get context(): unknown {
     return this.#config.globalUserContext;
-  }
-
-  /**
-   * Makes a session the most recently used one, as each answer does (original:
-   * `httpd_sess_update_lru_counter`).
-   */
-  touch(session: Session): void {
-    driverOf(session).touch();
   }
 
   #touch(driver: ConnectionDriver): void {
@@ -716,7 +737,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
       ? cause
       : new HttpsdError("HOOK_FAILED", "A hook threw", { cause });
     if (session.connection.closed) return this.#tellError(mistake, { session });
-    if (!this.hasListened("error")) logMistake(mistake); // the connection's own end is no mistake
+    if (!this.#listeners.has("error")) logMistake(mistake); // the connection's own end is no mistake
     session.destroy(
       new ConnectionError("CONNECTION_REFUSED", mistake.message, { cause: mistake.cause }),
     );
@@ -734,11 +755,11 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     this.#sessions.add(driver);
     this.#lookForRoom();
     this.#tellUser("create", { session, remoteAddress: session.remoteAddress, error: undefined });
-    if (this.hasListened("connected")) {
+    if (this.#listeners.has("connected")) {
       this.dispatchEvent(new SessionEvent("connected", this, session));
     }
     if (connection.closed) return; // by a listener
-    if (this.hasListened("http:connected")) {
+    if (this.#listeners.has("http:connected")) {
       this.dispatchEvent(new SessionEvent("http:connected", this, session));
     }
     driver.begin();
@@ -768,7 +789,7 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   }
 
   #tellBytes(type: "data" | "sent", session: Session, bytes: number): void {
-    if (!this.hasListened(type) || !this.#sessions.all.has(session)) return; // not yet, or no more
+    if (!this.#listeners.has(type) || !this.#sessions.all.has(session)) return; // not yet, or no more
     this.dispatchEvent(new DataEvent(type, this, session, bytes));
   }
 
@@ -782,18 +803,18 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
     const { session } = driver;
     if (!this.#sessions.remove(driver)) return this.#notOpened(session, error);
     this.#contain(() => this.#config.closeFn?.(session, error), session);
-    if (this.hasListened("http:disconnected")) {
+    if (this.#listeners.has("http:disconnected")) {
       this.dispatchEvent(new DisconnectedEvent("http:disconnected", this, session, error));
     }
     freeContext(session);
     this.#tellUser("close", { session, remoteAddress: session.remoteAddress, error });
-    if (this.hasListened("disconnected")) {
+    if (this.#listeners.has("disconnected")) {
       this.dispatchEvent(new DisconnectedEvent("disconnected", this, session, error));
     }
   }
 
   #tellAnswered(error: HttpError, session: Session): void {
-    if (!this.hasListened("http:error")) return;
+    if (!this.#listeners.has("http:error")) return;
     this.dispatchEvent(new ServerErrorEvent("http:error", this, error, { session }));
   }
 
@@ -804,12 +825,12 @@ export class HttpsServer extends ServerEvents implements AsyncDisposable {
   }
 
   #tellErrorAnyway(error: HttpsdError, where?: FailurePlace): void {
-    if (!this.hasListened("error")) logMistake(error);
+    if (!this.#listeners.has("error")) logMistake(error);
     else this.dispatchEvent(new ServerErrorEvent("error", this, error, where));
   }
 
   /** What a listener threw becomes an `error` event. */
-  protected override listenerFailed(type: string, cause: unknown): void {
+  #listenerFailed(type: string, cause: unknown): void {
     const error = new HttpsdError("LISTENER_FAILED", `A listener for ${type} threw`, { cause });
     if (type === "error") console.error(error);
     else this.#tellError(error);

@@ -4,12 +4,12 @@
  *
  * @module
  */
-import { type AnyListener, ListenerWrappers } from "./listeners.ts";
+import { type AnyListener, SafeListeners } from "./listeners.ts";
 import { dispatchContained } from "./dispatch.ts";
 
 /** What the signals need that this module has made. */
 interface Containment {
-  readonly wrappers: ListenerWrappers;
+  readonly wrappers: SafeListeners;
   onabort: AnyListener | null;
 }
 
@@ -31,7 +31,7 @@ const containing: object = Object.create(AbortSignal.prototype, {
     value(this: AbortSignal, type: string, listener: never, options?: never): void {
       if (!isListener(listener)) return removeEventListener.call(this, type, listener, options);
       const { wrappers } = containments.get(this)!;
-      removeEventListener.call(this, type, wrappers.find(listener), options);
+      removeEventListener.call(this, type, wrappers.wrapperOf(listener), options);
     },
   },
   onabort: {
@@ -67,7 +67,7 @@ export class ContainedAbort {
     this.#controller = controller;
     this.#failed = failed;
     const { signal } = this;
-    const wrappers = new ListenerWrappers((_type, cause) => failed(cause));
+    const wrappers = new SafeListeners((_type, cause) => failed(cause));
     containments.set(signal, { wrappers, onabort: null });
     Object.setPrototypeOf(signal, containing);
   }

@@ -1,6 +1,6 @@
 /**
- * An `EventTarget` whose listeners cannot harm it: a plain one hands what a listener throws to the
- * process, which ends.
+ * Listeners of events that cannot harm what calls them: a plain `EventTarget` reports what a
+ * listener throws to the process, which ends.
  *
  * @module
  */
@@ -11,8 +11,8 @@ export type AnyListener =
   | ((event: Event) => unknown)
   | { handleEvent(event: Event): unknown };
 
-/** What is added in place of the listeners of one target. */
-export class ListenerWrappers {
+/** Makes the wrappers that are added to one target in place of its listeners. */
+export class SafeListeners {
   readonly #wrappers = new WeakMap<object, EventListener>();
   readonly #failed: (type: string, cause: unknown) => void;
 
@@ -21,7 +21,7 @@ export class ListenerWrappers {
     this.#failed = failed;
   }
 
-  /** The wrapper to be added in a listener's place; always the same for the same listener. */
+  /** Returns the wrapper to add in a listener's place: always the same for the same listener. */
   wrap(listener: AnyListener): EventListener {
     const known = this.#wrappers.get(listener);
     if (known !== undefined) return known;
@@ -37,27 +37,9 @@ export class ListenerWrappers {
     return wrapper;
   }
 
-  /** The wrapper that was added in a listener's place, to be removed. */
-  find(listener: AnyListener): EventListener {
-    // Deno comes with the wrapper itself when the option `signal` aborts.
+  /** Returns the wrapper that was added in a listener's place, to be removed. */
+  wrapperOf(listener: AnyListener): EventListener {
+    // Deno passes the wrapper itself when the option `signal` aborts.
     return this.#wrappers.get(listener) ?? listener as EventListener;
-  }
-}
-
-/** Contains what listeners throw or reject with. */
-export abstract class ContainedEvents extends EventTarget {
-  readonly #wrappers = new ListenerWrappers((type, cause) => this.listenerFailed(type, cause));
-
-  /** A listener threw or rejected. */
-  protected abstract listenerFailed(type: string, cause: unknown): void;
-
-  /** The wrapper that was added in a listener's place, to be removed. */
-  protected contained(listener: AnyListener): EventListener {
-    return this.#wrappers.find(listener);
-  }
-
-  /** The wrapper to be added in a listener's place; always the same for the same listener. */
-  protected contain(listener: AnyListener): EventListener {
-    return this.#wrappers.wrap(listener);
   }
 }

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { type AnyListener, ContainedEvents } from "../contain/listeners.ts";
+import { type AnyListener, SafeListeners } from "../contain/listeners.ts";
 import { encodeClose } from "./close.ts";
 import type { SocketCallbacks } from "./options.ts";
 import type { Bytes } from "./prepared_message.ts";
@@ -41,7 +41,7 @@ export interface SocketDriver {
 }
 
 /** The server's end of a WebSocket that a fetch handler upgraded. */
-export class UpgradedWebSocket extends ContainedEvents {
+export class UpgradedWebSocket extends EventTarget {
   /** `readyState` before the handshake is answered. */
   static readonly CONNECTING = 0;
   /** `readyState` while messages go both ways. */
@@ -69,6 +69,7 @@ export class UpgradedWebSocket extends ContainedEvents {
   #closing: Parameters<ServerWebSocket["close"]> | undefined;
   #refused = false;
   readonly #handlers = new Map<string, AnyListener>();
+  readonly #listeners = new SafeListeners((type, cause) => this.#listenerFailed(type, cause));
 
   private constructor(url: string) {
     super();
@@ -147,10 +148,10 @@ export class UpgradedWebSocket extends ContainedEvents {
     options?: AddEventListenerOptions | boolean,
   ): void {
     if (listener === null) return;
-    super.addEventListener(type, this.contain(listener as AnyListener), options);
+    super.addEventListener(type, this.#listeners.wrap(listener as AnyListener), options);
   }
 
-  /** Calls `listener` no longer. */
+  /** Stops calling `listener` for events of `type`. */
   override removeEventListener<T extends keyof UpgradedWebSocketEventMap>(
     type: T,
     listener:
@@ -160,7 +161,7 @@ export class UpgradedWebSocket extends ContainedEvents {
     options?: EventListenerOptions | boolean,
   ): void {
     if (listener === null) return;
-    super.removeEventListener(type, this.contained(listener as AnyListener), options);
+    super.removeEventListener(type, this.#listeners.wrapperOf(listener as AnyListener), options);
   }
 
   /** Called with the `open` event. */
@@ -205,11 +206,11 @@ export class UpgradedWebSocket extends ContainedEvents {
     handler: SocketEventHandler<T>,
   ): void {
     const known = this.#handlers.get(type);
-    if (known !== undefined) super.removeEventListener(type, this.contained(known));
+    if (known !== undefined) super.removeEventListener(type, this.#listeners.wrapperOf(known));
     this.#handlers.delete(type);
     if (handler === null) return;
     this.#handlers.set(type, handler as AnyListener);
-    super.addEventListener(type, this.contain(handler as AnyListener));
+    super.addEventListener(type, this.#listeners.wrap(handler as AnyListener));
   }
 
   #opened(ws: ServerWebSocket): void {
@@ -236,8 +237,8 @@ export class UpgradedWebSocket extends ContainedEvents {
     this.dispatchEvent(new ErrorEvent("error", { message, error }));
   }
 
-  /** A listener threw or rejected: the socket is closed with 1011. */
-  protected override listenerFailed(type: string, cause: unknown): void {
+  /** Closes the socket with 1011, since a listener threw or rejected. */
+  #listenerFailed(type: string, cause: unknown): void {
     if (type === "error" || this.#ws === undefined) console.error(cause);
     else this.#ws.fail(cause);
   }

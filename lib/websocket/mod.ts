@@ -13,7 +13,6 @@
  * @module
  */
 export { CloseCode, type CloseStatus } from "./close.ts";
-export type { AnyListener, ContainedEvents } from "../contain/listeners.ts";
 export type { DeflateAgreement, DeflateOptions } from "./deflate_negotiation.ts";
 export type {
   SocketEventHandler,
