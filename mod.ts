@@ -51,6 +51,7 @@ export type { Route, WebSocketRoute } from "./lib/websocket/route.ts";
 export type { Session, SessionState } from "./lib/http/session.ts";
 export type { ByteStreams } from "./lib/net/wire.ts";
 export type { Connection } from "./lib/net/connection.ts";
+export type { ProxyEndpoint, ProxyHeader, ProxySsl, ProxyTlv } from "./lib/net/proxy_protocol.ts";
 export type { Endpoints } from "./lib/endpoints.ts";
 export type { GatePhase } from "./lib/net/admission.ts";
 export type { Address } from "./lib/net/listener.ts";

@@ -48,11 +48,11 @@ import {
 import { Dispatcher } from "./http/dispatcher.ts";
 import { type ErrorHandler, HttpdFace } from "./httpd/face.ts";
 import { Router } from "./http/router.ts";
-import { type ConnectionDriver, freeContext, type Session } from "./http/session.ts";
+import { type ConnectionDriver, driverOf, freeContext, type Session } from "./http/session.ts";
 import type { Notify } from "./http/session_host.ts";
 import { Http1Connection, type Http1Host } from "./http1/connection.ts";
 import { WorkQueue } from "./httpd/work_queue.ts";
-import type { Connection } from "./net/connection.ts";
+import type { ConnectionEngine } from "./net/engine.ts";
 import type { Clock } from "./net/clock.ts";
 import { Deadlines } from "./net/deadlines.ts";
 import type { Refusal } from "./net/admission.ts";
@@ -225,9 +225,13 @@ export class HttpsServer extends EventTarget implements AsyncDisposable {
       get notify() {
         return notifyIfListened();
       },
-      speaksFor: ({ connection: { context, localAddress }, tls }, host) =>
-        context === undefined ||
-        !!this.#certificates?.selector.speaksFor({ context, sni: tls?.sni, localAddress }, host),
+      speaksFor: (session, host) => {
+        const { context, tls } = driverOf(session).peer;
+        if (context === undefined) return true;
+        const { localAddress } = session.connection;
+        const spoken = { context, sni: tls?.sni, localAddress };
+        return !!this.#certificates?.selector.speaksFor(spoken, host);
+      },
       handle: (driver, exchange) => {
         this.#sessions.busy(driver);
         dispatcher.handle(exchange);
@@ -681,13 +685,13 @@ export class HttpsServer extends EventTarget implements AsyncDisposable {
     return fitting;
   }
 
-  #admitted(connection: Connection): void {
+  #admitted(connection: ConnectionEngine): void {
     if (this.#state === "stopping" || this.#state === "idle") {
       connection.destroy();
       return;
     }
     if (connection.tls?.alpn === ACME_TLS) {
-      connection.finish(); // the handshake was all that the challenge asks for (RFC 8737 section 3)
+      connection.close(); // the handshake was all that the challenge asks for (RFC 8737 section 3)
       return;
     }
     const driver = new Http1Connection(connection, this.#host);

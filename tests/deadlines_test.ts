@@ -11,7 +11,7 @@ import type { HttpsServerOptions } from "../lib/config.ts";
 import { resolveConfig } from "../lib/config.ts";
 import type { SessionState } from "../lib/http/session.ts";
 import type { Wait } from "../lib/http1/timeouts.ts";
-import type { ClosingState } from "../lib/net/connection.ts";
+import type { ClosingState } from "../lib/net/engine.ts";
 import type { GatePhase } from "../lib/net/admission.ts";
 import { resolveSettings } from "../lib/websocket/options.ts";
 import type { SOCKET_STATES } from "../lib/websocket/timeouts.ts";
@@ -25,7 +25,7 @@ import {
   stopServersAfterAll,
 } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { clientHello, connectTcp, until } from "./support.ts";
+import { clientHello, connectTcp, engineOf, until } from "./support.ts";
 import { TestClock } from "./test_clock.ts";
 import { clientFrame } from "./websocket_cases.ts";
 import { handshake } from "./websocket_support.ts";
@@ -244,7 +244,7 @@ const scenarios: Record<State | More, Scenario> = {
       const client = await RawClient.connect(host.port, host.mode);
       client.send(POST("/never", 2 ** 20, "x".repeat(2 ** 20)));
       await until(
-        () => (sessionOf(host)?.connection.stopped ?? false),
+        () => (sessionOf(host) !== undefined && engineOf(sessionOf(host)!.connection).stopped),
         "the server reads no more",
       );
       return client;

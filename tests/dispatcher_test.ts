@@ -18,7 +18,7 @@ import {
   stopServersAfterAll,
 } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { until } from "./support.ts";
+import { engineOf, until } from "./support.ts";
 
 assertRuntime();
 
@@ -417,7 +417,7 @@ describe("a transport override", () => {
     const { promise: come, resolve: allCame } = Promise.withResolvers<void>();
     const host = await serving((request) => request.send(request.path), {
       async openFn({ connection }) {
-        await until(() => connection.queuedBytes > 0, "bytes wait");
+        await until(() => engineOf(connection).queuedBytes > 0, "bytes wait");
         connection.override(masked);
         allCame();
         return true;

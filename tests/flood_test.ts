@@ -6,7 +6,7 @@ import net from "node:net";
 import process from "node:process";
 import tls from "node:tls";
 import { describe, test } from "bun:test";
-import type { Connection } from "../lib/net/connection.ts";
+import type { ConnectionEngine } from "../lib/net/engine.ts";
 import { assertRuntime } from "./runtime.ts";
 import {
   certificates,
@@ -40,11 +40,11 @@ async function flood(total: number, one: (i: number) => Promise<void>): Promise<
 const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** What the good client is answered by: each line comes back. */
-function echo(connection: Connection): void {
+function echo(connection: ConnectionEngine): void {
   connection.attach({
     bytesReady() {
       for (let bytes; (bytes = connection.take()) !== undefined;) connection.write(bytes);
-      if (connection.ended) connection.finish();
+      if (connection.ended) connection.close();
     },
     peerEnded() {},
     stopped() {},

@@ -6,6 +6,7 @@ import { once } from "node:events";
 import net from "node:net";
 import tls from "node:tls";
 import type { HttpsServerOptions } from "../lib/config.ts";
+import type { Session } from "../lib/http/session.ts";
 import { assertRuntime } from "./runtime.ts";
 import { clientHello, connectTcp, openRelay, openTransport, received, until } from "./support.ts";
 import {
@@ -30,6 +31,21 @@ const V2_IPV6 = Buffer.from(
   `${SIGNATURE}21210024${"20010db8".padEnd(30, "0")}07${"20010db8".padEnd(30, "0")}019c4001bb`,
   "hex",
 );
+/** A type-length-value of version 2. */
+function tlv(type: number, value: string | Uint8Array): Buffer {
+  const bytes = Buffer.from(value as string);
+  return Buffer.concat([Uint8Array.of(type, bytes.length >> 8, bytes.length), bytes]);
+}
+const TLVS = Buffer.concat([
+  tlv(0x01, "h2"),
+  tlv(0x02, "example.com"),
+  tlv(
+    0x20,
+    Buffer.concat([Buffer.of(0x03, 0, 0, 0, 0), tlv(0x21, "TLSv1.3"), tlv(0x22, "pump 7")]),
+  ),
+]);
+const V2_TLS = Buffer.concat([V2, TLVS]);
+V2_TLS.writeUInt16BE(12 + TLVS.length, 14);
 const V2_LOCAL = Buffer.from(`${SIGNATURE}20000000`, "hex");
 
 /** How a proxy sends its header and the first bytes of its client. */
@@ -117,6 +133,35 @@ for (const mode of MODES) {
         assert.equal(remoteAddress, "127.0.0.1");
       });
     }
+
+    test("shows a session what the proxy says of the client's TLS", async () => {
+      const seen: (Session["proxy"])[] = [];
+      await using server = await behind({
+        transportMode: mode,
+        openFn: (session) => seen.push(session.proxy) > 0,
+      });
+      assert.equal((await through(server, mode, V2_TLS))?.remoteAddress, "203.0.113.7");
+      assert.equal((await through(server, mode, V1_UNKNOWN))?.remoteAddress, "127.0.0.1");
+      const [told, unknown] = seen;
+      assert.equal(told?.authority, "example.com");
+      assert.equal(told?.alpn, "h2");
+      assert.deepEqual(told?.ssl, {
+        tls: true,
+        certificateOnConnection: true,
+        certificateInSession: false,
+        verified: true,
+        version: "TLSv1.3",
+        commonName: "pump 7",
+        cipher: undefined,
+      });
+      assert.equal(unknown?.family, "unspecified");
+      await using direct = await startServer({
+        transportMode: mode,
+        openFn: (session) => seen.push(session.proxy) > 0,
+      });
+      await through(direct, mode, new Uint8Array());
+      assert.deepEqual(seen.slice(2), [undefined]);
+    });
 
     test("believes nobody but trusted proxies", async () => {
       const trustedProxies = ["192.0.2.0/24"];

@@ -15,7 +15,7 @@ import {
   stopServersAfterAll,
 } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { until } from "./support.ts";
+import { engineOf, until } from "./support.ts";
 import { TestClock } from "./test_clock.ts";
 
 assertRuntime();
@@ -161,7 +161,7 @@ describe("a client whose end is hidden by what it has sent", () => {
           client.send(bytes);
           client.end();
           const { connection } = await sessionOf(host);
-          await until(() => connection.stopped, "the socket is stopped");
+          await until(() => engineOf(connection).stopped, "the socket is stopped");
           await host.clock.advance(50_000);
           assert.deepEqual(host.ends, []);
           await host.clock.advance(14_000);
@@ -179,7 +179,7 @@ describe("a client whose end is hidden by what it has sent", () => {
       client.send(STOPPING["a body"]!);
       client.end();
       const { connection } = await sessionOf(host);
-      await until(() => connection.stopped, "the socket is stopped");
+      await until(() => engineOf(connection).stopped, "the socket is stopped");
       await host.clock.advance(12_000);
       await client.expect("HTTP/1.1 503");
       await host.clock.advance(4_000);
@@ -235,7 +235,7 @@ describe("a client that pipelines and does not read", () => {
       client.socket.pause();
       client.send(GET("/").repeat(2_000));
       const session = await sessionOf(host);
-      await until(() => session.connection.blocked, "the socket takes no more");
+      await until(() => engineOf(session.connection).blocked, "the socket takes no more");
       for (let i = 0; i < 10; i++) {
         await sleep(10);
         const { bufferedBytes } = session.connection;

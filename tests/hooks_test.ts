@@ -140,7 +140,7 @@ for (const mode of MODES) {
       await until(() => pending !== undefined, "openFn is called");
       const { session: { connection }, letIn } = pending!;
       socket.resetAndDestroy();
-      await until(() => connection.closed || connection.ended, "The reset is seen");
+      await until(() => connection.closed || connection.peerEnded, "The reset is seen");
       const { closed } = connection; // Deno's TLS takes a reset for an end
       letIn();
       await until(() => server.log.includes("closeFn"), "closeFn is called");

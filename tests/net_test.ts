@@ -8,7 +8,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { describe, test } from "bun:test";
 import { ConnectionError, ListenError, StateError } from "../lib/errors.ts";
-import type { Connection } from "../lib/net/connection.ts";
+import type { ConnectionEngine } from "../lib/net/engine.ts";
 import { Deadlines, type Waiting } from "../lib/net/deadlines.ts";
 import { Listener } from "../lib/net/listener.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
@@ -41,7 +41,9 @@ assertRuntime();
 const MIB = 2 ** 20;
 
 /** Connects a client, and gives both ends of the connection. */
-async function pair(transport: Transport): Promise<{ client: Socket; connection: Connection }> {
+async function pair(
+  transport: Transport,
+): Promise<{ client: Socket; connection: ConnectionEngine }> {
   const [client, connection] = await Promise.all([connect(transport), transport.accept()]);
   return { client, connection };
 }
@@ -85,7 +87,7 @@ for (const mode of MODES) {
    */
   const fullTest = mode === "paced" && runtime === "bun" ? () => {} : test;
 
-  describe(`Connection, ${mode}`, () => {
+  describe(`ConnectionEngine, ${mode}`, () => {
     test("carries 40 MB each way at once, unchanged, with pauses", async () => {
       await using transport = await openTransport(mode);
       const { client, connection } = await pair(transport);
@@ -393,12 +395,12 @@ for (const mode of MODES) {
       for (const part of parts) connection.write(part);
       connection.uncork();
       connection.write(encode("tail"));
-      connection.finish();
+      connection.close();
       assert.equal(digestOf([await answer]), digestOf([...parts, encode("tail")]));
     });
   });
 
-  describe(`Connection.finish(), ${mode}`, () => {
+  describe(`Connection.close(), ${mode}`, () => {
     test("does not lose the last answer while the peer still sends", async () => {
       await using transport = await openTransport(mode);
       for (let round = 0; round < 10; round++) {
@@ -408,7 +410,7 @@ for (const mode of MODES) {
         const pushing = push(client, blocks(2_000_000));
         await until(() => connection.queuedBytes > 0, "the peer sends");
         connection.write(new Uint8Array(500_000));
-        connection.finish();
+        connection.close();
         assert.equal((await answer).length, 500_000);
         await pushing;
         client.end();
@@ -424,7 +426,7 @@ for (const mode of MODES) {
       const answer = received(client);
       const begun = performance.now();
       connection.write(encode("last"));
-      connection.finish();
+      connection.close();
       assert.equal((await answer).toString(), "last");
       assert.equal(await consumer.closedWith, undefined);
       const took = performance.now() - begun;
@@ -435,7 +437,7 @@ for (const mode of MODES) {
       await using transport = await openTransport(mode, { lingerMs: 200 });
       const { client, connection } = await pair(transport);
       connection.attach(new RecordingConsumer());
-      connection.finish();
+      connection.close();
       const timer = setInterval(() => client.write("more"), 5);
       await until(() => connection.closed, "cut");
       await gone(client);
@@ -467,7 +469,7 @@ for (const mode of MODES) {
       let over = false;
       const answer = received(client).finally(() => over = true);
       connection.write(new Uint8Array(total));
-      connection.finish();
+      connection.close();
       let waits = 0;
       for (;;) {
         await until(() => server.isPaused() || over, "the reader pauses", 20_000);
@@ -496,7 +498,7 @@ for (const mode of MODES) {
       // More than the kernel takes at once, but for Deno without TLS: see docs/runtimes.md.
       const total = runtime === "deno" && mode === "plain" ? 500_000 : 8_000_000;
       connection.write(new Uint8Array(total));
-      connection.finish();
+      connection.close();
       assert.equal(await consumer.closedWith, undefined);
       assert.equal((await answer).length, total);
     });
@@ -515,7 +517,7 @@ for (const mode of MODES) {
       connection.attach(consumer);
       const { server } = await relayed;
       connection.write(new Uint8Array(20_000_000));
-      connection.finish();
+      connection.close();
       server.resetAndDestroy();
       assert.ok(await consumer.closedWith instanceof ConnectionError);
       client.destroy();
@@ -704,7 +706,7 @@ describe("The handshake", () => {
       const answer = received(client);
       connection.attach(new RecordingConsumer());
       connection.write(encode("welcome"));
-      connection.finish();
+      connection.close();
       assert.equal((await answer).toString(), "welcome");
       client.end();
     });

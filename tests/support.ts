@@ -15,7 +15,9 @@ import process from "node:process";
 import tls from "node:tls";
 import v8 from "node:v8";
 import vm from "node:vm";
-import type { Connection, Consumer } from "../lib/net/connection.ts";
+import type { Connection } from "../lib/net/connection.ts";
+import type { Consumer } from "../lib/net/consumer.ts";
+import type { ConnectionEngine } from "../lib/net/engine.ts";
 import type { Clock } from "../lib/net/clock.ts";
 import { Deadlines } from "../lib/net/deadlines.ts";
 import type { Refusal } from "../lib/net/admission.ts";
@@ -44,6 +46,11 @@ export function certificates(): Promise<TestCertificates> {
   });
 }
 
+/** The engine of a connection, with what programs do not see of it. */
+export function engineOf(connection: Connection): ConnectionEngine {
+  return connection as ConnectionEngine;
+}
+
 /** How the bytes of a connection travel: without TLS, with it, or with the fallback under TLS. */
 export type Mode = "plain" | "tls" | "paced";
 
@@ -59,11 +66,11 @@ export interface Transport extends AsyncDisposable {
   readonly unread: Unread;
   readonly deadlines: Deadlines;
   /** Every connection that was admitted. */
-  readonly connections: Connection[];
+  readonly connections: ConnectionEngine[];
   /** Every connection that was not. */
   readonly refusals: Refusal[];
   /** The next connection that is admitted, of those not asked for yet; without `admitted` only. */
-  accept(): Promise<Connection>;
+  accept(): Promise<ConnectionEngine>;
 }
 
 /** What a bare transport may be opened with. */
@@ -73,7 +80,7 @@ export type TransportOptions =
     alpnProtocols?: string[];
     /** Given: every ClientHello is read; otherwise, with one certificate, it is not. */
     certSelect?: CertSelect;
-    admitted?: (connection: Connection) => void;
+    admitted?: (connection: ConnectionEngine) => void;
     /** Another clock for the deadlines. */
     clock?: Clock;
     /** How much may wait unread in all connections; default: any amount. */
@@ -89,9 +96,9 @@ export async function openTransport(
   const limits = { handshakeTimeoutMs: 10_000, sendTimeoutMs: 10_000, lingerMs: 10_000, ...times };
   const deadlines = new Deadlines(Object.values(limits), clock);
   const unread = new Unread(maxUnreadBytes);
-  const connections: Connection[] = [];
+  const connections: ConnectionEngine[] = [];
   const refusals: Refusal[] = [];
-  const unclaimed: Connection[] = [];
+  const unclaimed: ConnectionEngine[] = [];
   let arrived: (() => void) | undefined;
   const selector = mode === "plain" ? undefined : await Selector.load({
     fallback: await certificates(),

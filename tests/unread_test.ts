@@ -1,7 +1,7 @@
 /** What waits unread in all connections together is bounded. */
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
-import type { Connection } from "../lib/net/connection.ts";
+import type { ConnectionEngine } from "../lib/net/engine.ts";
 import { assertRuntime } from "./runtime.ts";
 import {
   blocks,
@@ -102,7 +102,7 @@ describe("maxUnreadBytes", () => {
 });
 
 /** All that waits on a connection. */
-function text(connection: Connection): string {
+function text(connection: ConnectionEngine): string {
   let all = "";
   for (let bytes = connection.take(); bytes !== undefined; bytes = connection.take()) {
     all += new TextDecoder().decode(bytes);

@@ -7,6 +7,8 @@
  */
 import { type HttpsdError, StateError } from "../errors.ts";
 import type { Connection } from "../net/connection.ts";
+import type { ProxyHeader } from "../net/proxy_protocol.ts";
+import type { SecurityContext } from "../tls/context.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
 import { SessionContext } from "./session_context.ts";
 import { nextSessionId } from "./session_id.ts";
@@ -25,6 +27,10 @@ export interface Peer {
   readonly remotePort: number;
   /** The handshake's facts; `undefined` in plain mode, and where the platform does not say. */
   readonly tls: TlsInfo | undefined;
+  /** The PROXY header that the addresses are from. */
+  readonly proxy?: ProxyHeader | undefined;
+  /** What the handshake was decided by. */
+  readonly context?: SecurityContext | undefined;
 }
 
 /** What a protocol is to the sessions that it carries. */
@@ -137,6 +143,15 @@ export class Session {
   /** The handshake's facts; `undefined` in plain mode, and where a platform does not say. */
   get tls(): TlsInfo | undefined {
     return this.#driver.peer.tls;
+  }
+
+  /**
+   * What a trusted proxy said of the client in its PROXY header: besides the addresses the TLS
+   * that it ended (`ssl`), the server name that was asked for (`authority`) and an identifier
+   * (`uniqueId`), as far as it sent them; `undefined` where no header came.
+   */
+  get proxy(): ProxyHeader | undefined {
+    return this.#driver.peer.proxy;
   }
 
   /** How many requests have come on this connection, with the one under way. */

@@ -19,8 +19,8 @@ export interface Tunnel {
   readonly sendTimeoutMs: number;
   /** Whether the tunnel is over. */
   readonly closed: boolean;
-  /** Whether `finish()` was called: nothing is read or written any more. */
-  readonly finishing: boolean;
+  /** Whether `close()` was called: nothing is read or written any more. */
+  readonly closing: boolean;
   /** Whether the peer has ended its side, whatever still waits to be taken. */
   readonly peerEnded: boolean;
   /** Whether the peer has ended its side and every byte of it has been taken. */
@@ -43,7 +43,7 @@ export interface Tunnel {
   /** Sends what was gathered since `cork()`. */
   uncork(): void;
   /** Closes gracefully: all that was written leaves, then both sides end. */
-  finish(): void;
+  close(): void;
   /** Cuts the tunnel at once; `error` is passed on to the protocol's `closed()`. */
   destroy(error?: HttpsdError): void;
 }
@@ -62,7 +62,7 @@ export interface Protocol {
   expired(): void;
   /** The tunnel is over, once; with an error unless both sides ended in good order. */
   closed(error: HttpsdError | undefined): void;
-  /** The session is to end: says goodbye, then calls the tunnel's `finish()`. */
+  /** The session is to end: says goodbye, then calls the tunnel's `close()`. */
   shutdown(): void;
   /** The session's place is needed: says goodbye now, since the tunnel is cut behind it. */
   leave(): void;

@@ -30,7 +30,8 @@ import type { SessionHost } from "../http/session_host.ts";
 import type { Transport } from "../http/transport.ts";
 import type { Protocol, Tunnel } from "../http/tunnel.ts";
 import type { Clock } from "../net/clock.ts";
-import type { Connection, Consumer, Observer } from "../net/connection.ts";
+import type { Consumer, Observer } from "../net/consumer.ts";
+import type { ConnectionEngine } from "../net/engine.ts";
 import { TurnBudget } from "../net/turns.ts";
 import { type ParserLimits, RequestParser, Step } from "./parser.ts";
 import { type AnsweredRequest, Http1ResponseSink, type WriteObserver } from "./response_sink.ts";
@@ -66,7 +67,7 @@ const UNREAD_REQUEST: AnsweredRequest = { minorVersion: 1, keepAlive: false };
 /** The driver of one HTTP/1.1 connection. */
 export class Http1Connection
   implements ConnectionDriver, Consumer, Observer, ExchangeKeeper, WriteObserver {
-  readonly connection: Connection;
+  readonly connection: ConnectionEngine;
   readonly session: Session = makeSession(this);
   readonly #host: Http1Host;
   readonly #parser: RequestParser;
@@ -87,7 +88,7 @@ export class Http1Connection
   readonly #early = { received: 0, sent: 0 };
 
   /** Takes a connection; nothing is read before {@linkcode Http1Connection.begin}. */
-  constructor(connection: Connection, host: Http1Host) {
+  constructor(connection: ConnectionEngine, host: Http1Host) {
     this.connection = connection;
     this.#host = host;
     this.#parser = new RequestParser(host.limits);
@@ -107,7 +108,7 @@ export class Http1Connection
 
   // What a session shows.
 
-  get peer(): Connection {
+  get peer(): ConnectionEngine {
     return this.connection;
   }
 
@@ -116,7 +117,7 @@ export class Http1Connection
   }
 
   get state(): SessionState {
-    if (this.connection.closed || this.connection.finishing) return "closing";
+    if (this.connection.closed || this.connection.closing) return "closing";
     if (this.#state === "opening") return "opening";
     return this.busy ? "busy" : "idle";
   }
@@ -151,7 +152,7 @@ export class Http1Connection
     this.#last = true;
     this.#reason ??= reason;
     if (this.#protocol !== undefined) this.#protocol.shutdown();
-    else if (this.#exchange === undefined) this.connection.finish();
+    else if (this.#exchange === undefined) this.connection.close();
     else {
       this.#exchange.response.closeAfterwards();
       this.#advance();
@@ -163,7 +164,7 @@ export class Http1Connection
     this.#last = true;
     this.#reason = new ConnectionError("CONNECTION_ABORTED", "Closed to make room for another");
     this.#protocol?.leave();
-    this.connection.finishWithin(GOODBYE_MS);
+    this.connection.close({ withinMs: GOODBYE_MS });
     return true;
   }
 
@@ -200,7 +201,7 @@ export class Http1Connection
 
   /** Takes one step; returns `false` when there is something to wait for. */
   #step(): boolean {
-    if (this.connection.closed || this.connection.finishing) return false;
+    if (this.connection.closed || this.connection.closing) return false;
     switch (this.#state) {
       case "idle":
         return this.#mayBegin() && this.#parse();
@@ -261,7 +262,7 @@ export class Http1Connection
     if (!this.connection.ended) return false;
     const exchange = this.#exchange;
     if (exchange === undefined) {
-      this.connection.finish();
+      this.connection.close();
     } else {
       exchange.cutBody(clientEnded());
       this.#lastAnswer(exchange);
@@ -314,7 +315,7 @@ export class Http1Connection
     }
     this.#endExchange("idle");
     this.#last = this.#host.answered(this, this.#last);
-    if (this.#last) this.connection.finish();
+    if (this.#last) this.connection.close();
     else this.#pump();
   }
 
@@ -352,7 +353,7 @@ export class Http1Connection
   }
 
   get ending(): boolean {
-    return this.#last || this.connection.ended || this.connection.finishing;
+    return this.#last || this.connection.ended || this.connection.closing;
   }
 
   speaksFor(host: string | undefined): boolean {
@@ -372,7 +373,7 @@ export class Http1Connection
   }
 
   done(exchange: Exchange): void {
-    if (exchange === this.#refusal) this.connection.finish();
+    if (exchange === this.#refusal) this.connection.close();
     else this.#advance();
   }
 
@@ -472,7 +473,7 @@ export class Http1Connection
   /** Sets the deadline of what is waited for now; each new byte of a body moves it. */
   #setDeadline(): void {
     if (this.#state === "opening" || this.#protocol !== undefined) return;
-    if (this.connection.closed || this.connection.finishing) return;
+    if (this.connection.closed || this.connection.closing) return;
     const deadline = this.#timeouts.begin(this.#wait(), this.#requests);
     if (deadline === undefined) return;
     this.connection.deadline = Math.min(deadline, this.#exchange?.answerBy ?? Infinity);
@@ -515,7 +516,7 @@ export class Http1Connection
     switch (wait) {
       case "request":
       case "drain":
-        this.connection.finish();
+        this.connection.close();
         break;
       case "head":
         this.#refuse(timeout("The request head did not arrive in time"));

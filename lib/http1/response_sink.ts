@@ -8,7 +8,7 @@ import type { HttpsdError } from "../errors.ts";
 import type { HeadEnd, ResponseSink } from "../http/response_sink.ts";
 import type { Fields } from "../http/response_rules.ts";
 import { type Chunk, front, rest } from "../net/chunks.ts";
-import type { Connection } from "../net/connection.ts";
+import type { ConnectionEngine } from "../net/engine.ts";
 import {
   beginHead,
   CHUNK_END,
@@ -41,7 +41,7 @@ export interface WriteObserver {
 
 /** One response on a connection. */
 export class Http1ResponseSink implements ResponseSink {
-  readonly #connection: Connection;
+  readonly #connection: ConnectionEngine;
   readonly #observer: WriteObserver;
   readonly #minorVersion: number;
   #keepAlive: boolean;
@@ -56,7 +56,7 @@ export class Http1ResponseSink implements ResponseSink {
   #blocked = false;
 
   /** Makes the sink of the answer to `request`. */
-  constructor(connection: Connection, request: AnsweredRequest, observer: WriteObserver) {
+  constructor(connection: ConnectionEngine, request: AnsweredRequest, observer: WriteObserver) {
     this.#connection = connection;
     this.#observer = observer;
     this.#minorVersion = request.minorVersion;
@@ -196,8 +196,9 @@ export class Http1ResponseSink implements ResponseSink {
     this.#keepAlive = false;
     this.#queue = [];
     // The missing end tells the client, but for a body that ends with the connection.
-    if (this.#framing === "close" || this.#framing === "raw") this.#connection.reset(error);
-    else this.#connection.cutBehind(error);
+    if (this.#framing === "close" || this.#framing === "raw") {
+      this.#connection.destroy(error, { reset: true });
+    } else this.#connection.close({ error });
   }
 
   gone(): void {

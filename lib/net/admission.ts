@@ -32,7 +32,7 @@ import type { SecurityContext } from "../tls/context.ts";
 import type { Selector } from "../tls/selector.ts";
 import { toTlsError } from "../tls/tls_errors.ts";
 import { readTlsInfo } from "../tls/tls_info.ts";
-import { Connection } from "./connection.ts";
+import { ConnectionEngine } from "./engine.ts";
 import type { Deadlines, Waiting } from "./deadlines.ts";
 import type { Place } from "./place.ts";
 import type { ProxyHeader } from "./proxy_protocol.ts";
@@ -70,7 +70,7 @@ export interface AdmissionOptions {
   /** Overrides the detected flow control; for tests of the fallback. */
   readonly tlsFlow?: TlsFlow | undefined;
   /** A connection passed the gate. */
-  readonly admitted: (connection: Connection) => void;
+  readonly admitted: (connection: ConnectionEngine) => void;
   /** A connection did not; its socket is closed already. */
   readonly refused: (refusal: Refusal) => void;
 }
@@ -224,17 +224,17 @@ export class Admission implements Waiting {
     this.#admit(this.#connection(secured));
   }
 
-  #admit(connection: Connection): void {
+  #admit(connection: ConnectionEngine): void {
     this.#settle("admitted");
     this.#hello = this.#proxy = undefined; // this object lives on as long as the connection
     this.#keeper.left(this);
     this.#options.admitted(connection);
   }
 
-  #connection(secured: Secured | undefined): Connection {
+  #connection(secured: Secured | undefined): ConnectionEngine {
     const raw = this.#raw;
     const flow = secured?.flow ?? pausingFlow(raw);
-    return new Connection({
+    return new ConnectionEngine({
       wire: new StreamWire(secured?.socket ?? raw, raw, flow, secured !== undefined),
       endpoints: this.#endpoints,
       proxy: this.#proxy,

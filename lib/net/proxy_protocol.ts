@@ -139,7 +139,9 @@ export class ProxyHeaderReader {
         return { state: "absent", rest: Buffer.concat([this.#bytes, bytes.subarray(taken)]) };
       }
       if (wanted === 0) {
-        return { state: "done", header: parseHeader(this.#bytes), rest: bytes.subarray(taken) };
+        // A copy, since what is kept of the header would hold on to the whole buffer.
+        const header = parseHeader(this.#bytes.slice());
+        return { state: "done", header, rest: bytes.subarray(taken) };
       }
       if (taken === bytes.length) return NEED;
       const piece = bytes.subarray(taken, taken + wanted);

@@ -5,7 +5,31 @@
  * @module
  */
 import { ConnectionError, type HttpsdError } from "../errors.ts";
-import type { Connection, Consumer } from "./connection.ts";
+import type { Consumer } from "./consumer.ts";
+
+/** What the streams ask of their connection. */
+export interface Streamed {
+  /** When `expired()` is called. */
+  deadline: number;
+  /** How long a write may wait for the peer to read, in ms. */
+  readonly sendTimeoutMs: number;
+  /** How many received bytes wait to be taken. */
+  readonly queuedBytes: number;
+  /** Whether the peer has ended its side and every byte of it has been taken. */
+  readonly ended: boolean;
+  /** Returns the time that lies `ms` ahead. */
+  after(ms: number): number;
+  /** Takes the next received bytes; `undefined` when none wait. */
+  take(): Uint8Array | undefined;
+  /** Writes bytes; returns `false` until `drained()`. */
+  write(bytes: Uint8Array): boolean;
+  /** Ends this side once all is written, then calls `done`. */
+  end(done: () => void): void;
+  /** Closes gracefully. */
+  close(): void;
+  /** Cuts the connection at once. */
+  destroy(error: HttpsdError): void;
+}
 
 /** A connection's `readable` and `writable`. */
 export class ConnectionStreams implements Consumer {
@@ -14,7 +38,7 @@ export class ConnectionStreams implements Consumer {
   /** Closing it ends this side only; aborting it cuts the connection. */
   readonly writable: WritableStream<Uint8Array>;
 
-  readonly #connection: Connection;
+  readonly #connection: Streamed;
   #reader!: ReadableByteStreamController;
   #writer!: WritableStreamDefaultController;
   #readDone = false;
@@ -27,7 +51,7 @@ export class ConnectionStreams implements Consumer {
   #closing: PromiseWithResolvers<void> | undefined;
 
   /** Makes the streams; the connection attaches them as its consumer. */
-  constructor(connection: Connection) {
+  constructor(connection: Streamed) {
     this.#connection = connection;
     this.readable = new ReadableStream({
       type: "bytes",
@@ -115,7 +139,7 @@ export class ConnectionStreams implements Consumer {
 
   #cancel(): void {
     this.#readDone = true;
-    if (this.#writeDone) this.#connection.finish();
+    if (this.#writeDone) this.#connection.close();
     else this.bytesReady();
   }
 
@@ -135,7 +159,7 @@ export class ConnectionStreams implements Consumer {
     this.#closing = Promise.withResolvers();
     this.#connection.deadline = this.#connection.after(this.#connection.sendTimeoutMs);
     this.#connection.end(() => this.#ended());
-    if (this.#readDone) this.#connection.finish();
+    if (this.#readDone) this.#connection.close();
     return this.#closing.promise;
   }
 

@@ -8,7 +8,7 @@
  */
 import { ConfigError, type HttpsdError } from "../errors.ts";
 import type { Session } from "../http/session.ts";
-import type { Connection } from "../net/connection.ts";
+import type { ConnectionEngine } from "../net/engine.ts";
 import { shown } from "../options.ts";
 import { assertData, type Bytes, PreparedMessage } from "./prepared_message.ts";
 import type { ServerWebSocket } from "./socket.ts";
@@ -31,7 +31,7 @@ export class WebSocketHub {
   readonly #topics = new Map<ServerWebSocket, Set<string>>();
   readonly #host: HubHost;
   /** Connections that were sent something in this turn of the event loop. */
-  readonly #corked = new Set<Connection>();
+  readonly #corked = new Set<ConnectionEngine>();
   #turn = 0;
   #turnEnds = false;
 
@@ -123,14 +123,14 @@ export class WebSocketHub {
     const message = data instanceof PreparedMessage ? data : new PreparedMessage(data);
     let receivers = 0;
     for (const ws of sockets) {
-      this.#cork(ws.session.connection);
+      this.#cork(ws.session.connection as ConnectionEngine);
       void ws.deliver(message); // who cannot keep up is closed at its own limit
       receivers++;
     }
     return receivers;
   }
 
-  #cork(connection: Connection): void {
+  #cork(connection: ConnectionEngine): void {
     if (this.#corked.has(connection)) return;
     if (this.#corked.size === 0) setImmediate(() => this.#uncorkAll());
     this.#corked.add(connection);

@@ -509,7 +509,7 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
   /** One step; false when there is something to wait for. */
   #step(): boolean {
     const connection = this.#connection;
-    if (connection.closed || connection.finishing || this.#heardAll) return false;
+    if (connection.closed || connection.closing || this.#heardAll) return false;
     const receiver = this.#receiver ??= this.#messageReceiver();
     if (!this.#reads(receiver)) return false;
     if (receiver.next()) {
@@ -522,7 +522,7 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
       this.#turn.spend(bytes.length >> PIECE_BITS);
       receiver.push(bytes);
     } else if (connection.ended) {
-      connection.finish(); // without a Close frame: not clean
+      connection.close(); // without a Close frame: not clean
     }
     return bytes !== undefined;
   }
@@ -566,7 +566,7 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
   /** A client that is gone does not wait for the callbacks that hold back what it had sent. */
   #watchLeaver(): void {
     const connection = this.#connection;
-    if (!connection.peerEnded || connection.closed || connection.finishing) return;
+    if (!connection.peerEnded || connection.closed || connection.closing) return;
     if (this.#heardAll || this.#deadlines.closing !== Infinity) return;
     this.#deadlines.closing = this.#connection.after(this.#config.closeTimeoutMs);
     this.#arm();
@@ -652,7 +652,7 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
 
   /** Ends the connection when both have sent their Close frame; the server first (section 7.1.1). */
   #finishHandshake(): void {
-    if (this.#peerStatus !== undefined && this.#sender.closeWritten) this.#connection.finish();
+    if (this.#peerStatus !== undefined && this.#sender.closeWritten) this.#connection.close();
   }
 
   /** The client broke a rule: it is told which, and nothing more is read (section 7.1.7). */
@@ -663,7 +663,7 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
     if (this.#readyState === ReadyState.Open) this.#leave(ReadyState.Closing);
     this.#receiver?.discard(endedByOthers(error));
     this.#sender.closeNow(encodeClose(error.closeCode, error.message));
-    this.#connection.finish();
+    this.#connection.close();
   }
 
   /** The socket is no longer open: it is no longer of the server's sockets. */
@@ -693,7 +693,7 @@ export class ServerWebSocket implements AsyncIterable<WebSocketMessage> {
 
   /** The one deadline: whatever comes next. */
   #arm(): void {
-    if (this.#connection.closed || this.#connection.finishing) return;
+    if (this.#connection.closed || this.#connection.closing) return;
     this.#deadlines.quiet = this.#isKeptAlive ? this.#keepAlive.next : Infinity;
     this.#connection.deadline = this.#deadlines.first;
   }

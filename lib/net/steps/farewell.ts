@@ -6,7 +6,7 @@
 import type { Socket } from "node:net";
 import type { HttpsdError } from "../../errors.ts";
 import { type Alert, alertRecord } from "../../tls/alerts.ts";
-import type { Connection } from "../connection.ts";
+import type { ConnectionEngine } from "../engine.ts";
 
 /** Why a client goes no further, and the last bytes that it gets; without any it is cut. */
 export class TurnedAway {
@@ -28,8 +28,12 @@ export class TurnedAway {
 }
 
 /** Sends the last bytes over the raw socket and gives the client time to read them. */
-export function sayFarewell(connection: Connection, raw: Socket, lastBytes: Uint8Array): void {
+export function sayFarewell(
+  connection: ConnectionEngine,
+  raw: Socket,
+  lastBytes: Uint8Array,
+): void {
   raw.resume();
   connection.write(lastBytes);
-  connection.finish();
+  connection.close();
 }
