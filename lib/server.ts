@@ -535,7 +535,7 @@ export class HttpsServer extends EventTarget implements AsyncDisposable {
   /**
    * Changes certificates and client CAs while the server runs: what is given replaces what was
    * there, what is left out stays. Connections live on; handshakes from now on get the new. A pair
-   * that does not stand throws, and everything stays as it was.
+   * that is rejected throws, and everything stays as it was.
    *
    * @throws {ConfigError} `INVALID_CERTIFICATE`, `INVALID_CONFIG`
    * @throws {StateError} `NOT_STARTED`, also in insecure mode

@@ -320,7 +320,7 @@ describe("verifyClient", () => {
     assert.equal(error?.code, "CONNECTION_TIMEOUT");
   });
 
-  test("is asked about resumed sessions too, and not about what does not stand", async () => {
+  test("is asked about resumed sessions too, and not about rejected certificates", async () => {
     const asked: string[] = [];
     const verifyClient = ({ subject }: { subject: string }) => asked.push(subject) > 0;
     await using server = await startServer({ ...optional, verifyClient });

@@ -86,7 +86,7 @@ const FAILURES: readonly Failure[] = [
       phase: "handshake",
     },
     {
-      name: `a certificate that does not stand, ${version}`,
+      name: `a certificate that is rejected, ${version}`,
       server: { cacert: clientCa.cert },
       client: { version, client: mallory },
       code: "TLS_CLIENT_CERT_INVALID",

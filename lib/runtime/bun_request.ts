@@ -86,7 +86,7 @@ class UnprintedRequest extends LateRequest {
   }
 }
 
-// To be told from other requests by its prototype only.
+// It differs from other requests by its prototype only.
 for (const { prototype } of [BodyRequest, LateRequest, UnprintedRequest]) {
   Object.defineProperty(prototype, "constructor", { value: Request });
   for (const name of ["blob", "headers", "signal", "formData", "clone"]) {

@@ -1,11 +1,11 @@
 /**
- * Bun shows of a `Response`'s body no more than a stream, which costs more than all else that a
- * small answer needs, and tells a text from bytes only to its own server, which gives the one
- * `text/plain` and the other `application/octet-stream`. What is looked at here instead is how much
- * memory a response takes (`estimateShallowMemoryUsageOf` of `bun:jsc`): the constructor adds the
+ * What a `Response` is made of on Bun. Its public properties give the body as a stream only, which
+ * costs more than all else that a small answer needs, and do not show whether it was a text or bytes:
+ * Bun's own server knows, and gives the one `text/plain` and the other `application/octet-stream`.
+ * What is used here instead is how much memory a response takes (`estimateShallowMemoryUsageOf` of `bun:jsc`): the constructor adds the
  * length of a text or of bytes, and nothing for a stream or a `Blob`. Own properties add one each,
- * private ones too, so the estimate of a fresh `clone()` has the last word: an ASCII text adds its
- * length there as well.
+ * private ones too, so the estimate of a fresh `clone()` decides: an ASCII text adds its length
+ * there as well.
  *
  * A trial at start holds all that is used to what Bun 1.4.5 does; where it fails, the public
  * properties are used, and a text without a type leaves without one.
@@ -29,13 +29,13 @@ export interface BunTools {
 const TEXT = "text/plain;charset=utf-8";
 const BYTES = "application/octet-stream";
 
-/** More private properties than this no response has; so what takes more has its body in memory. */
+/** No response has more private properties than this; so what takes more has its body in memory. */
 const MANY_PROPERTIES = 1024;
 
 /** How a body in memory is shown, a `Blob` with its type; that of a `File` comes behind its name. */
 const IN_MEMORY = /\n {2}(?:File|Blob) \([^)\n]*\)(?: \{\n {4}type: "(?<type>.*)"\n)?/;
 
-/** The codings that Bun's `fetch()` decodes without being asked. */
+/** The codings that Bun's `fetch()` decodes by itself. */
 const DECODED = /^(?:gzip|deflate|br|zstd)$/i;
 
 /** Takes responses apart with Bun's own tools. */
@@ -61,7 +61,7 @@ class BunResponses {
       return withType(response, this.#tools.peek(response.text()), TEXT);
     }
     const bodySize = size - Reflect.ownKeys(response).length;
-    // An object of another class may have private properties, which nobody can count.
+    // An object of another class may have private properties, which cannot be counted.
     const isExact = Object.getPrototypeOf(response) === Response.prototype;
     if (size <= MANY_PROPERTIES && this.#typeInMemory(clone) === undefined) {
       clone.body?.cancel().catch(() => {}); // it is a stream after all, or was made one

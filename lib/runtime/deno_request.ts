@@ -1,19 +1,18 @@
 /**
  * A native `Request` on Deno, made as `Deno.serve` makes its own: around an inner request whose
- * parts are made when they are asked for. The public constructor costs as much as all else that the
- * server does for a small request. Nothing documents the symbols and the inner objects; a trial at
- * start compares what comes of them with a request from the constructor. Where it fails, that one is
- * used.
+ * parts are made when they are first read. The public constructor costs as much as all else that the
+ * server does for a small request. Undocumented are the symbols and the inner objects; a trial at
+ * start compares the result with a request from the constructor, which is the fallback.
  *
  * @module
  */
 import { runtime } from "./current.ts";
 import { declareInternal } from "./internals.ts";
 
-/** What a request is made of; each is asked for when the handler looks at it, once. */
+/** What a request is made of; each is called for when the handler first reads it. */
 export interface RequestParts {
   readonly method: string;
-  /** Takes over the signal, which was made since the handler looks at it; nobody listens yet. */
+  /** Takes over the signal, which was made because the handler reads it; it has no listeners yet. */
   adoptSignal(controller: Pick<AbortController, "signal" | "abort">): void;
   /** The URL in normal form. */
   url(): string;

@@ -1,5 +1,5 @@
 /**
- * Deno keeps what a `Response` is made of under symbols, which nothing documents: making and
+ * What a `Response` is made of on Deno: kept under symbols, which are undocumented. Making and
  * draining a stream costs more than all else that a small answer needs, and the iterator of
  * `Headers` costs as much as parsing a request. A trial at start compares what lies there with the
  * public properties; where it fails, those are used.

@@ -1,13 +1,12 @@
 /**
- * The list of all that is used of a runtime without being documented. Each such thing has a file in
- * this directory, with the trial that proves it, the fallback where the trial fails, and an entry
- * here; docs/internals.md describes them.
+ * The list of all that is used of a runtime without being documented. Each has a file in this
+ * directory, with its trial and its fallback, and an entry here; docs/internals.md describes them.
  *
  * @module
  */
 
 /**
- * What became of an undocumented thing: `"in force"`: its trial succeeded; `"fallback"`: it failed,
+ * The state of an undocumented dependence: `"in force"`: its trial succeeded; `"fallback"`: it failed,
  * and public API does the work; `"untried"`: nothing has needed it yet; `"not needed"`: this runtime
  * has a public way.
  */
@@ -15,7 +14,7 @@ export type InternalState = "in force" | "fallback" | "untried" | "not needed";
 
 const states = new Map<string, () => InternalState>();
 
-/** Adds an entry; `state` is asked each time that the list is looked at. */
+/** Adds an entry; `state` is called each time that the list is read. */
 export function declareInternal(name: string, state: () => InternalState): void {
   states.set(name, state);
 }

@@ -1,11 +1,11 @@
 /**
  * Stops and starts the bytes of one socket, so that a paused reader holds a bounded queue whatever
- * its peer pushes (design decision 4).
+ * its peer sends.
  *
  * On Bun, and for plain TCP on both runtimes, `pause()` and `resume()` do this. Deno's `TLSSocket`
  * ignores them: there the raw handle under the TLS is stopped.
  *
- * Undocumented: `readStop()` and `readStart()` of a socket's `_handle`. Each socket is looked at
+ * Undocumented: `readStop()` and `readStart()` of a socket's `_handle`. Each socket is checked
  * before its handshake. The fallback is {@linkcode PacedSocket} between TCP and TLS, made of public
  * API only.
  *
@@ -18,9 +18,9 @@ import { declareInternal, type InternalState } from "./internals.ts";
 
 /** Stops and starts one socket's bytes. */
 export interface Flow {
-  /** No more bytes after those on their way through the runtime. */
+  /** Stops the bytes, after those on their way through the runtime. */
   stop(): void;
-  /** Bytes again. */
+  /** Starts the bytes again. */
   start(): void;
 }
 

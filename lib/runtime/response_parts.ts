@@ -4,7 +4,7 @@
  * @module
  */
 
-/** A response, taken apart: its body counts as used, or is a stream that nobody reads yet. */
+/** A response, taken apart: its body counts as used, or is a stream that is not read yet. */
 export interface ResponseParts {
   /** The status code. */
   readonly status: number;
@@ -14,7 +14,7 @@ export interface ResponseParts {
   readonly fields: Iterable<readonly [name: string, value: string]>;
   /** The type of the body, where the fields have none and something else shows it. */
   readonly type?: string | undefined;
-  /** The body: all of it, or its stream where only that tells; `null` when there is none. */
+  /** The body: all of it, or its stream where the runtime shows no more; `null` when there is none. */
   readonly body:
     | string
     | Uint8Array

@@ -27,7 +27,7 @@ export class TlsParent {
   #trial: Promise<void> | undefined;
   #state: InternalState = "untried";
 
-  /** Nothing is known before {@linkcode TlsParent.try}. */
+  /** Its state is `untried` before {@linkcode TlsParent.try}. */
   constructor(
     read: ReadParent = (socket) => (socket as TLSSocket & { _parent?: Duplex })._parent,
   ) {

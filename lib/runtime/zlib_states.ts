@@ -63,7 +63,7 @@ export const oneShotZlib: Zlib = {
   },
   inflate(bytes, maxBytes) {
     try {
-      // `info` makes zlib tell how much input it took; @types/node does not know the result's type.
+      // `info` makes zlib report how much input it took; @types/node does not know the result's type.
       const { buffer, engine } = inflateRawSync(bytes, {
         info: true,
         // zlib wants a limit of at least 1, so it gets one byte more; the check below is exact.

@@ -1,6 +1,6 @@
 /**
- * What a client is told that does not get as far as a handshake: a fatal alert, or an answer in
- * plain HTTP (RFC 8446 section 6).
+ * What is sent to a client that does not get as far as a handshake: a fatal alert, or an answer
+ * in plain HTTP (RFC 8446 section 6).
  *
  * @module
  */
@@ -21,7 +21,7 @@ const DESCRIPTIONS = {
 /** The name of an alert that can be sent before TLS begins. */
 export type Alert = keyof typeof DESCRIPTIONS;
 
-/** A fatal alert in a record of its own, before anything is encrypted (RFC 8446 section 5.1). */
+/** Makes a fatal alert in a record of its own, before anything is encrypted (RFC 8446 section 5.1). */
 export function alertRecord(alert: Alert): Uint8Array {
   return Uint8Array.of(0x15, 3, 3, 0, 2, 2, DESCRIPTIONS[alert]);
 }

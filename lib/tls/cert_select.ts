@@ -11,7 +11,7 @@ import { ClientAuth } from "./client_auth.ts";
 import type { ClientHello } from "./client_hello.ts";
 import { Identity } from "./identity.ts";
 
-/** What a `certSelect` hook may answer besides an identity. */
+/** What a `certSelect` hook may return besides an identity. */
 export interface ContextSelection {
   /** The identity to show. */
   readonly identity: Identity;

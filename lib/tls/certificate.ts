@@ -1,6 +1,6 @@
 /**
  * What must be known of a certificate to serve it (RFC 5280): its key, its names, what it is for,
- * and who issued it. node:crypto alone does not tell on Deno, so `@peculiar/x509` reads too.
+ * and what issued it. On Deno, node:crypto alone does not know all of it, so `@peculiar/x509` reads too.
  *
  * @module
  */
@@ -36,7 +36,7 @@ export interface CertificateKey {
 export interface Certificate {
   /** What messages call it, as the subject of a sentence. */
   readonly name: string;
-  /** The runtime's own view of it. */
+  /** The certificate as `node:crypto` has it. */
   readonly x509: X509Certificate;
   /** Its public key. */
   readonly key: CertificateKey;

@@ -30,7 +30,7 @@ const ExtensionType = {
  * What a client offers in its ClientHello.
  *
  * Lists are in the client's order, most preferred first, and empty when the extension is absent.
- * GREASE values (RFC 8701), which stand for nothing, are left out of all of them. Numbers are those
+ * GREASE values (RFC 8701), which mean nothing, are left out of all of them. Numbers are those
  * of the IANA "TLS Parameters" registries.
  */
 export interface ClientHello {

@@ -28,7 +28,7 @@ const HANDSHAKE_CLIENT_HELLO = 1;
 
 /** The answer of {@linkcode ClientHelloReader.push}. */
 export type PeekResult =
-  /** Nothing can be said yet. */
+  /** More bytes are needed. */
   | { readonly state: "need" }
   /** The ClientHello is complete. */
   | { readonly state: "hello"; readonly hello: ClientHello }
@@ -42,7 +42,7 @@ export interface BadHello {
    * `TLS_BAD_CLIENT_HELLO`.
    */
   readonly error: TlsError;
-  /** The alert that says it to the client; `undefined` for other protocols. */
+  /** The alert for the client; `undefined` for other protocols. */
   readonly alert: Alert | undefined;
   /** Whether the bytes may begin a plain HTTP request. */
   readonly looksLikeHttp: boolean;

@@ -160,7 +160,7 @@ function shownOn(socket: TLSSocket): PeerCertificate | undefined {
   return der && peerCertificate(der);
 }
 
-/** What no policy lets pass, whatever the runtime says; `undefined` when there is nothing. */
+/** Why every policy rejects a certificate, whatever the runtime has found; `undefined`: it does not. */
 function objectionTo({ der, validFrom, validTo }: PeerCertificate): string | undefined {
   const now = new Date();
   if (der.length > MAX_CERTIFICATE_BYTES) return "CERT_TOO_LARGE";

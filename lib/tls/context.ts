@@ -1,7 +1,7 @@
 /**
- * One way to shake hands: an identity and everything else that a handshake is decided by, around
- * the runtime's own `tls.Server`, which never listens but is fed with sockets (design decision 1).
- * A context never changes; rotation puts another in its place.
+ * One way to shake hands: an identity and everything else that decides a handshake, around the
+ * runtime's own `tls.Server`, which never listens: it is given the sockets of connections whose
+ * ClientHello has been read. A context never changes; rotation puts another in its place.
  *
  * @module
  */
@@ -61,11 +61,11 @@ export interface ContextOptions {
   readonly settings: TlsSettings;
 }
 
-/** How a handshake ended; exactly one of the two is called, once. */
+/** Receives the end of a handshake: one of the two is called, once. */
 export interface HandshakeOutcome {
-  /** It succeeded; the socket is the application's now. */
+  /** Takes over the socket of a handshake that succeeded. */
   secured(socket: TLSSocket): void;
-  /** It failed; the runtime has sent its alert and destroys the socket. */
+  /** Takes the error of one that failed; the runtime has sent its alert and destroys the socket. */
   failed(error: TlsError): void;
 }
 
@@ -84,9 +84,9 @@ export function sharesVersion(
 }
 
 /**
- * Checks what the runtime would otherwise say of these settings in the first handshake.
+ * Checks settings that the runtime would otherwise reject in the first handshake.
  *
- * @throws {ConfigError} `INVALID_CONFIG` when the runtime knows none of the ciphers
+ * @throws {ConfigError} `INVALID_CONFIG` when the runtime knows none of the `ciphers`
  */
 export function assertSettings({ ciphers }: TlsSettings): void {
   if (ciphers === undefined) return;
@@ -199,7 +199,7 @@ export class SecurityContext {
       socket.destroy();
     });
     server.on("tlsClientError", (cause, socket) => {
-      // Deno refuses a certificate by hanging up; only the socket says why.
+      // Deno refuses a certificate by hanging up; only the socket has the reason.
       const refusal = socket.authorizationError as unknown;
       const error = refusal ? certificateRefused(String(refusal), { cause }) : toTlsError(cause);
       outcomeOf(socket)?.failed(error);

@@ -58,7 +58,7 @@ export interface DevCertificates {
  * need be; key files get mode 0600.
  *
  * A key that is there is never replaced, and certificates are made for the keys that are there. So
- * processes that start at once agree on the keys, and every pair fits whoever wrote it last.
+ * processes that start at once agree on the keys, and every pair fits whichever process wrote it last.
  *
  * @throws {ConfigError} `INVALID_CERTIFICATE` when the directory cannot be read or written, or when
  * a key in it cannot be used, saying why and what to do; `INVALID_CONFIG` when it is no path;
@@ -116,13 +116,13 @@ function whyUnusable(cause: unknown, directory: string): string {
     case "EDQUOT":
       return "there is no space left: make some, or name another directory";
     default:
-      return `${runtime.name} ${runtime.version} says: ${message ?? cause}`;
+      return `${runtime.name} ${runtime.version} reports: ${message ?? cause}`;
   }
 }
 
 type Kept = Pick<DevCertificates, "ca" | "cert" | "key">;
 
-/** The files' texts, if all are there, fit each other and will still do for a while. */
+/** The texts of the files, if all exist, belong together and do not expire soon. */
 async function readKept(
   caFile: string,
   certFile: string,
@@ -139,7 +139,7 @@ async function readKept(
   return fits ? { ca, cert, key } : undefined;
 }
 
-/** The authority in the files; a new certificate for its key if the old one will not do. */
+/** The authority in the files; a new certificate for its key if the old one cannot be used. */
 async function keptAuthority(caFile: string, keyFile: string): Promise<CertificateAuthority> {
   const key = await keptKey(keyFile);
   const cert = await readIfThere(caFile);
@@ -151,7 +151,7 @@ async function keptAuthority(caFile: string, keyFile: string): Promise<Certifica
   return ca;
 }
 
-/** Parses a certificate; nothing if it is unreadable or expires soon, so that it gets replaced. */
+/** Parses a certificate; nothing if it is unreadable or expires soon, so that it is replaced. */
 function currentCertificate(pem: string): X509Certificate | undefined {
   let certificate: X509Certificate;
   try {
@@ -162,7 +162,7 @@ function currentCertificate(pem: string): X509Certificate | undefined {
   return Date.parse(certificate.validTo) - Date.now() > RENEW_BEFORE_MS ? certificate : undefined;
 }
 
-/** The key in the file; a new one is put there only if nobody else has put one in the meantime. */
+/** The key in the file; a new one is put there only if no other process has done so meanwhile. */
 async function keptKey(file: string): Promise<string> {
   const kept = await readIfThere(file);
   if (kept !== undefined) return kept;

@@ -1,7 +1,7 @@
 /**
  * What a server shows to its clients: a certificate chain and its private key, read and checked
- * before any client sees them. Deno's TLS accepts garbage here and then fails every handshake with
- * a message about protocol versions, so nothing is left to the runtime.
+ * before any client sees them (RFC 5280). Deno's TLS accepts garbage here and then fails every
+ * handshake with a message about protocol versions, so nothing is left to the runtime.
  *
  * @module
  */
@@ -64,7 +64,7 @@ export class Identity {
   readonly keyType: KeyType;
   /** When the server's own certificate starts to be valid. */
   readonly validFrom: Date;
-  /** When the server's own certificate ends to be valid. */
+  /** When the server's own certificate expires. */
   readonly validTo: Date;
   /** SHA-256 of the server's own certificate, as `AB:CD:…`. */
   readonly fingerprint256: string;
@@ -100,7 +100,7 @@ export class Identity {
 }
 
 /**
- * Reads a certificate chain and its key, and checks that clients will take them: that they are a
+ * Reads a certificate chain and its key, and checks that clients will accept them: that they are a
  * pair, in order, valid now, and made for servers.
  *
  * A key provider is waited for as long as it takes.
@@ -146,7 +146,7 @@ async function loadPair(options: IdentityOptions): Promise<Loaded> {
   }
   const materials = await Promise.all(sources.map((source) => readSource(source, "cert")));
   const chain = materials.flatMap(readCertificates);
-  servableKeyType(chain[0]!); // or the key would be called unreadable, which says less
+  servableKeyType(chain[0]!); // or the message would be that the key is unreadable, which is less precise
   const key = options.key === undefined
     ? keyAmong(materials, passphrase)
     : await loadKey(options.key, passphrase);
@@ -182,7 +182,7 @@ function readCertificates(material: Material): Certificate[] {
   return certificates.map((block) => readCertificate(derOf(block), material.name));
 }
 
-/** The key that lies beside the certificates. */
+/** The key that is in the same source as the certificates. */
 function keyAmong(materials: readonly Material[], passphrase: string | undefined): LoadedKey {
   const material = materials.find((candidate) => findKey(pemBlocks(candidate) ?? []) !== undefined);
   if (material === undefined) {
@@ -203,7 +203,7 @@ async function inOrder(certificates: Certificate[], key: KeyObject): Promise<Cer
     const issued = await Promise.all(rest.map((candidate) => isIssuedBy(certificate!, candidate)));
     next = issued.indexOf(true);
   }
-  return [...chain, ...rest]; // what fits nowhere is for assertPair and assertLinked to name
+  return [...chain, ...rest]; // assertPair and assertLinked name what fits nowhere
 }
 
 const MIN_RSA_BITS = 2048; // CA/Browser Forum; Deno's TLS takes no less either
@@ -238,13 +238,13 @@ function assertPair(leaf: Certificate, { key, name }: LoadedKey): void {
 }
 
 function isPair({ x509, key: { type } }: Certificate, key: KeyObject): boolean {
-  // The runtimes throw rather than say no when they do not know the kind of key.
+  // The runtimes throw rather than return false when they do not know the kind of key.
   const expected = type === "rsa" || type === "ed25519" ? type : "ec";
   return type !== undefined && key.asymmetricKeyType === expected && x509.checkPrivateKey(key);
 }
 
 function assertServerCertificate(leaf: Certificate): void {
-  // What `openssl req -x509` makes calls itself an authority; whoever trusts it knows it as a leaf.
+  // What `openssl req -x509` makes has CA:TRUE; clients that trust it know it as a leaf.
   if (leaf.isAuthority && !leaf.isSelfIssued) {
     throw invalid(
       `${leaf.name} is a certificate authority's (CA:TRUE), which many clients refuse from a ` +
@@ -263,7 +263,7 @@ function assertServerCertificate(leaf: Certificate): void {
   }
 }
 
-/** A root at the end is the client's business: it has its own copy. */
+/** A root at the end is not checked: clients use their own copy. */
 function assertValidity(chain: readonly Certificate[], allowExpired: boolean): void {
   const now = new Date();
   for (const { name, x509, isSelfIssued, isWeaklySigned } of chain) {

@@ -64,7 +64,7 @@ function version(hello: Ja4Fields): string {
   return VERSIONS.get(highest) ?? "00";
 }
 
-/** Two digits; 99 stands for more. */
+/** Two digits; 99 means 99 or more. */
 function count(list: readonly number[]): string {
   return String(Math.min(list.length, 99)).padStart(2, "0");
 }

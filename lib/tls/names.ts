@@ -4,7 +4,7 @@
  *
  * The rules are those of RFC 9525 section 6.3 at their strictest:
  * - names compare as lower-case A-labels, without the trailing dot;
- * - a wildcard is the whole left-most label (`*.example.com`, never `w*.example.com`) and stands for
+ * - a wildcard is the whole left-most label (`*.example.com`, never `w*.example.com`) and matches
  *   exactly one label;
  * - at least two labels follow the wildcard: `*` and `*.com` are no patterns, as in OpenSSL and
  *   browsers;
@@ -50,7 +50,7 @@ export function normalizePattern(pattern: string): string | undefined {
 }
 
 /**
- * Whether a certificate for `pattern` speaks for `serverName` (RFC 9525 section 6.3).
+ * Whether a certificate for `pattern` is one for `serverName` (RFC 9525 section 6.3).
  *
  * A pattern or name that is malformed matches nothing; the function never throws.
  */
@@ -113,7 +113,7 @@ export class NameTable<T> {
   }
 }
 
-/** The one wildcard that stands for `name`. */
+/** The one wildcard that matches `name`. */
 function wildcardOf(name: string): string | undefined {
   const dot = name.indexOf(".");
   return dot === -1 ? undefined : WILDCARD + name.slice(dot + 1);

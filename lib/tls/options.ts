@@ -40,7 +40,7 @@ export interface ClientAuthOptions {
    */
   readonly ca: Source | readonly Source[];
   /**
-   * `"required"`: no connection without a verified certificate. `"optional"`: `authorized` says
+   * `"required"`: no connection without a verified certificate. `"optional"`: `authorized` is
    * whether one was shown and verified. Default: `"required"`.
    */
   readonly mode?: "required" | "optional";

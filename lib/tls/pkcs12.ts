@@ -56,7 +56,7 @@ export async function readPkcs12(
   return { certificates, key: keys[0]! };
 }
 
-/** Parses the outer shell and checks its MAC, which tells whether the passphrase is right. */
+/** Parses the outer shell and checks its MAC, which fails when the passphrase is wrong. */
 async function openSafe(
   name: string,
   bytes: Uint8Array,

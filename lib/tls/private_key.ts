@@ -25,7 +25,7 @@ export type KeyMaterial = PemOrDer | CryptoKey | KeyObject;
 
 /**
  * A key that lives elsewhere: in a secret manager, in a file with an encryption of its own, wrapped
- * by a hardware token. It is asked each time the identity is loaded, and the TLS stack gets the key
+ * by a hardware token. It is called each time the identity is loaded, and the TLS stack gets the key
  * itself: neither Deno nor Bun lets a signature be made outside.
  */
 export interface KeyProvider {
@@ -163,7 +163,7 @@ function locked(name: string): ConfigError {
   return invalid(`${name} is an encrypted private key: give its passphrase in option passphrase`);
 }
 
-/** Deno says "bad decrypt" for encryptions that it does not know too. */
+/** Deno reports "bad decrypt" for encryptions that it does not know too. */
 function unopened(name: string, cause: unknown): ConfigError {
   return invalid(
     `${name} does not open as a private key: correct option passphrase; if it is right, ` +

@@ -10,39 +10,39 @@ import type { Identity } from "./identity.ts";
 import { Selector, type SelectorOptions, type Watched } from "./selector.ts";
 import { FileWatcher } from "./watch.ts";
 
-/** What a front tells its server. */
+/** What a {@linkcode CertificateRotation} reports. */
 export interface RotationReports {
-  /** A watched file could not be reloaded; the last good certificate stays. */
+  /** Reports that watched files could not be reloaded; the last good certificate stays in force. */
   failed(error: unknown): void;
-  /** A certificate in force will expire soon. */
+  /** Reports that a certificate in force will expire soon; once per certificate. */
   expiring(identity: Identity): void;
 }
 
-/** How a front keeps its certificates fresh. */
+/** How certificates are kept fresh. */
 export interface RotationOptions {
   /** Follow the files that certificates and client CAs come from. */
   readonly watch: boolean;
-  /** How often files are looked at, in ms. */
+  /** The time between two looks at the files, in ms. */
   readonly watchIntervalMs: number;
-  /** How many days before the end of a certificate it is told of. */
+  /** How many days before it expires a certificate is reported. */
   readonly expiryNoticeDays: number;
 }
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 const EXPIRY_CHECK_MS = 60 * 60 * 1000;
 
-/** The certificates of one running server. */
+/** The certificates of one running server, and their replacement. */
 export class CertificateRotation {
   #selector: Selector;
   readonly #options: RotationOptions;
   readonly #notices: RotationReports;
   /** Reloads happen one after another; each begins with what the one before left. */
   #reloading: Promise<void> = Promise.resolve();
-  /** What watches the files of each identity and policy in force that has some. */
+  /** The watcher of each identity and policy in force that has files. */
   #watchers = new Map<object, FileWatcher>();
   #expiryTimer: ReturnType<typeof setInterval> | undefined;
-  /** Fingerprints that were told of already. */
-  readonly #told = new Set<string>();
+  /** Fingerprints of the certificates that have been reported. */
+  readonly #reported = new Set<string>();
 
   private constructor(selector: Selector, options: RotationOptions, notices: RotationReports) {
     this.#selector = selector;
@@ -64,16 +64,16 @@ export class CertificateRotation {
     return new CertificateRotation(await Selector.load(selection), options, notices);
   }
 
-  /** What chooses contexts now. */
+  /** The selector in force. */
   get selector(): Selector {
     return this.#selector;
   }
 
-  /** Begins to watch files and expiry dates. */
+  /** Starts to watch files and expiry dates. */
   begin(): void {
     this.#expiryTimer = setInterval(() => this.#checkExpiry(), EXPIRY_CHECK_MS);
     (this.#expiryTimer as { unref?(): void }).unref?.();
-    setImmediate(() => this.#checkExpiry()); // who awaits the start can still begin to listen
+    setImmediate(() => this.#checkExpiry()); // a program that awaits the start can still add a listener
     this.#watchFiles();
   }
 
@@ -109,7 +109,7 @@ export class CertificateRotation {
 
   #serialize(reload: () => Promise<void>): Promise<void> {
     const done = this.#reloading.then(reload);
-    this.#reloading = done.catch(() => {}); // its caller hears of it; the next one begins anew
+    this.#reloading = done.catch(() => {}); // its caller gets the error; the next one begins anew
     return done;
   }
 
@@ -145,8 +145,10 @@ export class CertificateRotation {
     if (this.#expiryTimer === undefined) return; // closed, or not begun
     const horizon = Date.now() + this.#options.expiryNoticeDays * DAY_MS;
     for (const [, identity] of this.#selector.identities()) {
-      if (identity.validTo.getTime() > horizon || this.#told.has(identity.fingerprint256)) continue;
-      this.#told.add(identity.fingerprint256);
+      if (identity.validTo.getTime() > horizon || this.#reported.has(identity.fingerprint256)) {
+        continue;
+      }
+      this.#reported.add(identity.fingerprint256);
       this.#notices.expiring(identity);
     }
   }

@@ -52,7 +52,7 @@ type Loaded = Map<HostOptions, SecurityContext>;
 export interface Watched {
   /** The options to load it by again. */
   readonly source: HostOptions | ClientAuthOptions;
-  /** What it is: the same as long as it was not loaded again. */
+  /** The identity or policy: the same as long as it is not loaded again. */
   readonly loaded: object;
   /** The absolute paths of the files. */
   readonly files: readonly string[];
@@ -161,7 +161,7 @@ export class Selector {
   /**
    * Chooses a context, or refuses.
    *
-   * @throws {TlsError} `TLS_SELECTION_FAILED` when the hook throws, rejects or answers nonsense
+   * @throws {TlsError} `TLS_SELECTION_FAILED` when the hook throws, rejects or returns what cannot be used
    */
   select(
     hello: ClientHello,
@@ -182,7 +182,7 @@ export class Selector {
     }
   }
 
-  /** The context for a hook's answer, which may be anything. */
+  /** The context for what a hook returned, which may be anything. */
   #chosenBy(
     answer: CertSelection,
     hello: ClientHello,
@@ -348,7 +348,7 @@ function grouped(
   return table;
 }
 
-/** Whether it is all the same to a handler which of the two a client has chosen by its offer. */
+/** Whether a client may choose between the two by its offer. */
 function arePooled(one: SecurityContext, other: SecurityContext): boolean {
   return one.clientAuth === other.clientAuth || one.isChallenge || other.isChallenge;
 }

@@ -38,8 +38,8 @@ const ECDHE_RSA = [0xc02f, 0xc030, 0xcca8, 0xc027, 0xc028, 0xc013, 0xc014];
 const ECDHE_ECDSA = [0xc02b, 0xc02c, 0xcca9, 0xc023, 0xc024, 0xc009, 0xc00a];
 
 /**
- * In TLS 1.2 a scheme such as ecdsa_secp256r1_sha256 names only the hash; the curve is asked for all
- * the same, because Deno's TLS signs with the curve's own hash only.
+ * In TLS 1.2 a scheme such as ecdsa_secp256r1_sha256 names only the hash; the curve is required too,
+ * because Deno's TLS signs with the curve's own hash only.
  */
 const SIGNING: Readonly<Record<KeyType, Signing>> = {
   "rsa": { // rsa_pss_rsae_*; rsa_pkcs1_*

@@ -95,7 +95,7 @@ export function givenMaterial(source: PemOrDer, name: string): Material {
 }
 
 /**
- * The blocks of a PEM text, with whatever stands around them left out: bag attributes, comments, a
+ * The blocks of a PEM text, without what is around them: bag attributes, comments, a
  * trailing NUL (which the original counts in). `undefined` when the bytes are not PEM.
  *
  * @throws {ConfigError} `INVALID_CERTIFICATE` when a block has no end

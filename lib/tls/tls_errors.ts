@@ -1,11 +1,11 @@
 /**
- * One vocabulary for what BoringSSL (Bun), rustls (Deno) and the socket say of a failed handshake.
+ * One vocabulary for what BoringSSL (Bun), rustls (Deno) and the socket report of a failed handshake.
  *
  * @module
  */
 import { TlsError, type TlsErrorCode } from "../errors.ts";
 
-const DOES_NOT_STAND = "The client's certificate does not stand";
+const REJECTED = "The client's certificate was rejected";
 
 /** Matched in this order against the runtime's `code: message`. */
 const MEANINGS: readonly (readonly [RegExp, TlsErrorCode, string])[] = [
@@ -16,13 +16,13 @@ const MEANINGS: readonly (readonly [RegExp, TlsErrorCode, string])[] = [
     "The client showed no certificate",
   ],
   // After its hello a client sends only one message that can be long: its certificate.
-  [/HandshakePayloadTooLarge|EXCESSIVE_MESSAGE_SIZE/, "TLS_CLIENT_CERT_INVALID", DOES_NOT_STAND],
+  [/HandshakePayloadTooLarge|EXCESSIVE_MESSAGE_SIZE/, "TLS_CLIENT_CERT_INVALID", REJECTED],
   // The one signature that a server checks is the client's proof that it owns its certificate.
-  [/BAD_SIGNATURE|KEY_USAGE_BIT_INCORRECT/, "TLS_CLIENT_CERT_INVALID", DOES_NOT_STAND],
+  [/BAD_SIGNATURE|KEY_USAGE_BIT_INCORRECT/, "TLS_CLIENT_CERT_INVALID", REJECTED],
   [
     /^(CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|INVALID_|PATH_LENGTH_)|CERTIFICATE_VERIFY_FAILED/,
     "TLS_CLIENT_CERT_INVALID",
-    DOES_NOT_STAND,
+    REJECTED,
   ],
   [
     /UNSUPPORTED_PROTOCOL|VERSION_TOO_LOW/,
@@ -45,10 +45,10 @@ const MEANINGS: readonly (readonly [RegExp, TlsErrorCode, string])[] = [
   [/BAD_PACKET_LENGTH/, "TLS_PEER_ALERT", "The client sent an alert, or a broken record"],
 ];
 
-/** The error that stands for what the runtime said, which becomes its `cause`. */
+/** Translates the runtime's error, which becomes the `cause`. */
 export function toTlsError(cause: Error): TlsError {
-  const said = `${(cause as NodeJS.ErrnoException).code}: ${cause.message}`;
-  const meaning = MEANINGS.find(([pattern]) => pattern.test(said));
+  const text = `${(cause as NodeJS.ErrnoException).code}: ${cause.message}`;
+  const meaning = MEANINGS.find(([pattern]) => pattern.test(text));
   if (meaning === undefined) {
     return new TlsError("TLS_ERROR", `The handshake failed: ${cause.message}`, { cause });
   }
@@ -56,7 +56,7 @@ export function toTlsError(cause: Error): TlsError {
   return new TlsError(code, `${message}: ${cause.message}`, { cause });
 }
 
-/** The error for a client certificate that does not stand; `reason` is why, in OpenSSL's words. */
+/** Makes the error for a client certificate that was rejected; `reason` is why, in OpenSSL's words. */
 export function certificateRefused(reason: string, options?: ErrorOptions): TlsError {
-  return new TlsError("TLS_CLIENT_CERT_INVALID", `${DOES_NOT_STAND}: ${reason}`, options);
+  return new TlsError("TLS_CLIENT_CERT_INVALID", `${REJECTED}: ${reason}`, options);
 }

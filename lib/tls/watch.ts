@@ -1,7 +1,7 @@
 /**
  * Watches files by looking at what is in them. Notifications and modification times miss what
  * happens to certificates in practice: Kubernetes swaps a symbolic link above them, editors and
- * ACME clients rename over them, network mounts tell nothing.
+ * ACME clients rename over them, network mounts report nothing.
  *
  * @module
  */
@@ -24,8 +24,8 @@ export interface FileWatcherOptions {
    */
   changed(): void | Promise<void>;
   /**
-   * Told once for each change that `changed` threw or rejected at, and once when files stay
-   * unreadable. Must not throw.
+   * Called once per change for which `changed` failed, and once when files stay unreadable. Must not
+   * throw.
    */
   failed(error: unknown): void;
 }
@@ -33,10 +33,10 @@ export interface FileWatcherOptions {
 /** Calls back when the contents of files change. Its timer does not keep the process alive. */
 export class FileWatcher {
   readonly #options: FileWatcherOptions;
-  /** The contents in use, those seen last, and those that `failed` was told of. */
+  /** The contents in use, those seen last, and those that `failed` was called for. */
   #inUse: string;
   #seen: string;
-  #told: string | undefined;
+  #reported: string | undefined;
   #looking: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
@@ -76,7 +76,7 @@ export class FileWatcher {
     if (this.#closed) return;
     const isStable = digest === this.#seen;
     this.#seen = digest;
-    if (digest === this.#inUse) this.#told = undefined;
+    if (digest === this.#inUse) this.#reported = undefined;
     else if (isStable) await this.#take(digest, error);
   }
 
@@ -85,10 +85,10 @@ export class FileWatcher {
       if (unreadable !== undefined) throw unreadable;
       await this.#options.changed();
       this.#inUse = digest;
-      this.#told = undefined;
+      this.#reported = undefined;
     } catch (error) {
-      if (this.#closed || this.#told === digest) return;
-      this.#told = digest;
+      if (this.#closed || this.#reported === digest) return;
+      this.#reported = digest;
       this.#options.failed(error);
     }
   }
