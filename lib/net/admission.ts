@@ -36,7 +36,7 @@ import { ConnectionEngine } from "./engine.ts";
 import type { Deadlines, Waiting } from "./deadlines.ts";
 import type { Place } from "./place.ts";
 import type { ProxyHeader } from "./proxy_protocol.ts";
-import { ClientHelloStep, type HelloRead } from "./steps/client_hello.ts";
+import { checkVersion, ClientHelloStep, type HelloRead } from "./steps/client_hello.ts";
 import { sayFarewell, TurnedAway } from "./steps/farewell.ts";
 import { type Secured, shakeHands } from "./steps/handshake.ts";
 import {
@@ -182,7 +182,7 @@ export class Admission implements Waiting {
     }
     this.#release = release;
     if (this.#selector !== undefined) {
-      const step = new ClientHelloStep(this.#selector);
+      const step = new ClientHelloStep();
       this.#take(step, (read) => this.#helloRead(read), rest);
       return;
     }
@@ -193,8 +193,10 @@ export class Admission implements Waiting {
   }
 
   #helloRead({ hello, bytes }: HelloRead): void {
-    this.#state = "selection";
     this.#hello = hello;
+    const turnedAway = checkVersion(this.#selector!, hello);
+    if (turnedAway !== undefined) return this.#turnAway(turnedAway);
+    this.#state = "selection";
     this.#giveBack(bytes);
     const choice = choose(this.#selector!, hello, this.#endpoints);
     if (choice instanceof Promise) void choice.then((settled) => this.#chosen(settled));

@@ -25,24 +25,21 @@ export interface HelloRead {
 /** Reads a ClientHello. */
 export class ClientHelloStep {
   readonly #reader = new ClientHelloReader(MAX_HELLO_BYTES);
-  readonly #selector: Selector;
-
-  /** Begins with nothing read. */
-  constructor(selector: Selector) {
-    this.#selector = selector;
-  }
 
   /** Takes the next bytes; returns `undefined` until there is something to decide. */
   push(bytes: Uint8Array): HelloRead | TurnedAway | undefined {
     const result = this.#reader.push(bytes);
     if (result.state === "need") return undefined;
     if (result.state === "error") return turnAway(result);
-    if (this.#selector.sharesVersion(result.hello)) {
-      return { hello: result.hello, bytes: this.#reader.bytes };
-    }
-    const error = new TlsError("TLS_VERSION", "Client and server share no TLS version");
-    return TurnedAway.withAlert(error, "protocol_version");
+    return { hello: result.hello, bytes: this.#reader.bytes };
   }
+}
+
+/** Turns a client away with which the server shares no version; `undefined` where it shares one. */
+export function checkVersion(selector: Selector, hello: ClientHello): TurnedAway | undefined {
+  if (selector.sharesVersion(hello)) return undefined;
+  const error = new TlsError("TLS_VERSION", "Client and server share no TLS version");
+  return TurnedAway.withAlert(error, "protocol_version");
 }
 
 /** A client that speaks plain HTTP gets an answer in it, one that speaks TLS an alert. */
