@@ -148,7 +148,7 @@ export interface HttpsServerOptions extends ReloadOptions {
   readonly useEcdsaPeripheral?: boolean;
   /** Not supported: there are no eFuses here. Give a `KeyProvider` as `key` instead. */
   readonly ecdsaKeyEfuseBlk?: number;
-  /** Read PROXY headers from these peers. Default: from nobody. */
+  /** Read PROXY headers from these peers. Default: from no peer. */
   readonly proxyProtocol?: ProxyProtocolOptions;
   /** The most connections from one address. Default: `Infinity`. */
   readonly maxConnectionsPerAddress?: number;

@@ -138,7 +138,7 @@ export type HttpErrorCode =
   | "HANDLER_FAILED"
   /** The handler's response breaks HTTP: bad field, bad status, wrong length. */
   | "BAD_RESPONSE"
-  /** The handler answered with `sendError()`; only `http:error` events tell it. */
+  /** The handler answered with `sendError()`; only `http:error` events report it. */
   | "ANSWERED";
 
 /** Codes of {@linkcode WebSocketError}: why a WebSocket fails, or a frame may not be sent. */
@@ -292,7 +292,7 @@ export class WebSocketError extends HttpsdError {
   override readonly name = "WebSocketError";
   /** What happened: one of {@linkcode WebSocketErrorCode}. */
   declare readonly code: WebSocketErrorCode;
-  /** The close code that tells the peer (RFC 6455 section 7.4.1). */
+  /** The close code that the peer gets (RFC 6455 section 7.4.1). */
   readonly closeCode: number;
 
   /** Makes a WebSocket error that closes with `closeCode`. */

@@ -1,5 +1,5 @@
 /**
- * What a server tells of itself: typed events on one `EventTarget`, with the numeric ids of the
+ * What a server reports: typed events on one `EventTarget`, with the numeric ids of the
  * original's `esp_https_server_event_id_t`.
  *
  * @module
@@ -96,7 +96,7 @@ export class DisconnectedEvent extends SessionEvent {
   }
 }
 
-/** `expiring`: a certificate in force ends to be valid in less than `expiryNoticeDays`. */
+/** `expiring`: a certificate in force expires in less than `expiryNoticeDays`. */
 export class ExpiringEvent extends ServerEvent {
   /** The identity that it belongs to. */
   readonly identity: Identity;

@@ -171,7 +171,7 @@ export function isPlain(value: unknown): value is object {
   return tag === "[object Object]" || tag === "[object Module]";
 }
 
-/** A value as it may stand in a message: short, and without secrets that may be in a string. */
+/** A value as messages may show it: short, and without secrets that may be in a string. */
 export function shown(value: unknown): string {
   if (typeof value === "number" || typeof value === "boolean") return String(value);
   if (value === null || value === undefined) return String(value);

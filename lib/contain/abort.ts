@@ -61,7 +61,7 @@ export class ContainedAbort {
 
   /**
    * `failed` is called with each thing that a listener throws or rejects with. The signal is that of
-   * `controller`, to which nobody has listened yet.
+   * `controller`, which has no listeners yet.
    */
   constructor(failed: (cause: unknown) => void, controller: Aborter = new AbortController()) {
     this.#controller = controller;

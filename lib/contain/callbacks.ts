@@ -1,17 +1,17 @@
 /**
- * Callbacks of the program that have no say: what they throw or reject with is reported, and harms
- * neither the process nor what called them.
+ * Calls the program's callbacks so that what they throw or reject with is reported, and harms
+ * neither the process nor the caller.
  *
  * @module
  */
 
-/** Whether a value is to be waited for: a promise of any kind. */
+/** Whether a value is a promise of any kind. */
 export function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
   return (typeof value === "object" || typeof value === "function") && value !== null &&
     typeof (value as Partial<PromiseLike<T>>).then === "function";
 }
 
-/** Calls `failed` if `value` is something to be waited for, and rejects. */
+/** Calls `failed` if `value` is a promise that rejects. */
 export function watch(value: unknown, failed: (cause: unknown) => void): void {
   // A promise of our own: a foreign one need not have catch(), nor keep to the rules.
   if (isThenable(value)) Promise.resolve(value).catch(failed);

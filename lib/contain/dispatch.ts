@@ -3,7 +3,7 @@
  * ends the process.
  *
  * It depends on this: Deno and Bun report what a listener threw while the event is dispatched, by
- * calling the process's listeners for `uncaughtException`; so they do for signals that follow from
+ * calling the process's listeners for `uncaughtException`; the same for signals that follow from
  * an aborted one (`AbortSignal.any()`, copies of a `Request`). Not under `bun test`, which takes
  * uncaught exceptions itself, nor where there is no `process`: there it is a plain call.
  *

@@ -1,5 +1,5 @@
 /**
- * A client's certificate that somebody else has seen: the platform, or the proxy that ended TLS.
+ * A client's certificate as seen by what has ended TLS: the platform, or a proxy.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { StateError } from "../errors.ts";
 import type { PeerCertificate } from "../tls/peer_certificate.ts";
 import { serialNumberOf, subjectAltNameOf } from "../tls/spelling.ts";
 
-/** What of a certificate needs no library to be told. */
+/** The facts of a certificate that need no library. */
 type Facts = Omit<PeerCertificate, "der" | "x509">;
 
 /** A certificate as facts. */
@@ -38,7 +38,7 @@ class EdgeCertificate implements PeerCertificate {
 
   get der(): Uint8Array {
     if (this.#der !== undefined) return this.#der;
-    throw new StateError("NOT_SUPPORTED", "The platform tells facts only: the bytes are not known");
+    throw new StateError("NOT_SUPPORTED", "The platform gives facts only: the bytes are not known");
   }
 
   get x509(): X509Certificate {

@@ -18,7 +18,7 @@
  * `uri` is the path and query of the normalised URL, a session lasts for one request, and
  * `session.connection`, `session.send()`, `rawHead`, `inform()`, `sendRaw()` and `server` throw
  * `NOT_SUPPORTED`. Trailer fields are neither received nor sent, WebSocket routes answer 501 (426
- * to who did not ask for one), and no events are told but errors.
+ * to who did not ask for one), and no events are reported but errors.
  *
  * @module
  */
@@ -60,11 +60,14 @@ export interface EdgeOptions extends SharedOptions {
    * or replaces what a client sends in the field. Default: no field is believed.
    */
   readonly trustForwardedCertificates?: ForwardedField;
-  /** Is told of handlers that fail and requests that are refused. Default: `console.error`. */
+  /**
+   * Called with the error of a handler that fails or a request that is refused. Default:
+   * `console.error`.
+   */
   readonly reportError?: (error: HttpsdError, session: Session) => void;
 }
 
-/** What a fetch handler is told besides the request. */
+/** What a fetch handler is given besides the request. */
 export interface EdgeInfo {
   /** What is known of the client. */
   readonly session: Session;
@@ -142,7 +145,7 @@ export class EdgeApp {
   /**
    * Answers a request. `platform` is what the platform passes besides it: the client's address is
    * taken from there on Deno and Bun, and from Cloudflare's own field on Workers. Errors of handlers
-   * are answered; a client that is gone is answered with an empty 499, which nobody reads.
+   * are answered; a client that is gone is answered with an empty 499, which is never read.
    *
    * It can be passed on without its app, as to `Deno.serve()`.
    *
@@ -207,7 +210,7 @@ function refuseWebSocket(request: HttpdRequest): void {
   refuseUpgrade(partsOf(request).exchange);
 }
 
-/** Who reports errors may fail itself; that must not harm the request. */
+/** Reports an error; where that fails itself, the request must not suffer. */
 function report(
   reportError: NonNullable<EdgeOptions["reportError"]>,
   error: HttpsdError,

@@ -1,5 +1,5 @@
 /**
- * What platforms tell of the client besides the request.
+ * What platforms know of the client besides the request.
  *
  * @module
  */
@@ -20,7 +20,7 @@ interface CloudflareRequest extends Request {
   readonly cf?: object;
 }
 
-/** The address of the client, as far as the platform tells. */
+/** The address of the client, as far as the platform knows it. */
 export function remoteOf(
   request: Request,
   platform: readonly unknown[],

@@ -12,7 +12,7 @@ import type { Chunk } from "../net/chunks.ts";
 /** A handler waits while so many bytes wait for the platform to take them. */
 const HIGH_MARK = 64 * 1024;
 
-/** What nobody reads: the client has gone before there was an answer. */
+/** Never read: the client left before there was an answer. */
 const CLIENT_CLOSED_REQUEST = 499;
 
 /** What a sink reports. */
@@ -134,7 +134,7 @@ export class FetchResponseSink implements ResponseSink {
     this.#settle.reject(reason);
   }
 
-  /** What has begun fails; without an answer the platform is given one that nobody reads. */
+  /** What has begun fails; without an answer the platform is given one that is never read. */
   gone(reason: HttpsdError): void {
     this.#stream?.error(reason);
     this.#settle.resolve(new Response(null, { status: CLIENT_CLOSED_REQUEST }));

@@ -1,5 +1,5 @@
 /**
- * The facts of the client's TLS connection where somebody else has ended it.
+ * The facts of the client's TLS connection where the platform or a proxy has ended it.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import type { TlsInfo } from "../tls/tls_info.ts";
 import { certificateOfDer, certificateOfFacts } from "./certificate.ts";
 import { derOfClientCert, type ForwardedField, readForwarded } from "./forwarded.ts";
 
-/** What Cloudflare tells in `request.cf`. */
+/** What Cloudflare reports in `request.cf`. */
 interface CloudflareProperties {
   readonly httpProtocol?: string;
   readonly tlsVersion?: string;
@@ -17,7 +17,7 @@ interface CloudflareProperties {
   readonly tlsClientAuth?: CloudflareClientAuth;
 }
 
-/** What Cloudflare tells of the client's certificate; all empty where there is none. */
+/** What Cloudflare reports of the client's certificate; all empty where there is none. */
 interface CloudflareClientAuth {
   readonly certPresented?: string;
   readonly certVerified?: string;
@@ -84,13 +84,13 @@ async function cloudflareTls(cf: CloudflareProperties): Promise<TlsInfo> {
   };
 }
 
-/** The certificate itself, or what Cloudflare tells of it where that is too large for a field. */
+/** The certificate itself, or what Cloudflare reports of it where that is too large for a field. */
 async function cloudflareCertificate(shown: CloudflareClientAuth): Promise<PeerCertificate> {
   if (shown.certRFC9440) {
     try {
       return await certificateOfDer(derOfClientCert(shown.certRFC9440));
     } catch {
-      // A client can show what our library cannot read: then what Cloudflare read of it is told.
+      // A client can show what our library cannot read: then what Cloudflare read of it is reported.
     }
   }
   return certificateOfFacts({

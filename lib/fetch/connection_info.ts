@@ -1,5 +1,5 @@
 /**
- * Who sent a `Request`, for code that is given nothing else.
+ * The client that sent a `Request`, for code that is given nothing else.
  *
  * @module
  */
@@ -21,7 +21,8 @@ export interface ConnectionInfo {
 }
 
 /**
- * Who sent a request: the very one that a server gave its handler, or that was given to
+ * Returns the facts of the client that sent a request: the very one that a server gave its handler,
+ * or that was given to
  * `server.fetch()`. `undefined` for any other, copies (`new Request(request)`) among them.
  */
 export function connectionInfo(request: Request): ConnectionInfo | undefined {

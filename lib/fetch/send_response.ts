@@ -80,7 +80,7 @@ function beginningOf(reader: BodyReader): Promise<Beginning> {
       resolve({ bytes, next: end });
     };
     const take = ({ done, value }: Awaited<typeof next>): void => {
-      if (settled) return; // it took its time: whoever has `next` goes on with it
+      if (settled) return; // it came late: the holder of `next` goes on with it
       if (done) return settle(undefined);
       if (bytes !== NO_BYTES) return settle(next);
       bytes = bytesOf(value);

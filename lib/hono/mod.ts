@@ -1,7 +1,7 @@
 /**
- * What Hono apps need of httpsd: who is at the other end, whether its certificate will do, the way
- * from http to https, and WebSockets. The server hands its facts to `app.fetch` as second argument, which Hono
- * shows as `c.env`.
+ * What Hono apps need of httpsd: the client's address and certificate, the redirect from http to
+ * https, and WebSockets. The server passes its facts to `app.fetch` as second argument, which Hono
+ * makes `c.env`.
  *
  * @example
  * ```ts
@@ -50,7 +50,7 @@ export interface HttpsdEnv {
   Bindings: RequestInfo;
   /** `c.var`: what this module's middleware sets. */
   Variables: {
-    /** The certificate that the client showed, if it stands; set by {@linkcode clientCertificate}. */
+    /** The client's certificate, if it was verified; set by {@linkcode clientCertificate}. */
     clientCertificate?: PeerCertificate | undefined;
   };
 }
@@ -83,7 +83,7 @@ function sessionOf(c: Context): RequestInfo["session"] {
 
 /**
  * Middleware that sets `c.var.clientCertificate` to the certificate that the client showed, if it
- * was asked for and stands up to the server's client CAs, and to `undefined` otherwise.
+ * was asked for and was verified by the server's client CAs, and to `undefined` otherwise.
  *
  * The handlers throw `INVALID_CONFIG` when the app was called by another server than httpsd.
  */
@@ -108,8 +108,8 @@ export interface ClientCertificateRules {
    */
   readonly san?: string | readonly string[];
   /**
-   * Distinguished names (RFC 4514, in the order of the certificate, such as `C=DE, CN=Staff CA`), of
-   * which one must be the issuer's.
+   * Distinguished names (RFC 4514, in the order of the certificate, such as `C=DE, CN=Staff CA`),
+   * of which one must be the issuer's.
    */
   readonly issuer?: string | readonly string[];
   /** SHA-256 fingerprints in hexadecimal, with or without colons, of which one must be the certificate's. */
@@ -122,11 +122,12 @@ export interface ClientCertificateRules {
 }
 
 /**
- * Middleware that lets only clients pass whose certificate stands up to the server's client CAs and
- * to these rules, and sets `c.var.clientCertificate`. Others are refused with an `HTTPException` of
- * status 403, which `app.onError` may answer; certificates that cannot be read are refused too.
+ * Middleware that lets only clients pass whose certificate was verified by the server's client CAs
+ * and to these rules, and sets `c.var.clientCertificate`. Others are refused with an
+ * `HTTPException` of status 403, which `app.onError` may answer; certificates that cannot be read
+ * are refused too.
  *
- * A certificate stands only where the server asks for one: give it `clientAuth`.
+ * A certificate is verified only where the server asks for one: give it `clientAuth`.
  *
  * @throws {ConfigError} `INVALID_CONFIG` naming the rule that is empty or cannot be read; so does
  * the handler when the app was called by another server than httpsd
@@ -307,11 +308,11 @@ const HSTS = members({
 }, { advice: adviceFrom({ maxAge: "write maxAgeSeconds" }) });
 
 /**
- * Middleware that tells browsers to come by https only: `Strict-Transport-Security` (RFC 6797).
+ * Middleware that makes browsers use https only: `Strict-Transport-Security` (RFC 6797).
  * Responses to plain http go without it, as the RFC asks (section 7.2).
  *
- * @throws {ConfigError} `INVALID_CONFIG` naming the option, and for `preload` without `includeSubDomains`
- * or with less than a year, which the lists of browsers refuse
+ * @throws {ConfigError} `INVALID_CONFIG` naming the option, and for `preload` without
+ * `includeSubDomains` or with less than a year, which the lists of browsers refuse
  */
 export function hsts(options: HstsOptions = {}): MiddlewareHandler {
   const { maxAgeSeconds, includeSubDomains, preload } = checkOptions("hsts()", HSTS, options);

@@ -14,7 +14,7 @@ export function matchExact(template: string, path: string): boolean {
 
 /**
  * Matches as `httpd_uri_match_wildcard` does. Only at the end of a template are two characters
- * special, in either order: `?` makes the character before it optional, `*` stands for anything.
+ * special, in either order: `?` makes the character before it optional, `*` matches anything.
  * So `/api/?*` is for `/api`, `/api/` and `/api/status`, but not for `/apix`.
  */
 export function matchWildcard(template: string, path: string): boolean {

@@ -208,10 +208,10 @@ export class HttpdRequest {
   }
 
   /**
-   * Lets the handler end before the response does; whoever holds the request answers it later, as
+   * Lets the handler end before the response does; the holder of the request answers it later, as
    * from `queueWork` or a timer (original: `httpd_req_async_handler_begin`). The next request of
    * the connection waits until then. Nothing sent within `deadlineMs` becomes a 503: look at
-   * {@linkcode HttpdRequest.sent} before answering, or `send()` throws where nobody catches it.
+   * {@linkcode HttpdRequest.sent} before answering, or `send()` throws where nothing catches it.
    * Calling it again sets another deadline, from then on.
    *
    * @throws {ConfigError} `INVALID_CONFIG` for a deadline that is no time in ms

@@ -68,7 +68,7 @@ const DEFAULT_CODINGS = supportedCodings.filter((coding) => coding === "zstd" ||
  * HEAD response without a body gets the fields that its GET would get, judged by `Content-Length`.
  *
  * Do not compress responses that hold both a secret and text that the client chose: their length
- * tells the secret letter by letter (BREACH).
+ * reveals the secret letter by letter (BREACH).
  *
  * @throws {ConfigError} `INVALID_CONFIG` naming the option;
  * `NOT_SUPPORTED` for a coding that the runtime does not have: see {@linkcode supportedCodings}
@@ -135,7 +135,7 @@ function assertArguments(response: unknown, request: unknown): void {
   );
 }
 
-/** Fields that tell of the very bytes of the content, so that others may not be sent with them. */
+/** Fields that describe the exact bytes of the content, so that other bytes may not go with them. */
 const BOUND_TO_BYTES = ["content-encoding", "content-range", "content-digest", "repr-digest"];
 
 function isTransformable({ status, headers }: Response): boolean {

@@ -6,7 +6,7 @@
  */
 import { parseHttpDate } from "./http_date.ts";
 
-/** What tells one state of a representation from another (RFC 9110 section 8.8). */
+/** What distinguishes one state of a representation from another (RFC 9110 section 8.8). */
 export interface Validators {
   /** The entity tag as it is sent, weak ones with their `W/`. */
   readonly etag: string;
@@ -23,7 +23,7 @@ export interface Validators {
 export type Verdict = "proceed" | "not-modified" | "failed";
 
 /**
- * Evaluates the preconditions of a GET or HEAD, for which a 200 is at hand, in the order of RFC
+ * Evaluates the preconditions of a GET or HEAD that would be answered with 200, in the order of RFC
  * 9110 section 13.2.2. A condition that cannot be read counts as not sent if it is a date, and as
  * naming no tag if it is a list of tags.
  */

@@ -76,7 +76,7 @@ export interface Located {
  * Looks for a file or directory below `root`, which must be a path without links.
  *
  * @returns `undefined` when there is none, when a link leads out of the root, or when it is neither
- * @throws the system's error when it cannot be told, such as `EACCES` or `EMFILE`
+ * @throws the system's error when it cannot be found out, such as `EACCES` or `EMFILE`
  */
 export async function locate(
   root: string,
@@ -110,7 +110,7 @@ export async function fileIn(directory: Located, name: string): Promise<Located 
   }
 }
 
-/** An open file; who holds it closes the handle. */
+/** An open file; its holder closes the handle. */
 export interface OpenFile {
   /** Opened for reading. */
   readonly handle: FileHandle;
@@ -139,7 +139,7 @@ export async function openLocated(found: Located): Promise<OpenFile | undefined>
   }
 }
 
-/** The entries of an open directory; who holds it closes it. */
+/** The entries of an open directory; its holder closes it. */
 export interface OpenDirectory {
   /** The entries, which can be walked through once. */
   readonly entries: AsyncIterable<Dirent>;
@@ -183,8 +183,8 @@ async function openAt(path: string, flags: number): Promise<FileHandle | undefin
 
 /**
  * Whether what is open is what was found, at its path and with no link on the way. The system is
- * asked where the open file is: its number alone proves nothing, as whoever swaps a directory for a
- * link could have done so when it was looked at, too.
+ * asked where the open file is: its number alone proves nothing, as an attacker who swaps a
+ * directory for a link could have done so when it was looked at, too.
  *
  * Where the system does not say (no `/proc`, or Deno without `--allow-all`, which that needs), the
  * path is looked at again and again: it must have no link, then lead to the open file, then have no

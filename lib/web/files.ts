@@ -59,7 +59,7 @@ export type { Dotfiles } from "./disk.ts";
 export interface ServeFilesOptions {
   /** What URL paths begin with before the root's names, such as `"/static"`. Default: `""`. */
   readonly prefix?: string;
-  /** The file that stands for its directory; `undefined`: none does. Default: `"index.html"`. */
+  /** The file that is served for its directory; `undefined`: none does. Default: `"index.html"`. */
   readonly index?: string | undefined;
   /** Whether a directory without an index is listed, rather than answered 404. Default: `false`. */
   readonly listing?: boolean;
@@ -74,7 +74,8 @@ export interface ServeFilesOptions {
    */
   readonly dotfiles?: Dotfiles;
   /**
-   * Whether files that hold a private key are served and listed: those named `.key`, `.p12`, `.pfx`,
+   * Whether files that hold a private key are served and listed: those named `.key`, `.p12`,
+   * `.pfx`,
    * `.p8`, `.pk8`, `.ppk` or `.jks`, and text or files of no known type with a PEM private key in
    * their first 128 KiB. Default: `false`, they are answered 404.
    */
@@ -85,9 +86,9 @@ export interface ServeFilesOptions {
    */
   readonly cacheControl?: string | ((path: string) => string | undefined);
   /**
-   * Whether `app.js.br`, `app.js.zst` or `app.js.gz` is sent for `app.js` to clients that accept it.
-   * A sibling older than its original is not used, nor is one for a request with `Range`, since few
-   * clients can put together a part of compressed bytes. Default: `true`.
+   * Whether `app.js.br`, `app.js.zst` or `app.js.gz` is sent for `app.js` to clients that accept
+   * it. A sibling older than its original is not used, nor is one for a request with `Range`, since
+   * few clients can put together a part of compressed bytes. Default: `true`.
    */
   readonly precompressed?: boolean;
   /**
@@ -104,16 +105,17 @@ export interface ServeFilesOptions {
  *
  * It answers GET and HEAD, and everything else with 405. 404 is the answer to all that may not be
  * served, as to what is not there: names with `..`, slashes, backslashes or NUL in any encoding,
- * dotfiles, files with a private key, links out of the root, devices, pipes and sockets. 403 is for what the system does not
- * let the server read. A directory's path without its slash is redirected (301).
+ * dotfiles, files with a private key, links out of the root, devices, pipes and sockets. 403 is for
+ * what the system does not let the server read. A directory's path without its slash is redirected
+ * (301).
  *
  * The entity tag is made of size, time of modification and time of the last change of anything
  * about the file, so it differs from machine to machine. It is strong, and `Last-Modified` is sent,
  * once two seconds have passed since: until then the file may change without its times changing.
  *
- * Bodies longer than 64 KiB are streams that read the disk as the client
- * takes them; who drops such a response must cancel its body, or the file stays open. A file that
- * shrinks while it is sent fails the stream with `BAD_RESPONSE`.
+ * Bodies longer than 64 KiB are streams that read the disk as the client takes them; code that
+ * drops such a response must cancel its body, or the file stays open. A file that shrinks while it
+ * is sent fails the stream with `BAD_RESPONSE`.
  *
  * The handler rejects with the system's error when the root cannot be read.
  *

@@ -16,7 +16,7 @@ const FORMS = [
   String.raw`[A-Z][a-z]{2} (?<month>[A-Z][a-z]{2}) (?<day>[ \d]\d) ${TIME} (?<year>\d{4})`,
 ].map((form) => new RegExp(`^${form}$`));
 
-/** The time in ms since the epoch that an HTTP-date tells; `undefined` when it is none. */
+/** The time in ms since the epoch that an HTTP-date means; `undefined` when it is none. */
 export function parseHttpDate(text: string): number | undefined {
   for (const form of FORMS) {
     const parts = form.exec(text)?.groups;

@@ -51,7 +51,7 @@ function parseRange(spec: string, size: number): ByteRange | undefined {
   return { start: Number(first), end: Math.min(size, Number(last) + 1) };
 }
 
-/** Joins ranges that overlap or touch; the joined one stands where the first of its parts stood. */
+/** Joins ranges that overlap or touch; the joined one takes the place of the first of its parts. */
 function join(ranges: readonly ByteRange[]): ByteRange[] {
   const joined: (ByteRange & { place: number })[] = [];
   const ordered = ranges.map((range, place) => ({ ...range, place }));

@@ -63,7 +63,7 @@ function validatorsOf({ stats, coding }: Representation, now: number): Validator
   return { etag: settled ? tag : `W/${tag}`, lastModified: wholeSecond(mtimeMs), settled };
 }
 
-/** A time down to the second, as HTTP-dates tell it, in ms. */
+/** A time down to the second, as HTTP-dates have it, in ms. */
 export function wholeSecond(ms: bigint): number {
   return Math.floor(Number(ms) / 1000) * 1000;
 }

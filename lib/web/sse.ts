@@ -52,8 +52,8 @@ export interface ServerSentEvent {
 export interface EventSender {
   /**
    * Sends an event. The promise never rejects; it resolves to `true` when the client has taken it
-   * and is ready for the next, to `false` when the stream is over. Who does not wait for it fills
-   * a buffer, and a client for which that runs over is cut off.
+   * and is ready for the next, to `false` when the stream is over. A source that does not wait for
+   * it fills a buffer, and a client for which that runs over is cut off.
    *
    * @throws {HttpError} 500 `BAD_RESPONSE`, at once, for line breaks or NUL where none may be, for
    * what is no text, for a `retry` that is no whole number, and for members that are not known
@@ -61,7 +61,7 @@ export interface EventSender {
   readonly send: (event: ServerSentEvent) => Promise<boolean>;
   /** The last event that a client saw before it came back; `undefined` when it is new. */
   readonly lastEventId: string | undefined;
-  /** Aborted when the stream is over, whoever ended it. */
+  /** Aborted when the stream is over, whichever side ended it. */
   readonly signal: AbortSignal;
 }
 
@@ -85,10 +85,10 @@ export interface ServerSentEventsOptions {
 
 /**
  * Answers with an event stream. The stream ends when the source does, when `request.signal` is
- * aborted, and when the body is cancelled; the source is told by its `return()` or by `signal`. A
- * source that fails breaks the stream with its error, after which browsers come back. A client that
- * falls behind by more than `maxBufferedBytes` breaks it with `CONNECTION_ABORTED`. A HEAD request
- * gets the fields, and the source is left alone.
+ * aborted, and when the body is cancelled; the source learns of it by its `return()` or by
+ * `signal`. A source that fails breaks the stream with its error, after which browsers come back. A
+ * client that falls behind by more than `maxBufferedBytes` breaks it with `CONNECTION_ABORTED`. A
+ * HEAD request gets the fields, and the source is left alone.
  *
  * The response is `no-store`, and `no-transform`, because compressors hold back what they get.
  * The first thing sent is an empty comment, so that the client knows at once that it is connected.
@@ -184,7 +184,7 @@ class EventStream implements EventSender {
   readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
   readonly #request: Request;
   readonly #over = new ContainedAbort((cause) => void this.#failures.push(cause));
-  /** What the source threw when it was told to stop. */
+  /** What the source threw when it was asked to stop. */
   readonly #failures: unknown[] = [];
   readonly #maxBufferedBytes: number;
   readonly #keepAlive: ReturnType<typeof setInterval> | undefined;
@@ -229,7 +229,7 @@ class EventStream implements EventSender {
 
   async #sendAll(source: AsyncIterable<ServerSentEvent>): Promise<void> {
     const events = source[Symbol.asyncIterator]();
-    // What it rejects with because it is told to stop is no failure; what it throws is one.
+    // What it rejects with because it is asked to stop is no failure; what it throws is one.
     const stop = () => watch(events.return?.(), ignore);
     this.signal.addEventListener("abort", stop, { once: true });
     for (let next = await events.next(); !next.done; next = await events.next()) {
@@ -279,12 +279,12 @@ class EventStream implements EventSender {
   };
 
   #fail(error: unknown): void {
-    if (this.signal.aborted) return; // what fails because it was told to stop is no failure
+    if (this.signal.aborted) return; // what fails because it was asked to stop is no failure
     this.#end();
     this.#controller.error(error);
   }
 
-  /** Tells the source to stop. */
+  /** Asks the source to stop. */
   #end(): void {
     clearInterval(this.#keepAlive);
     this.#request.signal.removeEventListener("abort", this.#close);
