@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { HTTP1, isServable } from "./alpn.ts";
 import * as v from "valibot";
 import { capabilities } from "./runtime/capabilities.ts";
 import { ConfigError, type HttpsdError } from "./errors.ts";
@@ -309,7 +310,7 @@ const ENTRIES = {
   ),
   port: v.optional(number("a port", 0, 65535)),
   transportMode: v.optional(oneOf("secure", "insecure"), "secure"),
-  alpnProtocols: v.optional(alpnProtocols, ["http/1.1"]),
+  alpnProtocols: v.optional(alpnProtocols, [HTTP1]),
   tlsVersion: version,
   minVersion: version,
   maxVersion: version,
@@ -505,8 +506,9 @@ function assertSupported(options: v.InferOutput<typeof SCHEMA>): void {
 
 function assertServable(hosts: readonly Pick<HostOptions, "alpnProtocols">[]): void {
   const protocols = hosts.flatMap((host) => host.alpnProtocols ?? []);
-  if (!protocols.includes("h2") || capabilities.http2) return;
-  throw notSupported("alpnProtocols", "HTTP/2 is not served: leave h2 out");
+  const refused = protocols.find((name) => !isServable(name));
+  if (refused === undefined) return;
+  throw notSupported("alpnProtocols", `${refused} is not served: leave it out`);
 }
 
 function notSupported(option: string, why: string): ConfigError {

@@ -1,43 +1,30 @@
 /**
- * The server: takes connections from the gate, gives them sessions, and their requests handlers.
+ * The server: its public face and its life from `start()` to `stop()`. The constructor connects the
+ * rooms, in the order in which a connection comes through them: places → gate → reception → driver →
+ * dispatcher → handler. The file is long because the face is: most lines are the documentation of one
+ * member each.
  *
  * @module
  */
 import type { Socket } from "node:net";
 import * as v from "valibot";
-import { contain } from "./contain/callbacks.ts";
-import { assertRuntime, type Capabilities, capabilities } from "./runtime/capabilities.ts";
+import { selectorOptions } from "./certificates.ts";
 import {
   type Config,
   type HttpsServerOptions,
   type ReloadOptions,
   resolveConfig,
   resolveReload,
-  type TlsSessionChange,
 } from "./config.ts";
-import { remoteOf } from "./edge/platform.ts";
 import { answerFetch, type FetchHost } from "./edge/driver.ts";
+import { remoteOf } from "./edge/platform.ts";
+import { ConfigError, HttpsdError, StateError } from "./errors.ts";
 import {
-  ConfigError,
-  ConnectionError,
-  type ErrorCode,
-  type HttpError,
-  HttpsdError,
-  StateError,
-  TlsError,
-} from "./errors.ts";
-import {
-  DataEvent,
-  DisconnectedEvent,
   ExpiringEvent,
-  type FailurePlace,
-  ServerErrorEvent,
   ServerEvent,
   type ServerEventListener,
   type ServerEventType,
-  SessionEvent,
 } from "./events.ts";
-import { takeArguments } from "./fetch/handler.ts";
 import { connectionTransport } from "./fetch/connection_transport.ts";
 import {
   exchangeHandler,
@@ -45,30 +32,30 @@ import {
   type FetchApp,
   type FetchHandler,
 } from "./fetch/fetch_handler.ts";
+import { takeArguments } from "./fetch/handler.ts";
+import { Hooks } from "./hooks.ts";
 import { Dispatcher } from "./http/dispatcher.ts";
-import { type ErrorHandler, HttpdFace } from "./httpd/face.ts";
 import { Router } from "./http/router.ts";
-import { type ConnectionDriver, driverOf, freeContext, type Session } from "./http/session.ts";
-import type { Notify } from "./http/session_host.ts";
-import { Http1Connection, type Http1Host } from "./http1/connection.ts";
+import type { ConnectionDriver, Session } from "./http/session.ts";
+import { type ErrorHandler, HttpdFace } from "./httpd/face.ts";
 import { WorkQueue } from "./httpd/work_queue.ts";
-import type { ConnectionEngine } from "./net/engine.ts";
-import type { Clock } from "./net/clock.ts";
-import { Deadlines } from "./net/deadlines.ts";
 import type { Refusal } from "./net/admission.ts";
+import { CidrSet } from "./net/cidr.ts";
+import type { Clock } from "./net/clock.ts";
+import type { ConnectionEngine } from "./net/engine.ts";
+import { Deadlines } from "./net/deadlines.ts";
 import { Gate } from "./net/gate.ts";
 import { type Address, Listener } from "./net/listener.ts";
-import { fitSockets, openFileLimit, type SocketLimits } from "./net/open_files.ts";
-import { SocketCap } from "./net/socket_cap.ts";
-import { CidrSet } from "./net/cidr.ts";
-import { adviceFrom, checkOptions, members, milliseconds, shown } from "./options.ts";
 import { Unread } from "./net/unread.ts";
+import { adviceFrom, checkOptions, members, milliseconds, shown } from "./options.ts";
+import { givenLimits, Places } from "./places.ts";
+import { Reception } from "./reception.ts";
+import { Reports } from "./reports.ts";
+import { assertRuntime, type Capabilities, capabilities } from "./runtime/capabilities.ts";
 import { ServerListeners } from "./server_listeners.ts";
 import { SessionTable } from "./sessions.ts";
-import { ACME_TLS, DEFAULT_CIPHERS } from "./tls/context.ts";
 import { defaultHost } from "./tls/options.ts";
 import { CertificateRotation } from "./tls/rotation.ts";
-import type { SelectorOptions } from "./tls/selector.ts";
 import { type BroadcastData, WebSocketHub } from "./websocket/hub.ts";
 import { type Route, toHandlerRoute } from "./websocket/route.ts";
 import type { ServerWebSocket } from "./websocket/socket.ts";
@@ -97,41 +84,50 @@ export interface ConnectionCounters {
   readonly purged: number;
 }
 
-/** How long a newcomer is left alone at the cap before its first request, in ms … */
-const PATIENCE_MS = 1_000;
-/** … and at the least if it has sent nothing and many wait behind it. */
-const MIN_PATIENCE_MS = 50;
-/** So many newcomers, or a quarter of the places, push out sessions that have had a request. */
-const MIN_ARRIVALS = 4;
+/** Makes a server with another clock for its deadlines, for tests. */
+export let serverWithClock: (
+  clock: Clock,
+  options: HttpsServerOptions,
+  handler?: FetchHandler | FetchApp,
+) => HttpsServer;
 
 /** An HTTPS server (original: `httpd_handle_t`). It can be started again after it was stopped. */
 export class HttpsServer extends EventTarget implements AsyncDisposable {
+  /** The clock of the server that is being made, if it is to have another than the system's. */
+  static #clock: Clock | undefined;
+  static {
+    serverWithClock = (clock, options, handler) => {
+      HttpsServer.#clock = clock;
+      try {
+        return new HttpsServer(options, handler);
+      } finally {
+        HttpsServer.#clock = undefined;
+      }
+    };
+  }
+
   readonly #listeners = new ServerListeners((type, cause) => this.#listenerFailed(type, cause));
   readonly #config: Config;
   readonly #router: Router;
   readonly #dispatcher: Dispatcher;
   readonly #httpd: HttpdFace;
   readonly #work: WorkQueue;
-  readonly #deadlines: Deadlines;
   readonly #gate: Gate;
-  readonly #cap: SocketCap;
+  readonly #places: Places;
   readonly #sessions: SessionTable<ConnectionDriver>;
-  readonly #hub = new WebSocketHub({
-    failed: (session, error) => this.#tellError(error, { session }),
-    touched: (session) => session.touch(),
-  });
-  /** Connections whose hooks have not let them in yet. */
+  /** Connections that the hooks have not let in yet. */
   readonly #opening = new Set<ConnectionDriver>();
-  readonly #host: Http1Host;
+  readonly #reports: Reports;
+  readonly #hooks: Hooks;
+  readonly #reception: Reception;
+  readonly #hub: WebSocketHub;
   #state: ServerState = "idle";
   #certificates: CertificateRotation | undefined;
   #listener: Listener | undefined;
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
   #madeFetchHost: FetchHost | undefined;
-  readonly #counts = { accepted: 0, refused: 0, purged: 0 };
-  /** What the caller said of the number of sockets; the rest may be lowered to what there is. */
-  readonly #givenLimits: Partial<SocketLimits>;
+  readonly #counts = { accepted: 0, refused: 0 };
 
   /**
    * Makes a server that does not listen yet. `handler` answers what no route answers: a function, or
@@ -140,19 +136,7 @@ export class HttpsServer extends EventTarget implements AsyncDisposable {
    * @throws {ConfigError} `INVALID_CONFIG` naming the option, or saying what to write;
    * `NOT_SUPPORTED` for an option that this runtime would have to ignore
    */
-  constructor(options: HttpsServerOptions, handler?: FetchHandler | FetchApp);
-  /**
-   * The same with another clock for its deadlines, for tests.
-   *
-   * @internal
-   */
-  constructor(
-    options: HttpsServerOptions,
-    handler: FetchHandler | FetchApp | undefined,
-    clock: Clock,
-  );
-  /** @internal */
-  constructor(options: HttpsServerOptions, handler?: FetchHandler | FetchApp, clock?: Clock) {
+  constructor(options: HttpsServerOptions, handler?: FetchHandler | FetchApp) {
     super();
     assertRuntime();
     const given = takeArguments<HttpsServerOptions, FetchHandler>(
@@ -161,18 +145,15 @@ export class HttpsServer extends EventTarget implements AsyncDisposable {
       handler,
     );
     const config = this.#config = resolveConfig(given.options);
-    this.#givenLimits = givenLimits(given.options, config);
-    this.#router = new Router(config.uriMatch, config.maxUriHandlers);
+    const selector = () => this.#certificates?.selector;
+    const reports = this.#reports = new Reports({
+      server: this,
+      listeners: this.#listeners,
+      atRest: () => this.#state === "idle",
+    });
+    const hooks = this.#hooks = new Hooks(config, reports);
     this.#work = new WorkQueue(config.maxQueuedWork);
-    const { uriMatch, maxRespHeaders } = config;
-    const { handler: handle } = given;
-    const dispatcher = this.#dispatcher = new Dispatcher(
-      this.#router,
-      handle &&
-        exchangeHandler((request, exchange) => handle(request, new ExchangeInfo(exchange, this))),
-    );
-    this.#httpd = new HttpdFace({ server: this, uriMatch, maxRespHeaders, dispatcher });
-    this.#deadlines = new Deadlines([
+    const deadlines = new Deadlines([
       config.handshakeTimeoutMs,
       config.headersTimeoutMs,
       config.recvWaitTimeoutMs,
@@ -181,13 +162,11 @@ export class HttpsServer extends EventTarget implements AsyncDisposable {
       config.lingerMs,
       config.requestTimeoutMs,
       config.handlerTimeoutMs,
-    ], clock);
-    this.#sessions = new SessionTable({
-      now: () => this.#deadlines.clock.now(),
-      oneLine: config.profile === "esp-idf",
-    });
-    this.#gate = new Gate({
-      selector: () => this.#certificates?.selector,
+    ], HttpsServer.#clock);
+
+    // From the socket to the session.
+    const gate = this.#gate = new Gate({
+      selector,
       proxy: config.proxyProtocol && {
         trusted: new CidrSet(config.proxyProtocol.trustedProxies),
         required: config.proxyProtocol.mode === "required",
@@ -197,58 +176,55 @@ export class HttpsServer extends EventTarget implements AsyncDisposable {
       handshakeTimeoutMs: config.handshakeTimeoutMs,
       sendTimeoutMs: config.sendWaitTimeoutMs,
       lingerMs: config.lingerMs,
-      deadlines: this.#deadlines,
+      deadlines,
       unread: new Unread(config.maxUnreadBytes),
       admitted: (connection) => this.#admitted(connection),
       refused: (refusal) => this.#refused(refusal),
     });
-    this.#cap = new SocketCap({
-      limits: { maxOpenSockets: config.maxOpenSockets, maxWaiting: config.backlogConn },
-      waitMs: config.handshakeTimeoutMs,
-      deadlines: this.#deadlines,
-      makeRoom: (waiting) => this.#makeRoom(waiting),
-      admit: (raw, place) => this.#gate.admit(raw, place),
+    const sessions = this.#sessions = new SessionTable({
+      now: () => deadlines.clock.now(),
+      oneLine: config.profile === "esp-idf",
+    });
+    const opening = this.#opening;
+    const places = this.#places = new Places({
+      config,
+      given: givenLimits(given.options, config),
+      deadlines,
+      gate,
+      sessions,
+      opening,
       refused: (error, endpoints) => {
         this.#listener?.checkSoon();
         this.#refused({ error, endpoints, phase: "accept", sni: undefined });
       },
     });
-    const notify: Notify = (type, session, bytes) => {
-      if (session.connection.closed) return; // a handler goes on where nobody hears it
-      if (this.#listeners.has(type)) this.dispatchEvent(new DataEvent(type, this, session, bytes));
-    };
-    const notifyIfListened = () => this.#listeners.listenToRequests ? notify : undefined;
-    const isCrowded = () => this.#isCrowded;
-    this.#host = {
-      limits: config,
-      transport: withUpgrades(connectionTransport, this.#hub),
-      get notify() {
-        return notifyIfListened();
-      },
-      speaksFor: (session, host) => {
-        const { context, tls } = driverOf(session).peer;
-        if (context === undefined) return true;
-        const { localAddress } = session.connection;
-        const spoken = { context, sni: tls?.sni, localAddress };
-        return !!this.#certificates?.selector.speaksFor(spoken, host);
-      },
-      handle: (driver, exchange) => {
-        this.#sessions.busy(driver);
-        dispatcher.handle(exchange);
-      },
-      refuse: (exchange, error) => dispatcher.refuse(exchange, error),
-      errorAnswered: (session, error) => {
-        if (!session.connection.closed) this.#tellAnswered(error, session);
-      },
-      touch: (driver) => this.#touch(driver),
-      answered: (driver, ends) => this.#answered(driver, ends),
-      get crowded() {
-        return isCrowded();
-      },
-      failed: (session, error) => this.#tellError(error, { session }),
-      passed: (type, session, bytes) => this.#tellBytes(type, session, bytes),
-      ended: (driver, error) => this.#ended(driver, error),
-    };
+
+    // From the session to the handler.
+    const { handler: handle } = given;
+    const { uriMatch, maxRespHeaders } = config;
+    this.#router = new Router(uriMatch, config.maxUriHandlers);
+    const dispatcher = this.#dispatcher = new Dispatcher(
+      this.#router,
+      handle &&
+        exchangeHandler((request, exchange) => handle(request, new ExchangeInfo(exchange, this))),
+    );
+    this.#httpd = new HttpdFace({ server: this, uriMatch, maxRespHeaders, dispatcher });
+    this.#hub = new WebSocketHub({
+      failed: (session, error) => reports.error(error, { session }),
+      touched: (session) => session.touch(),
+    });
+    const transport = withUpgrades(connectionTransport, this.#hub);
+    this.#reception = new Reception({
+      config,
+      transport,
+      dispatcher,
+      sessions,
+      opening,
+      places,
+      hooks,
+      reports,
+      selector,
+    });
   }
 
   /** What works on this runtime, and what would throw `NOT_SUPPORTED`. */
@@ -304,7 +280,8 @@ export class HttpsServer extends EventTarget implements AsyncDisposable {
 
   /** How many connections there are, and how many there were since the server was made. */
   get counters(): ConnectionCounters {
-    return { open: this.#cap.open, waiting: this.#cap.waiting, ...this.#counts };
+    const { open, waiting, purged } = this.#places;
+    return { open, waiting, purged, ...this.#counts };
   }
 
   /**
@@ -362,11 +339,12 @@ export class HttpsServer extends EventTarget implements AsyncDisposable {
     request,
     ...platform
   ) =>
-    await answerFetch(this.#fetchHost, request, {
-      ...remoteOf(request, platform),
-      tls: undefined,
-      given: platform,
-    });
+    await answerFetch(
+      this.#fetchHost,
+      request,
+      { ...remoteOf(request, platform), tls: undefined },
+      platform,
+    );
 
   /** What answers requests without sockets. */
   get #fetchHost(): FetchHost {
@@ -376,8 +354,8 @@ export class HttpsServer extends EventTarget implements AsyncDisposable {
       dispatcher: this.#dispatcher,
       maxBodyBytes,
       handlerTimeoutMs,
-      failed: (error, session) => this.#tellErrorAnyway(error, { session }),
-      errorAnswered: (error, session) => this.#tellAnswered(error, session),
+      failed: (error, session) => this.#reports.errorAtAnyTime(error, { session }),
+      errorAnswered: (error, session) => this.#reports.errorAnswered(error, session),
     };
   }
 
@@ -393,7 +371,7 @@ export class HttpsServer extends EventTarget implements AsyncDisposable {
       new ConfigError("INVALID_CONFIG", `queueWork() takes a function, not ${shown(work)}`),
     );
     result.catch((cause) =>
-      this.#tellError(
+      this.#reports.error(
         cause instanceof HttpsdError
           ? cause
           : new HttpsdError("HOOK_FAILED", "Queued work threw", { cause }),
@@ -433,11 +411,6 @@ export class HttpsServer extends EventTarget implements AsyncDisposable {
     return this.#config.globalUserContext;
   }
 
-  #touch(driver: ConnectionDriver): void {
-    this.#sessions.touch(driver);
-    this.#lookForRoom();
-  }
-
   /**
    * Checks the certificate and listens (original: `httpd_ssl_start`).
    *
@@ -468,13 +441,13 @@ export class HttpsServer extends EventTarget implements AsyncDisposable {
 
   async #open(): Promise<void> {
     const { hostname, port, backlogConn: backlog } = this.#config;
-    this.#cap.limits = this.#fittingLimits();
+    this.#places.fitOpenFiles();
     this.#certificates = await this.#openCertificates();
     this.#assertNotStopped();
     this.#listener = await Listener.open(
       { hostname, port, backlog },
       (raw) => this.#accepted(raw),
-      (error) => this.#tellError(error),
+      (error) => this.#reports.error(error),
     );
     this.#assertNotStopped();
   }
@@ -490,7 +463,7 @@ export class HttpsServer extends EventTarget implements AsyncDisposable {
     this.#config.signal?.removeEventListener("abort", this.#stopOnAbort);
     this.#listener?.close();
     this.#certificates?.close();
-    this.#cap.close();
+    this.#places.close();
     this.#gate.close();
     for (const { session } of this.#opening) session.destroy();
   }
@@ -498,32 +471,9 @@ export class HttpsServer extends EventTarget implements AsyncDisposable {
   async #openCertificates(): Promise<CertificateRotation | undefined> {
     const config = this.#config;
     if (config.transportMode === "insecure") return undefined;
-    const { identities, alpnProtocols, strictSni, certSelect, tlsUserData } = config;
-    const fallback = defaultHost(config);
-    if (fallback === undefined && identities.length === 0 && certSelect === undefined) {
-      throw new ConfigError(
-        "INVALID_CERTIFICATE",
-        'Options cert and key are needed: give them, or use transportMode: "insecure"',
-      );
-    }
-    const selection: SelectorOptions = {
-      fallback,
-      hosts: identities,
-      clientAuth: config.clientAuth ?? undefined,
-      alpnProtocols,
-      strictSni,
-      certSelect,
-      tlsUserData,
-      settings: {
-        minVersion: config.minVersion,
-        maxVersion: config.maxVersion,
-        ciphers: config.ciphers?.join(":") ?? DEFAULT_CIPHERS,
-        sessionTickets: config.sessionTickets,
-      },
-    };
-    return await CertificateRotation.open(selection, config, {
+    return await CertificateRotation.open(selectorOptions(config), config, {
       failed: (cause) =>
-        this.#tellError(
+        this.#reports.error(
           new ConfigError("INVALID_CERTIFICATE", "A watched certificate could not be reloaded", {
             cause,
           }),
@@ -591,7 +541,7 @@ export class HttpsServer extends EventTarget implements AsyncDisposable {
       for (const session of this.#sessions.all) session.destroy();
     }
     const { globalUserContext, globalUserContextFree } = this.#config;
-    this.#contain(() => globalUserContextFree?.(globalUserContext));
+    this.#hooks.run(() => globalUserContextFree?.(globalUserContext));
     this.#rest();
     this.dispatchEvent(new ServerEvent("http:stop", this));
     this.dispatchEvent(new ServerEvent("stop", this));
@@ -617,72 +567,7 @@ export class HttpsServer extends EventTarget implements AsyncDisposable {
     const { keepAlive } = this.#config;
     this.#counts.accepted++;
     if (keepAlive !== false) raw.setKeepAlive(true, keepAlive === true ? 0 : keepAlive.idleMs);
-    this.#cap.offer(raw);
-  }
-
-  /** Whether the answer of a session is to be its last, since a newcomer waits for its place. */
-  get #isCrowded(): boolean {
-    return this.#config.lruPurge && this.#cap.crowded && this.#mayTakeUsed;
-  }
-
-  /**
-   * Whether newcomers may still take the places of sessions that have had a request: a part of the
-   * places is theirs, the others are kept.
-   */
-  get #mayTakeUsed(): boolean {
-    if (this.#config.profile === "esp-idf") return true;
-    // A place that is being freed is a newcomer's already.
-    const arriving = this.#gate.size + this.#opening.size + this.#sessions.fresh +
-      this.#cap.leaving;
-    return arriving < Math.max(MIN_ARRIVALS, this.#cap.limits.maxOpenSockets / 4);
-  }
-
-  /** A request was answered: the session is idle, or `ends`; returns whether it is to end. */
-  #answered(driver: ConnectionDriver, ends: boolean): boolean {
-    if (ends || this.#isCrowded) return true;
-    this.#touch(driver);
-    return false;
-  }
-
-  /** Looks whether a session that has become idle makes room, after what it does now. */
-  #lookForRoom(): void {
-    if (this.#cap.crowded) queueMicrotask(() => this.#cap.makeRoom());
-  }
-
-  /** Closes one connection for one of `waiting` newcomers, by the rules of docs/deployment.md. */
-  #makeRoom(waiting: number): true | number {
-    const { lruPurge, profile } = this.#config;
-    if (!lruPurge) return Infinity;
-    const made = profile === "esp-idf"
-      ? this.#sessions.purgeLeastRecent() || Infinity
-      : this.#purgeInOrder(waiting);
-    if (made === true) this.#counts.purged++;
-    return made;
-  }
-
-  #purgeInOrder(waiting: number): true | number {
-    const now = this.#deadlines.clock.now();
-    const silentMs = Math.max(MIN_PATIENCE_MS, PATIENCE_MS / (1 + waiting / 8));
-    const patience = { now, silentMs, startedMs: PATIENCE_MS };
-    const nextAtGate = this.#gate.evict(patience);
-    if (nextAtGate === true) return true;
-    const made = this.#sessions.purge({ ...patience, used: this.#mayTakeUsed });
-    return made === true || Math.min(made, nextAtGate);
-  }
-
-  /** The numbers of sockets that fit into the limit of open files. */
-  #fittingLimits(): SocketLimits {
-    const { maxOpenSockets, backlogConn: maxWaiting } = this.#config;
-    const limit = openFileLimit();
-    const fitting = fitSockets(this.#givenLimits, { maxOpenSockets, maxWaiting }, limit);
-    if (fitting.maxOpenSockets < maxOpenSockets) {
-      console.warn(
-        `httpsd: maxOpenSockets is ${fitting.maxOpenSockets} instead of ${maxOpenSockets}, and ` +
-          `${fitting.maxWaiting} more may wait, since this process may open ${limit} files only: ` +
-          "raise the limit (ulimit -n)",
-      );
-    }
-    return fitting;
+    this.#places.offer(raw);
   }
 
   #admitted(connection: ConnectionEngine): void {
@@ -690,154 +575,20 @@ export class HttpsServer extends EventTarget implements AsyncDisposable {
       connection.destroy();
       return;
     }
-    if (connection.tls?.alpn === ACME_TLS) {
-      connection.close(); // the handshake was all that the challenge asks for (RFC 8737 section 3)
-      return;
-    }
-    const driver = new Http1Connection(connection, this.#host);
-    const { verifyClient, openFn } = this.#config;
-    if (verifyClient === undefined && openFn === undefined) {
-      this.#connected(driver);
-    } else {
-      this.#opening.add(driver);
-      void this.#askHooks(driver);
-    }
-  }
-
-  /** Asks the hooks whether the session may begin; the handshake's deadline holds for them too. */
-  async #askHooks(driver: ConnectionDriver): Promise<void> {
-    const { session } = driver;
-    const { verifyClient, openFn, closeFn } = this.#config;
-    try {
-      const { peerCertificate, authorized } = session.tls ?? {};
-      if (verifyClient !== undefined && peerCertificate !== undefined && authorized) {
-        if (!lets("verifyClient", await verifyClient(peerCertificate, session))) {
-          throw new TlsError(
-            "TLS_CLIENT_CERT_INVALID",
-            "Hook verifyClient refused the certificate",
-          );
-        }
-      }
-      if (session.connection.closed) return;
-      if (openFn !== undefined && !lets("openFn", await openFn(session))) {
-        throw new ConnectionError("CONNECTION_REFUSED", "Hook openFn refused the session");
-      }
-      if (!session.connection.closed) this.#connected(driver);
-      else if (openFn !== undefined) this.#contain(() => closeFn?.(session, undefined), session);
-    } catch (cause) {
-      this.#turnAway(session, cause);
-    } finally {
-      this.#opening.delete(driver);
-    }
-  }
-
-  /** A hook refused the session or failed; unless the client is gone, that ends it. */
-  #turnAway(session: Session, cause: unknown): void {
-    if (cause instanceof TlsError || cause instanceof ConnectionError) { // as the hook decided
-      if (!session.connection.closed) session.destroy(cause);
-      return;
-    }
-    const mistake = cause instanceof HttpsdError
-      ? cause
-      : new HttpsdError("HOOK_FAILED", "A hook threw", { cause });
-    if (session.connection.closed) return this.#tellError(mistake, { session });
-    if (!this.#listeners.has("error")) logMistake(mistake); // the connection's own end is no mistake
-    session.destroy(
-      new ConnectionError("CONNECTION_REFUSED", mistake.message, { cause: mistake.cause }),
-    );
-  }
-
-  /** A session is over that the hooks had not let in. */
-  #notOpened(session: Session, error: HttpsdError | undefined): void {
-    if (error === undefined) return; // the client has left in good order
-    this.#tellError(error, { session });
-    this.#tellUser("error", { session: undefined, remoteAddress: session.remoteAddress, error });
-  }
-
-  #connected(driver: ConnectionDriver): void {
-    const { session, connection } = driver;
-    this.#sessions.add(driver);
-    this.#lookForRoom();
-    this.#tellUser("create", { session, remoteAddress: session.remoteAddress, error: undefined });
-    if (this.#listeners.has("connected")) {
-      this.dispatchEvent(new SessionEvent("connected", this, session));
-    }
-    if (connection.closed) return; // by a listener
-    if (this.#listeners.has("http:connected")) {
-      this.dispatchEvent(new SessionEvent("http:connected", this, session));
-    }
-    driver.begin();
-  }
-
-  /** Calls `userCallback`, which hears of TLS sessions only. */
-  #tellUser(
-    state: TlsSessionChange["state"],
-    change: Pick<TlsSessionChange, "session" | "remoteAddress" | "error">,
-  ): void {
-    const { userCallback, tlsUserData, transportMode } = this.#config;
-    if (userCallback === undefined || transportMode === "insecure") return;
-    const { session } = change;
-    this.#contain(
-      () => userCallback({ ...change, state, tls: session?.tls, tlsUserData }),
-      session,
-    );
-  }
-
-  /** Runs a hook that has no say; what it throws becomes an `error` event. */
-  #contain(hook: () => unknown, session?: Session): void {
-    contain(
-      hook,
-      (cause) =>
-        this.#tellError(new HttpsdError("HOOK_FAILED", "A hook threw", { cause }), { session }),
-    );
-  }
-
-  #tellBytes(type: "data" | "sent", session: Session, bytes: number): void {
-    if (!this.#listeners.has(type) || !this.#sessions.all.has(session)) return; // not yet, or no more
-    this.dispatchEvent(new DataEvent(type, this, session, bytes));
+    this.#reception.take(connection);
   }
 
   #refused({ error, endpoints: { remoteAddress }, phase, sni }: Refusal): void {
     this.#counts.refused++;
-    this.#tellError(error, { remoteAddress, phase, sni });
-    this.#tellUser("error", { session: undefined, remoteAddress, error });
-  }
-
-  #ended(driver: ConnectionDriver, error: HttpsdError | undefined): void {
-    const { session } = driver;
-    if (!this.#sessions.remove(driver)) return this.#notOpened(session, error);
-    this.#contain(() => this.#config.closeFn?.(session, error), session);
-    if (this.#listeners.has("http:disconnected")) {
-      this.dispatchEvent(new DisconnectedEvent("http:disconnected", this, session, error));
-    }
-    freeContext(session);
-    this.#tellUser("close", { session, remoteAddress: session.remoteAddress, error });
-    if (this.#listeners.has("disconnected")) {
-      this.dispatchEvent(new DisconnectedEvent("disconnected", this, session, error));
-    }
-  }
-
-  #tellAnswered(error: HttpError, session: Session): void {
-    if (!this.#listeners.has("http:error")) return;
-    this.dispatchEvent(new ServerErrorEvent("http:error", this, error, { session }));
-  }
-
-  #tellError(error: HttpsdError, where?: FailurePlace): void {
-    // A handler may outlive its server, but no event comes after `stop`.
-    if (this.#state === "idle") logMistake(error);
-    else this.#tellErrorAnyway(error, where);
-  }
-
-  #tellErrorAnyway(error: HttpsdError, where?: FailurePlace): void {
-    if (!this.#listeners.has("error")) logMistake(error);
-    else this.dispatchEvent(new ServerErrorEvent("error", this, error, where));
+    this.#reports.error(error, { remoteAddress, phase, sni });
+    this.#hooks.refused(remoteAddress, error);
   }
 
   /** What a listener threw becomes an `error` event. */
   #listenerFailed(type: string, cause: unknown): void {
     const error = new HttpsdError("LISTENER_FAILED", `A listener for ${type} threw`, { cause });
     if (type === "error") console.error(error);
-    else this.#tellError(error);
+    else this.#reports.error(error);
   }
 }
 
@@ -850,54 +601,6 @@ const STOP_OPTIONS = members({ drainMs: v.optional(milliseconds(0)) }, {
     force: "write drainMs: 0",
   }),
 });
-
-/**
- * Whether a hook's answer lets in: `true` alone does.
- *
- * @throws {HttpsdError} `HOOK_FAILED` for what is neither `true` nor `false`: it lets nobody in, and
- * is hardly meant
- */
-function lets(hook: string, answer: unknown): boolean {
-  if (typeof answer === "boolean") return answer;
-  throw new HttpsdError(
-    "HOOK_FAILED",
-    `Hook ${hook} answered ${shown(answer)}, which lets nobody in: return true or false`,
-  );
-}
-
-/** The numbers of sockets that were asked for, by an option or a profile; others may be lowered. */
-function givenLimits(
-  { maxOpenSockets, backlogConn, profile }: HttpsServerOptions,
-  config: Config,
-): Partial<SocketLimits> {
-  const isGiven = (option: number | undefined) =>
-    option !== Infinity && (option !== undefined || profile !== undefined);
-  return {
-    ...(isGiven(maxOpenSockets) && { maxOpenSockets: config.maxOpenSockets }),
-    ...(isGiven(backlogConn) && { maxWaiting: config.backlogConn }),
-  };
-}
-
-/** The developer's own mistakes, which must not vanish where nobody listens; a client's noise may. */
-const OWN_MISTAKES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  "ALREADY_SENT",
-  "BAD_RESPONSE",
-  "BODY_USED",
-  "HANDLER_FAILED",
-  "HOOK_FAILED",
-  "INVALID_CONFIG",
-  "LISTENER_FAILED",
-  "NOT_DETACHED",
-  "NOT_SUPPORTED",
-  "NOT_UPGRADABLE",
-  "REQUEST_ENDED",
-  "WS_CALLBACK_FAILED",
-]);
-
-/** Writes the developer's own mistake where nobody listens. */
-function logMistake(error: HttpsdError): void {
-  if (OWN_MISTAKES.has(error.code)) console.error(error);
-}
 
 /**
  * Starts a server that answers every request with `handler`: a function, or an object with such a

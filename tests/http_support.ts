@@ -12,7 +12,7 @@ import type { HttpsServerOptions } from "../lib/config.ts";
 import type { HttpsdError } from "../lib/errors.ts";
 import type { FetchHandler } from "../lib/fetch/fetch_handler.ts";
 import { type Clock, systemClock } from "../lib/net/clock.ts";
-import { HttpsServer } from "../lib/server.ts";
+import { type HttpsServer, serverWithClock } from "../lib/server.ts";
 import { certificates, connect, connectTcp } from "./support.ts";
 
 /** Without TLS and with it. */
@@ -53,7 +53,7 @@ export async function started(
     ...(mode === "tls" ? { cert, key } : { transportMode: "insecure" }),
     ...options,
   };
-  const server = new HttpsServer(all, handler, clock);
+  const server = serverWithClock(clock, all, handler);
   const errors: HttpsdError[] = [];
   server.addEventListener("error", ({ error }) => void errors.push(error));
   running.push(server);

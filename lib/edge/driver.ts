@@ -19,17 +19,12 @@ import {
   type SessionState,
 } from "../http/session.ts";
 import type { Transport } from "../http/transport.ts";
+import { addPlatformRequest } from "../fetch/platform_requests.ts";
 import { asResponse, usedAlready } from "../fetch/usable_response.ts";
 import { CANCEL_FAILED } from "../http/stream_pump.ts";
 import { type Clock, systemClock } from "../net/clock.ts";
 import { FetchHead } from "./request_head.ts";
 import { FetchResponseSink } from "./response_sink.ts";
-
-/** What the platform says of the client, and whatever else it gave with the request. */
-export interface PlatformPeer extends Peer {
-  /** What the platform passed besides the request. */
-  readonly given: readonly unknown[];
-}
 
 /** What the drivers of requests without sockets need of their server or app. */
 export interface FetchHost {
@@ -48,19 +43,6 @@ export interface FetchHost {
 /** The longest time that `setTimeout()` takes. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
-/** The drivers of requests without sockets. */
-const drivers = new WeakMap<Request, FetchDriver>();
-
-/** Returns the session of a request that came without a socket; `undefined` for others. */
-export function fetchSessionOf(request: Request): Session | undefined {
-  return drivers.get(request)?.session;
-}
-
-/** Returns what the platform passed besides a request; nothing for one that came on a socket. */
-export function givenWith(request: Request): readonly unknown[] {
-  return drivers.get(request)?.peer.given ?? [];
-}
-
 /** What was given to the platform, which uses it later or not at all. */
 const passed = new WeakSet<Response>();
 
@@ -72,7 +54,7 @@ function isPassedAgain(response: Response): boolean {
 }
 
 /**
- * Answers a request.
+ * Answers a request; `given` is what the platform passed besides it.
  *
  * @throws {ConnectionError} `CONNECTION_ABORTED` (as a rejection) when the handler calls
  * `session.destroy()` before there is an answer
@@ -80,17 +62,18 @@ function isPassedAgain(response: Response): boolean {
 export function answerFetch(
   host: FetchHost,
   request: Request,
-  peer: PlatformPeer,
+  peer: Peer,
+  given: readonly unknown[],
 ): Promise<Response> {
   const driver = new FetchDriver(host, request, peer);
-  drivers.set(request, driver);
+  addPlatformRequest(request, { session: driver.session, given });
   return driver.answer();
 }
 
 /** The driver of the session that one request has for itself. */
 class FetchDriver implements SessionDriver, ExchangeKeeper, Transport {
   readonly session: Session = makeSession(this);
-  readonly peer: PlatformPeer;
+  readonly peer: Peer;
   readonly request: Request;
   readonly #host: FetchHost;
   readonly #exchange: Exchange;
@@ -101,7 +84,7 @@ class FetchDriver implements SessionDriver, ExchangeKeeper, Transport {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #over = false;
 
-  constructor(host: FetchHost, request: Request, peer: PlatformPeer) {
+  constructor(host: FetchHost, request: Request, peer: Peer) {
     this.#host = host;
     this.request = request;
     this.peer = peer;

@@ -25,6 +25,7 @@
 import { contain } from "../contain/callbacks.ts";
 import type { HttpsServerOptions } from "../config.ts";
 import type { HttpsdError } from "../errors.ts";
+import { platformRequest } from "../fetch/platform_requests.ts";
 import { takeArguments } from "../fetch/handler.ts";
 import { Dispatcher } from "../http/dispatcher.ts";
 import { exchangeHandler } from "../fetch/fetch_handler.ts";
@@ -34,7 +35,7 @@ import type { Session } from "../http/session.ts";
 import type { ForwardedField } from "./forwarded.ts";
 import { resolveEdgeConfig } from "./options.ts";
 import { remoteOf } from "./platform.ts";
-import { answerFetch, type FetchHost, givenWith } from "./driver.ts";
+import { answerFetch, type FetchHost } from "./driver.ts";
 import { tlsOf } from "./tls.ts";
 import { type HttpdRequest, partsOf } from "../httpd/request.ts";
 import { refuseUpgrade, type Route, toHandlerRoute } from "../websocket/route.ts";
@@ -124,7 +125,7 @@ export class EdgeApp {
       this.#router,
       handle &&
         exchangeHandler((request, { session }) =>
-          handle(request, { session, platform: givenWith(request) })
+          handle(request, { session, platform: platformRequest(request)!.given })
         ),
     );
     this.#httpd = new HttpdFace({ server: undefined, uriMatch, maxRespHeaders, dispatcher });
@@ -157,11 +158,12 @@ export class EdgeApp {
     ...platform
   ) => {
     const tls = await tlsOf(request, this.#trusted);
-    return await answerFetch(this.#host, request, {
-      ...remoteOf(request, platform),
-      tls,
-      given: platform,
-    });
+    return await answerFetch(
+      this.#host,
+      request,
+      { ...remoteOf(request, platform), tls },
+      platform,
+    );
   };
 
   /**

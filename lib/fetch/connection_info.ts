@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { fetchSessionOf } from "../edge/driver.ts";
+import { platformRequest } from "./platform_requests.ts";
 import { exchangeOf } from "./served_request.ts";
 import type { Session } from "../http/session.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
@@ -26,7 +26,7 @@ export interface ConnectionInfo {
  * `server.fetch()`. `undefined` for any other, copies (`new Request(request)`) among them.
  */
 export function connectionInfo(request: Request): ConnectionInfo | undefined {
-  const session = exchangeOf(request)?.session ?? fetchSessionOf(request);
+  const session = exchangeOf(request)?.session ?? platformRequest(request)?.session;
   if (session === undefined) return undefined;
   const { tls, remoteAddress, remotePort } = session;
   return { session, tls, remoteAddress, remotePort };

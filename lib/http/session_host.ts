@@ -24,7 +24,7 @@ export interface SessionHost {
   /** Whether a newcomer waits for the place that a session would free by ending. */
   readonly crowded: boolean;
   /** Whether the session may carry requests for this host. */
-  speaksFor(session: Session, host: string | undefined): boolean;
+  speaksFor(driver: ConnectionDriver, host: string | undefined): boolean;
   /** Answers a request. */
   handle(driver: ConnectionDriver, exchange: Exchange): void;
   /** Answers a request that could not be read, as the last one of its session. */

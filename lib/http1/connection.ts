@@ -357,7 +357,7 @@ export class Http1Connection
   }
 
   speaksFor(host: string | undefined): boolean {
-    return this.#host.speaksFor(this.session, host);
+    return this.#host.speaksFor(this, host);
   }
 
   starting(exchange: Exchange): void {

@@ -12,7 +12,7 @@ import type { Session } from "../http/session.ts";
 import { shown } from "../options.ts";
 import type { HttpsServer } from "../server.ts";
 import type { UriMatcher } from "./matcher.ts";
-import { HttpdRequest, type RequestOrigin } from "./request.ts";
+import { type HttpdRequest, requestOf, type RequestOrigin } from "./request.ts";
 import { type HandlerRoute, resolveRoute } from "./route.ts";
 
 /**
@@ -58,7 +58,7 @@ export class HttpdFace {
   route(given: HandlerRoute): Route {
     const { uri, method, handler, context } = resolveRoute(given, this.#uriMatch);
     const handle = (exchange: Exchange): void | Promise<void> => {
-      const result = handler(new HttpdRequest(exchange, this.#origin, context));
+      const result = handler(requestOf(exchange, this.#origin, context));
       if (isThenable(result)) return endedLater(exchange, result);
       return ended(exchange, result);
     };
@@ -74,7 +74,7 @@ export class HttpdFace {
     assertErrorHandler(status, handler);
     if (handler === null) return null;
     return async (exchange, error, unread) => {
-      const request = unread ? undefined : new HttpdRequest(exchange, this.#origin, undefined);
+      const request = unread ? undefined : requestOf(exchange, this.#origin, undefined);
       const answer = await handler(error, request, exchange.session);
       if (answer !== undefined) await exchange.transport.sendResponse(exchange, answer);
     };

@@ -46,9 +46,18 @@ export interface RequestParts {
 /** Returns what a request is a face of, for handlers that this package makes itself. */
 export let partsOf: (request: HttpdRequest) => RequestParts;
 
+/** Makes the request of an exchange, with the `context` of its route. */
+export let requestOf: (
+  exchange: Exchange,
+  origin: RequestOrigin,
+  routeContext: unknown,
+) => HttpdRequest;
+
 /** What a handler of the httpd API is called with. */
 export class HttpdRequest {
   static {
+    requestOf = (exchange, origin, routeContext) =>
+      new HttpdRequest(exchange, origin, routeContext);
     partsOf = (request) => ({ exchange: request.#exchange, fields: request.#fields });
   }
 
@@ -62,12 +71,7 @@ export class HttpdRequest {
   #reason: string | undefined;
   #type = "text/html";
 
-  /**
-   * Wraps an exchange.
-   *
-   * @internal
-   */
-  constructor(exchange: Exchange, origin: RequestOrigin, routeContext: unknown) {
+  private constructor(exchange: Exchange, origin: RequestOrigin, routeContext: unknown) {
     this.#exchange = exchange;
     this.#origin = origin;
     this.#routeContext = routeContext;

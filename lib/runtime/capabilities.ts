@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isServable } from "../alpn.ts";
 import { ConfigError } from "../errors.ts";
 import { type Runtime, runtime, type RuntimeName } from "./current.ts";
 import { internals, type InternalState } from "./internals.ts";
@@ -91,7 +92,7 @@ export const capabilities: Capabilities = Object.freeze({
   sessionTicketKeys: false,
   ocspStapling: false,
   earlyData: false,
-  http2: false,
+  http2: isServable("h2"),
   secureElement: false,
   get internals() {
     return internals();

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { isServable } from "../alpn.ts";
 import type { Endpoints } from "../endpoints.ts";
 import { ConfigError, TlsError } from "../errors.ts";
 import { shown } from "../options.ts";
@@ -112,10 +113,10 @@ const MEMBERS: ReadonlySet<string> = new Set<keyof ContextSelection>([
   "clientAuth",
 ]);
 
-/** ALPN names are 1 to 255 bytes long (RFC 7301 section 3.1); HTTP/2 is not served. */
+/** ALPN names are 1 to 255 bytes long (RFC 7301 section 3.1), and not all can be served. */
 function areServable(protocols: unknown): boolean {
   return Array.isArray(protocols) &&
     protocols.every((name) =>
-      typeof name === "string" && /^[\x20-\x7e]{1,255}$/.test(name) && name !== "h2"
+      typeof name === "string" && /^[\x20-\x7e]{1,255}$/.test(name) && isServable(name)
     );
 }

@@ -15,6 +15,7 @@ import {
   type Server,
   type TLSSocket,
 } from "node:tls";
+import { ACME_TLS } from "../alpn.ts";
 import { ConfigError, TlsError } from "../errors.ts";
 import { runtime } from "../runtime/current.ts";
 import { type TlsParent, tlsParent } from "../runtime/tls_parent.ts";
@@ -68,9 +69,6 @@ export interface HandshakeOutcome {
   /** Takes the error of one that failed; the runtime has sent its alert and destroys the socket. */
   failed(error: TlsError): void;
 }
-
-/** The protocol of ACME's TLS-ALPN challenge (RFC 8737). */
-export const ACME_TLS = "acme-tls/1";
 
 const VERSION_NUMBERS: Record<string, number> = { "TLSv1.2": 0x0303, "TLSv1.3": 0x0304 };
 

@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { HTTP1 } from "../alpn.ts";
 import { isThenable } from "../contain/callbacks.ts";
 import { type Endpoints, normalizeAddress } from "../endpoints.ts";
 import { ConfigError, TlsError } from "../errors.ts";
@@ -377,7 +378,7 @@ function addressesOf(host: HostOptions, identity: Identity): readonly string[] {
 }
 
 /** A client that offers no protocols speaks HTTP/1.1 (RFC 7301 leaves it to the application). */
-const IMPLIED_PROTOCOLS = ["http/1.1"];
+const IMPLIED_PROTOCOLS = [HTTP1];
 
 /** The first that shares a protocol with the client and whose signatures it can verify. */
 function bestFor(

@@ -1,0 +1,41 @@
+/**
+ * What the choice of certificates is made of, among a server's options.
+ *
+ * @module
+ */
+import type { Config } from "./config.ts";
+import { ConfigError } from "./errors.ts";
+import { DEFAULT_CIPHERS } from "./tls/context.ts";
+import { defaultHost } from "./tls/options.ts";
+import type { SelectorOptions } from "./tls/selector.ts";
+
+/**
+ * Returns what a server's certificates are chosen by.
+ *
+ * @throws {ConfigError} `INVALID_CERTIFICATE` when the options have none
+ */
+export function selectorOptions(config: Config): SelectorOptions {
+  const { identities, alpnProtocols, strictSni, certSelect, tlsUserData } = config;
+  const fallback = defaultHost(config);
+  if (fallback === undefined && identities.length === 0 && certSelect === undefined) {
+    throw new ConfigError(
+      "INVALID_CERTIFICATE",
+      'Options cert and key are needed: give them, or use transportMode: "insecure"',
+    );
+  }
+  return {
+    fallback,
+    hosts: identities,
+    clientAuth: config.clientAuth ?? undefined,
+    alpnProtocols,
+    strictSni,
+    certSelect,
+    tlsUserData,
+    settings: {
+      minVersion: config.minVersion,
+      maxVersion: config.maxVersion,
+      ciphers: config.ciphers?.join(":") ?? DEFAULT_CIPHERS,
+      sessionTickets: config.sessionTickets,
+    },
+  };
+}

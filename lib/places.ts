@@ -1,0 +1,158 @@
+/**
+ * The places that a server has for sockets, and the rules by which one is freed for a newcomer when
+ * all are taken (original: `max_open_sockets`, `lru_purge_enable`); docs/deployment.md has them in
+ * words.
+ *
+ * @module
+ */
+import type { Socket } from "node:net";
+import type { Config, HttpsServerOptions } from "./config.ts";
+import type { ConnectionDriver } from "./http/session.ts";
+import type { Deadlines } from "./net/deadlines.ts";
+import type { Gate } from "./net/gate.ts";
+import { fitSockets, openFileLimit, type SocketLimits } from "./net/open_files.ts";
+import { SocketCap, type SocketCapOptions } from "./net/socket_cap.ts";
+import type { SessionTable } from "./sessions.ts";
+
+/** How long a newcomer is left alone at the cap before its first request, in ms … */
+const PATIENCE_MS = 1_000;
+/** … and at the least if it has sent nothing and many wait behind it. */
+const MIN_PATIENCE_MS = 50;
+/** So many newcomers, or a quarter of the places, push out sessions that have had a request. */
+const MIN_ARRIVALS = 4;
+
+/** What the places of a server are about. */
+export interface PlacesParts {
+  /** The server's options. */
+  readonly config: Config;
+  /** The numbers of sockets that were asked for; others may be lowered. */
+  readonly given: Partial<SocketLimits>;
+  /** The deadlines that newcomers wait by. */
+  readonly deadlines: Deadlines;
+  /** Takes newcomers that have a place. */
+  readonly gate: Gate;
+  /** The sessions. */
+  readonly sessions: SessionTable<ConnectionDriver>;
+  /** The sessions that the hooks have not let in yet. */
+  readonly opening: ReadonlySet<ConnectionDriver>;
+  /** Reports a socket that has got no place. */
+  readonly refused: SocketCapOptions["refused"];
+}
+
+/** The places of one server. */
+export class Places {
+  readonly #parts: PlacesParts;
+  readonly #cap: SocketCap;
+  #purged = 0;
+
+  /** Makes places that are all free. */
+  constructor(parts: PlacesParts) {
+    this.#parts = parts;
+    const { config, deadlines, gate, refused } = parts;
+    this.#cap = new SocketCap({
+      limits: { maxOpenSockets: config.maxOpenSockets, maxWaiting: config.backlogConn },
+      waitMs: config.handshakeTimeoutMs,
+      deadlines,
+      makeRoom: (waiting) => this.#makeRoom(waiting),
+      admit: (raw, place) => gate.admit(raw, place),
+      refused,
+    });
+  }
+
+  /** How many places are taken. */
+  get open(): number {
+    return this.#cap.open;
+  }
+
+  /** How many newcomers wait for one. */
+  get waiting(): number {
+    return this.#cap.waiting;
+  }
+
+  /** How many connections were closed to make room. */
+  get purged(): number {
+    return this.#purged;
+  }
+
+  /** Takes a newcomer, for whom a place is free or may become so. */
+  offer(raw: Socket): void {
+    this.#cap.offer(raw);
+  }
+
+  /** Takes no newcomers any more. */
+  close(): void {
+    this.#cap.close();
+  }
+
+  /** Lowers the number of places to what fits into the limit of open files, and warns of it. */
+  fitOpenFiles(): void {
+    const { maxOpenSockets, backlogConn: maxWaiting } = this.#parts.config;
+    const limit = openFileLimit();
+    const fitting = fitSockets(this.#parts.given, { maxOpenSockets, maxWaiting }, limit);
+    if (fitting.maxOpenSockets < maxOpenSockets) {
+      console.warn(
+        `httpsd: maxOpenSockets is ${fitting.maxOpenSockets} instead of ${maxOpenSockets}, and ` +
+          `${fitting.maxWaiting} more may wait, since this process may open ${limit} files only: ` +
+          "raise the limit (ulimit -n)",
+      );
+    }
+    this.#cap.limits = fitting;
+  }
+
+  /** Whether the answer of a session is to be its last, since a newcomer waits for its place. */
+  get crowded(): boolean {
+    return this.#parts.config.lruPurge && this.#cap.crowded && this.#mayTakeUsed;
+  }
+
+  /**
+   * Whether newcomers may still take the places of sessions that have had a request: a part of the
+   * places is theirs, the others are kept.
+   */
+  get #mayTakeUsed(): boolean {
+    const { config, gate, opening, sessions } = this.#parts;
+    if (config.profile === "esp-idf") return true;
+    // A place that is being freed is a newcomer's already.
+    const arriving = gate.size + opening.size + sessions.fresh + this.#cap.leaving;
+    return arriving < Math.max(MIN_ARRIVALS, this.#cap.limits.maxOpenSockets / 4);
+  }
+
+  /** Looks whether a session that has become idle makes room, after what it does now. */
+  lookForRoom(): void {
+    if (this.#cap.crowded) queueMicrotask(() => this.#cap.makeRoom());
+  }
+
+  /** Closes one connection for one of `waiting` newcomers; returns when to try again if none will do. */
+  #makeRoom(waiting: number): true | number {
+    const { config: { lruPurge, profile }, sessions } = this.#parts;
+    if (!lruPurge) return Infinity;
+    const made = profile === "esp-idf"
+      ? sessions.purgeLeastRecent() || Infinity
+      : this.#purgeInOrder(waiting);
+    if (made === true) this.#purged++;
+    return made;
+  }
+
+  #purgeInOrder(waiting: number): true | number {
+    const { deadlines, gate, sessions } = this.#parts;
+    const now = deadlines.clock.now();
+    const silentMs = Math.max(MIN_PATIENCE_MS, PATIENCE_MS / (1 + waiting / 8));
+    const patience = { now, silentMs, startedMs: PATIENCE_MS };
+    const nextAtGate = gate.evict(patience);
+    if (nextAtGate === true) return true;
+    const made = sessions.purge({ ...patience, used: this.#mayTakeUsed });
+    return made === true || Math.min(made, nextAtGate);
+  }
+}
+
+/** The numbers of sockets that were asked for, by an option or a profile; others may be lowered. */
+export function givenLimits(
+  { maxOpenSockets, backlogConn, profile }: HttpsServerOptions,
+  config: Config,
+): Partial<SocketLimits> {
+  const isGiven = (option: number | undefined) =>
+    option !== Infinity && (option !== undefined || profile !== undefined);
+  return {
+    ...(isGiven(maxOpenSockets) && { maxOpenSockets: config.maxOpenSockets }),
+    ...(isGiven(backlogConn) && { maxWaiting: config.backlogConn }),
+  };
+}

@@ -1,0 +1,157 @@
+/**
+ * A session's way through the server: the hooks let it in, it is reported and held in the table of
+ * sessions, its requests go to the dispatcher, and its end is reported, once.
+ *
+ * @module
+ */
+import type { Config } from "./config.ts";
+import type { HttpError, HttpsdError } from "./errors.ts";
+import type { Hooks } from "./hooks.ts";
+import type { Dispatcher } from "./http/dispatcher.ts";
+import type { Exchange } from "./http/exchange.ts";
+import { type ConnectionDriver, freeContext, type Session } from "./http/session.ts";
+import type { Notify } from "./http/session_host.ts";
+import type { Transport } from "./http/transport.ts";
+import type { Http1Host, Http1Limits } from "./http1/connection.ts";
+import type { ConnectionEngine } from "./net/engine.ts";
+import type { Places } from "./places.ts";
+import { speak } from "./protocols.ts";
+import type { Reports } from "./reports.ts";
+import type { SessionTable } from "./sessions.ts";
+import type { Selector } from "./tls/selector.ts";
+
+/** What a reception works with. */
+export interface ReceptionParts {
+  /** What all connections are held to. */
+  readonly config: Config;
+  /** Makes `Request`s of exchanges, and answers of `Response`s. */
+  readonly transport: Transport;
+  /** Answers requests. */
+  readonly dispatcher: Dispatcher;
+  /** The sessions that are open. */
+  readonly sessions: SessionTable<ConnectionDriver>;
+  /** The sessions that the hooks have not let in yet. */
+  readonly opening: Set<ConnectionDriver>;
+  /** The places for sockets. */
+  readonly places: Places;
+  /** The program's hooks. */
+  readonly hooks: Hooks;
+  /** Where all of it is reported. */
+  readonly reports: Reports;
+  /** Chooses certificates, and so knows for which hosts each may speak. */
+  readonly selector: () => Selector | undefined;
+}
+
+/** Lets connections in as sessions, and sees them out. */
+export class Reception implements Http1Host {
+  readonly #parts: ReceptionParts;
+
+  /** Makes a reception. */
+  constructor(parts: ReceptionParts) {
+    this.#parts = parts;
+  }
+
+  /** Takes a connection whose handshake is over. */
+  take(connection: ConnectionEngine): void {
+    const driver = speak(connection, this);
+    if (driver === undefined) return;
+    if (this.#parts.hooks.decide) void this.#askHooks(driver);
+    else this.#letIn(driver);
+  }
+
+  /** Asks the hooks; the handshake's deadline is for them too. */
+  async #askHooks(driver: ConnectionDriver): Promise<void> {
+    const { opening, hooks } = this.#parts;
+    opening.add(driver);
+    await hooks.ask(driver.session, () => this.#letIn(driver));
+    opening.delete(driver);
+  }
+
+  #letIn(driver: ConnectionDriver): void {
+    const { sessions, places, hooks, reports } = this.#parts;
+    const { session, connection } = driver;
+    sessions.add(driver);
+    places.lookForRoom();
+    hooks.created(session);
+    reports.connected("connected", session);
+    if (connection.closed) return; // by a listener
+    reports.connected("http:connected", session);
+    driver.begin();
+  }
+
+  // What the drivers ask for.
+
+  get limits(): Http1Limits {
+    return this.#parts.config;
+  }
+
+  get transport(): Transport {
+    return this.#parts.transport;
+  }
+
+  get notify(): Notify | undefined {
+    return this.#parts.reports.notify;
+  }
+
+  get crowded(): boolean {
+    return this.#parts.places.crowded;
+  }
+
+  speaksFor({ peer, connection }: ConnectionDriver, host: string | undefined): boolean {
+    const { context, tls } = peer;
+    if (context === undefined) return true; // in plain mode
+    const spoken = { context, sni: tls?.sni, localAddress: connection.localAddress };
+    return !!this.#parts.selector()?.speaksFor(spoken, host);
+  }
+
+  handle(driver: ConnectionDriver, exchange: Exchange): void {
+    this.#parts.sessions.busy(driver);
+    this.#parts.dispatcher.handle(exchange);
+  }
+
+  refuse(exchange: Exchange, error: HttpError): void {
+    this.#parts.dispatcher.refuse(exchange, error);
+  }
+
+  touch(driver: ConnectionDriver): void {
+    this.#parts.sessions.touch(driver);
+    this.#parts.places.lookForRoom();
+  }
+
+  answered(driver: ConnectionDriver, ends: boolean): boolean {
+    if (ends || this.crowded) return true;
+    this.touch(driver);
+    return false;
+  }
+
+  failed(session: Session, error: HttpsdError): void {
+    this.#parts.reports.error(error, { session });
+  }
+
+  errorAnswered(session: Session, error: HttpError): void {
+    if (!session.connection.closed) this.#parts.reports.errorAnswered(error, session);
+  }
+
+  passed(type: "data" | "sent", session: Session, bytes: number): void {
+    const { sessions, reports } = this.#parts;
+    if (sessions.all.has(session)) reports.passed(type, session, bytes); // else not yet, or no more
+  }
+
+  ended(driver: ConnectionDriver, error: HttpsdError | undefined): void {
+    const { sessions, hooks, reports } = this.#parts;
+    const { session } = driver;
+    if (!sessions.remove(driver)) return this.#notLetIn(session, error);
+    hooks.closing(session, error);
+    reports.disconnected("http:disconnected", session, error);
+    freeContext(session);
+    hooks.closed(session, error);
+    reports.disconnected("disconnected", session, error);
+  }
+
+  /** Reports that a session is over that the hooks had not let in. */
+  #notLetIn(session: Session, error: HttpsdError | undefined): void {
+    if (error === undefined) return; // the client has left in good order
+    this.#parts.reports.error(error, { session });
+    this.#parts.hooks.refused(session.remoteAddress, error);
+  }
+}
