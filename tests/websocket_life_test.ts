@@ -4,7 +4,8 @@ import { describe, test } from "bun:test";
 import { Buffer } from "node:buffer";
 import net from "node:net";
 import process from "node:process";
-import { PreparedMessage, type ServerWebSocket } from "../lib/websocket/mod.ts";
+import type { ServerWebSocket } from "../lib/websocket/mod.ts";
+import { EncodedMessage } from "../lib/websocket/prepared_message.ts";
 import { MODES, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 import { residentMiB, until } from "./support.ts";
@@ -377,7 +378,7 @@ describe("many receivers", () => {
   });
 
   test("a prepared message is deflated once for all connections of an agreement", () => {
-    const message = new PreparedMessage("x".repeat(5000));
+    const message = new EncodedMessage("x".repeat(5000));
     const agreement = {
       response: "",
       serverContextTakeover: false,
@@ -390,7 +391,7 @@ describe("many receivers", () => {
     assert.equal(message.frameFor(agreement), message.frameFor({ ...agreement }));
     assert.notEqual(message.frameFor(agreement), message.frameFor({ ...agreement, level: 1 }));
     assert.ok(message.frameFor(agreement).length < 100);
-    const short = new PreparedMessage("x");
+    const short = new EncodedMessage("x");
     assert.equal(short.frameFor(agreement), short.frame);
   });
 

@@ -25,8 +25,6 @@ export interface Tunnel {
   readonly peerEnded: boolean;
   /** Whether the peer has ended its side and every byte of it has been taken. */
   readonly ended: boolean;
-  /** Whether the peer has to read before more should be written. */
-  readonly blocked: boolean;
   /** How many written bytes wait in this process for the peer to read. */
   readonly bufferedBytes: number;
   /** Returns the time on the clock that lies `ms` ahead. */

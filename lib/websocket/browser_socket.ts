@@ -8,7 +8,7 @@ import { type AnyListener, SafeListeners } from "../contain/listeners.ts";
 import { encodeClose } from "./close.ts";
 import type { SocketCallbacks } from "./options.ts";
 import type { Bytes } from "./prepared_message.ts";
-import type { WebSocketMessage } from "./receivers.ts";
+import type { WebSocketMessage } from "./incoming.ts";
 import type { ServerWebSocket } from "./socket.ts";
 
 /** The events of an {@linkcode UpgradedWebSocket}. */

@@ -7,16 +7,22 @@
  * @module
  */
 import { ConfigError, type HttpsdError } from "../errors.ts";
+import type { Tunnel } from "../http/tunnel.ts";
 import type { Session } from "../http/session.ts";
-import type { ConnectionEngine } from "../net/engine.ts";
 import { shown } from "../options.ts";
-import { assertData, type Bytes, PreparedMessage } from "./prepared_message.ts";
+import {
+  assertData,
+  type Bytes,
+  EncodedMessage,
+  encodedOf,
+  PreparedMessage,
+} from "./prepared_message.ts";
 import type { ServerWebSocket } from "./socket.ts";
 
 /** What can be sent to many: text, bytes, or what was made of them before. */
 export type BroadcastData = string | Bytes | PreparedMessage;
 
-/** Whom a hub tells of its sockets. */
+/** What a hub reports about its sockets. */
 export interface HubHost {
   /** A socket failed, or a callback of it. */
   failed(session: Session, error: HttpsdError): void;
@@ -24,14 +30,26 @@ export interface HubHost {
   touched(session: Session): void;
 }
 
+/** A socket, as its hub knows it. */
+export interface Member {
+  /** What programs hold. */
+  readonly ws: ServerWebSocket;
+  /** What it sends on. */
+  readonly tunnel: Tunnel;
+  /** Sends a message that others get too. */
+  deliver(message: EncodedMessage): void;
+}
+
 /** The WebSockets of one server. */
 export class WebSocketHub {
+  readonly #members = new Set<Member>();
+  /** What programs hold of them. */
   readonly #sockets = new Set<ServerWebSocket>();
-  readonly #subscribers = new Map<string, Set<ServerWebSocket>>();
-  readonly #topics = new Map<ServerWebSocket, Set<string>>();
+  readonly #subscribers = new Map<string, Set<Member>>();
+  readonly #topics = new Map<Member, Set<string>>();
   readonly #host: HubHost;
-  /** Connections that were sent something in this turn of the event loop. */
-  readonly #corked = new Set<ConnectionEngine>();
+  /** Tunnels that were sent something in this turn of the event loop. */
+  readonly #corked = new Set<Tunnel>();
   #turn = 0;
   #turnEnds = false;
 
@@ -45,20 +63,22 @@ export class WebSocketHub {
     return this.#sockets;
   }
 
-  /** A socket is open. */
-  add(ws: ServerWebSocket): void {
-    this.#sockets.add(ws);
+  /** Adds a socket that is open. */
+  add(member: Member): void {
+    this.#members.add(member);
+    this.#sockets.add(member.ws);
   }
 
-  /** A socket is no longer open: it leaves its topics too. */
-  remove(ws: ServerWebSocket): void {
-    if (!this.#sockets.delete(ws)) return;
-    for (const topic of this.topicsOf(ws)) this.unsubscribe(ws, topic);
+  /** Removes a socket that is no longer open, also from its topics. */
+  remove(member: Member): void {
+    if (!this.#members.delete(member)) return;
+    this.#sockets.delete(member.ws);
+    for (const topic of this.topicsOf(member)) this.unsubscribe(member, topic);
   }
 
-  /** A socket failed. */
-  failed(ws: ServerWebSocket, error: HttpsdError): void {
-    this.#host.failed(ws.session, error);
+  /** Reports that a socket failed. */
+  failed(member: Member, error: HttpsdError): void {
+    this.#host.failed(member.ws.session, error);
   }
 
   /** A number that is another in each turn of the event loop. */
@@ -73,72 +93,74 @@ export class WebSocketHub {
     return this.#turn;
   }
 
-  /** Something came or was sent: the session is in use. */
-  touched(ws: ServerWebSocket): void {
-    this.#host.touched(ws.session);
+  /** Reports that something came or was sent: the session is in use. */
+  touched(member: Member): void {
+    this.#host.touched(member.ws.session);
   }
 
-  /** What a socket is subscribed to. */
-  topicsOf(ws: ServerWebSocket): ReadonlySet<string> {
-    return this.#topics.get(ws) ?? NO_TOPICS;
+  /** Returns what a socket is subscribed to. */
+  topicsOf(member: Member): ReadonlySet<string> {
+    return this.#topics.get(member) ?? NO_TOPICS;
   }
 
-  /** Adds an open socket to a topic. */
-  subscribe(ws: ServerWebSocket, topic: string): void {
+  /**
+   * Adds an open socket to a topic.
+   *
+   * @throws {ConfigError} `INVALID_CONFIG` for a topic that is no text
+   */
+  subscribe(member: Member, topic: string): void {
     assertTopic("subscribe()", topic);
-    if (!this.#sockets.has(ws)) return;
-    addTo(this.#subscribers, topic, ws);
-    addTo(this.#topics, ws, topic);
+    if (!this.#members.has(member)) return;
+    addTo(this.#subscribers, topic, member);
+    addTo(this.#topics, member, topic);
   }
 
-  /** Takes a socket away from a topic. */
-  unsubscribe(ws: ServerWebSocket, topic: string): void {
-    deleteFrom(this.#subscribers, topic, ws);
-    deleteFrom(this.#topics, ws, topic);
+  /** Removes a socket from a topic. */
+  unsubscribe(member: Member, topic: string): void {
+    deleteFrom(this.#subscribers, topic, member);
+    deleteFrom(this.#topics, member, topic);
   }
 
   /** Sends to all, or to those that `filter` picks; returns to how many. */
   broadcast(data: BroadcastData, filter?: (ws: ServerWebSocket) => boolean): number {
-    if (!(data instanceof PreparedMessage)) assertData("broadcast()", data);
-    if (filter === undefined) return this.#sendToAll(this.#sockets, data);
+    assertMessage("broadcast()", data);
+    if (filter === undefined) return this.#sendToAll(this.#members, data);
     if (typeof filter !== "function") {
       throw invalid(`The filter of broadcast() is ${shown(filter)}: give a function`);
     }
-    // All are asked before anything is sent: a filter that fails sends to nobody.
-    return this.#sendToAll([...this.#sockets].filter((ws) => picks(filter(ws))), data);
+    // All are asked before anything is sent: a filter that fails sends nothing at all.
+    const picked = [...this.#members].filter(({ ws }) => picks(filter(ws)));
+    return this.#sendToAll(picked, data);
   }
 
   /** Sends to all that subscribed to `topic`; returns to how many. */
   publish(topic: string, data: BroadcastData): number {
     assertTopic("publish()", topic);
-    if (!(data instanceof PreparedMessage)) assertData("publish()", data);
+    assertMessage("publish()", data);
     const subscribers = this.#subscribers.get(topic);
     return subscribers === undefined ? 0 : this.#sendToAll(subscribers, data);
   }
 
-  #sendToAll(
-    sockets: Iterable<ServerWebSocket>,
-    data: BroadcastData,
-  ): number {
-    const message = data instanceof PreparedMessage ? data : new PreparedMessage(data);
+  #sendToAll(members: Iterable<Member>, data: BroadcastData): number {
+    const encoded = data instanceof PreparedMessage ? encodedOf(data) : new EncodedMessage(data);
     let receivers = 0;
-    for (const ws of sockets) {
-      this.#cork(ws.session.connection as ConnectionEngine);
-      void ws.deliver(message); // who cannot keep up is closed at its own limit
+    for (const member of members) {
+      this.#cork(member.tunnel);
+      member.deliver(encoded);
       receivers++;
     }
     return receivers;
   }
 
-  #cork(connection: ConnectionEngine): void {
-    if (this.#corked.has(connection)) return;
+  #cork(tunnel: Tunnel): void {
+    if (this.#corked.has(tunnel)) return;
     if (this.#corked.size === 0) setImmediate(() => this.#uncorkAll());
-    this.#corked.add(connection);
-    connection.cork();
+    this.#corked.add(tunnel);
+    tunnel.cork();
   }
 
   #uncorkAll(): void {
-    for (const connection of this.#corked) connection.uncork();
+    for (const tunnel of this.#corked) tunnel.uncork();
     this.#corked.clear();
   }
 }
@@ -160,6 +182,10 @@ function deleteFrom<K, V>(sets: Map<K, Set<V>>, key: K, value: V): void {
 function picks(answer: unknown): boolean {
   if (typeof answer === "boolean") return answer;
   throw invalid(`The filter of broadcast() answered ${shown(answer)}: return true or false`);
+}
+
+function assertMessage(method: string, data: unknown): void {
+  if (!(data instanceof PreparedMessage)) assertData(method, data);
 }
 
 function assertTopic(method: string, topic: unknown): void {

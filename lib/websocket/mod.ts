@@ -12,8 +12,8 @@
  *
  * @module
  */
-export { CloseCode, type CloseStatus } from "./close.ts";
-export type { DeflateAgreement, DeflateOptions } from "./deflate_negotiation.ts";
+export { CloseCode } from "./close.ts";
+export type { DeflateOptions } from "./deflate_negotiation.ts";
 export type {
   SocketEventHandler,
   UpgradedWebSocket,
@@ -23,6 +23,6 @@ export { Opcode } from "./opcode.ts";
 export type { BroadcastData } from "./hub.ts";
 export type { WebSocketDeflateOptions, WebSocketOptions, WebSocketSettings } from "./options.ts";
 export { type Bytes, PreparedMessage } from "./prepared_message.ts";
-export type { WebSocketFrame, WebSocketMessage, WebSocketMessageStream } from "./receivers.ts";
+export type { WebSocketFrame, WebSocketMessage, WebSocketMessageStream } from "./incoming.ts";
 export { type CloseInfo, type OutgoingFrame, ReadyState, type ServerWebSocket } from "./socket.ts";
 export { upgradeWebSocket, type WebSocketUpgrade } from "./upgrade.ts";

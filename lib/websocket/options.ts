@@ -26,7 +26,7 @@ import {
 import type { DeflateOptions } from "./deflate_negotiation.ts";
 import { isToken } from "../http/token.ts";
 import type { CloseInfo, ServerWebSocket } from "./socket.ts";
-import type { WebSocketFrame, WebSocketMessage } from "./receivers.ts";
+import type { WebSocketFrame, WebSocketMessage } from "./incoming.ts";
 
 /** permessage-deflate, and from which size on it is used. */
 export interface WebSocketDeflateOptions extends DeflateOptions {

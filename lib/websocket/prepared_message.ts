@@ -16,16 +16,56 @@ import { encodeFrame } from "./frame_encoder.ts";
 /** Bytes in any of their shapes. */
 export type Bytes = ArrayBufferLike | ArrayBufferView;
 
+/** A message as its one frame, and deflated once per agreement. */
+export class EncodedMessage {
+  /** The frame's opcode. */
+  readonly opcode: Opcode;
+  /** The message as one frame, not compressed. */
+  readonly frame: Uint8Array;
+  /** The bytes of the message. */
+  readonly payload: Uint8Array;
+  #deflated: Map<string, Uint8Array> | undefined;
+
+  /** Encodes text as a Text message, bytes as a Binary message. */
+  constructor(data: string | Bytes) {
+    this.opcode = typeof data === "string" ? Opcode.Text : Opcode.Binary;
+    const bytes = bytesOf(data);
+    this.frame = encodeFrame(this.opcode, bytes);
+    this.payload = this.frame.subarray(this.frame.length - bytes.length);
+  }
+
+  /**
+   * Returns the message as one frame for connections whose server side keeps no context: compressed,
+   * or plain where that is shorter. Connections of the same agreement share it.
+   */
+  frameFor(agreement: DeflateAgreement): Uint8Array {
+    const { serverMaxWindowBits, level, memLevel } = agreement;
+    const key = `${serverMaxWindowBits} ${level} ${memLevel}`;
+    const known = this.#deflated?.get(key);
+    if (known !== undefined) return known;
+    const deflated = encodeFrame(this.opcode, deflateMessage(this.payload, agreement), {
+      rsv1: true,
+    });
+    const frame = deflated.length < this.frame.length ? deflated : this.frame;
+    (this.#deflated ??= new Map()).set(key, frame);
+    return frame;
+  }
+}
+
+/** Returns what a prepared message was encoded to. */
+export let encodedOf: (message: PreparedMessage) => EncodedMessage;
+
 /**
  * A message that is encoded once and can be sent to many sockets. `server.broadcast` and
  * `server.publish` make one of what they are given; make one yourself to send to a choice of your
  * own. Bytes are copied: they may be changed afterwards.
  */
 export class PreparedMessage {
-  readonly #opcode: Opcode;
-  readonly #frame: Uint8Array;
-  readonly #payload: Uint8Array;
-  #deflated: Map<string, Uint8Array> | undefined;
+  readonly #encoded: EncodedMessage;
+
+  static {
+    encodedOf = (message) => message.#encoded;
+  }
 
   /**
    * Encodes text as a Text message, bytes as a Binary message.
@@ -34,42 +74,7 @@ export class PreparedMessage {
    */
   constructor(data: string | Bytes) {
     assertData("PreparedMessage()", data);
-    this.#opcode = typeof data === "string" ? Opcode.Text : Opcode.Binary;
-    const bytes = bytesOf(data);
-    this.#frame = encodeFrame(this.#opcode, bytes);
-    this.#payload = this.#frame.subarray(this.#frame.length - bytes.length);
-  }
-
-  /** The frame's opcode. */
-  get opcode(): Opcode {
-    return this.#opcode;
-  }
-
-  /** The message as one frame, not compressed. */
-  get frame(): Uint8Array {
-    return this.#frame;
-  }
-
-  /** The bytes of the message. */
-  get payload(): Uint8Array {
-    return this.#payload;
-  }
-
-  /**
-   * The message as one frame for connections whose server side keeps no context: compressed, or
-   * plain where that is shorter. Connections of the same agreement share it.
-   */
-  frameFor(agreement: DeflateAgreement): Uint8Array {
-    const { serverMaxWindowBits, level, memLevel } = agreement;
-    const key = `${serverMaxWindowBits} ${level} ${memLevel}`;
-    const known = this.#deflated?.get(key);
-    if (known !== undefined) return known;
-    const deflated = encodeFrame(this.#opcode, deflateMessage(this.#payload, agreement), {
-      rsv1: true,
-    });
-    const frame = deflated.length < this.#frame.length ? deflated : this.#frame;
-    (this.#deflated ??= new Map()).set(key, frame);
-    return frame;
+    this.#encoded = new EncodedMessage(data);
   }
 }
 

@@ -12,35 +12,9 @@ import type { Inflater } from "./deflate.ts";
 import { Opcode } from "./opcode.ts";
 import { type FrameLimits, FrameParser, FrameStep } from "./frame_parser.ts";
 import { Inbox } from "./inbox.ts";
+import type { WebSocketFrame, WebSocketMessage, WebSocketMessageStream } from "./incoming.ts";
 import { MessageReader, MessageStep } from "./message_reader.ts";
 import { Utf8Validator } from "./utf8.ts";
-
-/** A whole message: text as a string, binary as bytes. */
-export type WebSocketMessage = string | Uint8Array;
-
-/**
- * A frame, or a piece of one that is longer than `maxPieceBytes` (original: `httpd_ws_frame_t`). A
- * frame in pieces reads as if the client had sent each piece as a fragment: what is passed on to
- * `sendFrame()` as it comes is the same message.
- */
-export interface WebSocketFrame {
-  /** The frame's opcode; Continuation for all of a message but its first fragment or piece. */
-  readonly opcode: Opcode;
-  /** Whether the message ends with it: the FIN bit, of the last piece of a frame. */
-  readonly final: boolean;
-  /** The payload, or the next piece of it; yours to keep. */
-  readonly payload: Uint8Array;
-  /** How many bytes of the frame are still to come, in pieces (original: `left_len`). */
-  readonly remaining: number;
-}
-
-/** A message that is read while it arrives. */
-export interface WebSocketMessageStream {
-  /** Whether it is text. */
-  readonly type: "text" | "binary";
-  /** Its bytes, of text too. Read it or cancel it: the next message comes behind it. */
-  readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
-}
 
 /** The socket, as its receiver knows it. */
 export interface ReceiverHost {
@@ -83,92 +57,100 @@ export interface Receiver {
   discard(error: WebSocketError): void;
 }
 
-/** Receives whole messages. */
-export class MessageReceiver implements Receiver {
-  /** The messages. */
-  readonly inbox: Inbox<WebSocketMessage>;
-  readonly #host: ReceiverHost;
-  readonly #reader: MessageReader;
+/** What reads the bytes of a receiver: whole messages, or frames. */
+type Reader = Pick<FrameParser, "push" | "unfinished" | "unfinishedBytes">;
+
+/** What all receivers do alike. */
+abstract class BaseReceiver<T> implements Receiver {
+  /** Where the items go. */
+  readonly inbox: Inbox<T>;
+  /** The socket. */
+  protected readonly host: ReceiverHost;
+  readonly #reader: Reader;
   readonly #inflater: Inflater | undefined;
 
   /** Makes the receiver of one socket. */
-  constructor(host: ReceiverHost, limits: Omit<FrameLimits, "deflate">, inflater?: Inflater) {
-    this.#host = host;
-    this.#reader = new MessageReader(limits, inflater);
+  constructor(host: ReceiverHost, reader: Reader, inflater?: Inflater) {
+    this.host = host;
+    this.#reader = reader;
     this.#inflater = inflater;
     this.inbox = new Inbox(() => host.madeRoom());
   }
 
-  /** Whether the program has to take something before more is read. */
   get full(): boolean {
     return this.inbox.full;
   }
 
-  /** Which message or frame has begun and not ended. */
   get unfinished(): number | undefined {
     return this.#reader.unfinished;
   }
 
-  /** How many payload bytes of that message have come. */
   get unfinishedBytes(): number {
     return this.#reader.unfinishedBytes;
   }
 
-  /** How many bytes have come out of inflating so far. */
   get inflatedBytes(): number {
     return this.#inflater?.inflatedBytes ?? 0;
   }
 
-  /** Gives the next bytes. */
   push(bytes: Uint8Array): void {
     this.#reader.push(bytes);
   }
 
+  abstract next(): boolean;
+
+  end(_error: WebSocketError): void {
+    this.inbox.end();
+  }
+
+  discard(_error: WebSocketError): void {
+    this.inbox.discard();
+  }
+}
+
+/** Receives whole messages. */
+export class MessageReceiver extends BaseReceiver<WebSocketMessage> {
+  readonly #reader: MessageReader;
+
+  /** Makes the receiver of one socket. */
+  constructor(host: ReceiverHost, limits: Omit<FrameLimits, "deflate">, inflater?: Inflater) {
+    const reader = new MessageReader(limits, inflater);
+    super(host, reader, inflater);
+    this.#reader = reader;
+  }
+
   /** Takes a step. */
-  next(): boolean {
+  override next(): boolean {
     const reader = this.#reader;
     switch (reader.next()) {
       case MessageStep.Need:
         return false;
       case MessageStep.Text:
-        this.#host.used();
+        this.host.used();
         this.inbox.push(reader.text, reader.text.length * 2);
         break;
       case MessageStep.Binary:
-        this.#host.used();
+        this.host.used();
         this.inbox.push(reader.bytes, reader.bytes.length);
         break;
       case MessageStep.Ping:
-        this.#host.pinged(reader.bytes);
+        this.host.pinged(reader.bytes);
         break;
       case MessageStep.Pong:
-        this.#host.ponged(reader.bytes);
+        this.host.ponged(reader.bytes);
         break;
       case MessageStep.Close:
-        this.#host.peerClosed(reader.closeStatus!);
+        this.host.peerClosed(reader.closeStatus!);
         break;
       case MessageStep.Fail:
-        this.#host.broken(reader.error!);
+        this.host.broken(reader.error!);
     }
     return true;
-  }
-
-  /** Nothing more will be received. */
-  end(): void {
-    this.inbox.end();
-  }
-
-  /** Nothing more will be given. */
-  discard(): void {
-    this.inbox.discard();
   }
 }
 
 /** Receives frames, each whole up to a length, in pieces of that length beyond it. */
-export class FrameReceiver implements Receiver {
-  /** The frames and pieces. */
-  readonly inbox: Inbox<WebSocketFrame>;
-  readonly #host: ReceiverHost;
+export class FrameReceiver extends BaseReceiver<WebSocketFrame> {
   readonly #parser: FrameParser;
   readonly #maxPieceBytes: number;
   readonly #manual: boolean;
@@ -186,38 +168,15 @@ export class FrameReceiver implements Receiver {
     maxPieceBytes: number,
     manual: boolean,
   ) {
-    this.#host = host;
-    this.#parser = new FrameParser({ ...limits, deflate: false });
+    const parser = new FrameParser({ ...limits, deflate: false });
+    super(host, parser);
+    this.#parser = parser;
     this.#maxPieceBytes = maxPieceBytes;
     this.#manual = manual;
-    this.inbox = new Inbox(() => host.madeRoom());
-  }
-
-  /** Nothing is inflated: frames go without compression. */
-  readonly inflatedBytes = 0;
-
-  /** Whether the program has to take something before more is read. */
-  get full(): boolean {
-    return this.inbox.full;
-  }
-
-  /** Which message or frame has begun and not ended. */
-  get unfinished(): number | undefined {
-    return this.#parser.unfinished;
-  }
-
-  /** How many payload bytes of that message have come. */
-  get unfinishedBytes(): number {
-    return this.#parser.unfinishedBytes;
-  }
-
-  /** Gives the next bytes. */
-  push(bytes: Uint8Array): void {
-    this.#parser.push(bytes);
   }
 
   /** Takes a step. */
-  next(): boolean {
+  override next(): boolean {
     switch (this.#parser.next()) {
       case FrameStep.Need:
         return false;
@@ -231,19 +190,9 @@ export class FrameReceiver implements Receiver {
         this.#endFrame();
         break;
       case FrameStep.Fail:
-        this.#host.broken(this.#parser.error!);
+        this.host.broken(this.#parser.error!);
     }
     return true;
-  }
-
-  /** Nothing more will be received. */
-  end(): void {
-    this.inbox.end();
-  }
-
-  /** Nothing more will be given. */
-  discard(): void {
-    this.inbox.discard();
   }
 
   #takeData(data: Uint8Array): void {
@@ -263,11 +212,11 @@ export class FrameReceiver implements Receiver {
     const { opcode, closeStatus } = this.#parser;
     const payload = this.#gathered.take();
     const delegated = this.#manual || opcode === Opcode.Pong || opcode < Opcode.Close;
-    if (opcode === Opcode.Ping) this.#host.pinged(payload);
-    else if (opcode === Opcode.Pong) this.#host.ponged(payload);
-    else this.#host.used();
+    if (opcode === Opcode.Ping) this.host.pinged(payload);
+    else if (opcode === Opcode.Pong) this.host.ponged(payload);
+    else this.host.used();
     if (delegated) this.#deliver(payload);
-    if (opcode === Opcode.Close) this.#host.peerClosed(closeStatus!);
+    if (opcode === Opcode.Close) this.host.peerClosed(closeStatus!);
   }
 
   #deliver(payload: Uint8Array): void {
@@ -290,10 +239,7 @@ const BODY_MARK = 64 * 1024;
 const CHUNK_OVERHEAD = 256;
 
 /** Receives messages as streams; a compressed one is inflated as a whole first. */
-export class StreamReceiver implements Receiver {
-  /** The messages. */
-  readonly inbox: Inbox<WebSocketMessageStream>;
-  readonly #host: ReceiverHost;
+export class StreamReceiver extends BaseReceiver<WebSocketMessageStream> {
   readonly #parser: FrameParser;
   readonly #inflater: Inflater | undefined;
   readonly #maxPayloadBytes: number;
@@ -305,40 +251,20 @@ export class StreamReceiver implements Receiver {
 
   /** Makes the receiver of one socket. */
   constructor(host: ReceiverHost, limits: Omit<FrameLimits, "deflate">, inflater?: Inflater) {
-    this.#host = host;
-    this.#parser = new FrameParser({ ...limits, deflate: inflater !== undefined });
+    const parser = new FrameParser({ ...limits, deflate: inflater !== undefined });
+    super(host, parser, inflater);
+    this.#parser = parser;
     this.#inflater = inflater;
     this.#maxPayloadBytes = limits.maxPayloadBytes;
-    this.inbox = new Inbox(() => host.madeRoom());
   }
 
   /** Whether the program has to read the body, or take messages, before more is read. */
-  get full(): boolean {
-    return this.inbox.full || (this.#body?.desiredSize ?? 1) <= 0;
-  }
-
-  /** Which message or frame has begun and not ended. */
-  get unfinished(): number | undefined {
-    return this.#parser.unfinished;
-  }
-
-  /** How many payload bytes of that message have come. */
-  get unfinishedBytes(): number {
-    return this.#parser.unfinishedBytes;
-  }
-
-  /** How many bytes have come out of inflating so far. */
-  get inflatedBytes(): number {
-    return this.#inflater?.inflatedBytes ?? 0;
-  }
-
-  /** Gives the next bytes. */
-  push(bytes: Uint8Array): void {
-    this.#parser.push(bytes);
+  override get full(): boolean {
+    return super.full || (this.#body?.desiredSize ?? 1) <= 0;
   }
 
   /** Takes a step. */
-  next(): boolean {
+  override next(): boolean {
     const parser = this.#parser;
     switch (parser.next()) {
       case FrameStep.Need:
@@ -356,25 +282,25 @@ export class StreamReceiver implements Receiver {
         else if (parser.fin) this.#endMessage();
         break;
       case FrameStep.Fail:
-        this.#host.broken(parser.error!);
+        this.host.broken(parser.error!);
     }
     return true;
   }
 
-  /** Nothing more will be received. */
-  end(error: WebSocketError): void {
+  /** Nothing more will be received: cuts the message under way. */
+  override end(error: WebSocketError): void {
     this.#cutBody(error);
-    this.inbox.end();
+    super.end(error);
   }
 
   /** Nothing more will be given. */
-  discard(error: WebSocketError): void {
+  override discard(error: WebSocketError): void {
     this.#cutBody(error);
-    this.inbox.discard();
+    super.discard(error);
   }
 
   #beginFrame(opcode: Opcode): void {
-    this.#host.used();
+    this.host.used();
     if (opcode === Opcode.Continuation) return;
     this.#type = opcode === Opcode.Text ? "text" : "binary";
     if (!this.#parser.compressed) this.#body = this.#beginBody();
@@ -385,10 +311,10 @@ export class StreamReceiver implements Receiver {
     let controller!: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>;
     const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
       start: (its) => void (controller = its),
-      pull: () => this.#host.madeRoom(),
+      pull: () => this.host.madeRoom(),
       cancel: () => {
         if (this.#body === controller) this.#body = undefined;
-        this.#host.madeRoom();
+        this.host.madeRoom();
       },
     }, { highWaterMark: BODY_MARK, size: (chunk) => (chunk?.length ?? 0) + CHUNK_OVERHEAD });
     this.inbox.push({ type: this.#type, body }, 0);
@@ -397,9 +323,9 @@ export class StreamReceiver implements Receiver {
 
   #endControl(opcode: Opcode): void {
     const payload = this.#control.take();
-    if (opcode === Opcode.Ping) this.#host.pinged(payload);
-    else if (opcode === Opcode.Pong) this.#host.ponged(payload);
-    else this.#host.peerClosed(this.#parser.closeStatus!);
+    if (opcode === Opcode.Ping) this.host.pinged(payload);
+    else if (opcode === Opcode.Pong) this.host.ponged(payload);
+    else this.host.peerClosed(this.#parser.closeStatus!);
   }
 
   #endMessage(): void {
@@ -417,7 +343,7 @@ export class StreamReceiver implements Receiver {
       if (bytes.length > 0) this.#body.enqueue(new Uint8Array(bytes));
     } catch (error) {
       if (!(error instanceof WebSocketError)) throw error;
-      this.#host.broken(error);
+      this.host.broken(error);
     }
   }
 

@@ -12,7 +12,13 @@ import { ContextDeflater } from "./deflate.ts";
 import type { DeflateAgreement } from "./deflate_negotiation.ts";
 import { Opcode } from "./opcode.ts";
 import { encodeFrame, encodeMessage } from "./frame_encoder.ts";
-import { type Bytes, bytesOf, PreparedMessage } from "./prepared_message.ts";
+import {
+  type Bytes,
+  bytesOf,
+  EncodedMessage,
+  encodedOf,
+  PreparedMessage,
+} from "./prepared_message.ts";
 
 /** Writes something, at once or when its promise settles. */
 type Job = () => void | Promise<void>;
@@ -26,7 +32,7 @@ interface WaitingJob {
 /** What a {@linkcode Sender} works with. */
 export interface SenderParts {
   /** What it sends on. */
-  readonly connection: Tunnel;
+  readonly tunnel: Tunnel;
   /** The agreement on compression. */
   readonly agreement: DeflateAgreement | undefined;
   /** From how many bytes on a message is compressed. */
@@ -40,9 +46,9 @@ const JOB_OVERHEAD = 256;
 
 const DONE = Promise.resolve();
 
-/** Sends on one connection. */
+/** Sends on one tunnel. */
 export class Sender {
-  readonly #connection: Tunnel;
+  readonly #tunnel: Tunnel;
   readonly #agreement: DeflateAgreement | undefined;
   readonly #threshold: number;
   readonly #closedError: () => WebSocketError;
@@ -65,8 +71,8 @@ export class Sender {
   #ended: WebSocketError | undefined;
 
   /** Makes the sender of one socket. */
-  constructor({ connection, agreement, threshold, closedError }: SenderParts) {
-    this.#connection = connection;
+  constructor({ tunnel, agreement, threshold, closedError }: SenderParts) {
+    this.#tunnel = tunnel;
     this.#agreement = agreement;
     this.#threshold = threshold;
     this.#closedError = closedError;
@@ -74,12 +80,12 @@ export class Sender {
 
   /** How many bytes wait to be sent. */
   get bufferedBytes(): number {
-    return this.#waitingBytes + this.#connection.bufferedBytes;
+    return this.#waitingBytes + this.#tunnel.bufferedBytes;
   }
 
   /** Whether the client must read before more should be sent. */
   get blocked(): boolean {
-    return !this.#connection.write(NO_BYTES);
+    return !this.#tunnel.write(NO_BYTES);
   }
 
   /** Whether the Close frame has been written, after which nothing may follow. */
@@ -96,31 +102,31 @@ export class Sender {
    */
   send(data: string | Bytes | PreparedMessage, compress: boolean | undefined): Promise<void> {
     if (this.#inFragments) return failed(this.#ended ?? insideFragments());
-    if (data instanceof PreparedMessage) return this.#sendPrepared(data, compress);
+    if (data instanceof PreparedMessage) return this.#sendEncoded(encodedOf(data), compress);
     // The common case: nothing to wait for, nothing to compress. While the client does not read,
     // each frame has its own memory, so that what waits is what is counted.
     if (this.#isFree && this.#agreement === undefined && !this.blocked) {
       return this.#writeNow(encodeMessage(typeof data === "string" ? data : bytesOf(data)));
     }
-    return this.#sendPrepared(new PreparedMessage(data), compress);
+    return this.#sendEncoded(new EncodedMessage(data), compress);
   }
 
   /** Sends a message that others get too: behind one that is sent in fragments, if there is one. */
-  deliver(message: PreparedMessage): Promise<void> {
+  deliver(message: EncodedMessage): Promise<void> {
     if (!this.#inFragments || this.#ended !== undefined) {
-      return this.#sendPrepared(message, undefined);
+      return this.#sendEncoded(message, undefined);
     }
     const write = () => this.#write(message, undefined);
     return this.#wait(this.#behindFragments, message.payload.length, write);
   }
 
-  #sendPrepared(message: PreparedMessage, compress: boolean | undefined): Promise<void> {
+  #sendEncoded(message: EncodedMessage, compress: boolean | undefined): Promise<void> {
     if (this.#isFree && this.#agreement === undefined) return this.#writeNow(message.frame);
     return this.#inTurn(message.payload.length, () => this.#write(message, compress));
   }
 
   #writeNow(frame: Uint8Array): Promise<void> {
-    this.#connection.write(frame);
+    this.#tunnel.write(frame);
     return this.#ready();
   }
 
@@ -130,7 +136,7 @@ export class Sender {
   }
 
   /** Sends a message whose bytes have to be read first; those behind it wait. */
-  sendLater(bytes: number, read: () => Promise<PreparedMessage>): Promise<void> {
+  sendLater(bytes: number, read: () => Promise<EncodedMessage>): Promise<void> {
     if (this.#inFragments) return failed(this.#ended ?? insideFragments());
     return this.#inTurn(bytes, async () => this.#write(await read(), undefined));
   }
@@ -148,7 +154,7 @@ export class Sender {
     if (!continues && this.#inFragments) return failed(insideFragments());
     const frame = encodeFrame(opcode, payload, { fin });
     this.#inFragments = !fin;
-    const sent = this.#inTurn(frame.length, () => void this.#connection.write(frame));
+    const sent = this.#inTurn(frame.length, () => void this.#tunnel.write(frame));
     if (fin && continues) this.#letFollow();
     return sent;
   }
@@ -163,7 +169,7 @@ export class Sender {
   /** Sends a Ping or Pong, between frames of whatever is under way. */
   sendControl(opcode: Opcode, payload: Uint8Array): Promise<void> {
     if (this.#ended !== undefined) return failed(this.#ended);
-    this.#connection.write(encodeFrame(opcode, payload));
+    this.#tunnel.write(encodeFrame(opcode, payload));
     return this.#ready();
   }
 
@@ -174,7 +180,7 @@ export class Sender {
   answerPing(payload: Uint8Array): void {
     if (this.#ended !== undefined) return;
     if (this.blocked) this.#pong = payload;
-    else this.#connection.write(encodeFrame(Opcode.Pong, payload));
+    else this.#tunnel.write(encodeFrame(Opcode.Pong, payload));
   }
 
   /** Sends the Close frame behind all that was sent before; `written` is told when it has left. */
@@ -192,7 +198,7 @@ export class Sender {
   closeNow(payload: Uint8Array): void {
     if (this.#closeWritten) return;
     this.#end();
-    this.#connection.write(encodeFrame(Opcode.Close, payload));
+    this.#tunnel.write(encodeFrame(Opcode.Close, payload));
     this.#closeWritten = true;
   }
 
@@ -233,25 +239,25 @@ export class Sender {
   }
 
   /** Writes a message now; a promise when it has to be compressed in its connection's context. */
-  #write(message: PreparedMessage, compress: boolean | undefined): void | Promise<void> {
+  #write(message: EncodedMessage, compress: boolean | undefined): void | Promise<void> {
     if (this.#closeWritten) throw this.#closedError(); // it came while the message was read
     const agreement = this.#agreement;
     if (agreement === undefined || !(compress ?? message.payload.length >= this.#threshold)) {
-      this.#connection.write(message.frame);
+      this.#tunnel.write(message.frame);
     } else if (agreement.serverContextTakeover) {
       return this.#writeInContext(message, agreement);
     } else {
-      this.#connection.write(message.frameFor(agreement));
+      this.#tunnel.write(message.frameFor(agreement));
     }
   }
 
-  async #writeInContext(message: PreparedMessage, agreement: DeflateAgreement): Promise<void> {
+  async #writeInContext(message: EncodedMessage, agreement: DeflateAgreement): Promise<void> {
     const deflater = this.#deflater ??= new ContextDeflater(agreement);
     const payload = await deflater.deflate(message.payload).catch((error) => {
       throw this.#ended ?? error; // a compressor is closed with its socket
     });
     if (this.#closeWritten) throw this.#closedError();
-    this.#connection.write(encodeFrame(message.opcode, payload, { rsv1: true }));
+    this.#tunnel.write(encodeFrame(message.opcode, payload, { rsv1: true }));
   }
 
   #inTurn(bytes: number, run: Job): Promise<void> {
@@ -294,7 +300,7 @@ export class Sender {
   }
 
   #ready(): Promise<void> {
-    if (this.#connection.closed) return failed(this.#closedError());
+    if (this.#tunnel.closed) return failed(this.#closedError());
     if (!this.blocked || this.#closeWritten) return DONE;
     if (this.#draining === undefined) {
       this.#draining = Promise.withResolvers();

@@ -1,6 +1,6 @@
 /**
- * What a socket waits for, and how long: one deadline at a time, the earliest of those that apply.
- * Without timers; all times are in ms, on the clock of the socket's connection.
+ * What a socket waits for, and how much a client may ask of it. Without timers; all times are in ms,
+ * on the clock of the socket's tunnel.
  *
  * @module
  */
@@ -29,25 +29,6 @@ export const SOCKET_STATES = [
 
 /** One of the {@linkcode SOCKET_STATES} of a socket that is open. */
 export type SocketState = Exclude<typeof SOCKET_STATES[number], "upgrading">;
-
-/** When each state of one socket is over; `Infinity` for one that it is not in. */
-export class SocketDeadlines implements Record<SocketState, number> {
-  /** Until the client has to give a sign of life, or may be idle. */
-  quiet = Infinity;
-  /** Until its message, or its part of one, has to come. */
-  message = Infinity;
-  /** Until it is read again. */
-  throttled = Infinity;
-  /** Until it has to read. */
-  unread = Infinity;
-  /** Until the closing handshake has to be over. */
-  closing = Infinity;
-
-  /** The one that comes first. */
-  get first(): number {
-    return Math.min(this.quiet, this.message, this.throttled, this.unread, this.closing);
-  }
-}
 
 /** How long the rest of a message is waited for. */
 export interface MessageLimits {
@@ -122,5 +103,27 @@ export class InflateBudget {
     this.#left = Math.min(this.#left + earned, this.#perSecond) - bytes;
     this.#at = now;
     return this.#left >= 0 ? now : now - this.#left * 1000 / this.#perSecond;
+  }
+}
+
+/** How many Ping and Pong frames a client may send: so many in a second. */
+export class PingBudget {
+  readonly #perSecond: number;
+  /** When the second began that frames are counted in. */
+  #since = -Infinity;
+  #count = 0;
+
+  /** Begins with none counted. */
+  constructor(perSecond: number) {
+    this.#perSecond = perSecond;
+  }
+
+  /** Counts one; returns whether it was still allowed. */
+  spend(now: number): boolean {
+    if (now - this.#since >= 1000) {
+      this.#since = now;
+      this.#count = 0;
+    }
+    return ++this.#count <= this.#perSecond;
   }
 }

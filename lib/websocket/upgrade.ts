@@ -10,6 +10,7 @@ import type { Transport } from "../http/transport.ts";
 import type { RouteHandler } from "../httpd/route.ts";
 import type { UpgradeOffer } from "../http/tunnel.ts";
 import { type HttpdRequest, partsOf } from "../httpd/request.ts";
+import { Engine } from "./engine.ts";
 import { negotiateDeflate } from "./deflate_negotiation.ts";
 import { type SocketDriver, UpgradedWebSocket } from "./browser_socket.ts";
 import {
@@ -19,6 +20,7 @@ import {
   chooseProtocol,
   type RefusedUpgrade,
 } from "./handshake.ts";
+import { SocketHandle } from "./handle.ts";
 import type { WebSocketHub } from "./hub.ts";
 import {
   resolveSettings,
@@ -27,7 +29,17 @@ import {
   type WebSocketSettings,
 } from "./options.ts";
 import { refuseUpgrade } from "./route.ts";
-import { ServerWebSocket, type SocketParts } from "./socket.ts";
+import type { ServerWebSocket } from "./socket.ts";
+
+/** What a socket is made of, besides what is agreed on in its handshake. */
+interface SocketParts {
+  /** The server's sockets. */
+  readonly hub: WebSocketHub;
+  /** The settings and callbacks. */
+  readonly config: SocketConfig;
+  /** Called once the socket is open; may return a promise. */
+  readonly opened: (ws: ServerWebSocket) => unknown;
+}
 
 /**
  * Makes the handler of a WebSocket route. It answers with 101, with what `onUpgrade` returns, or with
@@ -69,7 +81,7 @@ async function acceptWebSocket(
 function openWebSocket(
   exchange: Exchange,
   upgrade: AcceptedUpgrade,
-  { hub, config, opened }: Pick<SocketParts, "hub" | "config" | "opened">,
+  { hub, config, opened }: SocketParts,
   fields: Iterable<readonly [name: string, value: string]>,
 ): boolean {
   if (exchange.ending) {
@@ -81,8 +93,12 @@ function openWebSocket(
   const own = acceptHeaders(upgrade, protocol, agreement)
     .filter(([name]) => name !== "Connection"); // which the exchange writes itself
   const more = [...fields].filter(([name]) => !HANDSHAKE_FIELDS.has(name.toLowerCase()));
-  const parts = { hub, config, protocol, agreement, opened };
-  new ServerWebSocket(exchange, [...own, ...more], parts);
+  const engine = exchange.upgrade(
+    [...own, ...more],
+    (tunnel) => new Engine(tunnel, config, agreement, hub),
+  );
+  const agreed = { protocol: protocol ?? "", extensions: agreement?.response ?? "" };
+  engine.open(new SocketHandle(engine, hub, exchange.session, agreed), opened);
   return true;
 }
 

@@ -1,0 +1,148 @@
+/**
+ * The deadlines of one socket: one for each of the `SOCKET_STATES` that it is in. Its tunnel watches
+ * the earliest.
+ *
+ * @module
+ */
+import type { Tunnel } from "../http/tunnel.ts";
+import { type Due, KeepAlive } from "./keep_alive.ts";
+import type { SocketConfig } from "./options.ts";
+import type { Receiver } from "./receivers.ts";
+import { InflateBudget, MessageWait, type SocketState } from "./timeouts.ts";
+
+/** What a socket whose deadline has passed has to do something about. */
+export type Overdue = Exclude<SocketState, "quiet"> | Due;
+
+/** Keeps the deadlines of one socket; `Infinity` is one for a state that the socket is not in. */
+export class SocketDeadlines {
+  readonly #tunnel: Tunnel;
+  readonly #closeTimeoutMs: number;
+  readonly #keepAlive: KeepAlive;
+  readonly #message: MessageWait;
+  readonly #inflating: InflateBudget;
+  /** Until the client has to give a sign of life, or may be idle. */
+  #quietUntil = Infinity;
+  /** Until its message, or its part of one, has to come. */
+  #messageUntil = Infinity;
+  /** Until it is read again. */
+  #throttledUntil = Infinity;
+  /** Until it has to read. */
+  #unreadUntil = Infinity;
+  /** Until the closing handshake has to be over. */
+  #closingUntil = Infinity;
+  /** Whether a quiet client is pinged, and cut when it does not answer. */
+  #keepsAlive = true;
+
+  /** Makes the deadlines of a socket that is quiet. */
+  constructor(tunnel: Tunnel, config: SocketConfig) {
+    this.#tunnel = tunnel;
+    this.#closeTimeoutMs = config.closeTimeoutMs;
+    this.#keepAlive = new KeepAlive(config, tunnel.clock);
+    this.#message = new MessageWait(config);
+    this.#inflating = new InflateBudget(config.maxInflatedBytesPerSecond);
+  }
+
+  /** Sets the tunnel's deadline to the earliest. */
+  arm(): void {
+    const tunnel = this.#tunnel;
+    if (tunnel.closed || tunnel.closing) return;
+    this.#quietUntil = this.#keepsAlive ? this.#keepAlive.next : Infinity;
+    tunnel.deadline = Math.min(
+      this.#quietUntil,
+      this.#messageUntil,
+      this.#throttledUntil,
+      this.#unreadUntil,
+      this.#closingUntil,
+    );
+  }
+
+  /** Bytes came, or the client could not be heard: it counts as alive. */
+  heard(): void {
+    this.#keepAlive.seen(this.#now());
+  }
+
+  /** A message came or went. */
+  used(): void {
+    this.#keepAlive.used();
+  }
+
+  /** Whether nothing is read, since too much was inflated. */
+  get throttled(): boolean {
+    return this.#throttledUntil !== Infinity;
+  }
+
+  /** Counts bytes that were inflated, and throttles a client that has sent too many. */
+  inflated(bytes: number): void {
+    const now = this.#now();
+    const due = this.#inflating.spend(bytes, now);
+    if (due === now) return;
+    this.#throttledUntil = due;
+    this.arm();
+  }
+
+  /** Waits for the client to read, unless that is waited for already. */
+  awaitReader(): void {
+    if (this.#unreadUntil !== Infinity) return;
+    this.#unreadUntil = this.#tunnel.after(this.#tunnel.sendTimeoutMs);
+    this.arm();
+  }
+
+  /** The client has read. */
+  read(): void {
+    this.#unreadUntil = Infinity;
+  }
+
+  /**
+   * Waits for the rest of the message that has begun and not ended, if there is one.
+   *
+   * @param listens whether messages are still taken
+   * @param reading whether the next bytes would be read now
+   */
+  awaitMessage(receiver: Receiver, listens: boolean, reading: boolean): void {
+    const message = listens ? receiver.unfinished : undefined;
+    if (message === undefined && !this.#message.underWay) return;
+    const bytes = receiver.unfinishedBytes;
+    this.#messageUntil = this.#message.goOn(message, reading, bytes, this.#now());
+    this.arm();
+  }
+
+  /** Whether the end is waited for. */
+  get awaitsEnd(): boolean {
+    return this.#closingUntil !== Infinity;
+  }
+
+  /** Waits for the end of the closing handshake, or of what holds it up, from now. */
+  awaitEnd(): void {
+    this.#closingUntil = this.#tunnel.after(this.#closeTimeoutMs);
+    this.arm();
+  }
+
+  /** Pings the client no more, since it has said goodbye or was said goodbye to. */
+  stopKeepAlive(): void {
+    this.#keepsAlive = false;
+  }
+
+  /**
+   * Returns what is overdue. A Ping counts as sent, and a client that was throttled may be read.
+   *
+   * @param hears whether the client would be heard if it sent something
+   */
+  overdue(hears: boolean): Overdue {
+    const now = this.#now();
+    if (this.#unreadUntil <= now) return "unread";
+    if (this.#closingUntil <= now) return "closing";
+    if (this.#messageUntil <= now) return "message";
+    if (this.#throttledUntil <= now) {
+      this.#throttledUntil = Infinity;
+      this.#keepAlive.seen(now); // meanwhile the client could not be heard
+      return "throttled";
+    }
+    if (!this.#keepsAlive) return undefined;
+    if (!hears) this.#keepAlive.seen(now);
+    return this.#keepAlive.due(now);
+  }
+
+  #now(): number {
+    return this.#tunnel.clock.now();
+  }
+}
