@@ -71,7 +71,12 @@ describe("package.json", () => {
 describe("the npm package", () => {
   test("has JavaScript and declarations for each source, and nothing else", () => {
     install();
-    const sources = [...list(join(root, "lib")).map((file) => `lib/${file}`), "mod.ts"];
+    const sources = [
+      ...list(join(root, "lib")).filter((file) => file.endsWith(".ts")).map((file) =>
+        `lib/${file}`
+      ),
+      "mod.ts",
+    ];
     const expected = ["LICENSE", "README.md", "package.json"].concat(
       ...sources.map((file) => [file.replace(/ts$/, "js"), file.replace(/ts$/, "d.ts")]),
     );

@@ -18,7 +18,8 @@ const Given = function (request: object): object {
 
 /**
  * Notes in a request which exchange it was made for, as a private field, which does not show
- * where it is printed, copied or compared. A `WeakMap` would cost as much as a third of making the request.
+ * where it is printed, copied or compared. A `WeakMap` would cost as much as a third of making the
+ * request.
  */
 class Served extends Given {
   readonly #exchange: Exchange;
