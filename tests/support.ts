@@ -26,6 +26,7 @@ import { Listener } from "../lib/net/listener.ts";
 import { Unread } from "../lib/net/unread.ts";
 import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
 import type { CertSelect } from "../lib/tls/cert_select.ts";
+import { NameTable, normalizePattern } from "../lib/tls/names.ts";
 import { Selector } from "../lib/tls/selector.ts";
 import { runtime } from "./runtime.ts";
 
@@ -405,4 +406,10 @@ export function digestOf(chunks: Iterable<Uint8Array>): string {
   const digest = new Digest();
   for (const chunk of chunks) digest.add(chunk);
   return digest.hex();
+}
+
+/** Whether a certificate for `pattern` is one for a client that asks for `name`. */
+export function matchesName(pattern: string, name: string): boolean {
+  if (normalizePattern(pattern) === undefined) return false;
+  return new NameTable<true>().set(pattern, true).get(name) === true;
 }

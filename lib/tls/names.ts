@@ -50,29 +50,12 @@ export function normalizePattern(pattern: string): string | undefined {
 }
 
 /**
- * Whether a certificate for `pattern` is one for `serverName` (RFC 9525 section 6.3).
- *
- * A pattern or name that is malformed matches nothing; the function never throws.
- */
-export function matchName(pattern: string, serverName: string): boolean {
-  const name = normalizeName(serverName);
-  if (name === undefined) return false;
-  const normal = normalizePattern(pattern);
-  return normal === name || (normal !== undefined && normal === wildcardOf(name));
-}
-
-/**
  * A map from names and wildcards to values, for choosing a certificate by SNI.
  *
  * A lookup costs two hash lookups however many names there are. An exact name wins over a wildcard.
  */
 export class NameTable<T> {
   readonly #values = new Map<string, T>();
-
-  /** How many names and wildcards the table has. */
-  get size(): number {
-    return this.#values.size;
-  }
 
   /**
    * Sets the value of a name or wildcard, replacing the former one.
@@ -99,17 +82,6 @@ export class NameTable<T> {
     if (this.#values.has(name)) return this.#values.get(name);
     const wildcard = wildcardOf(name);
     return wildcard === undefined ? undefined : this.#values.get(wildcard);
-  }
-
-  /** Removes exactly this name or wildcard; returns whether it was there. */
-  delete(pattern: string): boolean {
-    const normal = normalizePattern(pattern);
-    return normal !== undefined && this.#values.delete(normal);
-  }
-
-  /** The names and wildcards in normal form, in the order in which they were first set. */
-  names(): IterableIterator<string> {
-    return this.#values.keys();
   }
 }
 

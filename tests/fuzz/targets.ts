@@ -18,7 +18,7 @@ import { matchWildcard } from "../../lib/httpd/matcher.ts";
 import { type ParserLimits, RequestParser, Step } from "../../lib/http1/parser.ts";
 import { ProxyHeaderReader } from "../../lib/net/proxy_protocol.ts";
 import { ClientHelloReader } from "../../lib/tls/client_hello_reader.ts";
-import { matchName, normalizeName } from "../../lib/tls/names.ts";
+import { normalizeName } from "../../lib/tls/names.ts";
 import { evaluatePreconditions, ifRangeHolds } from "../../lib/web/conditional.ts";
 import { parseAcceptEncoding, rankCodings } from "../../lib/web/content_coding.ts";
 import { serveFiles } from "../../lib/web/files.ts";
@@ -29,7 +29,7 @@ import { negotiateDeflate } from "../../lib/websocket/deflate_negotiation.ts";
 import { checkUpgrade } from "../../lib/websocket/handshake.ts";
 import { MessageStep } from "../../lib/websocket/message_reader.ts";
 import { loadCases as loadHttpCases } from "../cases_loader.ts";
-import { certificates } from "../support.ts";
+import { certificates, matchesName } from "../support.ts";
 import { inputOf, loadCases as loadWebSocketCases, readerFor } from "../websocket_cases.ts";
 import type { FuzzTarget, Reading, StreamTarget, TextTarget } from "./engine.ts";
 
@@ -308,9 +308,9 @@ const names: TextTarget = {
     if (name !== undefined) {
       assert.match(name, /^[a-z0-9_.-]{1,253}$/);
       assert.equal(normalizeName(name), name);
-      assert.equal(matchName(name, text), true);
+      assert.equal(matchesName(name, text), true);
     }
-    return `${name} ${matchName("*.a.example", text)} ${matchName(text, "b.a.example")}`;
+    return `${name} ${matchesName("*.a.example", text)} ${matchesName(text, "b.a.example")}`;
   },
 };
 
