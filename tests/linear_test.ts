@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { describe, test } from "bun:test";
 import { readForwarded } from "../lib/edge/forwarded.ts";
 import { parseCookies } from "../lib/http/cookies.ts";
-import { isAuthority } from "../lib/http1/fields.ts";
+import { isAuthority } from "../lib/http/authority.ts";
 import { RequestParser, Step } from "../lib/http1/parser.ts";
 import { CidrSet } from "../lib/net/cidr.ts";
 import { ProxyHeaderReader } from "../lib/net/proxy_protocol.ts";

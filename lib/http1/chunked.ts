@@ -5,7 +5,7 @@
  * @module
  */
 import { HttpError } from "../errors.ts";
-import { Byte, byteTable, isBlank, TOKEN, unexpected } from "./fields.ts";
+import { Byte, byteTable, isBlank, TOKEN, unexpected } from "./field_scanner.ts";
 
 /** Sizes up to 2^64 - 1 have 16 digits; more can only be meant to overflow a counter. */
 const MAX_SIZE_DIGITS = 16;

@@ -17,7 +17,10 @@
  * | closed   | over                                      |                                             |
  *
  * Every state but "closed" goes on to it when the connection is over. Beside the state, `#last` says
- * that no further request begins: when the one under way is over, the connection is finished.
+ * that no further request begins: when the one under way is over, the connection is closed.
+ *
+ * The file is one thing, the driver, in the order of the data's way: what a session shows and takes,
+ * reading, what the exchange asks for, what the connection reports, deadlines.
  *
  * @module
  */

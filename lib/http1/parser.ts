@@ -9,10 +9,12 @@
  */
 import { GrowingBytes, NO_BYTES } from "../bytes.ts";
 import { HttpError } from "../errors.ts";
+import { allowedInTrailer } from "../http/trailers.ts";
 import { latin1 } from "../runtime/latin1.ts";
 import { ChunkedDecoder } from "./chunked.ts";
-import { allowedInTrailer, Byte, FieldScanner, unexpected } from "./fields.ts";
-import { HeadScanner, type Http1RequestHead } from "./head.ts";
+import { Byte, FieldScanner, unexpected } from "./field_scanner.ts";
+import { HeadScanner } from "./head_scanner.ts";
+import type { Http1RequestHead } from "./request_head.ts";
 
 /** How much of what a client may send; lengths in bytes. */
 export interface ParserLimits {

@@ -1,11 +1,26 @@
 /**
- * How long a session waits for what: one deadline at a time, the earliest of those that apply.
+ * What an HTTP/1.1 connection waits for, and until when: one deadline at a time, the earliest of
+ * those that apply. The driver says what is waited for; each new wait begins its time anew, unless
+ * the table says otherwise.
+ *
+ * | wait    | from                                   | until the earliest of                             |
+ * | ------- | -------------------------------------- | ------------------------------------------------- |
+ * | request | the connection, or an answer           | idleTimeoutMs; maxConnectionAgeMs                 |
+ * | head    | the first byte of a head               | headersTimeoutMs; requestTimeoutMs                |
+ * | body    | each new piece of a body               | recvWaitTimeoutMs; requestTimeoutMs from the head |
+ * |         |                                        | on; minBodyRate over all waits for this body      |
+ * | drain   | the answer, of a body that is not read | recvWaitTimeoutMs                                 |
+ * | reader  | each time that the client has read     | sendWaitTimeoutMs                                 |
+ * | answer  | the client's end, once for all answers | sendWaitTimeoutMs                                 |
+ * | source  | each piece of an answer after that end | lingerMs                                          |
+ * | stopped | what waits fills the connection        | requestTimeoutMs; the later of sendWaitTimeoutMs  |
+ * |         |                                        | and maxConnectionAgeMs                            |
  *
  * @module
  */
 import type { Clock } from "../net/clock.ts";
 
-/** What a session can wait for: a client's bytes, a client who reads, or a handler. */
+/** What a connection can wait for: a client's bytes, a client that reads, or a handler. */
 export const SESSION_WAITS = [
   /** The first byte of a request. */
   "request",
@@ -13,9 +28,9 @@ export const SESSION_WAITS = [
   "head",
   /** The rest of a body that a handler waits for. */
   "body",
-  /** The rest of a body that nobody reads. */
+  /** The rest of a body that no handler reads. */
   "drain",
-  /** A client who reads. */
+  /** A client that reads. */
   "reader",
   /** A handler whose client has ended its side. */
   "answer",
@@ -34,7 +49,7 @@ export interface TimeLimits {
   readonly idleTimeoutMs: number;
   /** From the first byte of a head to its end. */
   readonly headersTimeoutMs: number;
-  /** From the first byte of a request to the last of its body; also while nobody takes it. */
+  /** From the first byte of a request to the last of its body; also while no handler takes it. */
   readonly requestTimeoutMs: number;
   /** From one byte of a body to the next, while the body is waited for. */
   readonly recvWaitTimeoutMs: number;
@@ -62,7 +77,7 @@ export class Timeouts {
   #beganAt = 0;
   /** When the request under way began; one whose head came whole begins with its body. */
   #requestAt: number | undefined;
-  /** Since when the answers are waited for that are left of a client who has ended its side. */
+  /** Since when the answers are waited for that are left of a client that has ended its side. */
   #answersFrom: number | undefined;
   #bodyBytes = 0;
   #bodyWaitedMs = 0;
@@ -91,24 +106,24 @@ export class Timeouts {
     return this.#clock.now() - this.#connectedAt > this.#limits.maxConnectionAgeMs;
   }
 
-  /** The head of a request is there. */
+  /** Takes note that the head of a request is read. */
   requestCame(): void {
     if (this.#wait !== "head") this.#requestAt = undefined;
     this.#bodyBytes = this.#bodyWaitedMs = 0;
   }
 
-  /** Some of a body is there. */
+  /** Takes note that so many bytes of a body are read. */
   bodyCame(bytes: number): void {
     this.#bodyBytes += bytes;
   }
 
-  /** The wait under way begins anew: the client has read something. */
+  /** Begins the wait under way anew, since the client has read something. */
   clientRead(): void {
     this.#answersFrom = undefined;
     this.restart();
   }
 
-  /** The wait under way begins anew; but all answers to a client who has ended have one time. */
+  /** Begins the wait under way anew; but all answers to a client that has ended have one time. */
   restart(): void {
     this.#wait = undefined;
   }

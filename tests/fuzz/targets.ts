@@ -13,7 +13,7 @@ import { createHash, type Hash, X509Certificate } from "node:crypto";
 import { readForwarded } from "../../lib/edge/forwarded.ts";
 import { HttpsdError } from "../../lib/errors.ts";
 import { parseCookies } from "../../lib/http/cookies.ts";
-import { isAuthority } from "../../lib/http1/fields.ts";
+import { isAuthority } from "../../lib/http/authority.ts";
 import { matchWildcard } from "../../lib/httpd/matcher.ts";
 import { type ParserLimits, RequestParser, Step } from "../../lib/http1/parser.ts";
 import { ProxyHeaderReader } from "../../lib/net/proxy_protocol.ts";

@@ -1,15 +1,13 @@
 /**
- * Field lines: the rules that heads and trailers share (RFC 9112 section 5, RFC 9110 section 5),
- * and the values that decide where a request goes and where it ends.
+ * Scans field lines byte by byte: the rules that heads and trailers share (RFC 9112 section 5, RFC
+ * 9110 section 5).
  *
- * Everything works on bytes and offsets; a string is made only where somebody asks for one.
+ * Everything works on bytes and offsets; a string is made only where one is asked for.
  *
  * @module
  */
-import { isIPv4, isIPv6 } from "node:net";
 import { HttpError } from "../errors.ts";
 import { isToken } from "../http/token.ts";
-import { latin1 } from "../runtime/latin1.ts";
 
 /** The bytes with a meaning of their own in HTTP/1.1. */
 export const Byte = {
@@ -173,7 +171,7 @@ function tooManyFields(maxFields: number): HttpError {
   );
 }
 
-/** Makes the 400 for a byte that may not stand where it stands. */
+/** Makes the 400 for a byte that is not allowed where it is. */
 export function unexpected(
   byte: number,
   where: string,
@@ -221,74 +219,4 @@ export function listHas(bytes: Uint8Array, start: number, end: number, lower: st
     from = comma + 1;
   }
   return false;
-}
-
-/** uri-host [":" port] of RFC 3986, of unreserved and sub-delims without the comma, no escapes. */
-const AUTHORITY = /^(?:[\w.~!$&'()*+;=-]+|\[[\da-f:.]+\])(?::\d{0,5})?$/i;
-
-/** A last label that is a number: URL parsers read such a host as an IPv4 address. */
-const ENDS_IN_NUMBER = /(?:^|\.)(?:\d+|0x[\da-f]*)\.?$/i;
-
-/**
- * Whether `text` is a valid `uri-host [":" port]` (RFC 9110 section 7.2): a name, an IPv4 address
- * or an IPv6 address in brackets, and a port up to 65535. Not valid are user information, a path,
- * a comma, and the numbers that URL parsers turn into IPv4 addresses (`127.1`, `0x7f000001`).
- */
-export function isAuthority(text: string): boolean {
-  if (!AUTHORITY.test(text)) return false;
-  const { host, port } = splitAuthority(text);
-  if (Number(port) > 65_535) return false;
-  if (host.startsWith("[")) return isIPv6(host.slice(1, -1));
-  return !ENDS_IN_NUMBER.test(host) || isIPv4(host);
-}
-
-/**
- * Reads the values of Host fields. It remembers the last one, as all requests of a connection
- * nearly always name the same host, and comparing bytes costs less than reading them anew.
- */
-export class HostReader {
-  #last: string | undefined;
-
-  /** The value from `start` to `end`; undefined when {@linkcode isAuthority} does not hold. */
-  read(bytes: Uint8Array, start: number, end: number): string | undefined {
-    if (this.#last !== undefined && equals(bytes, start, end, this.#last)) return this.#last;
-    const text = latin1(bytes, start, end);
-    if (!isAuthority(text)) return undefined;
-    this.#last = text;
-    return text;
-  }
-}
-
-function equals(bytes: Uint8Array, start: number, end: number, text: string): boolean {
-  if (end - start !== text.length) return false;
-  for (let i = 0; i < text.length; i++) {
-    if (bytes[start + i] !== text.charCodeAt(i)) return false;
-  }
-  return true;
-}
-
-function splitAuthority(text: string): { host: string; port: string } {
-  const colon = text.indexOf(":", text.lastIndexOf("]") + 1);
-  if (colon < 0) return { host: text, port: "" };
-  return { host: text.slice(0, colon), port: text.slice(colon + 1) };
-}
-
-/**
- * Fields that a trailer may not carry, because they frame, route, authenticate or modify the
- * request, and so must be known before the body (RFC 9110 section 6.5.1).
- */
-const NO_TRAILER = new Set(
-  ("transfer-encoding host connection keep-alive proxy-connection te trailer upgrade expect " +
-    "max-forwards forwarded via authorization proxy-authorization www-authenticate " +
-    "proxy-authenticate cookie set-cookie cache-control pragma range date age expires location " +
-    "retry-after vary warning").split(" "),
-);
-
-/** The families of such fields. */
-const NO_TRAILER_PREFIX = /^(?:content-|if-|x-forwarded-)/;
-
-/** Whether a trailer may carry the field `name`, in any letter case (RFC 9110 section 6.5.1). */
-export function allowedInTrailer(name: string): boolean {
-  const lower = name.toLowerCase();
-  return !NO_TRAILER.has(lower) && !NO_TRAILER_PREFIX.test(lower);
 }

@@ -1,251 +1,20 @@
 /**
- * The head of a request: the request line and the fields, scanned byte by byte (RFC 9112 sections
- * 3 and 5), and what they mean for the message: where it is meant to go, how long its body is,
- * and what becomes of the connection (RFC 9110 section 7, RFC 9112 sections 3.2, 6 and 9).
+ * What the request line and the fields of a head mean for the message: where it is meant to go, how
+ * long its body is, and what becomes of the connection (RFC 9110 section 7, RFC 9112 sections 3.2, 6
+ * and 9).
  *
  * @module
  */
 import { HttpError } from "../errors.ts";
+import type { HostReader } from "../http/authority.ts";
+import type { HttpVersion, RequestHead } from "../http/request_head.ts";
 import { isToken, trimBlanks } from "../http/token.ts";
 import { latin1 } from "../runtime/latin1.ts";
-import {
-  Byte,
-  byteTable,
-  equalsIgnoreCase,
-  FieldScanner,
-  HostReader,
-  isAuthority,
-  listHas,
-  TOKEN,
-  unexpected,
-} from "./fields.ts";
-import { METHODS } from "../http/methods.ts";
-import type { HttpVersion, RequestHead } from "../http/request_head.ts";
-
-/** The four forms of a request target (RFC 9112 section 3.2). */
-export type TargetForm = "origin" | "absolute" | "asterisk" | "authority";
-
-const MAX_METHOD_LENGTH = 24;
-
-/** 1 for the bytes of a method: a token without lower-case letters, as every method is. */
-const METHOD_BYTE = byteTable((character, byte) => TOKEN[byte] === 1 && !/[a-z]/.test(character));
-
-/** 1 for the bytes of a target: visible ASCII without the fragment and what no URI has. */
-const TARGET_BYTE = byteTable((character) =>
-  /[!-~]/.test(character) && !/[#\\"<>]/.test(character)
-);
-
-/** What follows the target; a 0 stands for any digit. */
-const VERSION = [..."HTTP/0.0\r\n"].map((character) => character.charCodeAt(0));
-const MAJOR_AT = 5;
-const MINOR_AT = 7;
-
-/** Escapes of NUL, LF and CR, and of UTF-8 that is longer than it need be (RFC 3629). */
-const FORBIDDEN_ESCAPE = /%(?:0[0ad]|c[01]|e0%[89]|f0%8)/i;
-
-const ABSOLUTE_FORM = /^https?:\/\/([^/?]*)([^?]*)/i;
+import { equalsIgnoreCase, listHas } from "./field_scanner.ts";
+import type { RequestLine, TargetForm } from "./request_line.ts";
 
 /** No length of up to 2^53 - 1 has more digits. */
 const MAX_LENGTH_DIGITS = 16;
-
-/** The request line, read. */
-interface RequestLine {
-  method: string;
-  target: string;
-  minorVersion: 0 | 1;
-  form: TargetForm;
-  path: string;
-  query: string;
-  /** Of the absolute form. */
-  authority: string | undefined;
-}
-
-// What the scanner looks for next.
-const METHOD = 0;
-const TARGET = 1;
-const VERSION_AND_CRLF = 2;
-const FIELDS = 3;
-
-/**
- * Scans the head of a request, from the method up to and with the empty line. It can stop after
- * any byte and go on with the next.
- */
-export class HeadScanner {
-  readonly #maxUriLen: number;
-  readonly #fields: FieldScanner;
-  readonly #hosts = new HostReader();
-  #state = METHOD;
-  #methodEnd = 0;
-  #targetEnd = 0;
-  #line: RequestLine | undefined;
-
-  /** Makes a scanner with a cap for the target in bytes, and one for the number of fields. */
-  constructor(maxUriLen: number, maxFields: number) {
-    this.#maxUriLen = maxUriLen;
-    this.#fields = new FieldScanner(maxFields);
-  }
-
-  /** Whether the empty line was seen; {@linkcode HeadScanner.take} begins anew. */
-  get complete(): boolean {
-    return this.#fields.complete;
-  }
-
-  /**
-   * Scans `bytes` from `from` up to `to` and returns where it stopped: behind the head when
-   * {@linkcode HeadScanner.complete}, else at `to`. The head starts at `base`.
-   *
-   * @throws {HttpError} 400 `BAD_REQUEST`, 414 `URI_TOO_LONG`, 431 `HEADERS_TOO_LARGE` or 501
-   * `NOT_IMPLEMENTED` (endless method) at the first byte that is one too much or may not stand
-   * where it stands; 400, 501 (unknown method) or 505 `VERSION_NOT_SUPPORTED` at the end of the
-   * request line.
-   */
-  scan(bytes: Uint8Array, base: number, from: number, to: number): number {
-    let pos = from;
-    if (this.#state === METHOD) pos = this.#scanMethod(bytes, base, pos, to);
-    if (this.#state === TARGET) pos = this.#scanTarget(bytes, base, pos, to);
-    if (this.#state === VERSION_AND_CRLF) pos = this.#scanVersion(bytes, base, pos, to);
-    if (this.#state === FIELDS) pos = this.#fields.scan(bytes, base, pos, to);
-    return pos;
-  }
-
-  /**
-   * Returns the head that is complete and lies in `bytes` from `start` to `end`, and begins anew.
-   *
-   * @throws {HttpError} 400 `BAD_REQUEST`, 400 `BAD_FRAMING`, 413 `BODY_TOO_LARGE`, 417
-   * `EXPECTATION_FAILED` or 501 `UNKNOWN_CODING` when the fields cannot be honoured.
-   */
-  take(bytes: Uint8Array, start: number, end: number): Http1RequestHead {
-    const line = this.#line!;
-    this.#state = METHOD;
-    this.#line = undefined;
-    return new Http1RequestHead(bytes, start, end, line, this.#fields.take(), this.#hosts);
-  }
-
-  #scanMethod(bytes: Uint8Array, base: number, from: number, to: number): number {
-    const stop = Math.min(to, base + MAX_METHOD_LENGTH + 1);
-    let pos = from;
-    while (pos < stop && METHOD_BYTE[bytes[pos]!] === 1) pos++;
-    if (pos - base > MAX_METHOD_LENGTH) {
-      throw new HttpError(501, "NOT_IMPLEMENTED", "The method is not known: use a standard one");
-    }
-    if (pos === to) return pos;
-    if (bytes[pos] !== Byte.Space || pos === base) throw unexpected(bytes[pos]!, "in the method");
-    this.#methodEnd = pos - base;
-    this.#state = TARGET;
-    return pos + 1;
-  }
-
-  #scanTarget(bytes: Uint8Array, base: number, from: number, to: number): number {
-    const start = base + this.#methodEnd + 1;
-    const stop = Math.min(to, start + this.#maxUriLen + 1);
-    let pos = from;
-    while (pos < stop && TARGET_BYTE[bytes[pos]!] === 1) pos++;
-    if (pos - start > this.#maxUriLen) {
-      throw new HttpError(
-        414,
-        "URI_TOO_LONG",
-        `The target is longer than ${this.#maxUriLen} bytes: use a shorter one`,
-      );
-    }
-    if (pos === to) return pos;
-    if (bytes[pos] !== Byte.Space || pos === start) throw unexpected(bytes[pos]!, "in the target");
-    this.#targetEnd = pos - base;
-    this.#state = VERSION_AND_CRLF;
-    return pos + 1;
-  }
-
-  #scanVersion(bytes: Uint8Array, base: number, from: number, to: number): number {
-    const start = base + this.#targetEnd + 1;
-    const end = start + VERSION.length;
-    const stop = Math.min(to, end);
-    for (let pos = from; pos < stop; pos++) {
-      const expected = VERSION[pos - start]!;
-      const matches = expected === Byte.Zero ? isDigit(bytes[pos]!) : bytes[pos] === expected;
-      if (!matches) throw unexpected(bytes[pos]!, "in the version or the line end behind it");
-    }
-    if (stop < end) return stop;
-    this.#line = readRequestLine(
-      latin1(bytes, base, base + this.#targetEnd),
-      this.#methodEnd,
-      bytes[start + MAJOR_AT]! - Byte.Zero,
-      bytes[start + MINOR_AT]! - Byte.Zero,
-    );
-    this.#state = FIELDS;
-    return end;
-  }
-}
-
-function isDigit(byte: number): boolean {
-  return byte >= Byte.Zero && byte <= Byte.Nine;
-}
-
-/** Reads a request line that is well-formed; the version goes first, as it governs the rest. */
-function readRequestLine(
-  methodAndTarget: string,
-  methodEnd: number,
-  major: number,
-  minor: number,
-): RequestLine {
-  if (major !== 1) {
-    throw new HttpError(
-      505,
-      "VERSION_NOT_SUPPORTED",
-      `HTTP/${major}.${minor} is not supported: use HTTP/1.1`,
-    );
-  }
-  const method = methodAndTarget.startsWith("GET ") ? "GET" : methodAndTarget.slice(0, methodEnd);
-  if (method !== "GET" && !METHODS.has(method)) { // most requests are spared the look-up
-    throw new HttpError(501, "NOT_IMPLEMENTED", "The method is not known: use a standard one");
-  }
-  const line: RequestLine = {
-    method,
-    target: methodAndTarget.slice(methodEnd + 1),
-    minorVersion: minor === 0 ? 0 : 1, // a higher one is spoken to as 1.1 (RFC 9110 section 2.5)
-    form: "origin",
-    path: "",
-    query: "",
-    authority: undefined,
-  };
-  readTarget(line);
-  return line;
-}
-
-/** Reads the target's form and parts (RFC 9112 section 3.2); the method decides what may stand. */
-function readTarget(line: RequestLine): void {
-  const { method, target } = line;
-  if (method === "CONNECT") {
-    line.form = "authority";
-    if (!isAuthority(target) || !/:\d+$/.test(target)) throw badTarget("CONNECT needs host:port");
-    return;
-  }
-  if (target === "*" && method === "OPTIONS") {
-    line.form = "asterisk";
-    line.path = "*";
-    return;
-  }
-
-  const question = target.indexOf("?");
-  const pathEnd = question < 0 ? target.length : question;
-  if (question >= 0) line.query = target.slice(question + 1);
-  if (target.startsWith("/")) {
-    line.path = target.slice(0, pathEnd);
-  } else {
-    const match = ABSOLUTE_FORM.exec(target);
-    if (match === null) throw badTarget("it starts neither with a slash nor with http(s)://");
-    const [, authority, path] = match as unknown as [string, string, string];
-    if (!isAuthority(authority)) throw badTarget("its host or port is malformed");
-    line.form = "absolute";
-    line.path = path || "/";
-    line.authority = authority;
-  }
-  if (line.path.includes("%") && FORBIDDEN_ESCAPE.test(line.path)) {
-    throw badTarget("its path escapes NUL, CR, LF or overlong UTF-8");
-  }
-}
-
-function badTarget(why: string): HttpError {
-  return new HttpError(400, "BAD_REQUEST", `The target is malformed: ${why}`);
-}
 
 /** The fields that the parser itself acts on: which field it is, or -1, and what it says. */
 class RecognizedFields {
@@ -301,14 +70,14 @@ export class Http1RequestHead implements RequestHead {
   readonly #source: Uint8Array;
   readonly #start: number;
   readonly #end: number;
-  /** Four a field, counted from `#start`; see {@linkcode FieldScanner}. */
+  /** Four a field, counted from `#start`; see `FieldScanner`. */
   readonly #offsets: number[];
   /** Which field is the Host that a target in absolute form overrides, if any. */
   readonly #overridden: number | undefined;
 
   /**
    * Makes the head that lies in `source` from `start` to `end`, of its request line and the
-   * offsets of its fields; {@linkcode HeadScanner.take} is its only caller.
+   * offsets of its fields; see `HeadScanner.take()`.
    *
    * @throws {HttpError} 400 `BAD_REQUEST`, 400 `BAD_FRAMING`, 413 `BODY_TOO_LARGE`, 417
    * `EXPECTATION_FAILED` or 501 `UNKNOWN_CODING` when the fields cannot be honoured.
@@ -480,7 +249,7 @@ export class Http1RequestHead implements RequestHead {
 
   /**
    * Chunked, alone, on HTTP/1.1, or nothing (RFC 9112 section 6.1). Where chunked is not the last
-   * coding the body has no end that can be told: 400; other codings under it: 501 (section 6.3).
+   * coding the body has no end that could be found: 400; other codings under it: 501 (section 6.3).
    */
   #readTransferEncoding(known: RecognizedFields): boolean {
     const index = known.transferEncoding;
@@ -503,7 +272,7 @@ export class Http1RequestHead implements RequestHead {
     throw new HttpError(501, "UNKNOWN_CODING", "The transfer coding is not known: use chunked");
   }
 
-  /** RFC 9110 section 8.6, in the one spelling that everybody reads alike. */
+  /** RFC 9110 section 8.6, in the one spelling that all servers read alike. */
   #readContentLength(index: number): number | undefined {
     if (index < 0) return undefined;
     const text = this.fieldValue(index);
@@ -517,7 +286,7 @@ export class Http1RequestHead implements RequestHead {
   }
 }
 
-/** Remembers a field that may stand only once. */
+/** Remembers a field that may come only once. */
 function onlyOne(seen: number, index: number, name: string): number {
   if (seen < 0) return index;
   const code = name === "Host" ? "BAD_REQUEST" : "BAD_FRAMING";

@@ -1,0 +1,107 @@
+/**
+ * The request line: which method, target and version it has, once it is known to be well-formed (RFC
+ * 9112 section 3).
+ *
+ * @module
+ */
+import { HttpError } from "../errors.ts";
+import { isAuthority } from "../http/authority.ts";
+import { METHODS } from "../http/methods.ts";
+
+/** The four forms of a request target (RFC 9112 section 3.2). */
+export type TargetForm = "origin" | "absolute" | "asterisk" | "authority";
+
+/** The request line, read. */
+export interface RequestLine {
+  /** The method; always a known one. */
+  method: string;
+  /** The target as sent. */
+  target: string;
+  /** 1 for HTTP/1.1 and above, 0 for HTTP/1.0. */
+  minorVersion: 0 | 1;
+  /** The target's form. */
+  form: TargetForm;
+  /** The target's path. */
+  path: string;
+  /** The target's query, without the `?`. */
+  query: string;
+  /** The host and port of the absolute form. */
+  authority: string | undefined;
+}
+
+/** Escapes of NUL, LF and CR, and of UTF-8 that is longer than it need be (RFC 3629). */
+const FORBIDDEN_ESCAPE = /%(?:0[0ad]|c[01]|e0%[89]|f0%8)/i;
+
+const ABSOLUTE_FORM = /^https?:\/\/([^/?]*)([^?]*)/i;
+
+/**
+ * Reads a request line that is well-formed; the version goes first, as it governs the rest.
+ *
+ * @throws {HttpError} 505 `VERSION_NOT_SUPPORTED`, 501 `NOT_IMPLEMENTED`, 400 `BAD_REQUEST`
+ */
+export function readRequestLine(
+  methodAndTarget: string,
+  methodEnd: number,
+  major: number,
+  minor: number,
+): RequestLine {
+  if (major !== 1) {
+    throw new HttpError(
+      505,
+      "VERSION_NOT_SUPPORTED",
+      `HTTP/${major}.${minor} is not supported: use HTTP/1.1`,
+    );
+  }
+  const method = methodAndTarget.startsWith("GET ") ? "GET" : methodAndTarget.slice(0, methodEnd);
+  if (method !== "GET" && !METHODS.has(method)) { // most requests are spared the look-up
+    throw new HttpError(501, "NOT_IMPLEMENTED", "The method is not known: use a standard one");
+  }
+  const line: RequestLine = {
+    method,
+    target: methodAndTarget.slice(methodEnd + 1),
+    minorVersion: minor === 0 ? 0 : 1, // a higher one is spoken to as 1.1 (RFC 9110 section 2.5)
+    form: "origin",
+    path: "",
+    query: "",
+    authority: undefined,
+  };
+  readTarget(line);
+  return line;
+}
+
+/** Reads the target's form and parts (RFC 9112 section 3.2); the method decides which forms are allowed. */
+function readTarget(line: RequestLine): void {
+  const { method, target } = line;
+  if (method === "CONNECT") {
+    line.form = "authority";
+    if (!isAuthority(target) || !/:\d+$/.test(target)) throw badTarget("CONNECT needs host:port");
+    return;
+  }
+  if (target === "*" && method === "OPTIONS") {
+    line.form = "asterisk";
+    line.path = "*";
+    return;
+  }
+
+  const question = target.indexOf("?");
+  const pathEnd = question < 0 ? target.length : question;
+  if (question >= 0) line.query = target.slice(question + 1);
+  if (target.startsWith("/")) {
+    line.path = target.slice(0, pathEnd);
+  } else {
+    const match = ABSOLUTE_FORM.exec(target);
+    if (match === null) throw badTarget("it starts neither with a slash nor with http(s)://");
+    const [, authority, path] = match as unknown as [string, string, string];
+    if (!isAuthority(authority)) throw badTarget("its host or port is malformed");
+    line.form = "absolute";
+    line.path = path || "/";
+    line.authority = authority;
+  }
+  if (line.path.includes("%") && FORBIDDEN_ESCAPE.test(line.path)) {
+    throw badTarget("its path escapes NUL, CR, LF or overlong UTF-8");
+  }
+}
+
+function badTarget(why: string): HttpError {
+  return new HttpError(400, "BAD_REQUEST", `The target is malformed: ${why}`);
+}
