@@ -326,10 +326,10 @@ export class HttpsServer extends EventTarget implements AsyncDisposable {
    * `Deno.serve(server.fetch)` serves them where the platform ends TLS.
    *
    * `platform` is what the platform passes besides the request: the client's address is taken from
-   * there on Deno and Bun; it is empty where that does not tell. What needs a socket throws
+   * there on Deno and Bun; it is empty where that does not say. What needs a socket throws
    * `NOT_SUPPORTED` (`session.connection`, `session.send()`, `rawHead`, `inform()`, `sendRaw()`),
-   * WebSocket routes answer 501 (426 to who did not ask for one), trailer fields are neither
-   * received nor sent, and of events only `error` and `http:error` are told. A client that is gone
+   * WebSocket routes answer 501 (426 to a request for none), trailer fields are neither
+   * received nor sent, and of events only `error` and `http:error` are dispatched. A client that is gone
    * (`request.signal`) is answered with an empty 499.
    *
    * @throws {ConnectionError} `CONNECTION_ABORTED` (as a rejection) when a handler calls
@@ -361,7 +361,7 @@ export class HttpsServer extends EventTarget implements AsyncDisposable {
 
   /**
    * Runs `work` between requests, in the order given, and resolves with its result (original:
-   * `httpd_queue_work`). What it throws is told in an `error` event too, so that the promise may be
+   * `httpd_queue_work`). What it throws is reported in an `error` event too, so that the promise may be
    * left alone.
    *
    * @throws {StateError} `QUEUE_FULL` (as a rejection) when `maxQueuedWork` wait already
@@ -458,7 +458,7 @@ export class HttpsServer extends EventTarget implements AsyncDisposable {
     throw new StateError("NOT_STARTED", "The server was stopped while it started");
   }
 
-  /** Accepts no more and turns away who has not been let in yet. */
+  /** Accepts no more and turns away what has not been let in yet. */
   #shut(): void {
     this.#config.signal?.removeEventListener("abort", this.#stopOnAbort);
     this.#listener?.close();

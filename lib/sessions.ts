@@ -1,5 +1,5 @@
 /**
- * The table of sessions: who is idle, in the order of last use, who goes when room is needed, and
+ * The table of sessions: which are idle, in the order of last use, which goes when room is needed, and
  * when the last one has ended (original: `lru_purge_enable`, `httpd_sess_close_lru`).
  *
  * Each session is in one of four states; only the server moves it:
@@ -10,7 +10,7 @@
  * any ──remove──→ gone
  * ```
  *
- * Who goes first, see {@linkcode SessionTable.purge}; docs/deployment.md has it in words.
+ * Which goes first, see {@linkcode SessionTable.purge}; docs/deployment.md has it in words.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * The body of one request: what the parser has given and nobody has read yet, never more than a
+ * The body of one request: what was parsed and no handler has read yet, never more than a
  * mark. Reading it makes the session read on; not reading it stops the client.
  *
  * @module
@@ -71,7 +71,7 @@ export class RequestBody {
     return this.#trailers;
   }
 
-  /** The parser's call: the next bytes. */
+  /** Takes the next bytes. */
   push(bytes: Uint8Array): void {
     if (this.#discarded !== undefined) {
       this.#discarded += bytes.length;
@@ -83,21 +83,21 @@ export class RequestBody {
     this.#wake();
   }
 
-  /** The parser's call: the end. */
+  /** Ends the body. */
   end(trailers: Trailers): void {
     this.#ended = true;
     this.#trailers = trailers;
     this.#wake();
   }
 
-  /** No more bytes will come, for a reason; who reads on gets it thrown. */
+  /** Fails the body: no more bytes will come, and what reads on throws the reason. */
   fail(error: HttpsdError): void {
     if (this.#ended || this.#error !== undefined) return;
     this.#error = error;
     this.#wake();
   }
 
-  /** Throws away what waits and what comes: nobody will read it. */
+  /** Throws away what waits and what comes, since no handler will read it. */
   discard(): void {
     const bytes = this.#queuedBytes;
     this.#discarded ??= bytes;
@@ -112,7 +112,7 @@ export class RequestBody {
    * before a failure is given first.
    *
    * @throws {HttpsdError} when the body is malformed, too long or too late, or the client is gone
-   * @throws {StateError} `BODY_USED` when somebody reads already, `REQUEST_ENDED` after the exchange
+   * @throws {StateError} `BODY_USED` when it is being read already, `REQUEST_ENDED` after the exchange
    */
   async read(max = Infinity): Promise<Uint8Array | undefined> {
     while (this.#chunks.length === 0) {
@@ -149,7 +149,7 @@ export class RequestBody {
     return all;
   }
 
-  /** With nothing at hand: whether all was read; what prevents that is thrown. */
+  /** Returns whether all was read, where nothing waits; throws what prevents that. */
   #isOver(): boolean {
     if (this.#error !== undefined) throw this.#error;
     if (this.#ended) return true;

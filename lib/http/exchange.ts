@@ -225,7 +225,7 @@ export class Exchange implements ResponseProgress, BodySource {
     return error;
   }
 
-  /** Whether a body is still held back by the client, who waits for `100 Continue`. */
+  /** Whether a body is still held back by the client, which waits for `100 Continue`. */
   get awaitsContinue(): boolean {
     return this.head.expectContinue && this.hasBody && !this.#continued && !this.bodyEnded;
   }
@@ -291,7 +291,7 @@ export class Exchange implements ResponseProgress, BodySource {
 
   /**
    * Answers with an error status; where a response has begun, cuts the connection instead. An
-   * error of the client's keeps its own status, anything else is a 500 that tells nothing.
+   * error of the client's keeps its own status, anything else is a 500 that reveals nothing.
    */
   fail(error: unknown): void {
     if (this.response.answered) return;

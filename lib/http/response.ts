@@ -266,7 +266,7 @@ export class ResponseWriter {
   }
 
   /**
-   * Counts the response as sent by `deliver`, which hands a ready one over as it is. Who reads its
+   * Counts the response as sent by `deliver`, which hands a ready one over as it is. What reads its
    * body, and when, is not seen here, unless it `isOver`.
    *
    * @throws {StateError} `ALREADY_SENT`

@@ -14,7 +14,7 @@ export type Fields = Iterable<readonly [name: string, value: string]>;
 const BAD_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
 
 /**
- * Throws unless `status` can stand in a response.
+ * Throws unless `status` is allowed in a response.
  *
  * @throws {HttpError} `BAD_RESPONSE`
  */
@@ -24,7 +24,7 @@ export function assertStatus(status: number): void {
 }
 
 /**
- * Throws unless every field can stand in a response.
+ * Throws unless every field is allowed in a response.
  *
  * @throws {HttpError} `BAD_RESPONSE`
  */

@@ -78,6 +78,6 @@ export interface ResponseSink {
   resume(): boolean;
   /** Cuts the response so that the client cannot take it for whole. */
   abort(error: HttpsdError): void;
-  /** Lets go of all that waits: nobody will read it. */
+  /** Lets go of all that waits, since no client will read it. */
   gone(reason: HttpsdError): void;
 }

@@ -1,5 +1,5 @@
 /**
- * The numbers that sessions are told apart by.
+ * The numbers that distinguish sessions.
  *
  * @module
  */

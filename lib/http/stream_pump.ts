@@ -48,7 +48,7 @@ export async function pump(
     });
   const forget = exchange.onClosed(cancel);
   try {
-    if (response.gone) await response.write(NO_BYTES); // which tells so
+    if (response.gone) await response.write(NO_BYTES); // which rejects
     const beginning = await begin(reader);
     if (beginning === undefined) return;
     if (response.bodiless) {

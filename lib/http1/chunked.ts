@@ -38,7 +38,7 @@ const DATA_LF = 13;
 
 /** Decodes the framing of one chunked body after the other. */
 export class ChunkedDecoder {
-  /** How many bytes of data stand before the next framing; whoever takes some subtracts them. */
+  /** How many bytes of data come before the next framing; what takes some subtracts them. */
   remaining = 0;
   /** Whether the last chunk was seen; what follows are the trailers. */
   last = false;
@@ -70,7 +70,7 @@ export class ChunkedDecoder {
    * {@linkcode ChunkedDecoder.remaining} is not 0, at the trailers when
    * {@linkcode ChunkedDecoder.last}, else at `to`.
    *
-   * @throws {HttpError} 400 `BAD_FRAMING` at the first byte that may not stand where it stands,
+   * @throws {HttpError} 400 `BAD_FRAMING` at the first byte that is not allowed where it is,
    * or when the extensions are too long; 413 `BODY_TOO_LARGE` when the size of a chunk takes the
    * body over its cap, before any of that chunk is given out.
    */

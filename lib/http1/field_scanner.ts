@@ -90,7 +90,7 @@ export class FieldScanner {
    * Scans `bytes` from `from` up to `to` and returns where it stopped: behind the empty line when
    * {@linkcode FieldScanner.complete}, else at `to`. Offsets are counted from `base`.
    *
-   * @throws {HttpError} 400 `BAD_REQUEST` at the first byte that may not stand where it stands;
+   * @throws {HttpError} 400 `BAD_REQUEST` at the first byte that is not allowed where it is;
    * 431 `HEADERS_TOO_LARGE` when one field more than allowed begins.
    */
   scan(bytes: Uint8Array, base: number, from: number, to: number): number {

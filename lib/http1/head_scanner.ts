@@ -21,7 +21,7 @@ const TARGET_BYTE = byteTable((character) =>
   /[!-~]/.test(character) && !/[#\\"<>]/.test(character)
 );
 
-/** What follows the target; a 0 stands for any digit. */
+/** What follows the target; a 0 means any digit. */
 const VERSION = [..."HTTP/0.0\r\n"].map((character) => character.charCodeAt(0));
 const MAJOR_AT = 5;
 const MINOR_AT = 7;
@@ -61,8 +61,8 @@ export class HeadScanner {
    * {@linkcode HeadScanner.complete}, else at `to`. The head starts at `base`.
    *
    * @throws {HttpError} 400 `BAD_REQUEST`, 414 `URI_TOO_LONG`, 431 `HEADERS_TOO_LARGE` or 501
-   * `NOT_IMPLEMENTED` (endless method) at the first byte that is one too much or may not stand
-   * where it stands; 400, 501 (unknown method) or 505 `VERSION_NOT_SUPPORTED` at the end of the
+   * `NOT_IMPLEMENTED` (endless method) at the first byte that is one too much or not allowed
+   * where it is; 400, 501 (unknown method) or 505 `VERSION_NOT_SUPPORTED` at the end of the
    * request line.
    */
   scan(bytes: Uint8Array, base: number, from: number, to: number): number {

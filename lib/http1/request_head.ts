@@ -37,7 +37,7 @@ export class Http1RequestHead implements RequestHead {
   readonly method: string;
   /** The target as sent. */
   readonly target: string;
-  /** 1 for HTTP/1.1 and the versions 1.2 to 1.9, which nobody has made; 0 for HTTP/1.0. */
+  /** 1 for HTTP/1.1 and the versions 1.2 to 1.9, which do not exist; 0 for HTTP/1.0. */
   readonly minorVersion: 0 | 1;
   /** The target's form; `authority` with CONNECT only, `asterisk` with OPTIONS only. */
   readonly form: TargetForm;

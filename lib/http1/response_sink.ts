@@ -33,9 +33,9 @@ export interface AnsweredRequest {
   readonly keepAlive: boolean;
 }
 
-/** What is told of each write. */
+/** What each write is reported to. */
 export interface WriteObserver {
-  /** The head was written, or so many bytes of the body; `undefined` where nobody wants to know. */
+  /** The head was written, or so many bytes of the body; `undefined` where it need not be reported. */
   readonly wrote: ((part: "head" | "body", bytes: number) => void) | undefined;
 }
 
@@ -75,7 +75,7 @@ export class Http1ResponseSink implements ResponseSink {
     this.#keepAlive = false;
   }
 
-  /** Nothing for an HTTP/1.0 client, who knows of none. */
+  /** Sends nothing to an HTTP/1.0 client, which knows no interim responses. */
   informational(status: number, fields: Fields): void {
     if (this.#minorVersion > 0) this.#connection.write(encodeHead(status, fields));
   }
@@ -121,7 +121,7 @@ export class Http1ResponseSink implements ResponseSink {
     return this.#minorVersion === 0 ? "close" : "chunked";
   }
 
-  /** Tells who wants to know, after the bytes have left: with events, order goes before speed. */
+  /** Reports a write after its bytes have left: with events, order goes before speed. */
   #wrote(part: "head" | "body", bytes: number): void {
     const { wrote } = this.#observer;
     if (wrote === undefined) return;
@@ -195,7 +195,7 @@ export class Http1ResponseSink implements ResponseSink {
   abort(error: HttpsdError): void {
     this.#keepAlive = false;
     this.#queue = [];
-    // The missing end tells the client, but for a body that ends with the connection.
+    // The missing end shows it to the client, but for a body that ends with the connection.
     if (this.#framing === "close" || this.#framing === "raw") {
       this.#connection.destroy(error, { reset: true });
     } else this.#connection.close({ error });
