@@ -35,7 +35,7 @@ const EXPIRY_CHECK_MS = 60 * 60 * 1000;
 export class CertificateRotation {
   #selector: Selector;
   readonly #options: RotationOptions;
-  readonly #notices: RotationReports;
+  readonly #reports: RotationReports;
   /** Reloads happen one after another; each begins with what the one before left. */
   #reloading: Promise<void> = Promise.resolve();
   /** The watcher of each identity and policy in force that has files. */
@@ -44,10 +44,10 @@ export class CertificateRotation {
   /** Fingerprints of the certificates that have been reported. */
   readonly #reported = new Set<string>();
 
-  private constructor(selector: Selector, options: RotationOptions, notices: RotationReports) {
+  private constructor(selector: Selector, options: RotationOptions, reports: RotationReports) {
     this.#selector = selector;
     this.#options = options;
-    this.#notices = notices;
+    this.#reports = reports;
   }
 
   /**
@@ -58,10 +58,10 @@ export class CertificateRotation {
   static async open(
     selection: SelectorOptions,
     options: RotationOptions,
-    notices: RotationReports,
+    reports: RotationReports,
   ): Promise<CertificateRotation> {
     await tlsParent.try();
-    return new CertificateRotation(await Selector.load(selection), options, notices);
+    return new CertificateRotation(await Selector.load(selection), options, reports);
   }
 
   /** The selector in force. */
@@ -137,7 +137,7 @@ export class CertificateRotation {
       digest,
       intervalMs: this.#options.watchIntervalMs,
       changed: () => this.#reloadFiles(source),
-      failed: (error) => this.#notices.failed(error),
+      failed: (error) => this.#reports.failed(error),
     });
   }
 
@@ -149,7 +149,7 @@ export class CertificateRotation {
         continue;
       }
       this.#reported.add(identity.fingerprint256);
-      this.#notices.expiring(identity);
+      this.#reports.expiring(identity);
     }
   }
 }
