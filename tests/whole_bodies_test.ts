@@ -47,6 +47,42 @@ function parts(response: Response): ResponseParts | undefined {
   return (denoParts ?? bunParts ?? publicParts)(response);
 }
 
+describe("a request body that comes together with its head", () => {
+  const POST = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nConnection: close\r\n";
+
+  test("is all there when the handler begins", async () => {
+    const { port } = await started((request) => {
+      const { session, body, response } = exchangeOf(request)!;
+      assert.deepEqual([body.ended, response.started, session.requests], [true, false, 1]);
+      return new Response(request.body);
+    });
+    const client = await RawClient.connect(port);
+    client.send(`${POST}\r\nbody`);
+    const [response] = readResponses(await client.rest());
+    assert.deepEqual([response!.status, response!.body], [200, "body"]);
+  });
+
+  test("needs no 100 Continue", async () => {
+    const { port } = await started(async (request) => new Response(await request.text()));
+    const client = await RawClient.connect(port);
+    client.send(`${POST}Expect: 100-continue\r\n\r\nbody`);
+    assert.match(await client.rest(), /^HTTP\/1\.1 200 [^]*\r\n\r\nbody$/);
+  });
+
+  test("is reported once, and an error handler can read it too", async () => {
+    const { port, server } = await started(() => {
+      throw new Error("Before it is read");
+    });
+    const sizes: number[] = [];
+    server.addEventListener("http:data", ({ bytes }) => void sizes.push(bytes));
+    server.onError(500, async (_, request) => request!.status(500).send((await request!.recv())!));
+    const client = await RawClient.connect(port);
+    client.send(`${POST}\r\nbody`);
+    const [response] = readResponses(await client.rest());
+    assert.deepEqual([response!.status, response!.body, sizes], [500, "body", [4]]);
+  });
+});
+
 test("no global is replaced by a server", async () => {
   const script = `
     const names = ["fetch", "Request", "Response", "Headers", "FormData", "Blob", "ReadableStream",

@@ -110,7 +110,9 @@ export function initOf(exchange: Exchange): StreamInit | undefined {
   const { head: { method }, hasBody } = exchange;
   if (method === "GET") return undefined;
   if (!hasBody || !mayHaveBody(method)) return { method };
-  return { method, body: exchange.body.stream, duplex: "half" };
+  const { body } = exchange;
+  // What is all there needs no stream; the constructor copies it.
+  return { method, body: (body.show() ?? body.stream) as BodyInit, duplex: "half" };
 }
 
 /** Whether a `Request` of this method may have a body: one of `GET` or `HEAD` cannot. */

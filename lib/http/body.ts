@@ -35,6 +35,8 @@ export class RequestBody {
   #stream: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
   #discarded: number | undefined;
   #trailers: Trailers = [];
+  /** Whether what waits was reported as taken. */
+  #shown = false;
 
   /** Makes an empty body that `source` fills. */
   constructor(source: BodySource) {
@@ -149,6 +151,19 @@ export class RequestBody {
     return all;
   }
 
+  /**
+   * Returns all that is left of the body, where that is one short piece and no stream was made;
+   * `undefined` for any other. It counts as read, and stays for callers of the other methods.
+   */
+  show(): Uint8Array | undefined {
+    if (!this.#ended || this.#chunks.length !== 1 || this.#stream !== undefined) return undefined;
+    const bytes = this.#chunks[0]!;
+    if (bytes.length > HIGH_MARK) return undefined;
+    if (!this.#shown) this.#source.taken(bytes.length);
+    this.#shown = true;
+    return bytes;
+  }
+
   /** Returns whether all was read, where nothing waits; throws what prevents that. */
   #isOver(): boolean {
     if (this.#error !== undefined) throw this.#error;
@@ -170,7 +185,7 @@ export class RequestBody {
 
   #next(max: number): Uint8Array {
     const bytes = this.#take(max);
-    this.#source.taken(bytes.length);
+    if (!this.#shown) this.#source.taken(bytes.length);
     if (!this.#ended) this.#source.wanted();
     return bytes;
   }

@@ -287,8 +287,17 @@ export class Http1Connection
       this.#timeouts.tooOld;
     if (last) exchange.response.closeAfterwards();
     if (!exchange.hasBody) this.#parser.next(); // Step.End: nothing is still to be read of it
+    else if (this.#parser.hasWholeBody) this.#takeBody(exchange);
     this.#host.handle(this, exchange);
     if (this.connection.peerEnded) exchange.abort(clientEnded());
+  }
+
+  /** A body that came together with its head is there when the handler looks. */
+  #takeBody(exchange: Exchange): void {
+    this.#parser.next(); // Step.Data
+    this.#pushBody(exchange);
+    this.#parser.next(); // Step.End
+    exchange.body.end([]);
   }
 
   #pushBody(exchange: Exchange): void {

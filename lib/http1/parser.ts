@@ -172,6 +172,11 @@ export class RequestParser {
     return this.#state === CHUNKS || this.#state === TRAILERS;
   }
 
+  /** Whether all of a body of known length, behind the head that was read, has come in one piece. */
+  get hasWholeBody(): boolean {
+    return this.#state === BODY && this.#remaining <= this.#input.length - this.#pos;
+  }
+
   #advance(): Step {
     if (this.#state === FAILED) return Step.Fail;
     if (this.#state === START) this.#start();

@@ -24,12 +24,12 @@ export type BunRequest = (
   parts: LateParts,
 ) => Request;
 
-/** A request with a stream as its body: of such a one, Bun forgets the type of its `blob()`. */
+/** A request with a body: Bun forgets the type of its `blob()`, or says that it is a text. */
 export class BodyRequest extends Request {
   override async blob(): Promise<Blob> {
-    const type = this.headers.get("content-type");
+    const type = this.headers.get("content-type") ?? "";
     const blob = await super.blob();
-    return blob.type !== "" || type === null ? blob : blob.slice(0, blob.size, type);
+    return blob.type === type ? blob : blob.slice(0, blob.size, type);
   }
 }
 
