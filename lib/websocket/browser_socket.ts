@@ -34,14 +34,33 @@ export interface SocketDriver {
   readonly socket: UpgradedWebSocket;
   /** For the {@linkcode ServerWebSocket} underneath. */
   readonly callbacks: SocketCallbacks;
-  /** The handshake was answered. */
+  /** Opens the socket: the handshake was answered. */
   opened(ws: ServerWebSocket): void;
-  /** The handshake was not answered, and will not be. */
+  /** Closes the socket: its handshake will never be answered. */
   refused(): void;
 }
 
+/** Makes a socket that waits for its handshake. */
+export let createBrowserSocket: (url: string) => SocketDriver;
+
 /** The server's end of a WebSocket that a fetch handler upgraded. */
 export class UpgradedWebSocket extends EventTarget {
+  static {
+    createBrowserSocket = (url) => {
+      const socket = new UpgradedWebSocket(url);
+      return {
+        socket,
+        callbacks: {
+          onMessage: (_, message) => socket.#emitMessage(message),
+          onError: (_, error) => void socket.#emitError(error.message, error),
+          onClose: (_, info) => void socket.dispatchEvent(new CloseEvent("close", info)),
+        },
+        opened: (ws) => socket.#opened(ws),
+        refused: () => socket.#refuse(),
+      };
+    };
+  }
+
   /** `readyState` before the handshake is answered. */
   static readonly CONNECTING = 0;
   /** `readyState` while messages go both ways. */
@@ -74,21 +93,6 @@ export class UpgradedWebSocket extends EventTarget {
   private constructor(url: string) {
     super();
     this.url = url.replace(/^http/, "ws");
-  }
-
-  /** Makes a socket that waits for its handshake; only upgrades do. */
-  static create(url: string): SocketDriver {
-    const socket = new UpgradedWebSocket(url);
-    return {
-      socket,
-      callbacks: {
-        onMessage: (_, message) => socket.#emitMessage(message),
-        onError: (_, error) => void socket.#emitError(error.message, error),
-        onClose: (_, info) => void socket.dispatchEvent(new CloseEvent("close", info)),
-      },
-      opened: (ws) => socket.#opened(ws),
-      refused: () => socket.#refuse(),
-    };
   }
 
   /** Where the socket is in its life: 0 to 3, as the constants say. */

@@ -7,12 +7,14 @@ import { isThenable } from "../contain/callbacks.ts";
 
 /** The socket, as its callbacks' failures see it. */
 export interface CallbackHost {
-  /** A callback threw `cause`, or rejected with it. */
+  /** Closes the socket, since a callback threw `cause` or rejected with it. */
   callbackFailed(cause: unknown): void;
 }
 
-/** Calls `callback` with a socket and what came on it; returns a promise, which never rejects, of one
- * that takes its time. */
+/**
+ * Calls `callback` with a socket and what came on it. Returns a promise if that one does, which never
+ * rejects.
+ */
 export function call<W, T>(
   host: CallbackHost,
   callback: (ws: W, item: T) => unknown,

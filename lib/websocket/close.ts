@@ -54,7 +54,7 @@ const MAX_REASON_BYTES = 123;
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
- * True when `code` may stand in a Close frame: 1000 to 1003, 1007 to 1014, 3000 to 4999
+ * Returns whether `code` may be in a Close frame: 1000 to 1003, 1007 to 1014, 3000 to 4999
  * (RFC 6455 section 7.4.2). The others are reserved, or mean that no frame came.
  */
 export function isCloseCode(code: number): boolean {

@@ -9,7 +9,7 @@ import { CloseCode } from "./close.ts";
 
 const ofOthers = new WeakSet<object>();
 
-/** Makes the `WS_CLOSED` of a socket; `byProgram` says who has closed it. */
+/** Makes the `WS_CLOSED` of a socket, which the program has closed if `byProgram`. */
 export function closedError(byProgram: boolean): WebSocketError {
   const by = byProgram ? "The program has closed the WebSocket" : "The WebSocket is closed";
   const message = `${by}: nothing can be sent`;

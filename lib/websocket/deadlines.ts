@@ -56,12 +56,12 @@ export class SocketDeadlines {
     );
   }
 
-  /** Bytes came, or the client could not be heard: it counts as alive. */
+  /** Notes that bytes came, so that the client counts as alive. */
   heard(): void {
     this.#keepAlive.seen(this.#now());
   }
 
-  /** A message came or went. */
+  /** Notes that a message came or went, so that the socket is not idle. */
   used(): void {
     this.#keepAlive.used();
   }
@@ -87,7 +87,7 @@ export class SocketDeadlines {
     this.arm();
   }
 
-  /** The client has read. */
+  /** Stops waiting for the client to read, since it has. */
   read(): void {
     this.#unreadUntil = Infinity;
   }
@@ -117,7 +117,7 @@ export class SocketDeadlines {
     this.arm();
   }
 
-  /** Pings the client no more, since it has said goodbye or was said goodbye to. */
+  /** Stops pinging the client, since the closing handshake has begun. */
   stopKeepAlive(): void {
     this.#keepsAlive = false;
   }

@@ -88,7 +88,7 @@ export class ContextDeflater {
    */
   deflate(message: Uint8Array): Promise<Uint8Array> {
     const deflated = this.#last.then(() => this.#deflateNow(message));
-    this.#last = deflated.catch(() => {}); // told to the caller; the next call is told anew
+    this.#last = deflated.catch(() => {}); // the caller gets it; the next call fails anew
     return deflated;
   }
 

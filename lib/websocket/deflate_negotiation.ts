@@ -19,7 +19,7 @@ export interface DeflateOptions {
   /** The server's window, 8 to 15: 2^n bytes; less if the client asks for less. Default 15. */
   readonly serverMaxWindowBits?: number;
   /**
-   * The client's window, 8 to 15. A client that cannot be told so (it did not offer
+   * The client's window, 8 to 15. A client that takes no such parameter (it did not offer
    * `client_max_window_bits`) loses its context takeover instead, so that the window still costs
    * nothing here. Default 15.
    */
@@ -90,7 +90,7 @@ interface OfferedParams {
   clientNoContextTakeover: boolean;
   /** Undefined: not asked for. */
   serverMaxWindowBits: number | undefined;
-  /** Undefined: the client cannot be told a window; 15 when it offered no value. */
+  /** Undefined: the client takes no window; 15 when it offered no value. */
   clientMaxWindowBits: number | undefined;
 }
 

@@ -2,21 +2,21 @@
  * The protocol of one WebSocket (RFC 6455) on a tunnel: reads frames, keeps deadlines, and shakes
  * hands at the end. Its states:
  *
- * | state     | what it is                                           | goes on to                    |
- * | --------- | ---------------------------------------------------- | ----------------------------- |
- * | open      | messages go both ways                                | answering, closing, failed    |
- * | answering | the client's Close frame came; what it had sent      | ending: that is handled, or   |
- * |           | before is still handled                              | the program closes, or `closeTimeoutMs` has passed |
- * | closing   | this side's Close frame is sent behind what waits,   | ending: the client's came;    |
- * |           | and the client's is awaited                          | failed                        |
- * | ending    | the client's Close frame came, this side's leaves;   |                               |
- * |           | then the tunnel is closed                            |                               |
- * | failed    | the client broke a rule: it was sent a Close frame,  |                               |
- * |           | and nothing more is read                             |                               |
- * | closed    | the tunnel is over, which may happen in any state    |                               |
+ * | state     | what it is                                         | goes on to                    |
+ * | --------- | -------------------------------------------------- | ----------------------------- |
+ * | open      | messages go both ways                              | answering, closing, failed    |
+ * | answering | the client's Close frame came, and what it had     | ending: that is handled, the  |
+ * |           | sent before is still handled; messages may be sent | program closes, or it is time |
+ * | closing   | this side's Close frame leaves behind what waits,  | ending: the client's came;    |
+ * |           | and the client's is awaited                        | failed                        |
+ * | ending    | the client's Close frame came, this side's leaves; |                               |
+ * |           | then the tunnel is closed                          |                               |
+ * | failed    | the client broke a rule: a Close frame was sent    |                               |
+ * |           | that says which, and nothing more is read          |                               |
+ * | closed    | the tunnel is over, which may happen in any state  |                               |
  *
- * Messages are sent and received in "open" and "answering". A deadline that passes in any state but
- * "answering" cuts the tunnel, or leads to "closing" or "failed".
+ * It is longer than other files, since every method leads from one of these states to another, or
+ * holds a deadline of one. Receiving is in reading.ts, sending in sending.ts.
  *
  * @module
  */
@@ -44,7 +44,7 @@ import { PingBudget } from "./timeouts.ts";
 /** Where an engine is in its life: see the table above. */
 type State = "open" | "answering" | "closing" | "ending" | "failed" | "closed";
 
-/** What programs are told of each state. */
+/** The state that programs see. */
 const READY_STATES: Record<State, ReadyState> = {
   open: ReadyState.Open,
   answering: ReadyState.Open,
@@ -182,7 +182,7 @@ export class Engine implements Protocol, ReceiverHost, SendingHost, Member {
     this.#pump();
   }
 
-  /** A client that is gone does not wait for the callbacks that hold back what it had sent. */
+  /** Limits how long callbacks may hold back what a client had sent that has ended its side. */
   peerEnded(): void {
     this.#watchLeaver();
   }
@@ -266,7 +266,7 @@ export class Engine implements Protocol, ReceiverHost, SendingHost, Member {
     return !receiver.full && !this.#deadlines.throttled;
   }
 
-  /** What a client makes its server inflate costs it its turn, and then its time. */
+  /** Counts what a client makes its server inflate against its turn, and then its time. */
   #countInflated({ inflatedBytes }: Receiver): void {
     const bytes = inflatedBytes - this.#inflated;
     if (bytes === 0) return;
@@ -296,7 +296,7 @@ export class Engine implements Protocol, ReceiverHost, SendingHost, Member {
     void run(this, () => callbacks.onPong?.(this.#ws, payload));
   }
 
-  /** A Close frame came: it is answered when what came before it was handled. */
+  /** Answers a Close frame when what came before it was handled. */
   peerClosed(status: CloseStatus): void {
     this.#peerStatus = status;
     if (!this.isOpen) {

@@ -62,7 +62,7 @@ type State = typeof State[keyof typeof State];
  * save where Data is cut.
  *
  * **Pushed bytes are modified**: payloads are unmasked in place and handed out as views, so the
- * memory belongs to the parser until it needs more, and to whoever keeps a view.
+ * memory belongs to the parser until it needs more, and to the caller that keeps a view.
  */
 export class FrameParser {
   /** The frame's opcode, from Header to End. */
@@ -75,7 +75,7 @@ export class FrameParser {
   payloadLength = 0;
   /** After the End of a Close frame: what it says. */
   closeStatus: CloseStatus | undefined;
-  /** After Fail: which rule was broken; `closeCode` is what to tell the peer. */
+  /** After Fail: which rule was broken; the peer gets its `closeCode`. */
   error: WebSocketError | undefined;
 
   readonly #limits: FrameLimits;

@@ -24,9 +24,9 @@ export type BroadcastData = string | Bytes | PreparedMessage;
 
 /** What a hub reports about its sockets. */
 export interface HubHost {
-  /** A socket failed, or a callback of it. */
+  /** Reports that a socket failed, or a callback of it. */
   failed(session: Session, error: HttpsdError): void;
-  /** Something came or was sent: the session is in use. Called once a turn at most. */
+  /** Notes that a session is in use, since something came or was sent; once a turn at most. */
   touched(session: Session): void;
 }
 

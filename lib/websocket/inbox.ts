@@ -1,6 +1,6 @@
 /**
  * What came for the program and was not given to it yet: in order, one at a time, bounded. Either a
- * callback is called with it, or somebody asks for it.
+ * callback is called with it, or a reader asks for it.
  *
  * @module
  */
@@ -28,7 +28,7 @@ export class Inbox<T> {
   /**
    * Makes an empty inbox.
    *
-   * @param madeRoom is told when it is no longer full
+   * @param madeRoom is called when it is no longer full
    */
   constructor(madeRoom: () => void) {
     this.#madeRoom = madeRoom;
@@ -92,7 +92,7 @@ export class Inbox<T> {
     return asking.promise;
   }
 
-  /** Nothing more will come; what waits is still given. */
+  /** Ends the inbox: what waits is still given, and nothing more is put in. */
   end(): void {
     this.#ended = true;
     const asking = this.#asking;
@@ -101,7 +101,7 @@ export class Inbox<T> {
     if (asking.length > 0 || this.#handled) this.#runAfterwards();
   }
 
-  /** Nothing more will be given, not even what waits. */
+  /** Ends the inbox, and drops what waits. */
   discard(): void {
     this.#items = [];
     this.#cost = 0;
@@ -109,8 +109,8 @@ export class Inbox<T> {
   }
 
   /**
-   * Calls `then` once, after the end, when everything was given and handled; where nobody is called
-   * with it, when somebody asks for more than there is.
+   * Calls `then` once, after the end, when everything was given and handled; where no handler is
+   * called with it, when a reader asks for more than there is.
    */
   whenHandled(then: () => void): void {
     this.#afterwards.push(then);

@@ -36,15 +36,15 @@ export class KeepAlive {
     this.#seenAt = this.#pingedAt = this.#usedAt = clock.now();
   }
 
-  /** Bytes came: the client lives. */
+  /** Notes that bytes came: the client lives. */
   seen(now: number): void {
     this.#seenAt = now;
     this.#askedAt = Infinity;
   }
 
-  /** A message came or went: the socket is used. */
+  /** Notes that a message came or went: the socket is used. */
   used(): void {
-    // Reading the clock costs as much as reading a short message: not where nobody asks.
+    // Reading the clock costs as much as reading a short message: not where the result is unused.
     if (this.#times.idleTimeoutMs !== Infinity) this.#usedAt = this.#clock.now();
   }
 
@@ -53,7 +53,7 @@ export class KeepAlive {
     return Math.min(this.#pingDue, this.#deadDue, this.#usedAt + this.#times.idleTimeoutMs);
   }
 
-  /** What is due; a Ping counts as sent when it was told so. */
+  /** Returns what is due; a Ping that it returns counts as sent. */
   due(now: number): Due {
     if (this.#deadDue <= now) return "dead";
     if (this.#usedAt + this.#times.idleTimeoutMs <= now) return "idle";
@@ -63,7 +63,7 @@ export class KeepAlive {
     return "ping";
   }
 
-  /** Where Pings are sent, nobody is dead who was not asked in time: this process may have stalled. */
+  /** Where Pings are sent, no client is dead before it was pinged in time: this process may have stalled. */
   get #deadDue(): number {
     const { pingPeriodMs, notAliveMs } = this.#times;
     if (pingPeriodMs >= notAliveMs) return this.#seenAt + notAliveMs;

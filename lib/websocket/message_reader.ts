@@ -84,7 +84,7 @@ export class MessageReader {
     return this.#parser.unfinishedBytes;
   }
 
-  /** After Fail: which rule was broken; `closeCode` is what to tell the peer. */
+  /** After Fail: which rule was broken; the peer gets its `closeCode`. */
   get error(): WebSocketError | undefined {
     return this.#error ?? this.#parser.error;
   }

@@ -16,7 +16,7 @@ export const Opcode = {
   Close: 0x8,
   /** Asks for a Pong. */
   Ping: 0x9,
-  /** Answers a Ping, or tells that the peer lives. */
+  /** Answers a Ping, or shows that the peer lives. */
   Pong: 0xa,
 } as const;
 

@@ -1,5 +1,5 @@
 /**
- * What a WebSocket route, or an upgrade in a fetch handler, may be told; with the defaults and the
+ * The options of a WebSocket route, and of an upgrade in a fetch handler; with the defaults and the
  * checks.
  *
  * @module
@@ -49,7 +49,7 @@ export interface WebSocketSettings {
   readonly maxFragments?: number;
   /**
    * How much may wait for the client to read. When something is sent while more than this waits,
-   * the client is closed with 1008. Who awaits each `send()` never comes near. Default: 4 MiB.
+   * the client is closed with 1008. A program that awaits each `send()` never comes near. Default: 4 MiB.
    */
   readonly maxBufferedBytes?: number;
   /** The most Ping and Pong frames from the client in a second. More: 1008. Default: 100. */
@@ -100,8 +100,8 @@ export interface WebSocketOptions extends WebSocketSettings {
   /**
    * Called once the socket is open (original: `ws_post_handshake_cb`). When there is neither
    * `onMessage` nor `onFrame`, it may read the socket itself, by iterating over it or with
-   * `messages`; who has not begun to when its promise settles will not, and what the client sends
-   * is thrown away.
+   * `messages`. If it has not begun to when its promise settles, what the client sends is thrown
+   * away.
    */
   readonly onOpen?: (ws: ServerWebSocket, request: HttpdRequest) => void | Promise<void>;
   /** Called with each message: text as a string, binary as bytes that are yours to keep. */

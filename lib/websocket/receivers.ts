@@ -18,17 +18,17 @@ import { Utf8Validator } from "./utf8.ts";
 
 /** The socket, as its receiver knows it. */
 export interface ReceiverHost {
-  /** A Ping came. */
+  /** Answers a Ping. */
   pinged(payload: Uint8Array): void;
-  /** A Pong came. */
+  /** Takes a Pong. */
   ponged(payload: Uint8Array): void;
-  /** A data frame or message began. */
+  /** Notes that a data frame or message has come. */
   used(): void;
-  /** A Close frame came: nothing follows. */
+  /** Takes a Close frame, after which nothing follows. */
   peerClosed(status: CloseStatus): void;
-  /** The peer broke a rule: nothing follows. */
+  /** Fails the socket, since the peer broke a rule. Nothing follows. */
   broken(error: WebSocketError): void;
-  /** There is room again. */
+  /** Goes on to read, since there is room again. */
   madeRoom(): void;
 }
 
@@ -51,9 +51,9 @@ export interface Receiver {
   push(bytes: Uint8Array): void;
   /** Takes a step; false when it needs more bytes. */
   next(): boolean;
-  /** Nothing more will be received: what waits is still given, a message under way is cut. */
+  /** Ends the inbox: what waits is still given, a message under way is cut. */
   end(error: WebSocketError): void;
-  /** Nothing more will be given. */
+  /** Drops what waits, and ends the inbox. */
   discard(error: WebSocketError): void;
 }
 
@@ -287,13 +287,13 @@ export class StreamReceiver extends BaseReceiver<WebSocketMessageStream> {
     return true;
   }
 
-  /** Nothing more will be received: cuts the message under way. */
+  /** Ends the inbox, and cuts the message under way. */
   override end(error: WebSocketError): void {
     this.#cutBody(error);
     super.end(error);
   }
 
-  /** Nothing more will be given. */
+  /** Drops what waits, and ends the inbox. */
   override discard(error: WebSocketError): void {
     this.#cutBody(error);
     super.discard(error);

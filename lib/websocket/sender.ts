@@ -1,6 +1,6 @@
 /**
- * The sending side of one socket: frames leave whole and messages in order, whoever sends and
- * however it is compressed; and who sends can wait for the client to read.
+ * The sending side of one socket: frames leave whole and messages in order, however they are
+ * compressed; and a program that sends can wait for the client to read.
  *
  * @module
  */
@@ -183,12 +183,12 @@ export class Sender {
     else this.#tunnel.write(encodeFrame(Opcode.Pong, payload));
   }
 
-  /** Sends the Close frame behind all that was sent before; `written` is told when it has left. */
+  /** Sends the Close frame behind all that was sent before; calls `written` when it has left. */
   close(payload: Uint8Array, written: () => void): void {
     if (this.#ended !== undefined) return;
     this.#ended = this.#closedError();
     this.#close = { payload, written };
-    // The last fragment can no longer come; a Close frame may stand inside a message.
+    // The last fragment can no longer come; a Close frame may come inside a message.
     for (const job of this.#behindFragments) this.#reject(job);
     this.#behindFragments = [];
     if (!this.#busy) this.#startNext();
@@ -202,14 +202,14 @@ export class Sender {
     this.#closeWritten = true;
   }
 
-  /** The connection is over: nothing leaves any more. */
+  /** Rejects all that waits, since the tunnel is over. */
   abort(): void {
     this.#end();
     this.#draining?.reject(this.#ended);
     this.#draining = undefined;
   }
 
-  /** The client has read. */
+  /** Goes on, since the client has read. */
   drained(): void {
     const pong = this.#pong;
     this.#pong = undefined;
@@ -317,7 +317,7 @@ function failed(error: WebSocketError): Promise<never> {
   return promise;
 }
 
-/** Who awaits the promise itself is told; who does not must not bring the process down. */
+/** Handles a rejection that the program may not handle, which would end the process. */
 function ignore(): void {}
 
 function insideFragments(): WebSocketError {

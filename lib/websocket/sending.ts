@@ -15,9 +15,9 @@ import type { Sender } from "./sender.ts";
 export interface SendingHost {
   /** Whether messages go both ways. */
   readonly isOpen: boolean;
-  /** The program has sent something; the client may have to read it before more is sent. */
+  /** Notes that something was sent, which the client may have to read before more is. */
   sent(): void;
-  /** More waits for the client than may: closes the socket. */
+  /** Closes the socket, since more waits for the client than may. */
   tooSlow(error: WebSocketError): void;
 }
 

@@ -60,7 +60,7 @@ export class MessageWait {
   }
 
   /**
-   * Goes on with `message`, by whatever tells it from others; undefined for none.
+   * Goes on with `message`, by a number of its own; undefined for none.
    *
    * @param reading whether its next bytes would be read now
    * @param bytes how many of its bytes have come

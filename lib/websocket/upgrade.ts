@@ -12,7 +12,11 @@ import type { UpgradeOffer } from "../http/tunnel.ts";
 import { type HttpdRequest, partsOf } from "../httpd/request.ts";
 import { Engine } from "./engine.ts";
 import { negotiateDeflate } from "./deflate_negotiation.ts";
-import { type SocketDriver, UpgradedWebSocket } from "./browser_socket.ts";
+import {
+  createBrowserSocket,
+  type SocketDriver,
+  type UpgradedWebSocket,
+} from "./browser_socket.ts";
 import {
   type AcceptedUpgrade,
   acceptHeaders,
@@ -75,7 +79,7 @@ async function acceptWebSocket(
 
 /**
  * Answers 101, with `fields` besides its own; 503 when the connection is about to end, since the
- * server stops or the client has ended its side. Where the request is merely the last that the
+ * server stops or the client has ended its side. Where the request is only the last that the
  * connection may carry, what follows the 101 is no request.
  */
 function openWebSocket(
@@ -150,7 +154,7 @@ export function upgradeWebSocket(
   });
 }
 
-/** By this field a response is known to be the one of the upgrade, whoever has rebuilt it. */
+/** Identifies the upgrade's own response, even after middleware has copied it. */
 const ACCEPT = "sec-websocket-accept";
 
 /** Returns a transport whose fetch handlers may make WebSockets of requests that ask for them. */
@@ -184,7 +188,7 @@ class FetchUpgrade implements UpgradeOffer {
     if (this.#taken !== undefined || this.#over) throw notUpgradable();
     const upgrade = checkUpgrade(this.#exchange.head);
     if (!upgrade.ok) throw refusalError(upgrade);
-    const driver = UpgradedWebSocket.create(request.url);
+    const driver = createBrowserSocket(request.url);
     this.#taken = { upgrade, config: resolveSettings(settings, driver.callbacks), driver };
     const headers = { upgrade: "websocket", [ACCEPT]: upgrade.accept };
     return { socket: driver.socket, response: new Response(null, { status: 101, headers }) };
