@@ -8,7 +8,7 @@
 import { HTTP1 } from "../alpn.ts";
 import { isThenable } from "../contain/callbacks.ts";
 import { type Endpoints, normalizeAddress } from "../endpoints.ts";
-import { ConfigError, TlsError } from "../errors.ts";
+import { TlsError } from "../errors.ts";
 import {
   type CertSelect,
   type CertSelection,
@@ -21,8 +21,9 @@ import type { ClientHello } from "./client_hello.ts";
 import type { ClientPolicy } from "./client_policy.ts";
 import { assertSettings, SecurityContext, sharesVersion, type TlsSettings } from "./context.ts";
 import { filesDigestOf, type Identity, readIdentity } from "./identity.ts";
-import { NameTable, normalizeName, normalizePattern } from "./names.ts";
+import { NameTable, normalizeName } from "./names.ts";
 import type { ClientAuthOptions, HostOptions } from "./options.ts";
+import { byAddress, byName, type LoadedHosts } from "./owners.ts";
 import { ContextCache, type LoadedPolicies, Policies } from "./policies.ts";
 import { canVerify } from "./signing.ts";
 
@@ -46,9 +47,6 @@ export interface SelectorOptions {
   readonly settings: TlsSettings;
 }
 
-/** Loaded hosts by their options object. */
-type Loaded = Map<HostOptions, SecurityContext>;
-
 /** What was read from files. */
 export interface Watched {
   /** The options to load it by again. */
@@ -64,7 +62,7 @@ export interface Watched {
 /** An immutable set of contexts and the rules to choose among them. */
 export class Selector {
   readonly #options: SelectorOptions;
-  readonly #loaded: Loaded;
+  readonly #loaded: LoadedHosts;
   readonly #policy: ClientPolicy | undefined;
   readonly #policies: LoadedPolicies;
   readonly #fallback: readonly SecurityContext[];
@@ -75,7 +73,7 @@ export class Selector {
 
   private constructor(
     options: SelectorOptions,
-    loaded: Loaded,
+    loaded: LoadedHosts,
     policy: ClientPolicy | undefined,
     policies: LoadedPolicies,
   ) {
@@ -107,11 +105,11 @@ export class Selector {
     assertSettings(options.settings);
     const policies = new Policies(previous === undefined ? new Map() : previous.#policies, changed);
     const policy = options.clientAuth && await policies.get(options.clientAuth);
-    const before: Loaded = previous === undefined ? new Map() : previous.#loaded;
+    const before: LoadedHosts = previous === undefined ? new Map() : previous.#loaded;
     const known = new Map(
       [...before.values()].map((context) => [context.identity.fingerprint256, context]),
     );
-    const loaded: Loaded = new Map();
+    const loaded = new Map<HostOptions, SecurityContext>();
     for (const host of options.fallback ? [...options.hosts, options.fallback] : options.hosts) {
       const current = changed.has(host) ? undefined : before.get(host);
       const context = new SecurityContext({
@@ -274,107 +272,6 @@ function isUnderPolicyOf(
 function hostname(authority: string): string {
   const host = authority.replace(/:\d*$/, "");
   return host.startsWith("[") ? host.slice(1, -1) : host;
-}
-
-/**
- * The contexts of each name and wildcard, those of the hosts before the fallback's.
- *
- * @throws {ConfigError} `INVALID_CONFIG` when two hosts have one name and different policies
- */
-function byName(
-  hosts: readonly HostOptions[],
-  fallback: HostOptions | undefined,
-  loaded: Loaded,
-): Map<string, SecurityContext[]> {
-  const all = fallback === undefined ? hosts : [...hosts, fallback];
-  return grouped(all, loaded, namesOf, (host) => host === fallback);
-}
-
-/**
- * The contexts of each address: of the hosts whose `names` have it; then the fallback's, which is the
- * one for clients that name no server; then of the hosts that only their certificate is for it.
- *
- * @throws {ConfigError} `INVALID_CONFIG` when two hosts have one address and different policies, and
- * neither the option `names` nor the fallback decides between them
- */
-function byAddress(
-  hosts: readonly HostOptions[],
-  fallback: HostOptions | undefined,
-  loaded: Loaded,
-): Map<string, SecurityContext[]> {
-  const [named, others] = [hosts.filter(hasNames), hosts.filter((host) => !hasNames(host))];
-  const first = fallback === undefined ? named : [...named, fallback];
-  const taken = new Set(first.flatMap((host) => addressesOf(host, loaded.get(host)!.identity)));
-  return grouped(
-    [...first, ...others],
-    loaded,
-    addressesOf,
-    (host, address) => host === fallback || (!hasNames(host) && taken.has(address)),
-  );
-}
-
-function hasNames({ names }: HostOptions): boolean {
-  return names !== undefined;
-}
-
-/**
- * The contexts of each key, those of earlier hosts first. Where several share one, what the client
- * offers decides between them, so all must ask for the same client certificates. One that does not is
- * left out where it `yields`.
- *
- * @throws {ConfigError} `INVALID_CONFIG` when it does not yield either
- */
-function grouped(
-  hosts: readonly HostOptions[],
-  loaded: Loaded,
-  keysOf: (host: HostOptions, identity: Identity) => readonly string[],
-  yields: (host: HostOptions, key: string) => boolean,
-): Map<string, SecurityContext[]> {
-  const table = new Map<string, SecurityContext[]>();
-  for (const host of hosts) {
-    const context = loaded.get(host)!;
-    for (const key of keysOf(host, context.identity)) {
-      const contexts = table.get(key);
-      if (contexts === undefined) table.set(key, [context]);
-      else if (contexts.every((other) => arePooled(other, context))) contexts.push(context);
-      else if (!yields(host, key)) {
-        throw new ConfigError(
-          "INVALID_CONFIG",
-          `Option identities has two policies for client certificates of ${key}: give the same ` +
-            "clientAuth, or the option names, so that it belongs to one",
-        );
-      }
-    }
-  }
-  return table;
-}
-
-/** Whether a client may choose between the two by its offer. */
-function arePooled(one: SecurityContext, other: SecurityContext): boolean {
-  return one.clientAuth === other.clientAuth || one.isChallenge || other.isChallenge;
-}
-
-/** The names of a host in normal form. */
-function namesOf(host: HostOptions, identity: Identity): readonly string[] {
-  if (host.names === undefined) return identity.names;
-  return host.names.flatMap((name) => {
-    const normal = normalizePattern(name);
-    if (normal !== undefined) return normal;
-    if (normalizeAddress(name) !== undefined) return [];
-    throw new ConfigError(
-      "INVALID_CONFIG",
-      `Option names holds ${
-        JSON.stringify(name)
-      }: use names such as a.example or *.a.example, and ` +
-        "IP addresses",
-    );
-  });
-}
-
-/** The addresses of a host in normal form. */
-function addressesOf(host: HostOptions, identity: Identity): readonly string[] {
-  if (host.names === undefined) return identity.addresses;
-  return host.names.map(normalizeAddress).filter((address) => address !== undefined);
 }
 
 /** A client that offers no protocols speaks HTTP/1.1 (RFC 7301 leaves it to the application). */
