@@ -208,7 +208,7 @@ export class HttpsServer extends EventTarget implements AsyncDisposable {
       handle &&
         exchangeHandler((request, exchange) => handle(request, new ExchangeInfo(exchange, this))),
     );
-    this.#httpd = new HttpdFace({ server: this, uriMatch, maxRespHeaders, dispatcher });
+    this.#httpd = new HttpdFace({ server: this, uriMatch, maxRespHeaders, failures: dispatcher });
     this.#hub = new WebSocketHub({
       failed: (session, error) => reports.error(error, { session }),
       touched: (session) => session.touch(),

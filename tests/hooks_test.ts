@@ -121,6 +121,20 @@ for (const mode of MODES) {
       });
     }
 
+    test("give openFn no longer when the client sends much meanwhile", async () => {
+      const server = await startLogged(mode, {
+        openFn: () => new Promise(() => {}),
+        handshakeTimeoutMs: 300,
+      });
+      const socket = await open(server, mode);
+      socket.on("error", () => {}); // it is cut while it sends
+      socket.write(new Uint8Array(1_000_000)); // more than a connection queues
+      await until(() => server.errors.length > 0, "The deadline of the hooks has passed");
+      assert.equal(server.errors[0]!.error.code, "CONNECTION_TIMEOUT");
+      socket.destroy();
+      await server.server.stop();
+    });
+
     test("keep what the client sends while openFn takes its time", async () => {
       const server = await startLogged(mode, {
         openFn: () => new Promise((resolve) => setTimeout(() => resolve(true), 50)),

@@ -41,10 +41,10 @@ const faces = new WeakMap<Router, HttpdFace>();
 /** A table with routes given as `"GET /path"`. */
 function table(routes: string[], matcher = matchExact, max = Infinity): Router {
   const router = new Router(matcher, max);
-  const dispatcher = new Dispatcher(router, undefined);
+  const failures = new Dispatcher(router, undefined);
   faces.set(
     router,
-    new HttpdFace({ server: undefined, uriMatch: matcher, maxRespHeaders: 8, dispatcher }),
+    new HttpdFace({ server: undefined, uriMatch: matcher, maxRespHeaders: 8, failures }),
   );
   for (const route of routes) add(router, route);
   return router;

@@ -128,7 +128,12 @@ export class EdgeApp {
           handle(request, { session, platform: platformRequest(request)!.given })
         ),
     );
-    this.#httpd = new HttpdFace({ server: undefined, uriMatch, maxRespHeaders, dispatcher });
+    this.#httpd = new HttpdFace({
+      server: undefined,
+      uriMatch,
+      maxRespHeaders,
+      failures: dispatcher,
+    });
     this.#host = {
       dispatcher,
       maxBodyBytes,

@@ -27,8 +27,22 @@ export type ExchangeErrorHandler = (
   unread: boolean,
 ) => Promise<void>;
 
+/** What deals with failures of handlers. */
+export interface FailureHandler {
+  /**
+   * Reports that a handler failed, or what it asked for, and answers the error; cuts an answer that
+   * has begun. Never throws.
+   */
+  failed(exchange: Exchange, cause: unknown): void;
+  /**
+   * Reports that what a handler sends has failed: once, whether the handler waits for it or not. A
+   * handler that has detached its request is over, so that nothing else would end the answer.
+   */
+  sendingFailed(exchange: Exchange, cause: unknown): void;
+}
+
 /** Routes requests to handlers and errors to error handlers. */
-export class Dispatcher {
+export class Dispatcher implements FailureHandler {
   readonly #router: Router;
   readonly #fallback: ExchangeHandler | undefined;
   readonly #errorHandlers = new Map<number, ExchangeErrorHandler>();
@@ -79,10 +93,6 @@ export class Dispatcher {
     this.#answer(exchange, error, true);
   }
 
-  /**
-   * Reports that a handler failed, or what it asked for, and answers the error; cuts an answer that
-   * has begun. Never throws.
-   */
   failed(exchange: Exchange, cause: unknown): void {
     if (exchange.isLoss(cause)) return lost(exchange);
     const error = handlerError(cause);
@@ -94,10 +104,6 @@ export class Dispatcher {
     this.#answer(exchange, answered);
   }
 
-  /**
-   * Reports that what a handler sends has failed: once, whether the handler waits for it or not. A
-   * handler that has detached its request is over, so that nothing else would end the answer.
-   */
   sendingFailed(exchange: Exchange, cause: unknown): void {
     if (this.#isReported(exchange, cause)) return;
     this.#reported.set(exchange, cause);

@@ -5,7 +5,7 @@
  */
 import { isThenable } from "../contain/callbacks.ts";
 import { ConfigError, HttpError } from "../errors.ts";
-import type { Dispatcher, ExchangeErrorHandler } from "../http/dispatcher.ts";
+import type { ExchangeErrorHandler, FailureHandler } from "../http/dispatcher.ts";
 import type { Exchange } from "../http/exchange.ts";
 import type { Route } from "../http/router.ts";
 import type { Session } from "../http/session.ts";
@@ -35,7 +35,7 @@ export interface FaceParts {
   /** The most fields that a route's handler may add to a response. */
   readonly maxRespHeaders: number;
   /** Deals with what fails. */
-  readonly dispatcher: Dispatcher;
+  readonly failures: FailureHandler;
 }
 
 /** The httpd API of one server or app. */
@@ -43,10 +43,10 @@ export class HttpdFace {
   readonly #uriMatch: UriMatcher;
   readonly #origin: RequestOrigin;
 
-  /** Makes the face of what `dispatcher` dispatches. */
-  constructor({ server, uriMatch, maxRespHeaders, dispatcher }: FaceParts) {
+  /** Makes the face of a server, or of an app. */
+  constructor({ server, uriMatch, maxRespHeaders, failures }: FaceParts) {
     this.#uriMatch = uriMatch;
-    this.#origin = { server, maxRespHeaders, dispatcher };
+    this.#origin = { server, maxRespHeaders, failures };
   }
 
   /**

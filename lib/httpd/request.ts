@@ -10,7 +10,7 @@ import { ConfigError, HttpError, StateError } from "../errors.ts";
 import type { HttpsServer } from "../server.ts";
 import type { Trailers } from "../http/body.ts";
 import { parseCookies } from "../http/cookies.ts";
-import type { Dispatcher } from "../http/dispatcher.ts";
+import type { FailureHandler } from "../http/dispatcher.ts";
 import type { Exchange } from "../http/exchange.ts";
 import { fieldsOf } from "../fetch/request.ts";
 import { type ResponseHead, WRITTEN } from "../http/response.ts";
@@ -32,7 +32,7 @@ export interface RequestOrigin {
   /** The most fields that a handler may add to a response. */
   readonly maxRespHeaders: number;
   /** Deals with what fails. */
-  readonly dispatcher: Pick<Dispatcher, "failed" | "sendingFailed">;
+  readonly failures: FailureHandler;
 }
 
 /** What an {@linkcode HttpdRequest} is a face of. */
@@ -244,7 +244,7 @@ export class HttpdRequest {
     }
     if (this.#exchange.response.answered) return;
     if (this.#exchange.aborted) return this.session.destroy();
-    this.#origin.dispatcher.failed(
+    this.#origin.failures.failed(
       this.#exchange,
       new HttpError(500, "HANDLER_FAILED", "The request was not answered"),
     );
@@ -447,7 +447,7 @@ export class HttpdRequest {
     if (sending === WRITTEN) return sending;
     sending.catch((error) => {
       if (!this.#exchange.isLoss(error)) {
-        this.#origin.dispatcher.sendingFailed(this.#exchange, error);
+        this.#origin.failures.sendingFailed(this.#exchange, error);
       }
     });
     return sending;
