@@ -11,6 +11,7 @@ import type { ConnectionDriver } from "./http/session.ts";
 import type { Deadlines } from "./net/deadlines.ts";
 import type { Gate } from "./net/gate.ts";
 import { fitSockets, openFileLimit, type SocketLimits } from "./net/open_files.ts";
+import { ReadMark } from "./net/read_mark.ts";
 import { SocketCap, type SocketCapOptions } from "./net/socket_cap.ts";
 import type { SessionTable } from "./sessions.ts";
 
@@ -43,12 +44,14 @@ export interface PlacesParts {
 export class Places {
   readonly #parts: PlacesParts;
   readonly #cap: SocketCap;
+  readonly #readMark: ReadMark;
   #purged = 0;
 
   /** Makes places that are all free. */
   constructor(parts: PlacesParts) {
     this.#parts = parts;
     const { config, deadlines, gate, refused } = parts;
+    this.#readMark = new ReadMark(deadlines.clock, () => this.#cap.makeRoom());
     this.#cap = new SocketCap({
       limits: { maxOpenSockets: config.maxOpenSockets, maxWaiting: config.backlogConn },
       waitMs: config.handshakeTimeoutMs,
@@ -134,13 +137,15 @@ export class Places {
 
   #purgeInOrder(waiting: number): true | number {
     const { deadlines, gate, sessions } = this.#parts;
-    const now = deadlines.clock.now();
     const silentMs = Math.max(MIN_PATIENCE_MS, PATIENCE_MS / (1 + waiting / 8));
-    const patience = { now, silentMs, startedMs: PATIENCE_MS };
+    const patience = { now: this.#readMark.time, silentMs, startedMs: PATIENCE_MS };
     const nextAtGate = gate.evict(patience);
     if (nextAtGate === true) return true;
     const made = sessions.purge({ ...patience, used: this.#mayTakeUsed });
-    return made === true || Math.min(made, nextAtGate);
+    if (made === true) return true;
+    const next = Math.min(made, nextAtGate);
+    if (next <= deadlines.clock.now()) this.#readMark.move(); // and ask again
+    return next;
   }
 }
 

@@ -17,6 +17,7 @@ import {
 } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
 import { connectTcp, gone, until } from "./support.ts";
+import { TestClock } from "./test_clock.ts";
 import { clientFrame } from "./websocket_cases.ts";
 import { echo, handshake } from "./websocket_support.ts";
 
@@ -240,6 +241,46 @@ for (const mode of MODES) {
     },
     15_000,
   );
+}
+
+/** A clock in a process that reads its sockets when the test says so. */
+class StalledClock extends TestClock {
+  readonly #unread: (() => void)[] = [];
+
+  override afterReading(then: () => void): void {
+    this.#unread.push(then);
+  }
+
+  /** Has read what has come. */
+  read(): void {
+    for (const then of this.#unread.splice(0)) then();
+  }
+}
+
+for (const mode of MODES) {
+  test(`nobody goes for a silence that the server has not listened to, ${mode}`, async () => {
+    const clock = new StalledClock();
+    const answer = (request: Request) => new Response(new URL(request.url).pathname);
+    const { server, port } = await started(answer, { maxOpenSockets: 1 }, mode, clock);
+    const early = new RawClient(await connectTcp(port));
+    await until(() => server.counters.open === 1, "the first is there");
+    await clock.advance(2_000);
+    const newcomer = new RawClient(await connectTcp(port));
+    newcomer.send(GET("/new"));
+    await until(() => server.counters.waiting === 1, "a newcomer waits");
+    assert.equal(server.counters.purged, 0);
+    if (mode === "plain") {
+      early.send(GET("/early"));
+      await early.expect("\r\n\r\n/early");
+      early.destroy();
+      await newcomer.expect("\r\n\r\n/new");
+    } else {
+      clock.read();
+      await early.rest();
+    }
+    assert.equal(server.counters.purged, mode === "plain" ? 0 : 1);
+    for (const client of [early, newcomer]) client.destroy();
+  });
 }
 
 test("in the profile esp-idf the least recently used goes, whatever it is", async () => {

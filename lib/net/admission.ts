@@ -53,7 +53,7 @@ import { StreamWire } from "./wire.ts";
 export interface AdmissionOptions {
   /** The contexts to choose among; `undefined` in plain mode. */
   readonly selector: () => Selector | undefined;
-  /** Who may send PROXY headers; `undefined`: nobody. */
+  /** The peers that may send PROXY headers; `undefined`: none. */
   readonly proxy?: ProxyPolicy | undefined;
   /** The most connections from one address, those at the gate included. */
   readonly maxConnectionsPerAddress: number;
@@ -130,7 +130,7 @@ export class Admission implements Waiting {
   #read: ((bytes: Uint8Array) => void) | undefined;
   #release = NOTHING_TO_RELEASE;
   /** Whose `close` gives the place back: on Bun the raw socket is closed when the client has ended. */
-  #holder: "raw" | "tls" | "nobody" = "raw";
+  #holder: "raw" | "tls" | "none" = "raw";
   /** Whether the client has sent anything. */
   heard = false;
   /** Whether it is being cut to make room. */
@@ -327,8 +327,8 @@ export class Admission implements Waiting {
   }
 
   readonly #free = (): void => {
-    if (this.#holder === "nobody") return;
-    this.#holder = "nobody";
+    if (this.#holder === "none") return;
+    this.#holder = "none";
     this.#release();
     this.#place.free();
   };

@@ -10,7 +10,7 @@ import { Buffer } from "node:buffer";
 
 /**
  * Bytes that must not change any more, or text of nothing but ASCII, a byte a character. (Deno's
- * TLS sockets write other characters as UTF-8 when much is written, whatever they are told.)
+ * TLS sockets write other characters as UTF-8 when much is written, whatever encoding is named.)
  */
 export type Chunk = Uint8Array | string;
 

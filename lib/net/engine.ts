@@ -25,6 +25,9 @@
  * | life open, closing | both directions are ended | closed | |
  * | life open, closing, leaving | `destroy()`, an error, the wire is closed, the deadline | closed | reading is lost, unless it was ended; writing is lost |
  *
+ * It is one file, since the three states decide together in almost every method; a queue or a state
+ * of its own for each direction would be an object more per connection.
+ *
  * @module
  */
 import { ConfigError, ConnectionError, type HttpsdError, StateError } from "../errors.ts";
@@ -135,7 +138,7 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
 
   #queue: Uint8Array[] = [];
   #queuedBytes = 0;
-  /** Bytes that the consumer has taken and keeps for somebody who has not read them. */
+  /** Bytes that the consumer has taken and keeps for a handler that has not read them. */
   #heldBytes = 0;
   /** What was counted of this connection in the account of all. */
   #countedBytes = 0;
@@ -260,12 +263,12 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
     queueMicrotask(() => {
       if (this.#consumer !== consumer) return;
       if (tooLate) consumer.closed(this.#error);
-      else if (this.closed) return; // it was told when that happened
+      else if (this.closed) return; // which was reported when it happened
       else this.#announce(consumer);
     });
   }
 
-  /** Tells a new consumer what the one before it was told, or nobody. */
+  /** Reports to a new consumer what was reported before it came. */
   #announce(consumer: Consumer): void {
     if (this.peerEnded) consumer.peerEnded();
     if (this.#queue.length > 0 || this.peerEnded) consumer.bytesReady();
@@ -288,7 +291,7 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
   }
 
   /**
-   * Counts bytes that were taken, and are kept for somebody who has not read them, as unread still;
+   * Counts bytes that were taken, and are kept for a handler that has not read them, as unread still;
    * `bytes` are all that are kept now.
    */
   hold(bytes: number): void {

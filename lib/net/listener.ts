@@ -39,7 +39,7 @@ export class Listener {
   readonly #failed: (error: ListenError) => void;
   readonly #checks: ReturnType<typeof setInterval>;
   #soon: ReturnType<typeof setTimeout> | undefined;
-  /** Whether it was told that no more files can be opened, and that still holds. */
+  /** Whether it was reported that no more files can be opened, and that still holds. */
   #starved = false;
 
   private constructor(
@@ -105,7 +105,7 @@ export class Listener {
 
   /**
    * Deno 2.9.6 never accepts again after `accept` has failed once, as it does where no more files
-   * can be opened, and tells nothing of it. Another server that listens on the same handle begins
+   * can be opened, and reports nothing. Another server that listens on the same handle begins
    * anew; connections that wait in the system's queue are kept.
    */
   #listenAnew(): void {
@@ -152,7 +152,7 @@ export class Listener {
 
 const SOCKET_OPTIONS = { allowHalfOpen: true, noDelay: true };
 
-/** Deno throws a refused permission where nobody can catch it, so it is asked for beforehand. */
+/** Deno throws a refused permission where it cannot be caught, so it is asked for beforehand. */
 async function assertPermitted(address: string, port: number): Promise<void> {
   const { Deno } = globalThis as {
     Deno?: { permissions: { request(it: object): Promise<{ state: string }> } };

@@ -3,7 +3,7 @@
  * (binary) of HAProxy's "The PROXY protocol".
  *
  * Sans I/O: bytes in, answer out. Only the addresses of proxies that are trusted should get here:
- * whoever sends the header chooses the client's address.
+ * the sender of the header chooses the client's address.
  *
  * @module
  */

@@ -217,5 +217,5 @@ class Newcomer implements Waiting {
   }
 }
 
-/** A socket that is cut, or goes away while it waits, has nobody to report to. */
+/** A socket that is cut, or goes away while it waits, reports to nothing. */
 function ignoreError(): void {}

@@ -1,6 +1,6 @@
 /**
  * The Web Streams of a connection, made when first touched. They are one consumer of it like any
- * other; who never touches them pays nothing for them.
+ * other; a program that never touches them pays nothing for them.
  *
  * @module
  */
@@ -101,7 +101,7 @@ export class ConnectionStreams implements Consumer {
     );
   }
 
-  /** Ends both streams; all that a peer has sent who had ended can still be read. */
+  /** Ends both streams; what a peer has sent that had ended can still be read. */
   closed(error: HttpsdError | undefined): void {
     const reason = error ?? new ConnectionError("CONNECTION_CLOSED", "The connection is closed");
     if (!this.#writeDone) this.#writer.error(reason);

@@ -1,5 +1,5 @@
 /**
- * A bound on what one connection may do in one turn of the event loop, so that a client who sends
+ * A bound on what one connection may do in one turn of the event loop, so that a client that sends
  * much at once keeps neither other connections nor timers waiting.
  *
  * @module

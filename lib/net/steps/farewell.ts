@@ -12,7 +12,7 @@ import type { ConnectionEngine } from "../engine.ts";
 export class TurnedAway {
   /** Why. */
   readonly error: HttpsdError;
-  /** What the client is told. */
+  /** What the client gets. */
   readonly lastBytes: Uint8Array | undefined;
 
   /** Turns a client away, with some last bytes or none. */

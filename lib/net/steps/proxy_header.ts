@@ -10,7 +10,7 @@ import type { CidrSet } from "../cidr.ts";
 import { type ProxyHeader, ProxyHeaderReader } from "../proxy_protocol.ts";
 import { TurnedAway } from "./farewell.ts";
 
-/** Who may speak for others with the PROXY protocol. */
+/** The peers that may speak for others with the PROXY protocol. */
 export interface ProxyPolicy {
   /** The peers that are proxies. */
   readonly trusted: CidrSet;
