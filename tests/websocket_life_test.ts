@@ -73,10 +73,10 @@ for (const mode of MODES) {
       assert.deepEqual([closes[0]?.code, closes[0]?.wasClean], [1006, false]);
     });
 
-    test("terminate() cuts", async () => {
+    test("destroy() cuts", async () => {
       const { port, closes, sockets } = await withRoute(echo, {}, mode);
       const client = await FrameClient.open(port, { mode });
-      sockets[0]!.terminate();
+      sockets[0]!.destroy();
       await client.end();
       await until(() => closes.length === 1, "onClose is called");
       assert.equal(closes[0]?.error?.code, "CONNECTION_ABORTED");

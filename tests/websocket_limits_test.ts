@@ -515,7 +515,7 @@ describe("a client that leaves", () => {
   });
 
   test("is told from a program that has closed the socket itself", async () => {
-    for (const close of ["close", "terminate"] as const) {
+    for (const close of ["close", "destroy"] as const) {
       const host = await withRoute({
         async onMessage(ws) {
           ws[close]();

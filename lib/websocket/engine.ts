@@ -151,7 +151,7 @@ export class Engine implements Protocol, ReceiverHost, SendingHost, Member {
   }
 
   /** Cuts the tunnel. */
-  terminate(): void {
+  destroy(): void {
     this.#ownClose = true;
     this.tunnel.destroy();
   }

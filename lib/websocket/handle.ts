@@ -107,8 +107,8 @@ export class SocketHandle implements ServerWebSocket {
     this.#engine.close(encodeClose(code, reason));
   }
 
-  terminate(): void {
-    this.#engine.terminate();
+  destroy(): void {
+    this.#engine.destroy();
   }
 
   fail(cause: unknown): void {

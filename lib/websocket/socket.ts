@@ -121,7 +121,7 @@ export interface ServerWebSocket extends AsyncIterable<WebSocketMessage> {
   close(code?: number, reason?: string): void;
 
   /** Cuts the connection now. */
-  terminate(): void;
+  destroy(): void;
 
   /**
    * Closes with 1011 and reports `cause`, as when a callback throws: for what fails outside of the
