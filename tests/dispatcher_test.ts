@@ -7,6 +7,7 @@ import type { HttpdRequest } from "../lib/httpd/request.ts";
 import type { Session } from "../lib/http/session.ts";
 import type { ByteStreams } from "../lib/net/wire.ts";
 import {
+  answering,
   GET,
   type Mode,
   MODES,
@@ -23,20 +24,6 @@ import { engineOf, until } from "./support.ts";
 assertRuntime();
 
 stopServersAfterAll();
-
-type Handler = (request: HttpdRequest) => Response | void | Promise<Response | void>;
-
-/** A server whose every GET and POST of any path but /none goes to one handler. */
-async function serving(
-  handler: Handler,
-  options: HttpsServerOptions = {},
-  mode: Mode = "plain",
-): Promise<Started> {
-  const uriMatch = (_: string, path: string) => path !== "/none";
-  const host = await started(undefined, { uriMatch, ...options }, mode);
-  for (const method of ["GET", "POST"]) host.server.route({ uri: "/", method, handler });
-  return host;
-}
 
 /** All that comes back for bytes on a connection of its own, up to its end. */
 async function textFor(port: number, bytes: string, mode: Mode = "plain"): Promise<string> {
@@ -72,7 +59,7 @@ describe("error handlers", () => {
   for (const mode of MODES) {
     for (const [status, bytes, options] of unread) {
       test(`answer ${status} where there is no request, and the connection closes, ${mode}`, async () => {
-        const { server, port } = await serving((request) => request.send(), options, mode);
+        const { server, port } = await answering((request) => request.send(), options, mode);
         const calls: unknown[] = [];
         server.onError(status, (error, request, session) => {
           calls.push([error.status, request, session.remoteAddress]);
@@ -94,7 +81,7 @@ describe("error handlers", () => {
 
   for (const status of [400, 401, 403, 404, 405, 408, 411, 413, 414, 431, 500, 501, 505]) {
     test(`answer a thrown ${status} in the standard's stead, with the request at hand`, async () => {
-      const { server, port } = await serving((request) => {
+      const { server, port } = await answering((request) => {
         if (request.path !== "/bad") return request.send("good");
         throw new HttpError(status, "BAD_REQUEST", "thrown");
       });
@@ -111,7 +98,7 @@ describe("error handlers", () => {
   }
 
   test("may answer with another status, as the captive portal's 303", async () => {
-    const { server, port } = await serving((request) => request.send());
+    const { server, port } = await answering((request) => request.send());
     server.onError(404, (_, request) => request!.status(303).header("Location", "/").send("Go"));
     const [answer] = readResponses(await textFor(port, last(GET("/none"))));
     assert.deepEqual([answer?.status, answer?.fields["location"]], [303, "/"]);
@@ -119,7 +106,7 @@ describe("error handlers", () => {
 
   for (const mode of MODES) {
     test(`keep the connection, with the unread body out of the way, ${mode}`, async () => {
-      const { server, port } = await serving((request) => request.send("next"), {}, mode);
+      const { server, port } = await answering((request) => request.send("next"), {}, mode);
       server.onError(404, (_, request) => request!.status(404).send("own"));
       const post = "POST /none HTTP/1.1\r\nHost: a\r\nContent-Length: 35\r\n\r\n";
       const text = await textFor(port, post + GET("/evil").padEnd(35, "x") + last(GET("/")), mode);
@@ -137,7 +124,7 @@ describe("error handlers", () => {
   ];
   for (const [how, handler] of failing) {
     test(`that ${how} are replaced by the standard answer, and told of`, async () => {
-      const { server, port, errors } = await serving((request) => request.send());
+      const { server, port, errors } = await answering((request) => request.send());
       server.onError(404, handler).onError(400, handler);
       const [unrouted] = readResponses(await textFor(port, last(GET("/none"))));
       assert.deepEqual([unrouted?.status, unrouted?.body], [404, "Nothing matches the given URI"]);
@@ -148,7 +135,7 @@ describe("error handlers", () => {
   }
 
   test("that answer in part are cut", async () => {
-    const { server, port, errors } = await serving((request) => request.send());
+    const { server, port, errors } = await answering((request) => request.send());
     server.onError(404, async (_, request) => await request!.sendChunk("part"));
     assert.ok((await textFor(port, GET("/none"))).endsWith("4\r\npart\r\n"));
     assert.deepEqual(errors.map(({ code }) => code), ["HANDLER_FAILED"]);
@@ -156,7 +143,7 @@ describe("error handlers", () => {
 
   test("of 500 are not asked about themselves", async () => {
     let calls = 0;
-    const { server, port, errors } = await serving(() => {
+    const { server, port, errors } = await answering(() => {
       throw new Error("handler");
     });
     server.onError(500, () => {
@@ -168,7 +155,7 @@ describe("error handlers", () => {
   });
 
   test("405 keeps its Allow in the standard answer, and gives it to the handler", async () => {
-    const { server, port } = await serving((request) => request.send());
+    const { server, port } = await answering((request) => request.send());
     const put = "PUT / HTTP/1.1\r\nHost: a\r\n\r\n";
     const [standard] = readResponses(await textFor(port, last(put)));
     assert.equal(standard?.fields["allow"], "GET, POST, HEAD");
@@ -185,7 +172,7 @@ describe("a session's context", () => {
   for (const mode of MODES) {
     test(`is freed when it is replaced and when the session ends, once each, ${mode}`, async () => {
       const log: string[] = [];
-      const host = await serving(
+      const host = await answering(
         (request) => {
           const { session } = request;
           const name = request.rawQuery;
@@ -212,7 +199,7 @@ describe("a session's context", () => {
 
     test(`closeFn, http:disconnected, free, close, disconnected come in this order, ${mode}`, async () => {
       const log: string[] = [];
-      const host = await serving(
+      const host = await answering(
         (request) => {
           request.session.setContext("c", () => void log.push("free"));
           request.send();
@@ -253,7 +240,7 @@ describe("a session's context", () => {
   test("is freed too when a hook set it and refused, and at once on a session that is over", async () => {
     let freed = 0;
     let refused: Session | undefined;
-    const { port } = await serving((request) => request.send(), {
+    const { port } = await answering((request) => request.send(), {
       openFn(session) {
         refused = session;
         session.setContext({}, () => void freed++);
@@ -269,7 +256,7 @@ describe("a session's context", () => {
   });
 
   test("whose free throws or rejects harms nobody", async () => {
-    const host = await serving((request) => {
+    const host = await answering((request) => {
       const free = request.path === "/1"
         ? () => {
           throw new Error("no");
@@ -287,7 +274,7 @@ describe("a session's context", () => {
   });
 
   test("persists over requests of a connection and no further, as the adder's", async () => {
-    const { port } = await serving(async (request) => {
+    const { port } = await answering(async (request) => {
       const { session } = request;
       if (session.context === undefined) session.setContext({ sum: 0 });
       const counter = session.context as { sum: number };
@@ -312,7 +299,7 @@ describe("sessions", () => {
     test(`are listed with id, kind and state, ${mode}`, async () => {
       const states: string[] = [];
       const { promise: asleep, resolve: wake } = Promise.withResolvers<void>();
-      const host = await serving(
+      const host = await answering(
         async (request) => {
           await asleep;
           request.header("Connection", "close").send();
@@ -339,7 +326,7 @@ describe("sessions", () => {
 
     test(`close(reason) ends the one and no other, and its reason is told, ${mode}`, async () => {
       const told: unknown[] = [];
-      const host = await serving(
+      const host = await answering(
         (request) => request.send(),
         { closeFn: (_, error) => void told.push(error) },
         mode,
@@ -365,7 +352,7 @@ describe("sessions", () => {
   }
 
   test("close() in a request lets it be answered", async () => {
-    const { port } = await serving((request) => {
+    const { port } = await answering((request) => {
       request.session.close();
       request.send("bye");
     });
@@ -396,7 +383,7 @@ function masks({ connection }: Session): true {
 
 describe("a transport override", () => {
   test("stands between a plain connection and its socket, and requests pass through it", async () => {
-    const { server, port } = await serving(async (request) => {
+    const { server, port } = await answering(async (request) => {
       let length = 0;
       for await (const bytes of request.body) length += bytes.length;
       request.send(`${length} ${"x".repeat(200_000)}`);
@@ -415,7 +402,7 @@ describe("a transport override", () => {
 
   test("can begin in a session, with what has come and nobody has taken", async () => {
     const { promise: come, resolve: allCame } = Promise.withResolvers<void>();
-    const host = await serving((request) => request.send(request.path), {
+    const host = await answering((request) => request.send(request.path), {
       async openFn({ connection }) {
         await until(() => engineOf(connection).queuedBytes > 0, "bytes wait");
         connection.override(masked);
@@ -435,7 +422,7 @@ describe("a transport override", () => {
 
   test("of a connection whose client has ended its side throws CONNECTION_CLOSED", async () => {
     const codes: string[] = [];
-    const { port } = await serving(async (request) => {
+    const { port } = await answering(async (request) => {
       const { signal } = request;
       await until(() => signal.aborted, "the client's end is seen");
       try {
@@ -454,7 +441,7 @@ describe("a transport override", () => {
   });
 
   test("that fails ends the connection", async () => {
-    const { server, port } = await serving((request) => request.send("x"), {
+    const { server, port } = await answering((request) => request.send("x"), {
       openFn({ connection }) {
         connection.override(({ writable }) => ({
           readable: new ReadableStream({
@@ -474,7 +461,7 @@ describe("a transport override", () => {
 
   test("of a TLS connection throws NOT_SUPPORTED", async () => {
     const errors: unknown[] = [];
-    const host = await serving(
+    const host = await answering(
       (request) => request.send(),
       {
         openFn({ connection }) {
@@ -500,7 +487,7 @@ describe("a detached request", () => {
   for (const mode of MODES) {
     test(`is answered later, in its turn, its body out of the way, ${mode}`, async () => {
       const { promise, resolve } = Promise.withResolvers<HttpdRequest>();
-      const { port } = await serving(
+      const { port } = await answering(
         (request) => {
           if (request.path !== "/slow") return request.send(request.path);
           request.detach();
@@ -527,7 +514,7 @@ describe("a detached request", () => {
 
   test("that nobody answers is a 503 at its deadline, and its signal is aborted", async () => {
     let request: HttpdRequest | undefined;
-    const { port, errors } = await serving((detached) => {
+    const { port, errors } = await answering((detached) => {
       if (detached.path !== "/") return detached.send("next");
       request = detached;
       if (detached.rawQuery === "") void request.signal; // else it is asked for afterwards only
@@ -543,7 +530,7 @@ describe("a detached request", () => {
   });
 
   test("that is completed without an answer is a 500, through its error handler", async () => {
-    const { server, port } = await serving((request) => {
+    const { server, port } = await answering((request) => {
       request.detach();
       setTimeout(() => request.complete(), 1);
     });
@@ -553,7 +540,7 @@ describe("a detached request", () => {
   });
 
   test("that is completed in the middle of its answer is cut", async () => {
-    const { port } = await serving(async (request) => {
+    const { port } = await answering(async (request) => {
       request.detach();
       await request.sendChunk("part");
       setTimeout(() => request.complete(), 1);
@@ -563,7 +550,7 @@ describe("a detached request", () => {
 
   test("whose client is gone is aborted; answering it harms nobody", async () => {
     const { promise, resolve } = Promise.withResolvers<HttpdRequest>();
-    const host = await serving((request) => {
+    const host = await answering((request) => {
       request.detach();
       resolve(request);
     });
@@ -582,7 +569,7 @@ describe("a detached request", () => {
   for (const way of ["completed", "left by its handler"]) {
     test(`whose client is gone may be ${way} without an answer: no failure`, async () => {
       const { promise, resolve } = Promise.withResolvers<HttpdRequest>();
-      const host = await serving(async (request) => {
+      const host = await answering(async (request) => {
         if (way === "completed") request.detach();
         else await request.sendChunk("part");
         resolve(request);
@@ -601,7 +588,7 @@ describe("a detached request", () => {
 
   test("does not outlive stop()", async () => {
     const { promise, resolve } = Promise.withResolvers<HttpdRequest>();
-    const { server, port } = await serving((request) => {
+    const { server, port } = await answering((request) => {
       request.detach();
       resolve(request);
     });
@@ -617,7 +604,7 @@ describe("a detached request", () => {
 
 describe("queueWork()", () => {
   test("runs in order, each after the current event, and resolves with the result", async () => {
-    const { server } = await serving((request) => request.send());
+    const { server } = await answering((request) => request.send());
     const log: number[] = [];
     const results = [1, 2, 3].map((n) => server.queueWork(() => (log.push(n), n)));
     assert.deepEqual(log, []);
@@ -627,7 +614,7 @@ describe("queueWork()", () => {
   });
 
   test("from inside work waits for the next turn, and does not starve the server", async () => {
-    const { server, port } = await serving((request) => request.send("served"));
+    const { server, port } = await answering((request) => request.send("served"));
     let rounds = 0;
     const again = (): void => {
       rounds++;
@@ -642,7 +629,7 @@ describe("queueWork()", () => {
   });
 
   test("rejects with QUEUE_FULL at once beyond maxQueuedWork; what was taken is run", async () => {
-    const { server } = await serving((request) => request.send(), { maxQueuedWork: 6 });
+    const { server } = await answering((request) => request.send(), { maxQueuedWork: 6 });
     let ran = 0;
     const results = await Promise.allSettled(
       Array.from({ length: 16 }, () => server.queueWork(() => void ran++)),
@@ -654,7 +641,7 @@ describe("queueWork()", () => {
   });
 
   test("work that throws, and whose promise nobody holds, becomes an error event", async () => {
-    const { server, errors } = await serving((request) => request.send());
+    const { server, errors } = await answering((request) => request.send());
     void server.queueWork(() => {
       throw new Error("sync");
     });
@@ -674,7 +661,7 @@ describe("slow handlers", () => {
   for (const mode of MODES) {
     test(`two of them never delay a third connection, ${mode}`, async () => {
       const { promise: asleep, resolve: wake } = Promise.withResolvers<void>();
-      const { server, port } = await serving(
+      const { server, port } = await answering(
         async (request) => {
           if (request.path === "/long") await asleep;
           request.send(request.path);
@@ -722,7 +709,7 @@ describe("stop()", () => {
   ];
   for (const [where, arrange] of places) {
     test(`in ${where} stops, bounded, with stop as the last event`, async () => {
-      const host = await serving((request) => request.send(), { drainMs: 300 });
+      const host = await answering((request) => request.send(), { drainMs: 300 });
       const { server } = host;
       const events: string[] = [];
       for (const type of ["connected", "disconnected", "http:stop", "stop"] as const) {
@@ -745,7 +732,7 @@ describe("stop()", () => {
         resolve(server.stop({ drainMs: 300 }));
         return true;
       };
-      const { server, port } = await serving(
+      const { server, port } = await answering(
         (request) => request.send(),
         { [hook]: () => stop() },
         "tls",

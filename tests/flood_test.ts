@@ -13,9 +13,9 @@ import {
   clientHello,
   connect,
   connectTcp,
+  FLOWS,
   gone,
   heapMiB,
-  MODES,
   openDescriptors,
   openTransport,
   received,
@@ -167,7 +167,7 @@ describe("2,000 connections that are", () => {
     assert.ok(refused.length > FLOOD * 0.9, `${refused.length} refused`);
   }, 60_000);
 
-  for (const mode of MODES) {
+  for (const mode of FLOWS) {
     test(`reset at any moment leave nothing behind, ${mode}`, async () => {
       await using transport = await openTransport(mode, {
         handshakeTimeoutMs: 1_000,

@@ -7,6 +7,7 @@ import net from "node:net";
 import tls from "node:tls";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import type { Session } from "../lib/http/session.ts";
+import { type Mode, MODES, transportOf } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
 import { clientHello, connectTcp, openRelay, openTransport, received, until } from "./support.ts";
 import {
@@ -21,7 +22,6 @@ import {
 assertRuntime();
 
 const REQUEST = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-const MODES = ["secure", "insecure"] as const;
 
 const V1 = Buffer.from("PROXY TCP4 203.0.113.7 198.51.100.1 40000 443\r\n");
 const V1_UNKNOWN = Buffer.from("PROXY UNKNOWN\r\n");
@@ -55,13 +55,13 @@ const SENDINGS: readonly Sending[] = ["in one piece", "byte by byte", "with the 
 /** Asks through a proxy that sends a header; gives the answer, `undefined` when there is none. */
 async function through(
   { port }: TestServer,
-  mode: typeof MODES[number],
+  mode: Mode,
   header: Uint8Array,
   sending: Sending = "in one piece",
 ): Promise<Facts | undefined> {
   await using relay = await openRelay(port);
   const to = { port: relay.port, host: "127.0.0.1" };
-  const socket = mode === "insecure"
+  const socket = mode === "plain"
     ? net.connect(to)
     : tls.connect({ ...to, servername: "localhost", ca: serverCa.cert });
   socket.on("error", () => {}); // a cut is seen as the lack of an answer
@@ -105,7 +105,7 @@ for (const mode of MODES) {
       ];
       for (const [name, header, address] of headers) {
         test(`${name}, ${sending}, tells whose connection it is`, async () => {
-          await using server = await behind({ transportMode: mode });
+          await using server = await behind({ transportMode: transportOf(mode) });
           const facts = await through(server, mode, header, sending);
           assert.equal(facts?.remoteAddress, address);
           assert.deepEqual(server.errors, []);
@@ -124,7 +124,7 @@ for (const mode of MODES) {
     };
     for (const [name, header] of Object.entries(broken)) {
       test(`cuts a proxy that sends ${name} where one is required`, async () => {
-        await using server = await behind({ transportMode: mode });
+        await using server = await behind({ transportMode: transportOf(mode) });
         assert.equal(await through(server, mode, header), undefined);
         assert.equal(server.requests, 0);
         assert.equal(server.errors.length, 1);
@@ -137,7 +137,7 @@ for (const mode of MODES) {
     test("shows a session what the proxy says of the client's TLS", async () => {
       const seen: (Session["proxy"])[] = [];
       await using server = await behind({
-        transportMode: mode,
+        transportMode: transportOf(mode),
         openFn: (session) => seen.push(session.proxy) > 0,
       });
       assert.equal((await through(server, mode, V2_TLS))?.remoteAddress, "203.0.113.7");
@@ -156,7 +156,7 @@ for (const mode of MODES) {
       });
       assert.equal(unknown?.family, "unspecified");
       await using direct = await startServer({
-        transportMode: mode,
+        transportMode: transportOf(mode),
         openFn: (session) => seen.push(session.proxy) > 0,
       });
       await through(direct, mode, new Uint8Array());
@@ -166,7 +166,7 @@ for (const mode of MODES) {
     test("believes nobody but trusted proxies", async () => {
       const trustedProxies = ["192.0.2.0/24"];
       await using required = await behind({
-        transportMode: mode,
+        transportMode: transportOf(mode),
         proxyProtocol: { trustedProxies },
       });
       for (const header of [V1, V2, new Uint8Array()]) {
@@ -174,7 +174,7 @@ for (const mode of MODES) {
       }
       assert.equal(required.requests, 0);
       await using optional = await behind({
-        transportMode: mode,
+        transportMode: transportOf(mode),
         proxyProtocol: { trustedProxies, mode: "optional" },
       });
       const facts = await through(optional, mode, new Uint8Array());
@@ -185,7 +185,7 @@ for (const mode of MODES) {
 
     test("takes proxies with and without header where it is optional", async () => {
       await using server = await behind({
-        transportMode: mode,
+        transportMode: transportOf(mode),
         proxyProtocol: { trustedProxies: ["127.0.0.1"], mode: "optional" },
       });
       assert.equal((await through(server, mode, V2))?.remoteAddress, "203.0.113.7");
@@ -194,7 +194,10 @@ for (const mode of MODES) {
     });
 
     test("waits for a header no longer than handshakeTimeoutMs", async () => {
-      await using server = await behind({ transportMode: mode, handshakeTimeoutMs: 200 });
+      await using server = await behind({
+        transportMode: transportOf(mode),
+        handshakeTimeoutMs: 200,
+      });
       const socket = await connectTcp(server.port);
       const closed = received(socket);
       socket.write(V2.subarray(0, 20));
@@ -208,10 +211,13 @@ for (const mode of MODES) {
 
   describe(`maxConnectionsPerAddress, ${mode}`, () => {
     const connect = ({ port }: TestServer) =>
-      mode === "secure" ? handshake(port, "localhost") : connectTcp(port);
+      mode === "tls" ? handshake(port, "localhost") : connectTcp(port);
 
     test("refuses the one too many, and takes it when one is gone", async () => {
-      await using server = await startServer({ transportMode: mode, maxConnectionsPerAddress: 2 });
+      await using server = await startServer({
+        transportMode: transportOf(mode),
+        maxConnectionsPerAddress: 2,
+      });
       const sockets = [await connect(server), await connect(server)];
       const third = await connectTcp(server.port);
       await received(third);
@@ -227,7 +233,7 @@ for (const mode of MODES) {
     test("counts those that have ended their side but are not answered yet", async () => {
       const { promise: mayAnswer, resolve: answer } = Promise.withResolvers<void>();
       await using server = await startServer({
-        transportMode: mode,
+        transportMode: transportOf(mode),
         maxConnectionsPerAddress: 1,
         openFn: () => mayAnswer.then(() => true),
       });
@@ -244,7 +250,10 @@ for (const mode of MODES) {
     });
 
     test("counts a proxy's clients, not the proxy", async () => {
-      await using server = await behind({ transportMode: mode, maxConnectionsPerAddress: 1 });
+      await using server = await behind({
+        transportMode: transportOf(mode),
+        maxConnectionsPerAddress: 1,
+      });
       const sockets: net.Socket[] = [];
       for (const last of [7, 8, 7]) {
         const socket = await connectTcp(server.port);

@@ -4,18 +4,16 @@ import { describe, test } from "bun:test";
 import type { Socket } from "node:net";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import type { Session } from "../lib/http/session.ts";
+import { type Mode, MODES, transportOf } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
 import { connectTcp, received, until } from "./support.ts";
 import { clientCa, handshake, sClient, startServer, type TestServer } from "./tls_support.ts";
 
 assertRuntime();
 
-const MODES = ["secure", "insecure"] as const;
-type Mode = typeof MODES[number];
-
 /** Connects in the way of `mode`. */
 function open({ port }: TestServer, mode: Mode): Promise<Socket> {
-  return mode === "secure" ? handshake(port, "localhost") : connectTcp(port);
+  return mode === "tls" ? handshake(port, "localhost") : connectTcp(port);
 }
 
 /** Sends a request and gives all that comes until the server closes. */
@@ -32,7 +30,7 @@ async function ask(server: TestServer, mode: Mode): Promise<string> {
 async function startLogged(mode: Mode, options: HttpsServerOptions = {}) {
   const log: string[] = [];
   const server = await startServer({
-    transportMode: mode,
+    transportMode: transportOf(mode),
     ...options,
     async openFn(session) {
       log.push("openFn");
@@ -65,7 +63,7 @@ const REFUSAL = ["openFn", "error", "userCallback error"];
 
 /** What hears of the hooks in a mode: `userCallback` is for TLS. */
 function heard(log: readonly string[], mode: Mode): readonly string[] {
-  return mode === "secure" ? log : log.filter((entry) => !entry.startsWith("userCallback"));
+  return mode === "tls" ? log : log.filter((entry) => !entry.startsWith("userCallback"));
 }
 
 for (const mode of MODES) {
@@ -172,7 +170,7 @@ for (const mode of MODES) {
       await server.server.stop();
       const codes = new Set(server.errors.map(({ error }) => error.code));
       assert.deepEqual([...codes], ["HOOK_FAILED"]);
-      assert.equal(server.errors.length, mode === "secure" ? 3 : 1);
+      assert.equal(server.errors.length, mode === "tls" ? 3 : 1);
     });
 
     test("may stop the server from within", async () => {
@@ -190,7 +188,7 @@ for (const mode of MODES) {
 
 describe("userCallback", () => {
   test("hears of each failed handshake, where no session hook does", async () => {
-    const server = await startLogged("secure", { cacert: clientCa.cert });
+    const server = await startLogged("tls", { cacert: clientCa.cert });
     await sClient(server.port);
     await server.server.stop();
     assert.deepEqual(server.log, ["error", "userCallback error"]);

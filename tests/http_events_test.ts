@@ -16,15 +16,7 @@ import {
 import { HttpError } from "../lib/errors.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
 import type { HttpsServer } from "../lib/server.ts";
-import {
-  GET,
-  type Mode,
-  MODES,
-  RawClient,
-  type Started,
-  started,
-  stopServersAfterAll,
-} from "./http_support.ts";
+import { answering, GET, MODES, RawClient, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
 import { until } from "./support.ts";
 
@@ -48,18 +40,6 @@ const HTTPS_EVENTS = ["error", "start", "connected", "data", "sent", "disconnect
 
 type Handler = (request: HttpdRequest) => Response | void | Promise<Response | void>;
 
-/** A server whose every GET and POST of any path but /none goes to one handler. */
-async function serving(
-  handler: Handler,
-  options: HttpsServerOptions = {},
-  mode: Mode = "plain",
-): Promise<Started> {
-  const uriMatch = (_: string, path: string) => path !== "/none";
-  const host = await started(undefined, { uriMatch, ...options }, mode);
-  for (const method of ["GET", "POST"]) host.server.route({ uri: "/", method, handler });
-  return host;
-}
-
 /** Writes down what comes, from now on; bytes behind those events that count some. */
 function record(server: HttpsServer, types: readonly string[]): string[] {
   const log: string[] = [];
@@ -81,7 +61,7 @@ test("the ids are the original's, of esp_http_server_event_id_t", () => {
 describe("for one GET", () => {
   for (const mode of MODES) {
     test(`both families come in the original's order, ${mode}`, async () => {
-      const { server } = await serving((request) => request.send("Hello"), {}, mode);
+      const { server } = await answering((request) => request.send("Hello"), {}, mode);
       await server.stop();
       const log = record(server, [...HTTP_EVENTS, ...HTTPS_EVENTS]);
       await server.start();
@@ -102,7 +82,7 @@ describe("for one GET", () => {
     });
 
     test(`events tell server, session and id, ${mode}`, async () => {
-      const { server, port } = await serving((request) => request.send("Hello"), {}, mode);
+      const { server, port } = await answering((request) => request.send("Hello"), {}, mode);
       const events: SessionEvent[] = [];
       for (const type of HTTP_EVENTS) {
         server.addEventListener(type, (event) => events.push(event as SessionEvent));
@@ -127,7 +107,7 @@ describe("for one GET", () => {
 describe("of bodies", () => {
   for (const mode of MODES) {
     test(`http:data counts what the handler reads, and what is thrown away, ${mode}`, async () => {
-      const { server, port } = await serving(
+      const { server, port } = await answering(
         async (request) => {
           await request.recv(2);
           await request.recv(1);
@@ -150,7 +130,7 @@ describe("of bodies", () => {
     });
 
     test(`http:sent counts each chunk, and 0 for the end, ${mode}`, async () => {
-      const { server, port } = await serving(
+      const { server, port } = await answering(
         async (request) => {
           await request.sendChunk("abc");
           await request.sendChunk("de");
@@ -175,7 +155,7 @@ describe("of bodies", () => {
 describe("http:error", () => {
   /** What is told for one request, behind http:header. */
   async function told(bytes: string, handler: Handler, options: HttpsServerOptions = {}) {
-    const { server, port } = await serving(handler, options);
+    const { server, port } = await answering(handler, options);
     const log = record(server, HTTP_EVENTS);
     const client = await RawClient.connect(port);
     client.send(bytes);
@@ -211,7 +191,7 @@ describe("http:error", () => {
   }
 
   test("comes too when an error handler answered, with what it answered for", async () => {
-    const { server, port } = await serving(send);
+    const { server, port } = await answering(send);
     server.onError(404, (_, request) => request!.status(303).send("Go"));
     server.onError(400, () => new Response("own", { status: 499 }));
     const log = record(server, ["http:error"]);
@@ -224,7 +204,7 @@ describe("http:error", () => {
   });
 
   test("tells the session and the address", async () => {
-    const { server, port } = await serving(send);
+    const { server, port } = await answering(send);
     const { promise, resolve } = Promise.withResolvers<ServerErrorEvent>();
     server.addEventListener("http:error", resolve);
     const client = await RawClient.connect(port);
@@ -240,7 +220,7 @@ describe("http:error", () => {
 
 describe("switched on and off", () => {
   test("no event is made while nobody listens: no listener is the switch", async () => {
-    const { server, port } = await serving((request) => request.send("x"));
+    const { server, port } = await answering((request) => request.send("x"));
     let made = 0;
     const { dispatchEvent } = server;
     server.dispatchEvent = (event) => (made++, dispatchEvent.call(server, event));
@@ -257,7 +237,7 @@ describe("switched on and off", () => {
   });
 
   test("a listener that throws harms no request, and becomes an error event", async () => {
-    const { server, port, errors } = await serving((request) => request.send("x"));
+    const { server, port, errors } = await answering((request) => request.send("x"));
     for (const type of HTTP_EVENTS) {
       if (type === "http:stop") continue; // behind it only the console hears of errors
       server.addEventListener(type, () => {
@@ -275,7 +255,7 @@ describe("switched on and off", () => {
 
   test("a listener that cuts the session harms nobody", async () => {
     for (const type of ["http:connected", "http:header", "http:headerssent"] as const) {
-      const { server, port } = await serving((request) => request.send("x"));
+      const { server, port } = await answering((request) => request.send("x"));
       const log = record(server, ["http:connected", "http:disconnected"]);
       server.addEventListener(type, ({ session }) => session.destroy());
       const client = await RawClient.connect(port);

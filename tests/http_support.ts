@@ -8,18 +8,20 @@ import { afterAll } from "bun:test";
 import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import type { ConnectionOptions } from "node:tls";
-import type { HttpsServerOptions } from "../lib/config.ts";
+import type { HttpsServerOptions, TransportMode } from "../lib/config.ts";
 import type { HttpsdError } from "../lib/errors.ts";
 import type { FetchHandler } from "../lib/fetch/fetch_handler.ts";
+import type { RouteHandler } from "../lib/httpd/route.ts";
 import { type Clock, systemClock } from "../lib/net/clock.ts";
 import { type HttpsServer, serverWithClock } from "../lib/server.ts";
-import { certificates, connect, connectTcp } from "./support.ts";
+import { certificates, connect, connectTcp, type Mode, MODES } from "./support.ts";
 
-/** Without TLS and with it. */
-export const MODES = ["plain", "tls"] as const;
+export { type Mode, MODES };
 
-/** One of {@linkcode MODES}. */
-export type Mode = (typeof MODES)[number];
+/** The option that makes a server speak as `mode` says. */
+export function transportOf(mode: Mode): TransportMode {
+  return mode === "tls" ? "secure" : "insecure";
+}
 
 /** A server that runs, on 127.0.0.1. */
 export interface Started {
@@ -59,6 +61,18 @@ export async function started(
   running.push(server);
   await server.start();
   return { server, port: server.address.port, errors };
+}
+
+/** Starts a server whose every GET, POST and HEAD of any path but /none goes to one handler. */
+export async function answering(
+  handler: RouteHandler,
+  options: HttpsServerOptions = {},
+  mode: Mode = "plain",
+): Promise<Started> {
+  const uriMatch = (_: string, path: string) => path !== "/none";
+  const host = await started(undefined, { uriMatch, ...options }, mode);
+  for (const method of ["GET", "POST", "HEAD"]) host.server.route({ uri: "/", method, handler });
+  return host;
 }
 
 /** A GET request for `path`. */

@@ -21,8 +21,8 @@ import {
   Digest,
   digestOf,
   end,
+  FLOWS,
   gone,
-  MODES,
   openRelay,
   openssl,
   openTransport,
@@ -80,7 +80,7 @@ function assertConnectionError(error: unknown, code: string): void {
   assert.equal(error.code, code);
 }
 
-for (const mode of MODES) {
+for (const mode of FLOWS) {
   /**
    * Bun's TLS over a stream that is no socket knows neither half-close nor backpressure of writes
    * (docs/runtimes.md). Nobody meets that: the fallback is for Deno.
@@ -526,7 +526,7 @@ for (const mode of MODES) {
 }
 
 describe("Backpressure", () => {
-  for (const mode of MODES) {
+  for (const mode of FLOWS) {
     const fullTest = mode === "paced" && runtime === "bun" ? () => {} : test;
 
     test(`${mode}: a reader that pauses holds little of what the peer pushes`, async () => {

@@ -5,13 +5,13 @@ import type { HttpsServerOptions } from "../lib/config.ts";
 import { parseCookies } from "../lib/http/cookies.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
 import {
+  answering,
   GET,
   latin1,
   type Mode,
   MODES,
   RawClient,
   readResponses,
-  type Started,
   started,
   stopServersAfterAll,
   type WireResponse,
@@ -24,17 +24,6 @@ assertRuntime();
 stopServersAfterAll();
 
 type Handler = (request: HttpdRequest) => Response | void | Promise<Response | void>;
-
-/** A server whose every GET, HEAD and POST goes to one handler. */
-async function serving(
-  handler: Handler,
-  options: HttpsServerOptions = {},
-  mode: Mode = "plain",
-): Promise<Started> {
-  const host = await started(undefined, { ...options, uriMatch: () => true }, mode);
-  for (const method of ["GET", "HEAD", "POST"]) host.server.route({ uri: "/", method, handler });
-  return host;
-}
 
 /** The bytes that come back for `request` on a connection of its own, up to its end. */
 async function textFor(
@@ -58,7 +47,7 @@ async function answersTo(
   options: HttpsServerOptions & { mode?: Mode } = {},
 ): Promise<WireResponse[]> {
   const { mode = "plain", ...rest } = options;
-  const { server, port } = await serving(handler, rest, mode);
+  const { server, port } = await answering(handler, rest, mode);
   const text = await textFor(port, request, mode);
   await server.stop();
   return readResponses(text, [request.split(" ")[0]!]);
@@ -90,7 +79,7 @@ describe("the head", () => {
     for (const cut of [0, 1, 7]) {
       test(`is given exactly as received, in pieces of ${cut || "any"} bytes, ${mode}`, async () => {
         const heads: Uint8Array[] = [];
-        const { server, port } = await serving(
+        const { server, port } = await answering(
           (request) => {
             heads.push(request.rawHead.slice());
             request.header("Connection", heads.length === 2 ? "close" : "keep-alive").send();
@@ -154,7 +143,7 @@ describe("the head", () => {
 
   test("is still there after the response, unlike the original's", async () => {
     let after: unknown;
-    const { port } = await serving((request) => {
+    const { port } = await answering((request) => {
       request.header("Connection", "close").send();
       after = [request.get("host"), request.headers.get("x"), request.uri, request.query.get("q")];
     });
@@ -271,7 +260,7 @@ describe("the body", () => {
 
   test("cannot be read any more when the exchange is over", async () => {
     const { promise, resolve } = Promise.withResolvers<HttpdRequest>();
-    const { port } = await serving((request) => {
+    const { port } = await answering((request) => {
       request.send();
       resolve(request);
     });
@@ -284,7 +273,7 @@ describe("the body", () => {
 
   test("of a client that is gone throws what came of it, and no end", async () => {
     const { promise, resolve } = Promise.withResolvers<unknown>();
-    const { port } = await serving(async (request) => {
+    const { port } = await answering(async (request) => {
       await request.recv();
       resolve(await request.recv().catch((error) => error.code));
     });
@@ -299,7 +288,7 @@ describe("the body", () => {
 describe("send()", () => {
   for (const mode of MODES) {
     test(`sends status, reason, type and fields as they were set, ${mode}`, async () => {
-      const { port } = await serving(
+      const { port } = await answering(
         (request) => {
           request.status(299, "Näh").type("text/x").header("X-A", "1").header("x-a", "2");
           request.header("X-Latin", "\xfc\x80");
@@ -320,7 +309,7 @@ describe("send()", () => {
 
   for (const mode of MODES) {
     test(`sends Latin-1 in fields as it is, also before a body of ASCII, ${mode}`, async () => {
-      const { port } = await serving(
+      const { port } = await answering(
         (request) => request.header("X-Latin", "\xfc\x80").header("Connection", "close").send("x"),
         {},
         mode,
@@ -439,7 +428,7 @@ describe("sendError()", () => {
 describe("sendChunk() and end()", () => {
   for (const mode of MODES) {
     test(`send chunks, and trailers behind them, ${mode}`, async () => {
-      const { port } = await serving(
+      const { port } = await answering(
         async (request) => {
           await request.sendChunk("abc");
           await request.sendChunk(new Uint8Array([100]));
@@ -454,7 +443,7 @@ describe("sendChunk() and end()", () => {
   }
 
   test("a trailer that HTTP does not allow throws, and a good end may follow", async () => {
-    const { port } = await serving(async (request) => {
+    const { port } = await answering(async (request) => {
       await request.sendChunk("abc");
       for (const [name, value] of [["X\r\n", "y"], ["X", "y\r\n\r\n"], ["X", "\0"], ["", ""]]) {
         assert.throws(() => request.end([[name!, value!]]), { code: "BAD_RESPONSE" });
@@ -538,7 +527,7 @@ describe("sendStream()", () => {
     test(`of another length cuts the connection and throws BAD_RESPONSE, ${mode}`, async () => {
       for (const length of [4, 6]) {
         const { stream, cancelled } = source("abc", "de", "", "");
-        const { port, errors } = await serving(
+        const { port, errors } = await answering(
           (request) => request.sendStream(stream, length),
           {},
           mode,
@@ -560,7 +549,7 @@ describe("sendStream()", () => {
         controller.error(new Error("disk"));
       },
     });
-    const { port, errors } = await serving((request) => request.sendStream(stream));
+    const { port, errors } = await answering((request) => request.sendStream(stream));
     const text = await textFor(port, GET("/"));
     assert.ok(!text.includes("0\r\n\r\n"), "not the end of the body");
     await until(() => errors.length === 1, "the error is told");
@@ -580,7 +569,7 @@ describe("sendStream()", () => {
 
   test("cancels the source when the client is gone, or the head cannot be sent", async () => {
     const endless = source(...Array(100_000).fill("x".repeat(65_536)));
-    const { port } = await serving((request) => request.sendStream(endless.stream));
+    const { port } = await answering((request) => request.sendStream(endless.stream));
     const client = await RawClient.connect(port);
     client.send(GET("/"));
     await client.expect("200");
@@ -606,7 +595,7 @@ describe("sendStream()", () => {
 describe("raw bytes", () => {
   for (const mode of MODES) {
     test(`sendRaw() sends them as the response, and the connection goes on, ${mode}`, async () => {
-      const { port } = await serving(
+      const { port } = await answering(
         async (request) => {
           await request.sendRaw("HTTP/1.1 200 Raw\r\nContent-");
           await request.sendRaw(latin1("Length: 3\r\n\r\nabc"));
@@ -622,7 +611,7 @@ describe("raw bytes", () => {
     });
 
     test(`session.send() sends them between responses, as queued work may, ${mode}`, async () => {
-      const { server, port } = await serving(
+      const { server, port } = await answering(
         (request) => {
           request.type("text/plain").send("Hello World!");
           void server.queueWork(() =>
@@ -653,7 +642,7 @@ describe("raw bytes", () => {
   });
 
   test("session.send() keeps a copy, and sends nothing on a session that is over", async () => {
-    const { server, port } = await serving((request) => {
+    const { server, port } = await answering((request) => {
       const bytes = latin1("HTTP/1.1 103 Early\r\n\r\n");
       request.session.send(bytes);
       bytes.fill(120);
@@ -670,7 +659,7 @@ describe("raw bytes", () => {
   });
 
   test("sendRaw() without end() is cut, as a response that stays in part", async () => {
-    const { port, errors } = await serving((request) => request.sendRaw("HTTP/1.1 200"));
+    const { port, errors } = await answering((request) => request.sendRaw("HTTP/1.1 200"));
     await textFor(port, GET("/"));
     assert.deepEqual(errors.map(({ code }) => code), ["HANDLER_FAILED"]);
   });

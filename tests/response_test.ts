@@ -10,13 +10,13 @@ import type { FetchHandler } from "../lib/fetch/fetch_handler.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
 import { type ServerSentEvent, serverSentEvents } from "../lib/web/sse.ts";
 import {
+  answering,
   latin1,
   type Mode,
   MODES,
   RawClient,
   readResponses,
   sleep,
-  type Started,
   started,
   stopServersAfterAll,
 } from "./http_support.ts";
@@ -81,17 +81,6 @@ function endless(): ReadableStream<Uint8Array> {
   });
 }
 
-/** Starts a server whose every GET, HEAD and POST goes to `handler`. */
-async function serving(
-  handler: (request: HttpdRequest) => Response | void | Promise<Response | void>,
-  mode: Mode = "plain",
-  options: Parameters<typeof started>[1] = {},
-): Promise<Started> {
-  const host = await started(undefined, { ...options, uriMatch: () => true }, mode);
-  for (const method of ["GET", "HEAD", "POST"]) host.server.route({ uri: "/", method, handler });
-  return host;
-}
-
 /** A client, and what it can do to its connection. */
 interface Leaver {
   readonly client: RawClient;
@@ -136,7 +125,7 @@ describe("a handler that writes for ever", () => {
         if (what === "a HEAD" && how === "sendStream()") continue; // which ends with the head
         test(`${how} to ${what} is told CONNECTION_CLOSED after a reset, ${mode}`, async () => {
           const writer = new EndlessWriter(write);
-          const { server, port, errors } = await serving(writer.handler, mode);
+          const { server, port, errors } = await answering(writer.handler, {}, mode);
           const { client, reset } = await leaver(port, mode);
           client.send(request);
           await client.expect(how === "sendRaw()" ? "a" : "\r\n\r\n");
@@ -153,7 +142,7 @@ describe("a handler that writes for ever", () => {
 
   test("holds up no timer while its client reads", async () => {
     const writer = new EndlessWriter(WRITES["sendChunk() of a text"]!);
-    const { port } = await serving(writer.handler);
+    const { port } = await answering(writer.handler);
     const client = await RawClient.connect(port);
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     await client.expect("a\r\n1\r\na");
@@ -165,7 +154,7 @@ describe("a handler that writes for ever", () => {
   for (const mode of MODES) {
     test(`is told CONNECTION_CLOSED when its client reads no more, ${mode}`, async () => {
       const writer = new EndlessWriter(WRITES["sendChunk()"]!);
-      const { server, port } = await serving(writer.handler, mode, { sendWaitTimeoutMs: 200 });
+      const { server, port } = await answering(writer.handler, { sendWaitTimeoutMs: 200 }, mode);
       const { client, stall, reset } = await leaver(port, mode);
       stall();
       client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -179,7 +168,7 @@ describe("a handler that writes for ever", () => {
     let writes = 0;
     let over = false;
     const rejections = new Set<string>();
-    const { server, port } = await serving(async (request) => {
+    const { server, port } = await answering(async (request) => {
       while (!over && writes < 3 * STARVING) {
         writes++;
         await request.sendChunk("a").catch((error) => rejections.add(error.code));
@@ -197,7 +186,7 @@ describe("a handler that writes for ever", () => {
   });
 
   test("without waiting does not end the process when its client leaves", async () => {
-    const { server, port, errors } = await serving((request) => {
+    const { server, port, errors } = await answering((request) => {
       request.detach();
       for (let i = 0; i < 200; i++) void request.sendChunk(new Uint8Array(100_000));
       void request.sendStream(endless()).catch(() => {});
@@ -232,7 +221,7 @@ describe("a handler that writes for ever", () => {
   });
 
   test("in an error handler is no error when its client leaves", async () => {
-    const { server, port, errors } = await serving(() => {
+    const { server, port, errors } = await answering(() => {
       throw new HttpError(404, "ROUTE_NOT_FOUND", "Not here");
     });
     const { promise, resolve } = Promise.withResolvers<string>();
@@ -284,7 +273,7 @@ describe("205", () => {
     })
   ) {
     test(`by ${how} has no body, and says so`, async () => {
-      const { port, errors } = await serving(async (request) => void await answer(request));
+      const { port, errors } = await answering(async (request) => void await answer(request));
       const client = await RawClient.connect(port);
       client.send(latin1("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2)));
       await client.until(() => client.text.split(FIELD).length === 3);
@@ -356,9 +345,9 @@ describe("a stream that waits for its source", () => {
 
     test(`is cancelled soon after FIN: sendStream(), ${mode}`, async () => {
       const { promise, resolve } = Promise.withResolvers<unknown>();
-      const host = await serving((request) => request.sendStream(quiet(resolve)), mode, {
+      const host = await answering((request) => request.sendStream(quiet(resolve)), {
         lingerMs: 100,
-      });
+      }, mode);
       const client = await RawClient.connect(host.port, mode);
       client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
       await client.expect(/\r\n\r\n./);
@@ -430,7 +419,7 @@ describe("a stream that waits for its source", () => {
 
   test("is cancelled, however many there are of one request", async () => {
     const reasons: unknown[] = [];
-    const { server, port } = await serving(async (request) => {
+    const { server, port } = await answering(async (request) => {
       request.sendStream(quiet((reason) => reasons.push(reason))).catch(() => {});
       // The second is refused; what it was given is cancelled for that, and not with the client.
       await assert.rejects(request.sendStream(quiet((reason) => reasons.push(reason))), {
@@ -448,7 +437,7 @@ describe("a stream that waits for its source", () => {
 
   test("is cancelled when its handler fails meanwhile", async () => {
     const { promise, resolve } = Promise.withResolvers<unknown>();
-    const { port, errors } = await serving(async (request) => {
+    const { port, errors } = await answering(async (request) => {
       request.sendStream(quiet(resolve)).catch(() => {});
       await sleep(10);
       throw new Error("meanwhile");
@@ -566,7 +555,7 @@ describe("what a handler's callback throws when the client leaves becomes an err
   });
 
   test("a listener of request.signal, without a socket", async () => {
-    const { server, errors } = await serving((request) => {
+    const { server, errors } = await answering((request) => {
       request.signal.addEventListener("abort", fail);
       return new Promise(() => {});
     });
@@ -579,7 +568,7 @@ describe("what a handler's callback throws when the client leaves becomes an err
   });
 
   test("cancel() of a body, without a socket", async () => {
-    const { server, errors } = await serving((request) =>
+    const { server, errors } = await answering((request) =>
       request.sendStream(new ReadableStream({ cancel: fail }))
     );
     const answer = await server.fetch(new Request("http://a/"));

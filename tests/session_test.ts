@@ -2,13 +2,11 @@
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import { Buffer } from "node:buffer";
-import type { HttpsServerOptions } from "../lib/config.ts";
 import type { HttpsdError } from "../lib/errors.ts";
-import type { HttpdRequest } from "../lib/httpd/request.ts";
 import type { FetchHandler } from "../lib/fetch/fetch_handler.ts";
 import {
+  answering,
   GET,
-  type Mode,
   MODES,
   RawClient,
   readResponses,
@@ -24,17 +22,6 @@ import { TestClock } from "./test_clock.ts";
 assertRuntime();
 
 stopServersAfterAll();
-
-/** A server with one httpd handler for GET and POST at `/`. */
-async function withHandler(
-  handler: (request: HttpdRequest) => void | Promise<void>,
-  options: HttpsServerOptions = {},
-  mode: Mode = "plain",
-): Promise<Started> {
-  const host = await started(undefined, options, mode);
-  for (const method of ["GET", "POST", "HEAD"]) host.server.route({ uri: "/", method, handler });
-  return host;
-}
 
 const echoPath: FetchHandler = (request) => new Response(new URL(request.url).pathname);
 
@@ -159,7 +146,7 @@ describe("pipelining", () => {
   }
 
   test("50,000 requests that are answered at once do not grow the stack", async () => {
-    const { port } = await withHandler((request) => request.send("x"));
+    const { port } = await answering((request) => request.send("x"));
     const client = await RawClient.connect(port);
     client.send(GET("/").repeat(49_999));
     client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
@@ -203,7 +190,7 @@ describe("pipelining", () => {
 
 describe("responses without a body", () => {
   test("HEAD, 204 and 304 have none, whatever the handler gives", async () => {
-    const { port } = await withHandler((request) => {
+    const { port } = await answering((request) => {
       const status = Number(request.query.get("status") ?? 200);
       request.status(status).send("12345");
     });
@@ -247,7 +234,7 @@ describe("responses without a body", () => {
   });
 
   test("an informational status is no answer", async () => {
-    const { port, errors } = await withHandler((request) => request.status(101).send());
+    const { port, errors } = await answering((request) => request.status(101).send());
     const client = await RawClient.connect(port);
     client.send(GET("/"));
     await client.expect("500 Internal Server Error");
@@ -282,7 +269,7 @@ describe("Expect: 100-continue", () => {
 
   test("is never answered when the body is not wanted: the connection closes", async () => {
     let calls = 0;
-    const { port } = await withHandler((request) => {
+    const { port } = await answering((request) => {
       calls++;
       request.send("no");
     });
@@ -296,7 +283,7 @@ describe("Expect: 100-continue", () => {
   });
 
   test("matters not where there is no body", async () => {
-    const { port } = await withHandler(async (request) => {
+    const { port } = await answering(async (request) => {
       assert.equal(await request.recv(), undefined);
       request.send("x");
     });
@@ -323,7 +310,7 @@ describe("bodies that nobody reads", () => {
     `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${length}\r\n\r\n`;
 
   test("are thrown away up to maxDrainBytes, and the connection goes on", async () => {
-    const { port } = await withHandler((request) => request.send("ok"), { maxDrainBytes: 100_000 });
+    const { port } = await answering((request) => request.send("ok"), { maxDrainBytes: 100_000 });
     const client = await RawClient.connect(port);
     client.send(POST(100_000) + GET("/").repeat(2_000).slice(0, 100_000).padEnd(100_000, "x"));
     client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
@@ -353,7 +340,7 @@ describe("bodies that nobody reads", () => {
   for (const mode of MODES) {
     test(`a client that sends 10 MB past the answer still reads it all, ${mode}`, async () => {
       const answer = "x".repeat(300_000);
-      const { port } = await withHandler(
+      const { port } = await answering(
         (request) => request.send(answer),
         {},
         mode,
@@ -372,7 +359,7 @@ describe("bodies that nobody reads", () => {
   }
 
   test("a client that stalls in such a body is given up", async () => {
-    const { port } = await withHandler((request) => request.send("ok"), { recvWaitTimeoutMs: 100 });
+    const { port } = await answering((request) => request.send("ok"), { recvWaitTimeoutMs: 100 });
     const client = await RawClient.connect(port);
     client.send(POST(10) + "12345");
     assert.equal(readResponses(await client.rest())[0]?.status, 200);
@@ -380,7 +367,7 @@ describe("bodies that nobody reads", () => {
   });
 
   test("session.close() does not wait for them", async () => {
-    const { port, server } = await withHandler((request) => request.send("ok"));
+    const { port, server } = await answering((request) => request.send("ok"));
     const client = await RawClient.connect(port);
     client.send(POST(10) + "12345");
     await client.expect("ok");

@@ -52,15 +52,21 @@ export function engineOf(connection: Connection): ConnectionEngine {
   return connection as ConnectionEngine;
 }
 
-/** How the bytes of a connection travel: without TLS, with it, or with the fallback under TLS. */
-export type Mode = "plain" | "tls" | "paced";
+/** Without TLS and with it. */
+export const MODES = ["plain", "tls"] as const;
 
-/** Every {@linkcode Mode}. */
-export const MODES: readonly Mode[] = ["plain", "tls", "paced"];
+/** One of {@linkcode MODES}. */
+export type Mode = (typeof MODES)[number];
+
+/** How the bytes of a connection travel: a mode, or the fallback under TLS. */
+export const FLOWS = [...MODES, "paced"] as const;
+
+/** One of {@linkcode FLOWS}. */
+export type Flow = (typeof FLOWS)[number];
 
 /** A listener and a gate without anything behind them. */
 export interface Transport extends AsyncDisposable {
-  readonly mode: Mode;
+  readonly mode: Flow;
   readonly port: number;
   readonly gate: Gate;
   /** What waits unread. */
@@ -90,7 +96,7 @@ export type TransportOptions =
 
 /** Opens a bare transport on 127.0.0.1; all times are 10 s unless told. */
 export async function openTransport(
-  mode: Mode,
+  mode: Flow,
   { alpnProtocols = [], certSelect, admitted, clock, maxUnreadBytes = Infinity, ...times }:
     TransportOptions = {},
 ): Promise<Transport> {
@@ -194,7 +200,7 @@ export class RecordingConsumer implements Consumer {
 
 /** Connects to a server in the way of `mode`; the socket keeps its errors to itself. */
 export async function connect(
-  { mode, port }: { mode: Mode; port: number },
+  { mode, port }: { mode: Flow; port: number },
   options: tls.ConnectionOptions = {},
 ): Promise<net.Socket> {
   if (mode === "plain") return await connectTcp(port);

@@ -8,7 +8,7 @@ import {
   connect,
   Digest,
   digestOf,
-  MODES,
+  FLOWS,
   openTransport,
   RecordingConsumer,
   type Transport,
@@ -34,7 +34,7 @@ async function unread(transport: Transport, clients: number, bytes: number) {
 }
 
 describe("maxUnreadBytes", () => {
-  for (const mode of MODES) {
+  for (const mode of FLOWS) {
     test(`bounds what 100 clients of 400 KB make a server hold, ${mode}`, async () => {
       await using transport = await openTransport(mode, { maxUnreadBytes: LIMIT });
       const sockets = await unread(transport, 100, 400_000);
