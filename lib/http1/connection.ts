@@ -61,7 +61,9 @@ export interface Http1Host extends SessionHost {
 type State = "opening" | "idle" | "busy" | "refusing" | "tunnel" | "closed";
 
 /** So many requests of one connection are begun in one turn of the event loop. */
-const REQUESTS_PER_TURN = 16;
+const REQUESTS_PER_TURN = 64;
+/** So many of them however long their handlers take; the others while the turn is short. */
+const SURE_REQUESTS = 16;
 /** How long the goodbye of a session may take that is closed to make room, in ms. */
 const GOODBYE_MS = 1_000;
 /** How the answer to a request is framed that could not be read. */
@@ -75,7 +77,7 @@ export class Http1Connection
   readonly #host: Http1Host;
   readonly #parser: RequestParser;
   readonly #timeouts: Timeouts;
-  readonly #turn = new TurnBudget(REQUESTS_PER_TURN, () => this.#pump());
+  readonly #turn = new TurnBudget(REQUESTS_PER_TURN, () => this.#pump(), SURE_REQUESTS);
   #state: State = "opening";
   #exchange: Exchange | undefined;
   /** The answer to a request whose head could not be read. */
