@@ -55,13 +55,13 @@ export type { ProxyEndpoint, ProxyHeader, ProxySsl, ProxyTlv } from "./lib/net/p
 export type { Endpoints } from "./lib/endpoints.ts";
 export type { GatePhase } from "./lib/net/admission.ts";
 export type { Address } from "./lib/net/listener.ts";
-export {
-  type ConnectionCounters,
-  HttpsServer,
-  serve,
-  type ServerState,
-  type StopOptions,
-} from "./lib/server.ts";
+export type {
+  ConnectionCounters,
+  ServerHandle,
+  ServerState,
+  StopOptions,
+} from "./lib/http/server_handle.ts";
+export { HttpsServer, serve } from "./lib/server.ts";
 export {
   type CertSelect,
   type CertSelection,

@@ -7,7 +7,7 @@
 import type { HttpsdError } from "./errors.ts";
 import type { Session } from "./http/session.ts";
 import type { GatePhase } from "./net/admission.ts";
-import type { HttpsServer } from "./server.ts";
+import type { ServerHandle } from "./http/server_handle.ts";
 import type { Identity } from "./tls/identity.ts";
 
 /**
@@ -45,10 +45,10 @@ export class ServerEvent extends Event {
   /** The original's numeric id. */
   readonly id: number;
   /** The server that it happened to. */
-  readonly server: HttpsServer;
+  readonly server: ServerHandle;
 
   /** Makes an event for a server to dispatch. */
-  constructor(type: ServerEventType, server: HttpsServer) {
+  constructor(type: ServerEventType, server: ServerHandle) {
     super(type);
     this.id = EVENT_IDS[type];
     this.server = server;
@@ -61,7 +61,7 @@ export class SessionEvent extends ServerEvent {
   readonly session: Session;
 
   /** Makes an event for a server to dispatch. */
-  constructor(type: ServerEventType, server: HttpsServer, session: Session) {
+  constructor(type: ServerEventType, server: ServerHandle, session: Session) {
     super(type, server);
     this.session = session;
   }
@@ -73,7 +73,7 @@ export class DataEvent extends SessionEvent {
   readonly bytes: number;
 
   /** Makes an event for a server to dispatch. */
-  constructor(type: ServerEventType, server: HttpsServer, session: Session, bytes: number) {
+  constructor(type: ServerEventType, server: ServerHandle, session: Session, bytes: number) {
     super(type, server, session);
     this.bytes = bytes;
   }
@@ -87,7 +87,7 @@ export class DisconnectedEvent extends SessionEvent {
   /** Makes an event for a server to dispatch. */
   constructor(
     type: "disconnected" | "http:disconnected",
-    server: HttpsServer,
+    server: ServerHandle,
     session: Session,
     error: HttpsdError | undefined,
   ) {
@@ -102,7 +102,7 @@ export class ExpiringEvent extends ServerEvent {
   readonly identity: Identity;
 
   /** Makes an event for a server to dispatch. */
-  constructor(server: HttpsServer, identity: Identity) {
+  constructor(server: ServerHandle, identity: Identity) {
     super("expiring", server);
     this.identity = identity;
   }
@@ -136,7 +136,7 @@ export class ServerErrorEvent extends ServerEvent {
   /** Makes an event for a server to dispatch. */
   constructor(
     type: "error" | "http:error",
-    server: HttpsServer,
+    server: ServerHandle,
     error: HttpsdError,
     where: FailurePlace = {},
   ) {

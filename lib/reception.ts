@@ -11,7 +11,7 @@ import type { Dispatcher } from "./http/dispatcher.ts";
 import type { Exchange } from "./http/exchange.ts";
 import { type ConnectionDriver, freeContext, type Session } from "./http/session.ts";
 import type { Notify } from "./http/session_host.ts";
-import type { Transport } from "./http/transport.ts";
+import type { Transport } from "./http/exchange.ts";
 import type { Http1Host, Http1Limits } from "./http1/connection.ts";
 import type { ConnectionEngine } from "./net/engine.ts";
 import type { Places } from "./places.ts";

@@ -36,6 +36,12 @@ import { takeArguments } from "./fetch/handler.ts";
 import { Hooks } from "./hooks.ts";
 import { Dispatcher } from "./http/dispatcher.ts";
 import { Router } from "./http/router.ts";
+import type {
+  ConnectionCounters,
+  ServerHandle,
+  ServerState,
+  StopOptions,
+} from "./http/server_handle.ts";
 import type { ConnectionDriver, Session } from "./http/session.ts";
 import { type ErrorHandler, HttpdFace } from "./httpd/face.ts";
 import { WorkQueue } from "./httpd/work_queue.ts";
@@ -61,29 +67,6 @@ import { type Route, toHandlerRoute } from "./websocket/route.ts";
 import type { ServerWebSocket } from "./websocket/socket.ts";
 import { webSocketHandler, withUpgrades } from "./websocket/upgrade.ts";
 
-/** Where a server is in its life. */
-export type ServerState = "idle" | "starting" | "running" | "stopping";
-
-/** How to stop. */
-export interface StopOptions {
-  /** How long requests under way may take to end, in ms. Default: the option `drainMs`. */
-  readonly drainMs?: number;
-}
-
-/** How many connections a server has, and has had; for a look from outside. */
-export interface ConnectionCounters {
-  /** Sockets that are open now, those at the gate included. */
-  readonly open: number;
-  /** Newcomers that wait now for one of them to close. */
-  readonly waiting: number;
-  /** Sockets that were accepted. */
-  readonly accepted: number;
-  /** Connections that were turned away before their session: each has had an `error` event. */
-  readonly refused: number;
-  /** Connections that were closed to make room for another. */
-  readonly purged: number;
-}
-
 /** Makes a server with another clock for its deadlines, for tests. */
 export let serverWithClock: (
   clock: Clock,
@@ -92,7 +75,7 @@ export let serverWithClock: (
 ) => HttpsServer;
 
 /** An HTTPS server (original: `httpd_handle_t`). It can be started again after it was stopped. */
-export class HttpsServer extends EventTarget implements AsyncDisposable {
+export class HttpsServer extends EventTarget implements ServerHandle, AsyncDisposable {
   /** The clock of the server that is being made, if it is to have another than the system's. */
   static #clock: Clock | undefined;
   static {

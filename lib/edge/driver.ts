@@ -18,7 +18,7 @@ import {
   type SessionDriver,
   type SessionState,
 } from "../http/session.ts";
-import type { Transport } from "../http/transport.ts";
+import type { Transport } from "../http/exchange.ts";
 import { addPlatformRequest } from "../fetch/platform_requests.ts";
 import { asResponse, usedAlready } from "../fetch/usable_response.ts";
 import { CANCEL_FAILED } from "../http/stream_pump.ts";

@@ -23,7 +23,6 @@
  * @module
  */
 import { contain } from "../contain/callbacks.ts";
-import type { HttpsServerOptions } from "../config.ts";
 import type { HttpsdError } from "../errors.ts";
 import { platformRequest } from "../fetch/platform_requests.ts";
 import { takeArguments } from "../fetch/handler.ts";
@@ -33,7 +32,7 @@ import { type ErrorHandler, HttpdFace } from "../httpd/face.ts";
 import { Router } from "../http/router.ts";
 import type { Session } from "../http/session.ts";
 import type { ForwardedField } from "./forwarded.ts";
-import { resolveEdgeConfig } from "./options.ts";
+import { type EdgeOptions, resolveEdgeConfig } from "./options.ts";
 import { remoteOf } from "./platform.ts";
 import { answerFetch, type FetchHost } from "./driver.ts";
 import { tlsOf } from "./tls.ts";
@@ -47,26 +46,7 @@ export type { HttpdRequest } from "../httpd/request.ts";
 export { matchExact, matchWildcard, type UriMatcher } from "../httpd/matcher.ts";
 export type { ForwardedField } from "./forwarded.ts";
 
-/** The options of a server that mean something without sockets. */
-export type SharedOptions = Pick<
-  HttpsServerOptions,
-  "uriMatch" | "maxUriHandlers" | "maxRespHeaders" | "maxBodyBytes" | "handlerTimeoutMs"
->;
-
-/** The options of {@linkcode createEdgeApp}; the shared ones have the defaults of a server. */
-export interface EdgeOptions extends SharedOptions {
-  /**
-   * Takes the client's certificate from this field, as `session.tls.peerCertificate`, `authorized`.
-   * Name it only where every request comes through a proxy that verifies certificates and removes
-   * or replaces what a client sends in the field. Default: no field is believed.
-   */
-  readonly trustForwardedCertificates?: ForwardedField;
-  /**
-   * Called with the error of a handler that fails or a request that is refused. Default:
-   * `console.error`.
-   */
-  readonly reportError?: (error: HttpsdError, session: Session) => void;
-}
+export type { EdgeOptions, SharedOptions } from "./options.ts";
 
 /** What a fetch handler is given besides the request. */
 export interface EdgeInfo {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Transport } from "../http/transport.ts";
+import type { Transport } from "../http/exchange.ts";
 import { sendResponse } from "./send_response.ts";
 import { requestFor } from "./served_request.ts";
 

@@ -5,18 +5,18 @@
  * @module
  */
 import { isThenable } from "../contain/callbacks.ts";
-import type { ExchangeHandler } from "../http/dispatcher.ts";
+import type { ExchangeHandler } from "../http/router.ts";
 import type { Exchange } from "../http/exchange.ts";
 import type { Session } from "../http/session.ts";
 import type { UpgradeOffer } from "../http/tunnel.ts";
-import type { HttpsServer } from "../server.ts";
+import type { ServerHandle } from "../http/server_handle.ts";
 
 /** What a fetch handler is given besides the request. */
 export interface RequestInfo {
   /** The session that the request came on: address, TLS facts, context. */
   readonly session: Session;
   /** The server. */
-  readonly server: HttpsServer;
+  readonly server: ServerHandle;
   /**
    * Resolves when the response has been written, for what is to be done afterwards; rejects when
    * the connection was cut before. A rejection that is not caught does no harm.
@@ -26,11 +26,11 @@ export interface RequestInfo {
 
 /** The {@linkcode RequestInfo} of an exchange; the promise is made when it is looked at. */
 export class ExchangeInfo implements RequestInfo {
-  readonly server: HttpsServer;
+  readonly server: ServerHandle;
   readonly #exchange: Exchange;
 
   /** Wraps an exchange. */
-  constructor(exchange: Exchange, server: HttpsServer) {
+  constructor(exchange: Exchange, server: ServerHandle) {
     this.#exchange = exchange;
     this.server = server;
   }

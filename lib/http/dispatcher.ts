@@ -11,11 +11,8 @@ import { watch } from "../contain/callbacks.ts";
 import { HttpError, HttpsdError, StateError } from "../errors.ts";
 import type { Exchange } from "./exchange.ts";
 import { assertFields, assertStatus } from "./response_rules.ts";
-import type { Router } from "./router.ts";
+import type { ExchangeHandler, Router } from "./router.ts";
 import { errorBody } from "./status.ts";
-
-/** Answers an exchange; what it throws or rejects with is answered as an error. */
-export type ExchangeHandler = (exchange: Exchange) => void | Promise<void>;
 
 /**
  * Answers an error instead of the standard answer. Of a request that is `unread` nothing is known:

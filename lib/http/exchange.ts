@@ -15,8 +15,23 @@ import type { Fields } from "./response_rules.ts";
 import type { ResponseSink } from "./response_sink.ts";
 import type { Session } from "./session.ts";
 import { ERROR_BODIES } from "./status.ts";
-import type { Transport } from "./transport.ts";
 import type { Protocol, Tunnel, UpgradeOffer } from "./tunnel.ts";
+
+/** How requests come and answers go in the terms of `fetch`. */
+export interface Transport {
+  /**
+   * Returns the request for a fetch handler.
+   *
+   * @throws {HttpError} for what no `Request` can carry
+   */
+  requestFor(exchange: Exchange): Request;
+  /**
+   * Sends what a handler returned, which may be anything.
+   *
+   * @throws {HttpError} `HANDLER_FAILED` for what is no response that can be sent (or rejects)
+   */
+  sendResponse(exchange: Exchange, result: unknown): void | Promise<void>;
+}
 
 /** What carries an exchange: the driver of its session, or of its stream. */
 export interface ExchangeKeeper {

@@ -6,11 +6,14 @@
  */
 import { StateError } from "../errors.ts";
 import { optionError, shown } from "../options.ts";
-import type { ExchangeHandler } from "./dispatcher.ts";
+import type { Exchange } from "./exchange.ts";
 import { ANY, METHODS } from "./methods.ts";
 
 /** Decides whether `path`, which has no query, is one that `template` is for. */
 export type UriMatcher = (template: string, path: string) => boolean;
+
+/** Answers an exchange; what it throws or rejects with is answered as an error. */
+export type ExchangeHandler = (exchange: Exchange) => void | Promise<void>;
 
 /** A handler and the requests that it is for. */
 export interface Route {

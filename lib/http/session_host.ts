@@ -6,7 +6,7 @@
 import type { HttpError, HttpsdError } from "../errors.ts";
 import type { Exchange } from "./exchange.ts";
 import type { ConnectionDriver, Session } from "./session.ts";
-import type { Transport } from "./transport.ts";
+import type { Transport } from "./exchange.ts";
 
 /** Reports an event of the httpd; `bytes` where the event counts some. */
 export type Notify = (

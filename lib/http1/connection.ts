@@ -30,7 +30,7 @@ import { UNREAD_HEAD } from "../http/request_head.ts";
 import { type ConnectionDriver, endContext, makeSession, type Session } from "../http/session.ts";
 import type { SessionState } from "../http/session.ts";
 import type { SessionHost } from "../http/session_host.ts";
-import type { Transport } from "../http/transport.ts";
+import type { Transport } from "../http/exchange.ts";
 import type { Protocol, Tunnel } from "../http/tunnel.ts";
 import type { Clock } from "../net/clock.ts";
 import type { Consumer, Observer } from "../net/consumer.ts";

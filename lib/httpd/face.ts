@@ -10,7 +10,7 @@ import type { Exchange } from "../http/exchange.ts";
 import type { Route } from "../http/router.ts";
 import type { Session } from "../http/session.ts";
 import { shown } from "../options.ts";
-import type { HttpsServer } from "../server.ts";
+import type { ServerHandle } from "../http/server_handle.ts";
 import type { UriMatcher } from "./matcher.ts";
 import { type HttpdRequest, requestOf, type RequestOrigin } from "./request.ts";
 import { type HandlerRoute, resolveRoute } from "./route.ts";
@@ -29,7 +29,7 @@ export type ErrorHandler = (
 /** What the face of the httpd is made with. */
 export interface FaceParts {
   /** The server that handlers see; `undefined` where there is none. */
-  readonly server: HttpsServer | undefined;
+  readonly server: ServerHandle | undefined;
   /** How a route's template is compared with a path. */
   readonly uriMatch: UriMatcher;
   /** The most fields that a route's handler may add to a response. */

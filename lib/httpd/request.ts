@@ -7,7 +7,7 @@
 import { NO_BYTES, utf8 } from "../bytes.ts";
 import { isThenable } from "../contain/callbacks.ts";
 import { ConfigError, HttpError, StateError } from "../errors.ts";
-import type { HttpsServer } from "../server.ts";
+import type { ServerHandle } from "../http/server_handle.ts";
 import type { Trailers } from "../http/body.ts";
 import { parseCookies } from "../http/cookies.ts";
 import type { FailureHandler } from "../http/dispatcher.ts";
@@ -28,7 +28,7 @@ import { pump } from "../http/stream_pump.ts";
 /** What all requests of a server have in common. */
 export interface RequestOrigin {
   /** The server that the requests come to; `undefined` where there is none. */
-  readonly server: HttpsServer | undefined;
+  readonly server: ServerHandle | undefined;
   /** The most fields that a handler may add to a response. */
   readonly maxRespHeaders: number;
   /** Deals with what fails. */
@@ -82,7 +82,7 @@ export class HttpdRequest {
    *
    * @throws {StateError} `NOT_SUPPORTED` in an edge app, which has none
    */
-  get server(): HttpsServer {
+  get server(): ServerHandle {
     const { server } = this.#origin;
     if (server !== undefined) return server;
     throw new StateError("NOT_SUPPORTED", "An edge app has no server: use the app itself");

@@ -6,7 +6,7 @@
 import { HttpError, StateError } from "../errors.ts";
 import type { Exchange } from "../http/exchange.ts";
 import { exchangeOf } from "../fetch/served_request.ts";
-import type { Transport } from "../http/transport.ts";
+import type { Transport } from "../http/exchange.ts";
 import type { RouteHandler } from "../httpd/route.ts";
 import type { UpgradeOffer } from "../http/tunnel.ts";
 import { type HttpdRequest, partsOf } from "../httpd/request.ts";

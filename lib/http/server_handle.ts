@@ -1,0 +1,66 @@
+/**
+ * What handlers and listeners see of their server. The type of the whole server names theirs, so that
+ * theirs cannot name it.
+ *
+ * @module
+ */
+import type { Address } from "../net/listener.ts";
+import type { Session } from "./session.ts";
+
+/** Where a server is in its life. */
+export type ServerState = "idle" | "starting" | "running" | "stopping";
+
+/** How to stop. */
+export interface StopOptions {
+  /** How long requests under way may take to end, in ms. Default: the option `drainMs`. */
+  readonly drainMs?: number;
+}
+
+/** How many connections a server has, and has had; for a look from outside. */
+export interface ConnectionCounters {
+  /** Sockets that are open now, those at the gate included. */
+  readonly open: number;
+  /** Newcomers that wait now for one of them to close. */
+  readonly waiting: number;
+  /** Sockets that were accepted. */
+  readonly accepted: number;
+  /** Connections that were turned away before their session: each has had an `error` event. */
+  readonly refused: number;
+  /** Connections that were closed to make room for another. */
+  readonly purged: number;
+}
+
+/**
+ * The server, as handlers and listeners are given it: the very `HttpsServer`, whose own
+ * documentation says more of each member. For what is not here, use the variable that holds it.
+ */
+export interface ServerHandle extends EventTarget {
+  /** Where the server is in its life. */
+  readonly state: ServerState;
+  /**
+   * The address that is listened on.
+   *
+   * @throws {StateError} `NOT_STARTED`
+   */
+  readonly address: Address;
+  /** The sessions that are open now. */
+  readonly sessions: ReadonlySet<Session>;
+  /** How many connections there are, and how many there were since the server was made. */
+  readonly counters: ConnectionCounters;
+  /** What handlers share: the option `globalUserContext`. */
+  readonly context: unknown;
+  /** Sends a message to all WebSockets; returns to how many. */
+  broadcast(data: string | Uint8Array<ArrayBuffer>): number;
+  /** Sends a message to all WebSockets that subscribed to `topic`; returns to how many. */
+  publish(topic: string, data: string | Uint8Array<ArrayBuffer>): number;
+  /**
+   * Runs `work` between requests, in the order given, and resolves with its result.
+   *
+   * @throws {StateError} `QUEUE_FULL` (as a rejection)
+   */
+  queueWork<T>(work: () => T | Promise<T>): Promise<T>;
+  /** Removes the routes of a template, or the one for `method`. */
+  unroute(uri: string, method?: string): this;
+  /** Stops the server; a handler that awaits it makes it wait for the whole of `drainMs`. */
+  stop(options?: StopOptions): Promise<void>;
+}
