@@ -178,19 +178,22 @@ export interface HttpsServerOptions extends ReloadOptions {
   readonly maxUnreadBytes?: number;
   /**
    * How many connections the system holds before they are accepted, and how many wait at
-   * `maxOpenSockets`. Default: 511.
+   * `maxOpenSockets`. Default: 511, as in Node.
    */
   readonly backlogConn?: number;
 
-  /** From accept to the end of the TLS handshake. Default: 10,000. */
+  /** From accept to the end of the TLS handshake. Default: 10,000, as in ESP-IDF. */
   readonly handshakeTimeoutMs?: number;
-  /** From the first byte of a request head to its end. Default: 30,000. */
+  /** From the first byte of a request head to its end. Default: 30,000, as in Kestrel. */
   readonly headersTimeoutMs?: number;
   /** From one byte of a body to the next, while the handler waits for it. Default: 30,000. */
   readonly recvWaitTimeoutMs?: number;
-  /** From the first byte of a request to the last of its body. Default: 300,000. */
+  /** From the first byte of a request to the last of its body. Default: 300,000, as in Node. */
   readonly requestTimeoutMs?: number;
-  /** How fast a body must come while a handler waits for it, in bytes per second. Default: 240. */
+  /**
+   * How fast a body must come while a handler waits for it, in bytes per second. Default: 240, as
+   * in Kestrel, and like there not before 5 seconds have passed.
+   */
   readonly minBodyRate?: number;
   /** From the head of a request to the head of its response; later: 503. Default: `Infinity`. */
   readonly handlerTimeoutMs?: number;
@@ -216,13 +219,16 @@ export interface HttpsServerOptions extends ReloadOptions {
   /** How long `stop()` waits for requests under way. Default: 5,000. */
   readonly drainMs?: number;
 
-  /** The longest request target. Longer: 414. Default: 8,192. */
+  /** The longest request target. Longer: 414. Default: 8,192, as Kestrel's request line. */
   readonly maxUriLen?: number;
-  /** The longest request head, from the request line to the empty line. Longer: 431. Default: 16,384. */
+  /**
+   * The longest request head, from the request line to the empty line. Longer: 431. Default: 16,384,
+   * as in Node.
+   */
   readonly maxReqHdrLen?: number;
-  /** The most header fields, and the most trailer fields. More: 431. Default: 100. */
+  /** The most header fields, and the most trailer fields. More: 431. Default: 100, as in Kestrel. */
   readonly maxReqFields?: number;
-  /** The longest request body. Longer: 413. Default: 128 MiB; `Infinity` for no limit. */
+  /** The longest request body. Longer: 413. Default: 128 MiB, as in Bun; `Infinity` for no limit. */
   readonly maxBodyBytes?: number;
   /** The most chunk extensions in one body. More: 400. Default: 4,096. */
   readonly maxChunkExtBytes?: number;
