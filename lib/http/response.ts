@@ -16,6 +16,9 @@
  * leave(). In "gone" nothing is written: write() rejects with `CONNECTION_CLOSED`, and the others do
  * nothing, since an answer that no client waits for is no fault.
  *
+ * The file is one thing, the class whose methods are the table's transitions; rules without a state
+ * are in response_rules.ts.
+ *
  * @module
  */
 import { asciiOrUtf8 } from "../bytes.ts";
