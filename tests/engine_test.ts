@@ -1,0 +1,172 @@
+/** The states of a connection, on a wire of memory: what each verb and each report of the wire does. */
+import assert from "node:assert/strict";
+import { describe, test } from "bun:test";
+import { ConnectionError } from "../lib/errors.ts";
+import type { Chunk } from "../lib/net/chunks.ts";
+import { Deadlines } from "../lib/net/deadlines.ts";
+import { ConnectionEngine } from "../lib/net/engine.ts";
+import { UNCOUNTED } from "../lib/net/place.ts";
+import { Unread } from "../lib/net/unread.ts";
+import type { Wire, WireReader } from "../lib/net/wire.ts";
+import { assertRuntime } from "./runtime.ts";
+import { RecordingConsumer } from "./support.ts";
+import { TestClock } from "./test_clock.ts";
+
+assertRuntime();
+
+/** A wire that writes down what it is asked for. */
+class MemoryWire implements Wire {
+  readonly calls: string[] = [];
+  readonly bufferedBytes = 0;
+  full = false;
+  reader!: WireReader;
+
+  open(reader: WireReader): void {
+    this.reader = reader;
+  }
+  write(chunk: Chunk): boolean {
+    this.calls.push(`write ${chunk.length}`);
+    return !this.full;
+  }
+  end(): void {
+    this.calls.push("end");
+  }
+  destroy(): void {
+    if (!this.calls.includes("destroy")) this.calls.push("destroy");
+  }
+  reset(): void {
+    this.calls.push("reset");
+  }
+  stop(): void {
+    this.calls.push("stop");
+  }
+  start(): void {
+    this.calls.push("start");
+  }
+  override(): Wire {
+    throw new Error("Nothing is put between here");
+  }
+}
+
+const SEND_MS = 1_000;
+const LINGER_MS = 3_000;
+
+async function opened() {
+  const wire = new MemoryWire();
+  const clock = new TestClock();
+  const unread = new Unread(Infinity);
+  const engine = new ConnectionEngine({
+    wire,
+    endpoints: { remoteAddress: "192.0.2.1", remotePort: 1, localAddress: "", localPort: 2 },
+    proxy: undefined,
+    tls: undefined,
+    context: undefined,
+    sendTimeoutMs: SEND_MS,
+    lingerMs: LINGER_MS,
+    place: UNCOUNTED,
+    deadlines: new Deadlines([SEND_MS], clock),
+    unread,
+  });
+  const consumer = new RecordingConsumer();
+  engine.attach(consumer);
+  await Promise.resolve();
+  return { wire, clock, unread, engine, consumer };
+}
+
+describe("A connection", () => {
+  test("closes: writes, ends, waits for the peer's end", async () => {
+    const { wire, engine, consumer } = await opened();
+    engine.write("last");
+    engine.close();
+    assert.deepEqual(wire.calls, ["write 4", "end"]);
+    assert.equal(engine.closing, true);
+    assert.equal(engine.write("more"), false);
+    wire.reader.onData(new Uint8Array(10)); // thrown away
+    wire.reader.onFinish();
+    assert.deepEqual([engine.queuedBytes, engine.closed], [0, false]);
+    wire.reader.onEnd();
+    assert.equal(engine.closed, true);
+    assert.equal(await consumer.closedWith, undefined);
+    assert.deepEqual(wire.calls, ["write 4", "end", "destroy"]);
+  });
+
+  test("that lingers is over in lingerMs, in good order", async () => {
+    const { wire, clock, engine, consumer } = await opened();
+    engine.close();
+    wire.reader.onFinish();
+    await clock.advance(LINGER_MS - 500);
+    assert.equal(engine.closed, false);
+    await clock.advance(1_000);
+    assert.equal(await consumer.closedWith, undefined);
+  });
+
+  test("whose peer does not read is cut in sendTimeoutMs", async () => {
+    const { clock, engine, consumer } = await opened();
+    engine.close();
+    await clock.advance(SEND_MS + 500);
+    assert.equal((await consumer.closedWith as ConnectionError).code, "CONNECTION_TIMEOUT");
+  });
+
+  test("that leaves is cut when its time is up, though the peer reads", async () => {
+    const { wire, clock, engine } = await opened();
+    wire.full = true;
+    engine.write("much");
+    engine.write("more");
+    engine.close({ withinMs: 600 });
+    await clock.advance(400);
+    wire.reader.onDrain();
+    await clock.advance(500);
+    assert.equal(engine.closed, true);
+  });
+
+  test("closed with an error is cut as soon as all has left", async () => {
+    const { wire, engine, consumer } = await opened();
+    const error = new ConnectionError("CONNECTION_ABORTED", "A trial");
+    engine.close({ error });
+    assert.equal(engine.closed, false);
+    wire.reader.onFinish();
+    assert.equal(await consumer.closedWith, error);
+  });
+
+  test("destroyed is over at once, with what waits", async () => {
+    const { wire, engine, consumer, unread } = await opened();
+    wire.reader.onData(new Uint8Array(10));
+    const error = new ConnectionError("CONNECTION_ABORTED", "A trial");
+    engine.destroy(error, { reset: true });
+    assert.equal(await consumer.closedWith, error);
+    assert.deepEqual([engine.queuedBytes, engine.ended, unread.bytes], [0, false, 0]);
+    assert.deepEqual(wire.calls, ["reset", "destroy"]);
+    wire.reader.onEnd();
+    wire.reader.onClose();
+    assert.equal(consumer.calls.filter((call) => call === "closed").length, 1);
+  });
+
+  test("stops its wire when much waits, and starts it when that is taken", async () => {
+    const { wire, engine, unread } = await opened();
+    for (let i = 0; i < 5; i++) wire.reader.onData(new Uint8Array(64 * 1024));
+    assert.deepEqual([wire.calls, engine.stopped], [["stop"], true]);
+    while (engine.take() !== undefined);
+    assert.deepEqual([wire.calls, engine.stopped], [["stop", "start"], false]);
+    assert.equal(unread.bytes, 0);
+  });
+
+  test("lets the last bytes of a peer that has ended be taken, stopped or not", async () => {
+    for (const size of [10, 300 * 1024]) {
+      const { wire, engine, consumer, unread } = await opened();
+      wire.reader.onData(new Uint8Array(size));
+      wire.reader.onEnd();
+      assert.deepEqual([engine.peerEnded, engine.ended, engine.stopped], [true, false, false]);
+      engine.end(() => {});
+      wire.reader.onFinish();
+      assert.equal(await consumer.closedWith, undefined);
+      assert.equal(engine.take()?.length, size);
+      assert.deepEqual([engine.ended, unread.bytes], [true, 0]);
+    }
+  });
+
+  test("whose wire closes by itself reports that it was too early", async () => {
+    const { wire, consumer } = await opened();
+    wire.reader.onClose();
+    assert.equal((await consumer.closedWith as ConnectionError).code, "CONNECTION_CLOSED");
+  });
+});
