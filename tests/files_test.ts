@@ -273,6 +273,17 @@ describe("content types", () => {
     assert.equal(contentTypeOf("file.constructor"), undefined);
     assert.equal((await get("/file.constructor")).headers.get("content-type"), OCTETS);
   });
+
+  test("are all that Hono knows, without Hono", async () => {
+    const { mimes } = await import("hono/utils/mime");
+    for (const [extension, type] of Object.entries(mimes)) {
+      assert.equal(contentTypeOf(`a.${extension}`), type);
+    }
+    const web = join(import.meta.dirname!, "../lib/web");
+    for (const name of readdirSync(web).filter((name) => name.endsWith(".ts"))) {
+      assert.doesNotMatch(readFileSync(join(web, name), "utf8"), /from "hono/, name);
+    }
+  });
   test("tell what is worth compressing", () => {
     for (
       const type of ["text/html; charset=utf-8", "application/json", "IMAGE/SVG+XML", "text/x"]
