@@ -6,7 +6,7 @@
  */
 import type { Aborter } from "../contain/abort.ts";
 import { transferable } from "../net/streams.ts";
-import { bunRequest, type LateParts } from "../runtime/bun_request.ts";
+import { bunRequest, type LateParts, latePartsOf } from "../runtime/bun_request.ts";
 import { type BodyParts, denoRequest, type RequestParts } from "../runtime/deno_request.ts";
 import type { Exchange } from "../http/exchange.ts";
 import { assertServable, fieldLines, initOf, mayHaveBody, toRequest, urlOf } from "./request.ts";
@@ -36,29 +36,30 @@ class Served extends Given {
 
 /** The parts of a request that the runtime makes itself, each when it is looked at. */
 class ExchangeParts implements RequestParts, LateParts {
-  readonly #exchange: Exchange;
+  /** The exchange that the request was made for. */
+  readonly exchange: Exchange;
 
   constructor(exchange: Exchange) {
-    this.#exchange = exchange;
+    this.exchange = exchange;
   }
 
   get method(): string {
-    return this.#exchange.head.method;
+    return this.exchange.head.method;
   }
   get signal(): AbortSignal {
-    return this.#exchange.signal;
+    return this.exchange.signal;
   }
   adoptSignal(controller: Aborter): void {
-    this.#exchange.adoptSignal(controller);
+    this.exchange.adoptSignal(controller);
   }
   url(): string {
-    return urlOf(this.#exchange);
+    return urlOf(this.exchange);
   }
   fields(): [name: string, value: string][] {
-    return fieldLines(this.#exchange);
+    return fieldLines(this.exchange);
   }
   body(): BodyParts | null {
-    return mayHaveBody(this.method) ? new ExchangeBody(this.#exchange) : null;
+    return mayHaveBody(this.method) ? new ExchangeBody(this.exchange) : null;
   }
 }
 
@@ -88,18 +89,16 @@ class ExchangeBody implements BodyParts {
  */
 export function requestFor(exchange: Exchange): Request {
   assertServable(exchange);
-  const request = nativeRequest(exchange) ?? toRequest(exchange);
+  if (bunRequest !== undefined) {
+    return bunRequest(urlOf(exchange), initOf(exchange), new ExchangeParts(exchange));
+  }
+  const request = denoRequest?.(new ExchangeParts(exchange)) ?? toRequest(exchange);
   new Served(request, exchange);
   return request;
 }
 
-/** A request whose parts the runtime makes when they are looked at, where it has a way to. */
-function nativeRequest(exchange: Exchange): Request | undefined {
-  if (denoRequest !== undefined) return denoRequest(new ExchangeParts(exchange));
-  return bunRequest?.(urlOf(exchange), initOf(exchange), new ExchangeParts(exchange));
-}
-
 /** The exchange that a request was made for; `undefined` for others, copies among them. */
 export function exchangeOf(request: Request): Exchange | undefined {
-  return Served.exchangeOf(request);
+  const parts = latePartsOf(request);
+  return parts instanceof ExchangeParts ? parts.exchange : Served.exchangeOf(request);
 }

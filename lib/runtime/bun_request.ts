@@ -69,6 +69,11 @@ class LateRequest extends BodyRequest {
     return new Request(super.clone(), { signal: this.signal });
   }
 
+  /** What a request was made of; `undefined` for others, copies among them. */
+  static partsOf(request: object): LateParts | undefined {
+    return #parts in request ? request.#parts : undefined;
+  }
+
   /** Makes all that Bun prints, which it then does as for any request. */
   static settle(request: LateRequest): void {
     request.#settle();
@@ -163,6 +168,11 @@ export function chooseBunRequest(make: BunRequest): BunRequest | undefined {
   } catch {
     return undefined; // what it threw does not matter: the constructor works everywhere
   }
+}
+
+/** What a request was made of by {@linkcode lateRequest}; `undefined` for others, copies among them. */
+export function latePartsOf(request: object): LateParts | undefined {
+  return LateRequest.partsOf(request);
 }
 
 /** Makes a native request of its parts. */
