@@ -141,6 +141,14 @@ describe("A connection", () => {
     assert.equal(consumer.calls.filter((call) => call === "closed").length, 1);
   });
 
+  test("destroyed behind the peer's end gives nothing of what had come", async () => {
+    const { wire, engine } = await opened();
+    wire.reader.onData(new Uint8Array(10));
+    wire.reader.onEnd();
+    engine.destroy();
+    assert.deepEqual([engine.take(), engine.ended], [undefined, false]);
+  });
+
   test("stops its wire when much waits, and starts it when that is taken", async () => {
     const { wire, engine, unread } = await opened();
     for (let i = 0; i < 5; i++) wire.reader.onData(new Uint8Array(64 * 1024));
