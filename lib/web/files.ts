@@ -2,6 +2,9 @@
  * A directory as a website: GET and HEAD with conditional requests (RFC 9110 section 13), ranges
  * (section 14), precompressed siblings (section 12.5.3) and content types, and no way out of it.
  *
+ * Long since options, their checks and their documentation are here with the handler; what takes
+ * steps of its own (disk, ranges, conditions, listing) is in the files beside it.
+ *
  * @example
  * ```ts
  * import { serve } from "@httpsd/httpsd";
