@@ -1,5 +1,5 @@
 /**
- * Every check but the tests: format, lint, types for both runtimes, documentation, the public API,
+ * Every check but the tests: format, lint, the directions of imports, types for both runtimes, documentation, the public API,
  * publishing to JSR, the npm package. Runs them all and names those that failed.
  *
  * `node scripts/check.mjs --update` first writes the public API as it is now to docs/api.txt.
@@ -10,6 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { describeApi } from "./api.mjs";
+import { checkDirections } from "./directions.mjs";
 import { ensureInstalled, PINNED, root, runtimeBinary } from "./runtimes.mjs";
 
 const { exports } = JSON.parse(readFileSync(join(root, "deno.json"), "utf8"));
@@ -19,6 +20,7 @@ const apiFile = join(root, "docs/api.txt");
 const checks = [
   ["deno fmt", () => run(runtimeBinary("deno"), "fmt", "--check")],
   ["deno lint", () => run(runtimeBinary("deno"), "lint")],
+  ["directions", directions],
   ["deno check", () => run(runtimeBinary("deno"), "check", PINNED, ".")],
   ["tsc", () => run(process.execPath, "node_modules/typescript/bin/tsc", "-p", ".")],
   ["deno doc --lint", lintDocumentation],
@@ -43,6 +45,13 @@ process.exitCode = failed.length === 0 ? 0 : 1;
  */
 function run(command, ...args) {
   return spawnSync(command, args, { cwd: root, stdio: "inherit" }).status === 0;
+}
+
+/** Whether every import goes down in the table of rooms of CONTRIBUTING.md. */
+function directions() {
+  const complaints = checkDirections();
+  for (const complaint of complaints) console.error(complaint);
+  return complaints.length === 0;
 }
 
 /** Hono's types are public in node_modules, where the linter takes them for private ones of ours. */
