@@ -25,3 +25,6 @@ export function contain(run: () => unknown, failed: (cause: unknown) => void): v
     failed(cause);
   }
 }
+
+/** Handles a rejection that is reported elsewhere. */
+export function ignore(): void {}

@@ -5,6 +5,7 @@
  * @module
  */
 import { NO_BYTES, utf8, viewOf } from "../bytes.ts";
+import { ignore } from "../contain/callbacks.ts";
 import { HttpError } from "../errors.ts";
 import { runtime } from "../runtime/current.ts";
 import type { Exchange } from "./exchange.ts";
@@ -87,6 +88,3 @@ export function bytesOf(chunk: unknown): Uint8Array {
     "The Response body gives chunks that are no Uint8Array: pipe it through TextEncoderStream",
   );
 }
-
-/** What failed is reported elsewhere. */
-function ignore(): void {}

@@ -8,6 +8,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
+import { asBuffer, NO_BUFFER } from "../buffer.ts";
 import { TlsError } from "../errors.ts";
 import type { Alert } from "./alerts.ts";
 import { type ClientHello, parseClientHello } from "./client_hello.ts";
@@ -58,7 +59,7 @@ const NEED: PeekResult = { state: "need" };
  * each byte a fixed number of times. No input makes it throw.
  */
 export class ClientHelloReader {
-  #buffer: Buffer = NO_BYTES;
+  #buffer: Buffer = NO_BUFFER;
   #length = 0;
 
   /** How far the records have been walked. */
@@ -230,14 +231,6 @@ export class ClientHelloReader {
     }
     return new Cursor(message, "ClientHello", HANDSHAKE_HEADER_BYTES, filled);
   }
-}
-
-const NO_BYTES = Buffer.alloc(0);
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes)
-    ? bytes
-    : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /** Checks the record header at `at` and returns the length of its content. */

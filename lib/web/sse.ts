@@ -20,7 +20,7 @@
 import { Buffer } from "node:buffer";
 import { utf8 } from "../bytes.ts";
 import * as v from "valibot";
-import { watch } from "../contain/callbacks.ts";
+import { ignore, watch } from "../contain/callbacks.ts";
 import { ContainedAbort } from "../contain/abort.ts";
 import { ConfigError, ConnectionError, HttpError } from "../errors.ts";
 import { nextTurn } from "../runtime/turn.ts";
@@ -297,9 +297,6 @@ class EventStream implements EventSender {
     this.#taken = undefined;
   }
 }
-
-/** A source that fails while it is told to stop has nobody left to tell. */
-function ignore(): void {}
 
 /** A line that clients pass over, with the empty line behind it. */
 const COMMENT = utf8(":\n\n");

@@ -5,6 +5,7 @@
  * @module
  */
 import { NO_BYTES } from "../bytes.ts";
+import { ignore } from "../contain/callbacks.ts";
 import type { Tunnel } from "../http/tunnel.ts";
 import type { WebSocketError } from "../errors.ts";
 import { cannotSend } from "./close.ts";
@@ -316,9 +317,6 @@ function failed(error: WebSocketError): Promise<never> {
   promise.catch(ignore);
   return promise;
 }
-
-/** Handles a rejection that the program may not handle, which would end the process. */
-function ignore(): void {}
 
 function insideFragments(): WebSocketError {
   return cannotSend("A message is being sent in fragments: end it first, with final: true");
