@@ -83,6 +83,29 @@ describe("a request body that comes together with its head", () => {
   });
 });
 
+test("a request that is looked at after its exchange has its own fields, and is not aborted", async () => {
+  const kept: Request[] = [];
+  const { port } = await started((request) => {
+    kept.push(request);
+    return new Response("x");
+  });
+  const client = await RawClient.connect(port);
+  for (const name of ["one", "two"]) {
+    client.send(`GET /${name} HTTP/1.1\r\nHost: a\r\nX-Name: ${name}\r\n\r\n`);
+    await client.expect("\r\n\r\nx");
+  }
+  client.send("GET /end HTTP/1.1\r\nHost: a\r\nX-Name: end\r\nConnection: close\r\n\r\n");
+  await client.rest();
+  assert.deepEqual(
+    kept.map(({ url, headers, signal }) => [url, headers.get("x-name"), signal.aborted]),
+    [
+      ["http://a/one", "one", false],
+      ["http://a/two", "two", false],
+      ["http://a/end", "end", false],
+    ],
+  );
+});
+
 test("no global is replaced by a server", async () => {
   const script = `
     const names = ["fetch", "Request", "Response", "Headers", "FormData", "Blob", "ReadableStream",
