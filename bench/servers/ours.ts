@@ -23,7 +23,7 @@ const options: HttpsServerOptions = {
   key,
   hostname,
   port: 0,
-  maxOpenSockets: 20_000,
+  maxOpenSockets: 12_000, // with a margin below the 20,000 descriptors that a process may have here
   idleTimeoutMs: IDLE_TIMEOUT_MS,
 };
 
