@@ -8,6 +8,8 @@ import process from "node:process";
 import type { HttpsdError } from "../lib/errors.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
 import type { FetchHandler } from "../lib/fetch/fetch_handler.ts";
+import { urlOf } from "../lib/fetch/request.ts";
+import type { Exchange } from "../lib/http/exchange.ts";
 import {
   GET,
   type Mode,
@@ -240,6 +242,34 @@ describe("a request", () => {
     client.send("GET /x HTTP/1.0\r\n\r\n");
     assert.equal(readResponses(await client.rest())[0]?.body, `http://127.0.0.1:${port}/x`);
     client.destroy();
+  });
+
+  test("without a Host field is for an IPv6 address in brackets", () => {
+    const connection = { localAddress: "::1", localPort: 8443 };
+    for (const [tls, scheme] of [[undefined, "http"], [{}, "https"]] as const) {
+      const exchange = {
+        head: { host: undefined, path: "/x", query: "" },
+        session: { tls, connection },
+      } as unknown as Exchange;
+      assert.equal(urlOf(exchange), `${scheme}://[::1]:8443/x`);
+    }
+  });
+
+  test("is for its own host, whatever was asked for before", async () => {
+    const { port } = await started((request) => new Response(request.url));
+    const client = await RawClient.connect(port);
+    const hosts = ["a", "A.example:80", "a", "b:81", "b:81", "a"];
+    for (const host of hosts) client.send(GET("/x").replace("Host: a", `Host: ${host}`));
+    client.send("GET /x HTTP/1.1\r\nHost: c\r\nConnection: close\r\n\r\n");
+    assert.deepEqual(readResponses(await client.rest()).map(({ body }) => body), [
+      "http://a/x",
+      "http://a.example/x",
+      "http://a/x",
+      "http://b:81/x",
+      "http://b:81/x",
+      "http://a/x",
+      "http://c/x",
+    ]);
   });
 
   test("TRACE and CONNECT are refused with 501", async () => {

@@ -190,7 +190,7 @@ describe("a body that is all there", () => {
       assert.deepEqual(statuses, [200, 500, 500, 500, 200]);
       for (const { code, message } of told) {
         assert.equal(code, "HANDLER_FAILED");
-        assert.match(message, /^The Response was used already: return a new one/);
+        assert.equal(message, "The Response was used already: return a new one for each request");
       }
       assert.equal(told.length, 3);
       assert.equal(twice.bodyUsed, true);
@@ -233,13 +233,29 @@ describe("a body that is all there", () => {
   }
 
   test("of what is no Response is an error that says so", async () => {
-    for (
-      const [given, message] of [["text", /no Response/], [Response.error(), /error\(\)/]] as const
-    ) {
+    const foreign = { [Symbol.toStringTag]: "Response" };
+    const cases: [given: unknown, message: string][] = [
+      ["text", "a string, which is no Response: return new Response(text)"],
+      [{}, "an object, which is no Response: return Response.json(value)"],
+      [[], "an array, which is no Response: return Response.json(value)"],
+      [null, "null, which is no Response: return one"],
+      [1, "1, which is no Response: return one"],
+      [
+        foreign,
+        "an object, which is no Response: return new Response(other.body, other), " +
+        "it is another library's",
+      ],
+    ];
+    for (const [given, message] of cases) {
       await answers(given as Response);
-      assert.equal(told.length, 1);
-      assert.match(told[0]!.message, message);
+      assert.deepEqual(told.map(({ code, message }) => [code, message]), [
+        ["HANDLER_FAILED", `The handler returned ${message}`],
+      ]);
     }
+    await answers(Response.error());
+    assert.deepEqual(told.map(({ code, message }) => [code, message]), [
+      ["HANDLER_FAILED", "Response.error() cannot be sent: return a status"],
+    ]);
   });
 
   test("that is none can be sent again", async () => {
