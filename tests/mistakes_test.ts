@@ -277,7 +277,7 @@ for (const taker of [...TAKERS, ...MORE_TAKERS]) {
           assert.ok([option, nearest(wrong, options)].includes(meant), `${wrong}: ${message}`);
         }
       }
-    });
+    }, 30_000); // hundreds of names for each function
 
     test("that are like no other are refused with what there is", async () => {
       for (const wrong of ["qqqqqqqq", "", "__proto", "constructor", "toString", "0"]) {
