@@ -154,8 +154,8 @@ function passes(copy, runtime, { names, filter }) {
 
 /** Which tests notice that the copy is broken; `undefined`: none. */
 async function noticing(copy, runtimes) {
-  for (const tests of TESTS) {
-    for (const runtime of runtimes) {
+  for (const runtime of runtimes) {
+    for (const tests of TESTS) {
       if (!await passes(copy, runtime, tests)) return `${tests.names.join(" or ")}, ${runtime}`;
     }
   }

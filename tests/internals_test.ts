@@ -196,6 +196,51 @@ async function assertServes(parent: TlsParent): Promise<void> {
   assert.equal(server.ended.failed, 1);
 }
 
+test(
+  "a server whose runtime has changed inside answers as ever, and says what it does without",
+  async () => {
+    const script = `
+    if (globalThis.Bun === undefined) Object.getOwnPropertySymbols = () => [];
+    else Bun.inspect = () => String(Math.random());
+    const { HttpsServer } = await import(${JSON.stringify(url("../mod.ts"))});
+    const server = new HttpsServer(
+      { transportMode: "insecure", hostname: "127.0.0.1", port: 0 },
+      async (request) =>
+        new Response(
+          JSON.stringify([
+            request.method,
+            new URL(request.url).search,
+            request.headers.get("x-a"),
+            request.signal.aborted,
+            await request.text(),
+          ]),
+          { status: 201, headers: { "X-B": "c", "Content-Type": "d/e" } },
+        ),
+    );
+    await server.start();
+    const answer = await fetch("http://127.0.0.1:" + server.address.port + "/?q", {
+      method: "PUT",
+      headers: { "X-A": "b" },
+      body: "body",
+    });
+    const { denoRequest, denoResponse, bunRequest, bunResponse } = server.capabilities.internals;
+    console.log(JSON.stringify([
+      globalThis.Bun === undefined ? [denoRequest, denoResponse] : [bunRequest, bunResponse],
+      [answer.status, answer.headers.get("x-b")],
+      answer.headers.get("content-type"),
+      await answer.json(),
+    ]));
+    await server.stop({ drainMs: 0 });`;
+    assert.deepEqual(JSON.parse(await startScript(script).done), [
+      ["fallback", "fallback"],
+      [201, "c"],
+      "d/e",
+      ["PUT", "?q", "b", false, "body"],
+    ]);
+  },
+  20_000,
+);
+
 describe("The list of internals", () => {
   const folder = new URL("../lib/runtime/", import.meta.url);
   const helpers = ["capabilities.ts", "current.ts", "internals.ts", "response_parts.ts", "turn.ts"];

@@ -70,9 +70,6 @@ class ExchangeBody implements BodyParts {
     this.#exchange = exchange;
   }
 
-  get length(): number | undefined {
-    return this.#exchange.head.contentLength;
-  }
   get stream(): ReadableStream<Uint8Array<ArrayBuffer>> {
     return this.#exchange.body.stream;
   }

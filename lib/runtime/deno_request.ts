@@ -24,8 +24,6 @@ export interface RequestParts {
 
 /** A body, to be read in one of two ways. */
 export interface BodyParts {
-  /** Its length in bytes, where that is known. */
-  readonly length: number | undefined;
   readonly stream: ReadableStream<Uint8Array<ArrayBuffer>>;
   /** All of it, in a buffer of its own. */
   readAll(): Promise<Uint8Array<ArrayBuffer>>;
@@ -34,13 +32,11 @@ export interface BodyParts {
 /** Deno's class of bodies, as far as it is used here. */
 interface InnerBody {
   streamOrStatic: ReadableStream | { body: Uint8Array; consumed: boolean };
-  length: number | null;
   readonly stream: ReadableStream;
   unusable(): boolean;
   consumed(): boolean;
   consume(): Promise<Uint8Array> | Uint8Array | string;
   cancel(reason: unknown): void;
-  error(reason: unknown): void;
   clone(): InnerBody;
   createProxy(): InnerBody;
 }
@@ -85,7 +81,6 @@ function innerRequestClass(
     constructor(parts: BodyParts) {
       super();
       this.#parts = parts;
-      this.length = parts.length ?? null;
     }
 
     #touch(): void {
@@ -107,10 +102,6 @@ function innerRequestClass(
     override cancel(reason: unknown): void {
       this.#touch();
       super.cancel(reason);
-    }
-    override error(reason: unknown): void {
-      this.#touch();
-      super.error(reason);
     }
     override clone(): InnerBody {
       this.#touch();
@@ -181,7 +172,6 @@ function triedParts(adopted: Pick<AbortController, "signal" | "abort">[] = []): 
     url: () => "http://a.example/b?c",
     fields: () => [["X-D", "e"], ["x-d", "f"], ["Content-Type", "text/plain"]],
     body: () => ({
-      length: undefined,
       stream: new Response(bytes).body!,
       readAll: () => Promise.resolve(bytes),
     }),
