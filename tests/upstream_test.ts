@@ -34,6 +34,7 @@ const upstream = http.createServer((request, response) => {
     "content-type": "text/plain",
     "etag": '"e"',
     ...(encode !== undefined && { "content-encoding": pathname.slice(1) }),
+    ...(searchParams.has("coding") && { "content-encoding": searchParams.get("coding")! }),
     ...(searchParams.has("length") && { "content-length": body.length }),
   });
   if (request.method !== "HEAD") response.write(body);
@@ -97,6 +98,22 @@ describe("what fetch() gave is sent on", () => {
       mode: "tls",
     });
     assert.deepEqual([status, fields["content-encoding"], body], [200, undefined, TEXT]);
+  });
+  test("with its length and its coding, where fetch() decodes nothing", async () => {
+    for (
+      const [query, coding] of [["?length", undefined], ["?length&coding=compress", "compress"]]
+    ) {
+      for (const method of ["GET", "HEAD"]) {
+        const { status, fields, body } = await answer(
+          (url) => fetch(url, { method }),
+          `/none${query}`,
+          { method },
+        );
+        assert.deepEqual([status, fields["content-encoding"]], [200, coding]);
+        assert.equal(fields["content-length"], String(TEXT.length));
+        assert.equal(body, method === "GET" ? TEXT : "");
+      }
+    }
   });
   test("to HEAD, without a coding that a GET would not have", async () => {
     const { status, fields } = await answer(

@@ -207,6 +207,18 @@ describe("a body that is all there", () => {
     assert.match(third!.fields["content-type"]!, /^application\/json/);
   });
 
+  test("has its type also where it is one character or one byte", async () => {
+    const texts = ["a", "ü", "\u0416", "\u20ac", "😀"];
+    const pieces = [Uint8Array.of(97), Uint8Array.of(252), Uint8Array.of(0)];
+    const all = await answers(...[...texts, ...pieces].map((body) => new Response(body)));
+    const types = all.map(({ fields }) => fields["content-type"]?.toLowerCase());
+    const bytes = runtime === "bun" ? "application/octet-stream" : undefined;
+    assert.deepEqual(types, [
+      ...texts.map(() => "text/plain;charset=utf-8"),
+      ...pieces.map(() => bytes),
+    ]);
+  });
+
   if (runtime === "bun") {
     test("is bytes where nothing tells that it was a text", async () => {
       const touched = new Response("a");

@@ -93,10 +93,9 @@ class BunResponses {
   }
 }
 
-/** The parts of a response that `fetch()` gave, or a clone of it. */
-function fetchedParts(response: Response): ResponseParts | undefined {
-  const parts = publicParts(response);
-  if (parts === undefined) return undefined;
+/** The parts of a response that `fetch()` gave, or a clone of it; it was not used. */
+function fetchedParts(response: Response): ResponseParts {
+  const parts = publicParts(response)!;
   const coding = response.headers.get("content-encoding");
   if (coding === null || !DECODED.test(coding.trim())) return parts;
   return { ...parts, fields: decodedFields(parts.fields) };
