@@ -305,6 +305,22 @@ const scenarios: Record<State | More, Scenario> = {
     deadline: "websocket.maxInflatedBytesPerSecond",
     enter: never, // websocket_limits_test.ts has it: it ends with more being read
   },
+  "websocket: stopped": {
+    deadline: "websocket.messageTimeoutMs",
+    async enter(host) {
+      const client = await sent(host, handshake("/held"));
+      await client.expect("\r\n\r\n");
+      client.text = "";
+      const message = clientFrame({ op: 2, repeat: ["41", 60_000] });
+      for (let i = 0; i < 20; i++) client.send(message);
+      await until(
+        () => engineOf(sessionOf(host)!.connection).stopped,
+        "the server reads no more",
+      );
+      return client;
+    },
+    over: (_, { text }) => text.startsWith("\x88"),
+  },
   "websocket: unread": {
     deadline: "sendWaitTimeoutMs",
     modes: PLAIN,
@@ -366,6 +382,7 @@ async function hostFor({ deadline, options }: Scenario, mode: Mode): Promise<Hos
   };
   const onMessage = () => {};
   server.route({ uri: "/ws", websocket: { ...settings, onMessage } });
+  server.route({ uri: "/held", websocket: { ...settings, onMessage: never } });
   server.route({ uri: "/upgrading", websocket: { onUpgrade: never, upgradeTimeoutMs, onMessage } });
   server.addEventListener("data", ({ bytes }) => void (read += bytes));
   return { ...host, mode, clock, read: () => read, aborted: () => aborted };

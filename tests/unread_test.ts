@@ -14,8 +14,11 @@ import {
   type Transport,
   until,
 } from "./support.ts";
+import { MODES, stopServersAfterAll } from "./http_support.ts";
+import { FrameClient, withRoute } from "./websocket_support.ts";
 
 assertRuntime();
+stopServersAfterAll();
 
 const LIMIT = 2 ** 20;
 /** The most that a runtime reads at once: Bun takes 512 KiB. */
@@ -86,6 +89,30 @@ describe("maxUnreadBytes", () => {
     await until(() => text(connection).includes("more"), "it goes on");
     for (const socket of [...sockets, client]) socket.destroy();
   });
+
+  for (const mode of MODES) {
+    test(`counts messages that a WebSocket's program does not take, ${mode}`, async () => {
+      const never = () => new Promise<never>(() => {});
+      const host = await withRoute({ onMessage: never }, { maxUnreadBytes: LIMIT }, mode);
+      let read = 0;
+      const ends: (string | undefined)[] = [];
+      host.server.addEventListener("disconnected", ({ error }) => void ends.push(error?.code));
+      host.server.addEventListener("data", ({ bytes }) => void (read += bytes));
+      const clients = [];
+      const length = 200_000;
+      for (let i = 0; i < 30; i++) {
+        const client = await FrameClient.open(host.port, { mode });
+        const before = read;
+        client.send({ op: 1, text: "a" }, { op: 2, repeat: ["00", length] });
+        await until(() => client.ended || read - before > length, "it is read, or cut");
+        clients.push(client);
+      }
+      await until(() => host.server.sessions.size * length < 2 * LIMIT, "the bound holds");
+      assert.ok(host.server.sessions.size >= 5, "those within the limit stay");
+      assert.deepEqual(new Set(ends), new Set(["CONNECTION_ABORTED"]));
+      for (const { socket } of clients) socket.destroy();
+    }, 15_000);
+  }
 
   test("counts what is held for a reader", async () => {
     await using transport = await openTransport("plain", { maxUnreadBytes: LIMIT });

@@ -11,7 +11,11 @@ import type { Protocol, Tunnel } from "../lib/http/tunnel.ts";
 import { Engine } from "../lib/websocket/engine.ts";
 import { SocketHandle } from "../lib/websocket/handle.ts";
 import { WebSocketHub } from "../lib/websocket/hub.ts";
-import type { ServerWebSocket, WebSocketOptions } from "../lib/websocket/mod.ts";
+import type {
+  ServerWebSocket,
+  WebSocketMessageStream,
+  WebSocketOptions,
+} from "../lib/websocket/mod.ts";
 import { resolveRouteOptions } from "../lib/websocket/options.ts";
 import { assertRuntime } from "./runtime.ts";
 import { TestClock } from "./test_clock.ts";
@@ -29,6 +33,9 @@ class MemoryTunnel implements Tunnel {
   closed = false;
   closing = false;
   peerEnded = false;
+  stopped = false;
+  /** What waits for the program, as the engine counts it. */
+  held = 0;
   /** Whether the peer reads what is written. */
   reading = true;
   bufferedBytes = 0;
@@ -52,6 +59,10 @@ class MemoryTunnel implements Tunnel {
 
   take(): Uint8Array | undefined {
     return this.#queue.shift();
+  }
+
+  hold(bytes: number): void {
+    this.held = bytes;
   }
 
   write(bytes: Uint8Array): boolean {
@@ -92,6 +103,12 @@ class MemoryTunnel implements Tunnel {
   receive(...frames: ClientFrame[]): void {
     this.#queue.push(Buffer.concat(frames.map(clientFrame)));
     this.protocol!.bytesReady();
+  }
+
+  /** Too much waits. */
+  stop(): void {
+    this.stopped = true;
+    this.protocol!.stopped();
   }
 
   /** The peer ends its side. */
@@ -143,6 +160,12 @@ function opened(options: WebSocketOptions): Opened {
   engine.open(ws, (ws) => options.onOpen?.(ws, undefined as never));
   return { tunnel, ws, hub, errors };
 }
+
+/** What an item of an inbox, and a chunk of a body, takes besides its bytes. */
+const ITEM = 256;
+const CHUNK = 256;
+
+const nextTurn = () => new Promise<void>((resolve) => setImmediate(() => resolve()));
 
 const CLOSE_1000: ClientFrame = { op: 8, hex: "03e8" };
 
@@ -254,6 +277,140 @@ describe("the engine on a tunnel of memory", () => {
     assert.equal(held.length, 6);
     assert.equal(tunnel.ended, true);
     assert.equal(tunnel.closing, true);
+  });
+
+  test("counts what waits for onMessage, and what it has not come to", async () => {
+    const held: (() => void)[] = [];
+    const onMessage = (): Promise<void> => new Promise((resolve) => held.push(resolve));
+    const { tunnel } = opened({ onMessage });
+    tunnel.receive({ op: 2, hex: "00" });
+    assert.equal(tunnel.held, 0, "what it works on is its own");
+    tunnel.receive({ op: 2, repeat: ["00", 1_000] });
+    assert.equal(tunnel.held, 1_000 + ITEM);
+    tunnel.receive({ op: 1, text: "abc" });
+    assert.equal(tunnel.held, 1_000 + ITEM + 6 + ITEM);
+    const big: ClientFrame = { op: 2, repeat: ["00", 70_000] };
+    tunnel.receive(big, big);
+    const waiting = 1_000 + ITEM + 6 + ITEM + 70_000 + ITEM;
+    assert.equal(tunnel.held, waiting + clientFrame(big).length, "the last waits as it came");
+    const expected = [
+      waiting - 1_000 - ITEM + clientFrame(big).length,
+      70_000 + ITEM + clientFrame(big).length,
+      70_000 + ITEM,
+      0,
+    ];
+    for (const bytes of expected) {
+      held.shift()!();
+      await nextTurn();
+      assert.equal(tunnel.held, bytes);
+    }
+  });
+
+  test("counts what waits for onFrame, and for a loop", async () => {
+    const done = Promise.withResolvers<void>();
+    const frames = opened({ onFrame: () => done.promise });
+    frames.tunnel.receive({ op: 2, hex: "00" }, { op: 2, fin: false, hex: "000000" });
+    assert.equal(frames.tunnel.held, 3 + ITEM);
+    done.resolve();
+    await nextTurn();
+    assert.equal(frames.tunnel.held, 0);
+
+    let loop!: AsyncIterator<unknown>;
+    const { tunnel, ws } = opened({ onOpen: (ws) => void (loop = ws[Symbol.asyncIterator]()) });
+    tunnel.receive({ op: 2, hex: "00" }, { op: 2, hex: "0000" });
+    assert.equal(tunnel.held, 1 + ITEM + 2 + ITEM);
+    await loop.next();
+    assert.equal(tunnel.held, 2 + ITEM);
+    ws.close();
+    assert.equal(tunnel.held, 0, "what is thrown away waits no more");
+  });
+
+  test("counts streamed messages that wait with their bodies, and the body under way", async () => {
+    let messages!: ReadableStreamDefaultReader<WebSocketMessageStream>;
+    const { tunnel } = opened({ onOpen: (ws) => void (messages = ws.messages.getReader()) });
+    await nextTurn();
+    tunnel.receive({ op: 2, hex: "00" }, { op: 2, fin: false, hex: "0000" });
+    assert.equal(tunnel.held, ITEM + 1 + CHUNK + ITEM + 2 + CHUNK);
+    await messages.read();
+    assert.equal(tunnel.held, ITEM + 2 + CHUNK, "a whole one is the program's");
+    const { value } = await messages.read();
+    assert.equal(tunnel.held, 2 + CHUNK);
+    tunnel.receive({ op: 0, fin: false, hex: "000000" });
+    assert.equal(tunnel.held, 2 + CHUNK + 3 + CHUNK);
+    const body = value!.body.getReader();
+    await body.read();
+    await nextTurn();
+    assert.equal(tunnel.held, 3 + CHUNK);
+    await body.cancel();
+    assert.equal(tunnel.held, 0);
+  });
+
+  test("bounds the bodies of streamed messages that the program does not take", async () => {
+    const { tunnel } = opened({ onOpen: (ws) => void ws.messages.getReader() });
+    await nextTurn();
+    for (let i = 0; i < 10; i++) tunnel.receive({ op: 2, repeat: ["00", 20_000] });
+    assert.equal(tunnel.held, 4 * (ITEM + 20_000 + CHUNK));
+  });
+
+  test("hears the client's Close behind streamed messages that nothing takes", async () => {
+    const { tunnel, ws } = opened({ onOpen: (ws) => void ws.messages.getReader() });
+    await nextTurn();
+    ws.close(1000);
+    for (let i = 0; i < 10; i++) {
+      tunnel.receive({ op: 2, fin: false, repeat: ["00", 60_000] }, { op: 0, hex: "00" });
+    }
+    assert.equal(tunnel.held, 0);
+    tunnel.receive(CLOSE_1000);
+    assert.equal(tunnel.closing, true);
+  });
+
+  test("closes a socket that is stopped when its program takes nothing in time", async () => {
+    const held: (() => void)[] = [];
+    const onMessage = (): Promise<void> => new Promise((resolve) => held.push(resolve));
+    const endless = { pingPeriodMs: Infinity, notAliveMs: Infinity };
+    const { tunnel, errors } = opened({ messageTimeoutMs: 60, ...endless, onMessage });
+    for (let i = 0; i < 6; i++) tunnel.receive({ op: 2, repeat: ["00", 30_000] });
+    assert.equal(tunnel.deadline, Infinity, "what is read may take its time");
+    tunnel.stop();
+    void tunnel.clock.advance(40);
+    held.shift()!();
+    await nextTurn();
+    assert.equal(tunnel.expire(), 60, "each message that is taken begins it anew");
+    assert.match(tunnel.written()[0]!, /^88..03f3/);
+    assert.deepEqual(errors, ["CONNECTION_TIMEOUT"]);
+    assert.equal(tunnel.held, 0);
+    tunnel.stopped = false;
+    tunnel.endPeer();
+    assert.equal(tunnel.closing, true, "the rest is read, so that the end is seen");
+  });
+
+  test("judges no client while the tunnel is stopped", () => {
+    const { tunnel, errors } = opened({
+      messageTimeoutMs: 1_000,
+      pingPeriodMs: 50,
+      notAliveMs: 80,
+      onMessage: () => {},
+    });
+    tunnel.receive({ op: 1, fin: false, text: "a" }); // worth 5 s
+    tunnel.stop();
+    let passed = 0;
+    while (errors.length === 0) passed += tunnel.expire();
+    assert.equal(passed, 1_000);
+    assert.deepEqual(tunnel.written().map((hex) => hex.slice(0, 2)), ["88"]);
+    assert.deepEqual(errors, ["CONNECTION_TIMEOUT"], "of the program");
+  });
+
+  test("stays closed where onError cuts the socket", async () => {
+    const { tunnel, ws } = opened({
+      messageTimeoutMs: 60,
+      onMessage: () => {},
+      onError: (ws) => ws.destroy(),
+    });
+    tunnel.receive({ op: 2, hex: "00" });
+    tunnel.stop();
+    tunnel.expire();
+    assert.equal(ws.readyState, 3);
+    await ws.closed;
   });
 
   test("leaves the server's sockets and its topics when its session ends", async () => {

@@ -8,11 +8,12 @@ import { Buffer } from "node:buffer";
 import { setImmediate } from "node:timers/promises";
 import { constants, deflateRawSync } from "node:zlib";
 import type { HttpsServerOptions } from "../lib/config.ts";
+import type { HttpsServer } from "../lib/server.ts";
 import { Opcode, type ServerWebSocket, type WebSocketOptions } from "../lib/websocket/mod.ts";
 import { type Mode, MODES, RawClient, stopServersAfterAll } from "./http_support.ts";
 import { Random } from "./random.ts";
 import { assertRuntime } from "./runtime.ts";
-import { until } from "./support.ts";
+import { engineOf, until } from "./support.ts";
 import { TestClock } from "./test_clock.ts";
 import { clientFrame } from "./websocket_cases.ts";
 import { CLOSE, echo, FrameClient, handshake, withRoute } from "./websocket_support.ts";
@@ -186,6 +187,77 @@ describe("a message that has begun", () => {
     assert.equal(await client.text(), "1 ab");
     client.socket.destroy();
   });
+});
+
+describe("a program that takes nothing of what waits", () => {
+  const never = () => new Promise<never>(() => {});
+  const programs: Record<string, WebSocketOptions> = {
+    "onMessage": { onMessage: never },
+    "onFrame": { onFrame: never },
+    "onOpen": { onOpen: never },
+    "messages": {
+      async onOpen(ws) {
+        for await (const _ of ws.messages) await never();
+      },
+    },
+    "a loop": {
+      async onOpen(ws) {
+        for await (const _ of ws) await never();
+      },
+    },
+  };
+  const message = clientFrame({ op: 2, repeat: ["41", 50_000] });
+  const flood = Buffer.concat(Array.from({ length: 40 }, () => message));
+  const stopped = ({ server }: { server: HttpsServer }) =>
+    until(
+      () => [...server.sessions].some(({ connection }) => engineOf(connection).stopped),
+      "the socket is stopped",
+    );
+
+  for (const mode of MODES) {
+    for (const [program, websocket] of Object.entries(programs)) {
+      test(`does not keep a client for ever that has left, in ${program} over ${mode}`, async () => {
+        const host = await timed({ ...websocket, messageTimeoutMs: 60_000 }, mode);
+        const client = await FrameClient.open(host.port, { mode });
+        client.send(flood);
+        client.socket.end();
+        await stopped(host);
+        await host.clock.advance(55_000);
+        assert.equal(host.server.sessions.size, 1);
+        await host.clock.advance(6_000);
+        await until(() => host.server.sessions.size === 0, "the session is over");
+        assert.equal(host.errors[0]?.code, "CONNECTION_TIMEOUT");
+        client.socket.destroy();
+      });
+    }
+
+    test(`has its time anew whenever it takes something, over ${mode}`, async () => {
+      let take: (() => void) | undefined;
+      let taken = 0;
+      const host = await timed({
+        async onMessage() {
+          taken++;
+          await new Promise<void>((resolve) => take = resolve);
+        },
+      }, mode);
+      const client = await FrameClient.open(host.port, { mode });
+      client.send(flood);
+      await stopped(host);
+      for (let i = 1; i < 6; i++) {
+        await host.clock.advance(200_000);
+        take!();
+        await until(() => taken === i + 1, "the next is taken");
+      }
+      assert.deepEqual(host.errors, []);
+      await stopped(host);
+      await host.clock.advance(301_000);
+      assert.deepEqual((await client.close())[0], 1011);
+      client.send(CLOSE);
+      client.socket.end();
+      await until(() => host.server.sessions.size === 0, "the closing handshake is over");
+      client.socket.destroy();
+    });
+  }
 });
 
 const DEFLATE = { "Sec-WebSocket-Extensions": "permessage-deflate" };

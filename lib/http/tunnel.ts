@@ -25,12 +25,19 @@ export interface Tunnel {
   readonly peerEnded: boolean;
   /** Whether the peer has ended its side and every byte of it has been taken. */
   readonly ended: boolean;
+  /** Whether no more is read, since too much waits: until some is taken the peer's end is not seen. */
+  readonly stopped: boolean;
   /** How many written bytes wait in this process for the peer to read. */
   readonly bufferedBytes: number;
   /** Returns the time on the clock that lies `ms` ahead. */
   after(ms: number): number;
   /** Takes the next received bytes, `undefined` when none wait. They belong to the caller. */
   take(): Uint8Array | undefined;
+  /**
+   * Counts bytes that were taken, and wait for the program, as waiting to be taken still; `bytes`
+   * are all of them now.
+   */
+  hold(bytes: number): void;
   /**
    * Writes bytes, which must not be changed afterwards. `false`: stop until `drained()`; the bytes
    * are taken all the same. After the end they go nowhere.
@@ -54,6 +61,8 @@ export interface Protocol {
   bytesReady(): void;
   /** The peer has ended its side; what it had sent before may still wait to be taken. Once. */
   peerEnded(): void;
+  /** The tunnel is stopped, since too much waits. */
+  stopped(): void;
   /** Writing may go on, after a write that returned `false`. */
   drained(): void;
   /** The tunnel's `deadline` has passed. */

@@ -467,8 +467,8 @@ export class Http1Connection
     else this.#setDeadline();
   }
 
-  /** How fast another protocol takes what comes is its own concern. */
   stopped(): void {
+    if (this.#protocol !== undefined) return this.#protocol.stopped();
     this.#setDeadline();
   }
 

@@ -17,6 +17,7 @@ export type Overdue = Exclude<SocketState, "quiet"> | Due;
 export class SocketDeadlines {
   readonly #tunnel: Tunnel;
   readonly #closeTimeoutMs: number;
+  readonly #messageTimeoutMs: number;
   readonly #keepAlive: KeepAlive;
   readonly #message: MessageWait;
   readonly #inflating: InflateBudget;
@@ -26,6 +27,8 @@ export class SocketDeadlines {
   #messageUntil = Infinity;
   /** Until it is read again. */
   #throttledUntil = Infinity;
+  /** Until the program has to take something. */
+  #stoppedUntil = Infinity;
   /** Until it has to read. */
   #unreadUntil = Infinity;
   /** Until the closing handshake has to be over. */
@@ -37,6 +40,7 @@ export class SocketDeadlines {
   constructor(tunnel: Tunnel, config: SocketConfig) {
     this.#tunnel = tunnel;
     this.#closeTimeoutMs = config.closeTimeoutMs;
+    this.#messageTimeoutMs = config.messageTimeoutMs;
     this.#keepAlive = new KeepAlive(config, tunnel.clock);
     this.#message = new MessageWait(config);
     this.#inflating = new InflateBudget(config.maxInflatedBytesPerSecond);
@@ -51,6 +55,7 @@ export class SocketDeadlines {
       this.#quietUntil,
       this.#messageUntil,
       this.#throttledUntil,
+      this.#stoppedUntil,
       this.#unreadUntil,
       this.#closingUntil,
     );
@@ -78,6 +83,18 @@ export class SocketDeadlines {
     if (due === now) return;
     this.#throttledUntil = due;
     this.arm();
+  }
+
+  /** Waits for the program to take something, unless that is waited for already; or does not. */
+  awaitProgram(holdsBack: boolean): void {
+    if (holdsBack === (this.#stoppedUntil !== Infinity)) return;
+    this.#stoppedUntil = holdsBack ? this.#tunnel.after(this.#messageTimeoutMs) : Infinity;
+    this.arm();
+  }
+
+  /** Stops waiting for the program, since it has taken something. */
+  taken(): void {
+    this.#stoppedUntil = Infinity;
   }
 
   /** Waits for the client to read, unless that is waited for already. */
@@ -132,6 +149,7 @@ export class SocketDeadlines {
     if (this.#unreadUntil <= now) return "unread";
     if (this.#closingUntil <= now) return "closing";
     if (this.#messageUntil <= now) return "message";
+    if (this.#stoppedUntil <= now) return "stopped";
     if (this.#throttledUntil <= now) {
       this.#throttledUntil = Infinity;
       this.#keepAlive.seen(now); // meanwhile the client could not be heard

@@ -171,6 +171,7 @@ export class Engine implements Protocol, ReceiverHost, SendingHost, Member {
 
   tooSlow(error: WebSocketError): void {
     this.#report(error);
+    if (!this.isOpen) return; // onError has closed it
     this.#beginClose(encodeClose(error.closeCode, "Client reads too slowly"));
   }
 
@@ -185,6 +186,11 @@ export class Engine implements Protocol, ReceiverHost, SendingHost, Member {
   /** Limits how long callbacks may hold back what a client had sent that has ended its side. */
   peerEnded(): void {
     this.#watchLeaver();
+  }
+
+  /** Limits how long the program may take nothing, since the client's end is not seen meanwhile. */
+  stopped(): void {
+    this.#watchInput();
   }
 
   drained(): void {
@@ -231,8 +237,7 @@ export class Engine implements Protocol, ReceiverHost, SendingHost, Member {
       this.#pumping = false;
     }
     this.#watchReader();
-    this.#watchMessage();
-    this.#watchLeaver();
+    this.#watchInput();
   }
 
   /** One step; false when there is something to wait for. */
@@ -261,9 +266,14 @@ export class Engine implements Protocol, ReceiverHost, SendingHost, Member {
     return this.#state === "failed" || this.#peerStatus !== undefined;
   }
 
-  /** Whether bytes of the client would be read now. */
+  /** Whether bytes of the client would be taken now. */
   #reads(receiver: Receiver): boolean {
     return !receiver.full && !this.#deadlines.throttled;
+  }
+
+  /** Whether bytes would be read now that the client sends. */
+  #hears(receiver: Receiver | undefined): boolean {
+    return !this.tunnel.stopped && (receiver === undefined || this.#reads(receiver));
   }
 
   /** Counts what a client makes its server inflate against its turn, and then its time. */
@@ -320,6 +330,11 @@ export class Engine implements Protocol, ReceiverHost, SendingHost, Member {
     this.reading.begun?.discard(endedByOthers(error));
     this.#sender.closeNow(encodeClose(error.closeCode, error.message));
     this.tunnel.close();
+  }
+
+  taken(): void {
+    this.#deadlines.taken();
+    if (!this.#pumping) this.#watchInput(); // after the pump, once
   }
 
   madeRoom(): void {
@@ -390,12 +405,27 @@ export class Engine implements Protocol, ReceiverHost, SendingHost, Member {
     if (this.#sender.blocked) this.#deadlines.awaitReader();
   }
 
-  /** Waits for a message that has begun and not ended. */
-  #watchMessage(): void {
+  /** Counts what waits, and waits for what makes it more or less. */
+  #watchInput(): void {
+    const { tunnel } = this;
     const receiver = this.reading.begun;
-    if (receiver === undefined) return;
-    const reading = this.#reads(receiver) && !this.#turn.waiting;
+    if (tunnel.closed || tunnel.closing || receiver === undefined) return;
+    tunnel.hold(receiver.waitingBytes); // which may start a tunnel that is stopped
+    this.#watchMessage(receiver);
+    this.#watchProgram();
+    this.#watchLeaver();
+  }
+
+  /** Waits for a message that has begun and not ended. */
+  #watchMessage(receiver: Receiver): void {
+    const reading = this.#hears(receiver) && !this.#turn.waiting;
     this.#deadlines.awaitMessage(receiver, this.#state === "open", reading);
+  }
+
+  /** Waits for a program that takes nothing, where so much waits that nothing is read. */
+  #watchProgram(): void {
+    const otherwise = this.#state !== "open" || this.#deadlines.throttled || this.#turn.waiting;
+    this.#deadlines.awaitProgram(this.tunnel.stopped && !otherwise);
   }
 
   /** Waits for the callbacks that hold back what a client had sent that is gone. */
@@ -407,7 +437,7 @@ export class Engine implements Protocol, ReceiverHost, SendingHost, Member {
 
   expired(): void {
     const receiver = this.reading.begun;
-    switch (this.#deadlines.overdue(receiver === undefined || this.#reads(receiver))) {
+    switch (this.#deadlines.overdue(this.#hears(receiver))) {
       case "unread":
         return this.#timeOut("The client did not read in time");
       case "closing":
@@ -415,6 +445,9 @@ export class Engine implements Protocol, ReceiverHost, SendingHost, Member {
         break;
       case "message":
         this.#messageOverdue();
+        break;
+      case "stopped":
+        this.#programOverdue();
         break;
       case "throttled":
         this.#pump();
@@ -444,6 +477,14 @@ export class Engine implements Protocol, ReceiverHost, SendingHost, Member {
   #messageOverdue(): void {
     const message = "The message did not come in time: see messageTimeoutMs and minMessageRate";
     this.broken(new WebSocketError(CloseCode.PolicyViolation, "WS_MESSAGE_TIMEOUT", message));
+  }
+
+  /** Says goodbye, and reads on, so that the end of a client that has left is seen. */
+  #programOverdue(): void {
+    const message = "The program takes nothing of what waits: see messageTimeoutMs";
+    this.#report(new ConnectionError("CONNECTION_TIMEOUT", message));
+    if (!this.isOpen) return; // onError has closed it
+    this.#beginClose(encodeClose(CloseCode.InternalError, "The server takes nothing"));
   }
 
   #timeOut(message: string): void {

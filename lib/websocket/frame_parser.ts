@@ -127,6 +127,11 @@ export class FrameParser {
     return this.#messageOpcode === Opcode.Continuation ? 0 : this.#messageRead;
   }
 
+  /** How many of the pushed bytes wait for `next()`. */
+  get waitingBytes(): number {
+    return this.#input.length - this.#position;
+  }
+
   /** After Data: unmasked payload, a view. */
   get data(): Uint8Array {
     const { buffer, byteOffset } = this.#piece;

@@ -14,24 +14,43 @@ const ITEM_OVERHEAD = 256;
 /** Takes one item; the next comes when its promise settles, which it does without rejecting. */
 export type ItemHandler<T> = (item: T) => void | Promise<void>;
 
+/** The socket, as its inbox knows it. */
+export interface InboxHost {
+  /** The program has taken something, so that less waits. */
+  taken(): void;
+  /** Goes on to read, since there is room again. */
+  madeRoom(): void;
+}
+
 /** A queue between a socket and its program. */
 export class Inbox<T> {
-  readonly #madeRoom: () => void;
+  readonly #host: InboxHost;
   #handler: ItemHandler<T> | undefined;
   #held = false;
-  #items: { readonly item: T; readonly cost: number }[] = [];
+  #items: { readonly item: T; cost: number }[] = [];
   #cost = 0;
   #asking: PromiseWithResolvers<IteratorResult<T, undefined>>[] = [];
   #ended = false;
   #afterwards: (() => void)[] = [];
 
-  /**
-   * Makes an empty inbox.
-   *
-   * @param madeRoom is called when it is no longer full
-   */
-  constructor(madeRoom: () => void) {
-    this.#madeRoom = madeRoom;
+  /** Makes an empty inbox. */
+  constructor(host: InboxHost) {
+    this.#host = host;
+  }
+
+  /** How many bytes of memory are taken by what waits for the program. */
+  get waitingBytes(): number {
+    return this.#cost;
+  }
+
+  /** Whether nothing is put in any more. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Whether nothing waits. */
+  get empty(): boolean {
+    return this.#items.length === 0;
   }
 
   /** Whether nothing more should be put in. */
@@ -74,13 +93,22 @@ export class Inbox<T> {
     }
   }
 
+  /** Counts more bytes for what was put in last, if it waits. */
+  grow(bytes: number): void {
+    const last = this.#items.at(-1);
+    if (last === undefined) return;
+    last.cost += bytes;
+    this.#cost += bytes;
+  }
+
   /** The next item; `done` at the end. */
   next(): Promise<IteratorResult<T, undefined>> {
     const wasFull = this.full;
     const first = this.#items.shift();
     if (first !== undefined) {
       this.#cost -= first.cost;
-      if (wasFull && !this.full) this.#madeRoom();
+      this.#host.taken();
+      if (wasFull && !this.full) this.#host.madeRoom();
       return Promise.resolve({ done: false, value: first.item });
     }
     if (this.#ended) {
@@ -128,6 +156,7 @@ export class Inbox<T> {
 
   #deliver(): void {
     if (this.#handler === undefined) return;
+    const before = this.#cost;
     const wasFull = this.full;
     while (!this.#held && this.#items.length > 0) {
       const { item, cost } = this.#items.shift()!;
@@ -135,7 +164,8 @@ export class Inbox<T> {
       this.#handle(item, this.#handler);
     }
     if (this.#handled) this.#runAfterwards();
-    if (wasFull && !this.full) this.#madeRoom();
+    if (this.#cost < before) this.#host.taken();
+    if (wasFull && !this.full) this.#host.madeRoom();
   }
 
   #runAfterwards(): void {

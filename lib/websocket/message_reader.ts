@@ -84,6 +84,11 @@ export class MessageReader {
     return this.#parser.unfinishedBytes;
   }
 
+  /** How many of the pushed bytes wait for `next()`. */
+  get waitingBytes(): number {
+    return this.#parser.waitingBytes;
+  }
+
   /** After Fail: which rule was broken; the peer gets its `closeCode`. */
   get error(): WebSocketError | undefined {
     return this.#error ?? this.#parser.error;

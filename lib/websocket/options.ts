@@ -56,7 +56,8 @@ export interface WebSocketSettings {
   readonly maxPingsPerSecond?: number;
   /**
    * How long a message may take from its first byte to its last, while it is waited for; also a
-   * frame's header. Longer: 1008. Default: 300,000.
+   * frame's header. Longer: 1008. Also how long the program may take nothing of so much that its
+   * socket is stopped; then 1011. Default: 300,000.
    */
   readonly messageTimeoutMs?: number;
   /**

@@ -11,13 +11,13 @@ import type { CloseStatus } from "./close.ts";
 import type { Inflater } from "./deflate.ts";
 import { Opcode } from "./opcode.ts";
 import { type FrameLimits, FrameParser, FrameStep } from "./frame_parser.ts";
-import { Inbox } from "./inbox.ts";
+import { Inbox, type InboxHost } from "./inbox.ts";
 import type { WebSocketFrame, WebSocketMessage, WebSocketMessageStream } from "./incoming.ts";
 import { MessageReader, MessageStep } from "./message_reader.ts";
 import { Utf8Validator } from "./utf8.ts";
 
 /** The socket, as its receiver knows it. */
-export interface ReceiverHost {
+export interface ReceiverHost extends InboxHost {
   /** Answers a Ping. */
   pinged(payload: Uint8Array): void;
   /** Takes a Pong. */
@@ -28,8 +28,6 @@ export interface ReceiverHost {
   peerClosed(status: CloseStatus): void;
   /** Fails the socket, since the peer broke a rule. Nothing follows. */
   broken(error: WebSocketError): void;
-  /** Goes on to read, since there is room again. */
-  madeRoom(): void;
 }
 
 /** Takes bytes. */
@@ -38,6 +36,11 @@ export interface Receiver {
   readonly inbox: Pick<Inbox<unknown>, "end" | "whenHandled" | "hold" | "isDelivered">;
   /** Whether the program has to take something before more is read. */
   readonly full: boolean;
+  /**
+   * How many bytes of memory are taken by what came and was not taken: what the reader has not looked
+   * at, and what waits for the program; not the message under way.
+   */
+  readonly waitingBytes: number;
   /**
    * Which message, or frame between messages, has begun and not ended: another number for each;
    * undefined between them.
@@ -58,7 +61,7 @@ export interface Receiver {
 }
 
 /** What reads the bytes of a receiver: whole messages, or frames. */
-type Reader = Pick<FrameParser, "push" | "unfinished" | "unfinishedBytes">;
+type Reader = Pick<FrameParser, "push" | "unfinished" | "unfinishedBytes" | "waitingBytes">;
 
 /** What all receivers do alike. */
 abstract class BaseReceiver<T> implements Receiver {
@@ -74,11 +77,15 @@ abstract class BaseReceiver<T> implements Receiver {
     this.host = host;
     this.#reader = reader;
     this.#inflater = inflater;
-    this.inbox = new Inbox(() => host.madeRoom());
+    this.inbox = new Inbox<T>(host);
   }
 
   get full(): boolean {
     return this.inbox.full;
+  }
+
+  get waitingBytes(): number {
+    return this.#reader.waitingBytes + this.inbox.waitingBytes;
   }
 
   get unfinished(): number | undefined {
@@ -238,6 +245,9 @@ const BODY_MARK = 64 * 1024;
 /** What a chunk of a body takes besides its bytes. */
 const CHUNK_OVERHEAD = 256;
 
+/** What a chunk of a body takes. */
+const chunkCost = (chunk?: Uint8Array): number => (chunk?.length ?? 0) + CHUNK_OVERHEAD;
+
 /** Receives messages as streams; a compressed one is inflated as a whole first. */
 export class StreamReceiver extends BaseReceiver<WebSocketMessageStream> {
   readonly #parser: FrameParser;
@@ -260,7 +270,17 @@ export class StreamReceiver extends BaseReceiver<WebSocketMessageStream> {
 
   /** Whether the program has to read the body, or take messages, before more is read. */
   override get full(): boolean {
-    return super.full || (this.#body?.desiredSize ?? 1) <= 0;
+    return super.full || this.#bodyBytes >= BODY_MARK;
+  }
+
+  /** Counts the body under way too, once the program has taken its message. */
+  override get waitingBytes(): number {
+    return super.waitingBytes + (this.inbox.empty ? this.#bodyBytes : 0);
+  }
+
+  /** What waits in the body under way. */
+  get #bodyBytes(): number {
+    return BODY_MARK - (this.#body?.desiredSize ?? BODY_MARK);
   }
 
   /** Takes a step. */
@@ -275,7 +295,7 @@ export class StreamReceiver extends BaseReceiver<WebSocketMessageStream> {
       case FrameStep.Data:
         if (parser.opcode >= Opcode.Close) this.#control.add(parser.data);
         else if (parser.compressed) this.#gathered.add(parser.data);
-        else this.#body?.enqueue(new Uint8Array(parser.data));
+        else this.#addToBody(parser.data);
         break;
       case FrameStep.End:
         if (parser.opcode >= Opcode.Close) this.#endControl(parser.opcode);
@@ -303,7 +323,8 @@ export class StreamReceiver extends BaseReceiver<WebSocketMessageStream> {
     this.host.used();
     if (opcode === Opcode.Continuation) return;
     this.#type = opcode === Opcode.Text ? "text" : "binary";
-    if (!this.#parser.compressed) this.#body = this.#beginBody();
+    // After the end of the inbox a body would have no reader, and hold up what follows it.
+    if (!this.#parser.compressed && !this.inbox.ended) this.#body = this.#beginBody();
   }
 
   /** Gives the program a message whose body is to come. */
@@ -311,14 +332,27 @@ export class StreamReceiver extends BaseReceiver<WebSocketMessageStream> {
     let controller!: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>;
     const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
       start: (its) => void (controller = its),
-      pull: () => this.host.madeRoom(),
+      pull: () => this.#bodyTaken(),
       cancel: () => {
         if (this.#body === controller) this.#body = undefined;
-        this.host.madeRoom();
+        this.#bodyTaken();
       },
-    }, { highWaterMark: BODY_MARK, size: (chunk) => (chunk?.length ?? 0) + CHUNK_OVERHEAD });
+    }, { highWaterMark: BODY_MARK, size: chunkCost });
     this.inbox.push({ type: this.#type, body }, 0);
     return controller;
+  }
+
+  /** Adds to the body under way, which costs its inbox something while its message waits there. */
+  #addToBody(data: Uint8Array): void {
+    if (this.#body === undefined) return;
+    const chunk = new Uint8Array(data);
+    this.#body.enqueue(chunk);
+    this.inbox.grow(chunkCost(chunk));
+  }
+
+  #bodyTaken(): void {
+    this.host.taken();
+    this.host.madeRoom();
   }
 
   #endControl(opcode: Opcode): void {
@@ -340,7 +374,7 @@ export class StreamReceiver extends BaseReceiver<WebSocketMessageStream> {
       const bytes = this.#inflater!.inflate(this.#gathered.take(), this.#maxPayloadBytes);
       if (this.#type === "text") assertUtf8(bytes);
       this.#body = this.#beginBody();
-      if (bytes.length > 0) this.#body.enqueue(new Uint8Array(bytes));
+      if (bytes.length > 0) this.#addToBody(bytes);
     } catch (error) {
       if (!(error instanceof WebSocketError)) throw error;
       this.host.broken(error);
