@@ -357,7 +357,7 @@ describe("the engine on a tunnel of memory", () => {
     await nextTurn();
     ws.close(1000);
     for (let i = 0; i < 10; i++) {
-      tunnel.receive({ op: 2, fin: false, repeat: ["00", 60_000] }, { op: 0, hex: "00" });
+      tunnel.receive({ op: 2, fin: false, repeat: ["00", 70_000] }, { op: 0, hex: "00" });
     }
     assert.equal(tunnel.held, 0);
     tunnel.receive(CLOSE_1000);
