@@ -376,6 +376,21 @@ describe("a stream", () => {
     });
   }
 
+  test("of a response with more properties than any has is sent whole", async () => {
+    const slow = new ReadableStream({
+      async pull(controller) {
+        await new Promise((resolve) => setTimeout(resolve));
+        controller.enqueue(encoder.encode("slow"));
+        controller.close();
+      },
+    });
+    const properties = Object.fromEntries(Array.from({ length: 2_000 }, (_, i) => [`p${i}`, i]));
+    const response = Object.assign(new Response(slow, { status: 201 }), properties);
+    const [answer] = await answers(response);
+    assert.deepEqual([answer!.status, told], [201, []]);
+    assert.match(answer!.body, /^(?:slow|4\r\nslow\r\n0\r\n\r\n)$/);
+  });
+
   test("of a response with hidden properties is still cancelled", async () => {
     const { promise, resolve } = Promise.withResolvers<unknown>();
     const taken = parts(
