@@ -368,7 +368,8 @@ describe("a stream", () => {
   ];
   for (const [what, make] of kinds) {
     test(`is never taken for a body that is all there: ${what}`, async () => {
-      const body = parts(make())?.body;
+      const { type, body } = parts(make())!;
+      assert.equal(type, undefined);
       assert.ok(body instanceof ReadableStream);
       const reader = body.getReader();
       assert.equal((await reader.read()).value?.length, 1000);

@@ -60,17 +60,17 @@ class BunResponses {
     if (this.#tools.sizeOf(clone) > base) { // an ASCII text: so are most answers
       return withType(response, this.#tools.peek(response.text()), TEXT);
     }
-    const bodySize = size - Reflect.ownKeys(response).length;
-    // An object of another class may have private properties, which cannot be counted.
-    const isExact = Object.getPrototypeOf(response) === Response.prototype;
     if (size <= MANY_PROPERTIES && this.#typeInMemory(clone) === undefined) {
       clone.body?.cancel().catch(() => {}); // it is a stream after all, or was made one
-      return withType(response, response.body, isExact && bodySize > 0 ? BYTES : undefined);
+      return withType(response, response.body, undefined);
     }
     const type = response.headers.has("content-type") ? undefined : this.#typeInMemory(clone);
     const bytes = this.#tools.peek(response.bytes());
     if (bytes instanceof Promise || type !== BYTES) return withType(response, bytes, type);
     if (bytes.length === 0) return withType(response, bytes, undefined);
+    const bodySize = size - Reflect.ownKeys(response).length;
+    // An object of another class may have private properties, which cannot be counted.
+    const isExact = Object.getPrototypeOf(response) === Response.prototype;
     return withType(response, bytes, isMadeOfText(bytes, bodySize, isExact) ? TEXT : BYTES);
   }
 
