@@ -36,7 +36,6 @@ interface InnerBody {
   unusable(): boolean;
   consumed(): boolean;
   consume(): Promise<Uint8Array> | Uint8Array | string;
-  cancel(reason: unknown): void;
   clone(): InnerBody;
   createProxy(): InnerBody;
 }
@@ -98,10 +97,6 @@ function innerRequestClass(
       this.#untouched = false;
       this.streamOrStatic = { body: new Uint8Array(), consumed: true };
       return this.#parts.readAll();
-    }
-    override cancel(reason: unknown): void {
-      this.#touch();
-      super.cancel(reason);
     }
     override clone(): InnerBody {
       this.#touch();
