@@ -57,7 +57,7 @@ async function answer(
   client.send(GET("/").replace("GET", method).replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"));
   const [response] = readResponses(await client.rest(), [method]);
   client.destroy();
-  return { ...response!, errors: errors.map(({ message }) => message) };
+  return { ...response!, errors: errors.map(({ code, message }) => `${code}: ${message}`) };
 }
 
 describe("what fetch() gave is sent on", () => {
@@ -143,7 +143,7 @@ describe("a decoded body with the fields of before", () => {
       assert.equal(errors.length, 1);
       assert.match(
         errors[0]!,
-        /Content-Length.*\. If the body comes from fetch\(\), it was decoded: return the Response that fetch\(\) gave, or remove Content-Encoding and Content-Length$/,
+        /^BAD_RESPONSE: .*Content-Length.*\. If the body comes from fetch\(\), it was decoded: return the Response that fetch\(\) gave, or remove Content-Encoding and Content-Length$/,
       );
     });
     test(`is sent without them: ${what}`, async () => {
