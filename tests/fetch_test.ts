@@ -255,6 +255,18 @@ describe("a request", () => {
     }
   });
 
+  test("for what is no URL is refused with 400", () => {
+    const exchange = {
+      head: { host: "a:99999", path: "/x", query: "y" },
+      session: { tls: undefined },
+    } as unknown as Exchange;
+    assert.throws(() => urlOf(exchange), {
+      code: "BAD_REQUEST",
+      status: 400,
+      message: "The target http://a:99999/x?y is no URL",
+    });
+  });
+
   test("is for its own host, whatever was asked for before", async () => {
     const { port } = await started((request) => new Response(request.url));
     const client = await RawClient.connect(port);
