@@ -1,6 +1,7 @@
 /**
  * The options of a server, their defaults and their checks. A configuration is a frozen copy: the
- * caller's object is never changed and never read again.
+ * caller's object is never changed and never read again. Long since each option is here three times:
+ * its documentation, its default, its check.
  *
  * @module
  */
