@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { ConnectionError, HttpError, HttpsdError, StateError } from "../errors.ts";
+import { ConnectionError, type HttpError, HttpsdError, StateError } from "../errors.ts";
 import type { Dispatcher } from "../http/dispatcher.ts";
 import { Exchange, type ExchangeKeeper } from "../http/exchange.ts";
 import {
@@ -23,6 +23,7 @@ import { addPlatformRequest } from "../fetch/platform_requests.ts";
 import { asResponse, usedAlready } from "../fetch/usable_response.ts";
 import { CANCEL_FAILED } from "../http/stream_pump.ts";
 import { type Clock, systemClock } from "../net/clock.ts";
+import { bodyTooLong } from "../http/request_rules.ts";
 import { FetchHead } from "./request_head.ts";
 import { FetchResponseSink } from "./response_sink.ts";
 
@@ -107,19 +108,11 @@ class FetchDriver implements SessionDriver, ExchangeKeeper, Transport {
     if (contentLength <= this.#host.maxBodyBytes) {
       this.#host.dispatcher.handle(this.#exchange);
     } else {
-      const error = this.#tooLong();
+      const error = bodyTooLong(this.#host.maxBodyBytes);
       this.failed(error);
       this.#host.dispatcher.refuse(this.#exchange, error);
     }
     return this.#sink.response;
-  }
-
-  #tooLong(): HttpError {
-    return new HttpError(
-      413,
-      "BODY_TOO_LARGE",
-      `The body is longer than ${this.#host.maxBodyBytes} bytes: send less`,
-    );
   }
 
   // The session: it lasts for one request, and its connection is the platform's.
@@ -286,7 +279,7 @@ class FetchDriver implements SessionDriver, ExchangeKeeper, Transport {
     if (done) return body.end([]);
     this.#received += value.length;
     if (this.#received > this.#host.maxBodyBytes) {
-      const error = this.#tooLong();
+      const error = bodyTooLong(this.#host.maxBodyBytes);
       reader.cancel(error).catch(() => {}); // the client may be gone: that is no news
       throw error;
     }

@@ -6,12 +6,10 @@
 import { HttpError } from "../errors.ts";
 import { shown } from "../options.ts";
 import { isBodiless } from "./status.ts";
-import { isToken } from "./token.ts";
+import { isFieldValue, isToken } from "./token.ts";
 
 /** Field lines in sending order. */
 export type Fields = Iterable<readonly [name: string, value: string]>;
-
-const BAD_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
 
 /**
  * Throws unless `status` is allowed in a response.
@@ -112,7 +110,7 @@ export function assertFieldValue(name: string, value: string): void {
   if (typeof value !== "string") {
     throw badResponse(`Field ${name} is ${shown(value)}: give text, such as String(value)`);
   }
-  if (!BAD_VALUE.test(value)) return;
+  if (isFieldValue(value)) return;
   throw badResponse(`Field ${name} holds a control character or one beyond Latin-1: encode it`);
 }
 

@@ -5,6 +5,7 @@
  * @module
  */
 import { HttpError } from "../errors.ts";
+import { bodyTooLong } from "../http/request_rules.ts";
 import { Byte, byteTable, isBlank, TOKEN, unexpected } from "./field_scanner.ts";
 
 /** Sizes up to 2^64 - 1 have 16 digits; more can only be meant to overflow a counter. */
@@ -123,11 +124,7 @@ export class ChunkedDecoder {
     this.#state = afterItem(byte, SEMICOLON) ?? fail(byte, "after a chunk size");
     this.#bodyBytes += this.#size;
     if (this.#bodyBytes > this.#maxBodyBytes) {
-      throw new HttpError(
-        413,
-        "BODY_TOO_LARGE",
-        `The body is longer than ${this.#maxBodyBytes} bytes: send less`,
-      );
+      throw bodyTooLong(this.#maxBodyBytes);
     }
     if (byte !== Byte.CR) this.#countExtension();
   }

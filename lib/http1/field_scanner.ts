@@ -7,7 +7,8 @@
  * @module
  */
 import { HttpError } from "../errors.ts";
-import { isToken } from "../http/token.ts";
+import { tooManyFields } from "../http/request_rules.ts";
+import { isFieldValue, isToken } from "../http/token.ts";
 
 /** The bytes with a meaning of their own in HTTP/1.1. */
 export const Byte = {
@@ -48,8 +49,8 @@ export function byteTable(accepts: (character: string, byte: number) => boolean)
 /** 1 for the bytes of a token: method and field names (RFC 9110 section 5.6.2). */
 export const TOKEN: Uint8Array = byteTable(isToken);
 
-/** 1 for the bytes of a field value: SP, HTAB, visible and 0x80 to 0xFF (RFC 9110 section 5.5). */
-const FIELD_VALUE = byteTable((_, byte) => byte === Byte.Tab || (byte >= 0x20 && byte !== 0x7f));
+/** 1 for the bytes of a field value (RFC 9110 section 5.5). */
+const FIELD_VALUE = byteTable(isFieldValue);
 
 /** Every byte with the ASCII letters in lower case. */
 const LOWER_CASE = Uint8Array.from(
@@ -161,14 +162,6 @@ export class FieldScanner {
     this.complete = false;
     return offsets;
   }
-}
-
-function tooManyFields(maxFields: number): HttpError {
-  return new HttpError(
-    431,
-    "HEADERS_TOO_LARGE",
-    `The request has more than ${maxFields} fields: send fewer`,
-  );
 }
 
 /** Makes the 400 for a byte that is not allowed where it is. */

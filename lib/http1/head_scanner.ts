@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { HttpError } from "../errors.ts";
 import { HostReader } from "../http/authority.ts";
+import { isTarget, targetTooLong, unknownMethod } from "../http/request_rules.ts";
 import { latin1 } from "../runtime/latin1.ts";
 import { Byte, byteTable, FieldScanner, TOKEN, unexpected } from "./field_scanner.ts";
 import { Http1RequestHead } from "./request_head.ts";
@@ -16,10 +16,8 @@ const MAX_METHOD_LENGTH = 24;
 /** 1 for the bytes of a method: a token without lower-case letters, as every method is. */
 const METHOD_BYTE = byteTable((character, byte) => TOKEN[byte] === 1 && !/[a-z]/.test(character));
 
-/** 1 for the bytes of a target: visible ASCII without the fragment and what no URI has. */
-const TARGET_BYTE = byteTable((character) =>
-  /[!-~]/.test(character) && !/[#\\"<>]/.test(character)
-);
+/** 1 for the bytes of a target. */
+const TARGET_BYTE = byteTable(isTarget);
 
 /** What follows the target; a 0 means any digit. */
 const VERSION = [..."HTTP/0.0\r\n"].map((character) => character.charCodeAt(0));
@@ -92,7 +90,7 @@ export class HeadScanner {
     let pos = from;
     while (pos < stop && METHOD_BYTE[bytes[pos]!] === 1) pos++;
     if (pos - base > MAX_METHOD_LENGTH) {
-      throw new HttpError(501, "NOT_IMPLEMENTED", "The method is not known: use a standard one");
+      throw unknownMethod();
     }
     if (pos === to) return pos;
     if (bytes[pos] !== Byte.Space || pos === base) throw unexpected(bytes[pos]!, "in the method");
@@ -107,11 +105,7 @@ export class HeadScanner {
     let pos = from;
     while (pos < stop && TARGET_BYTE[bytes[pos]!] === 1) pos++;
     if (pos - start > this.#maxUriLen) {
-      throw new HttpError(
-        414,
-        "URI_TOO_LONG",
-        `The target is longer than ${this.#maxUriLen} bytes: use a shorter one`,
-      );
+      throw targetTooLong(this.#maxUriLen);
     }
     if (pos === to) return pos;
     if (bytes[pos] !== Byte.Space || pos === start) throw unexpected(bytes[pos]!, "in the target");

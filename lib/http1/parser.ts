@@ -9,6 +9,7 @@
  */
 import { GrowingBytes, NO_BYTES } from "../bytes.ts";
 import { HttpError } from "../errors.ts";
+import { bodyTooLong, headTooLong } from "../http/request_rules.ts";
 import { allowedInTrailer } from "../http/trailers.ts";
 import { latin1 } from "../runtime/latin1.ts";
 import { ChunkedDecoder } from "./chunked.ts";
@@ -213,11 +214,7 @@ export class RequestParser {
     this.#section = NO_BYTES;
     const length = head.contentLength ?? 0;
     if (length > this.#limits.maxBodyBytes) {
-      throw new HttpError(
-        413,
-        "BODY_TOO_LARGE",
-        `The body is longer than ${this.#limits.maxBodyBytes} bytes: send less`,
-      );
+      throw bodyTooLong(this.#limits.maxBodyBytes);
     }
     this.#head = head;
     this.trailers = NO_TRAILERS;
@@ -322,11 +319,7 @@ export class RequestParser {
       return true;
     }
     if (end - start === cap) {
-      throw new HttpError(
-        431,
-        "HEADERS_TOO_LARGE",
-        `The head or the trailers are longer than ${cap} bytes: send fewer or shorter fields`,
-      );
+      throw headTooLong(cap);
     }
     if (this.#kept === undefined && end > start) {
       this.#kept = new GrowingBytes();

@@ -8,13 +8,11 @@
 import { HttpError } from "../errors.ts";
 import type { HostReader } from "../http/authority.ts";
 import type { HttpVersion, RequestHead } from "../http/request_head.ts";
+import { bodyTooLong, noHost, readLength, unknownExpectation } from "../http/request_rules.ts";
 import { isToken, trimBlanks } from "../http/token.ts";
 import { latin1 } from "../runtime/latin1.ts";
 import { equalsIgnoreCase, listHas } from "./field_scanner.ts";
 import type { RequestLine, TargetForm } from "./request_line.ts";
-
-/** No length of up to 2^53 - 1 has more digits. */
-const MAX_LENGTH_DIGITS = 16;
 
 /** The fields that the parser itself acts on: which field it is, or -1, and what it says. */
 class RecognizedFields {
@@ -218,11 +216,7 @@ export class Http1RequestHead implements RequestHead {
   #readExpect(index: number): true {
     const start = this.#offset(index, 2);
     if (!equalsIgnoreCase(this.#source, start, this.#offset(index, 3), "100-continue")) {
-      throw new HttpError(
-        417,
-        "EXPECTATION_FAILED",
-        "The expectation is not supported: expect 100-continue or nothing",
-      );
+      throw unknownExpectation();
     }
     return true;
   }
@@ -234,7 +228,7 @@ export class Http1RequestHead implements RequestHead {
   ): string | undefined {
     if (index < 0) {
       if (this.minorVersion === 0) return authority;
-      throw new HttpError(400, "BAD_REQUEST", "The request has no Host field: send one");
+      throw noHost();
     }
     const host = hosts.read(this.#source, this.#offset(index, 2), this.#offset(index, 3));
     if (host === undefined) {
@@ -272,17 +266,14 @@ export class Http1RequestHead implements RequestHead {
     throw new HttpError(501, "UNKNOWN_CODING", "The transfer coding is not known: use chunked");
   }
 
-  /** RFC 9110 section 8.6, in the one spelling that all servers read alike. */
   #readContentLength(index: number): number | undefined {
     if (index < 0) return undefined;
-    const text = this.fieldValue(index);
-    if (!/^(?:0|[1-9]\d*)$/.test(text)) {
+    const length = readLength(this.fieldValue(index));
+    if (length === undefined) {
       throw badFraming("The Content-Length field is malformed: send one decimal number");
     }
-    if (text.length > MAX_LENGTH_DIGITS || Number(text) > Number.MAX_SAFE_INTEGER) {
-      throw new HttpError(413, "BODY_TOO_LARGE", "The body is longer than 2^53 - 1 bytes");
-    }
-    return Number(text);
+    if (length === Infinity) throw bodyTooLong(Infinity);
+    return length;
   }
 }
 

@@ -7,6 +7,7 @@
 import { HttpError } from "../errors.ts";
 import { isAuthority } from "../http/authority.ts";
 import { METHODS } from "../http/methods.ts";
+import { assertPath, badTarget, hasPort, unknownMethod } from "../http/request_rules.ts";
 
 /** The four forms of a request target (RFC 9112 section 3.2). */
 export type TargetForm = "origin" | "absolute" | "asterisk" | "authority";
@@ -28,9 +29,6 @@ export interface RequestLine {
   /** The host and port of the absolute form. */
   authority: string | undefined;
 }
-
-/** Escapes of NUL, LF and CR, and of UTF-8 that is longer than it need be (RFC 3629). */
-const FORBIDDEN_ESCAPE = /%(?:0[0ad]|c[01]|e0%[89]|f0%8)/i;
 
 const ABSOLUTE_FORM = /^https?:\/\/([^/?]*)([^?]*)/i;
 
@@ -54,7 +52,7 @@ export function readRequestLine(
   }
   const method = methodAndTarget.startsWith("GET ") ? "GET" : methodAndTarget.slice(0, methodEnd);
   if (method !== "GET" && !METHODS.has(method)) { // most requests are spared the look-up
-    throw new HttpError(501, "NOT_IMPLEMENTED", "The method is not known: use a standard one");
+    throw unknownMethod();
   }
   const line: RequestLine = {
     method,
@@ -74,7 +72,7 @@ function readTarget(line: RequestLine): void {
   const { method, target } = line;
   if (method === "CONNECT") {
     line.form = "authority";
-    if (!isAuthority(target) || !/:\d+$/.test(target)) throw badTarget("CONNECT needs host:port");
+    if (!isAuthority(target) || !hasPort(target)) throw badTarget("CONNECT needs host:port");
     return;
   }
   if (target === "*" && method === "OPTIONS") {
@@ -97,11 +95,5 @@ function readTarget(line: RequestLine): void {
     line.path = path || "/";
     line.authority = authority;
   }
-  if (line.path.includes("%") && FORBIDDEN_ESCAPE.test(line.path)) {
-    throw badTarget("its path escapes NUL, CR, LF or overlong UTF-8");
-  }
-}
-
-function badTarget(why: string): HttpError {
-  return new HttpError(400, "BAD_REQUEST", `The target is malformed: ${why}`);
+  assertPath(line.path);
 }
