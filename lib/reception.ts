@@ -85,6 +85,10 @@ export class Reception implements Http1Host {
     return this.#parts.config;
   }
 
+  get foundPreface(): undefined {
+    return undefined; // HTTP/2 is not served yet
+  }
+
   get transport(): Transport {
     return this.#parts.transport;
   }

@@ -79,6 +79,12 @@ export class SessionTable<D extends TableDriver> {
     this.touch(driver);
   }
 
+  /** Takes another driver for a session that is known: its first bytes have shown what it speaks. */
+  replace(driver: D, by: D): void {
+    this.#forget(driver);
+    this.touch(by);
+  }
+
   /** A request of the session is under way: it is not closed to make room. */
   busy(driver: D): void {
     this.#fresh.delete(driver);

@@ -219,6 +219,13 @@ class FetchDriver implements SessionDriver, ExchangeKeeper, Transport {
   /** Does nothing: no events are made of what requests without sockets read. */
   taken(): void {}
 
+  cut(): void {
+    this.destroy(undefined);
+  }
+
+  /** Does nothing: each request has a driver for itself, which nothing else waits for. */
+  settled(): void {}
+
   failed(error: HttpsdError): void {
     this.#host.failed(error, this.session);
   }

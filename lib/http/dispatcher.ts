@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { watch } from "../contain/callbacks.ts";
+import { isThenable } from "../contain/callbacks.ts";
 import { HttpError, HttpsdError, StateError } from "../errors.ts";
 import type { Exchange } from "./exchange.ts";
 import { assertFields, assertStatus } from "./response_rules.ts";
@@ -62,10 +62,22 @@ export class Dispatcher implements FailureHandler {
   handle(exchange: Exchange): void {
     try {
       const result = this.#dispatch(exchange);
-      if (result !== undefined) watch(result, (error) => this.failed(exchange, error));
+      if (isThenable(result)) return this.#await(exchange, result);
     } catch (error) {
       this.failed(exchange, error);
     }
+    exchange.settled();
+  }
+
+  #await(exchange: Exchange, result: PromiseLike<void>): void {
+    // A promise of our own: a foreign one need not keep to the rules.
+    Promise.resolve(result).then(
+      () => exchange.settled(),
+      (error) => {
+        this.failed(exchange, error);
+        exchange.settled();
+      },
+    );
   }
 
   #dispatch(exchange: Exchange): void | Promise<void> {
@@ -153,8 +165,9 @@ export class Dispatcher implements FailureHandler {
 }
 
 /** Ends an exchange whose handler ended because the client has left, or ended its side. */
-function lost({ session, response }: Exchange): void {
-  if (!response.answered && !response.gone) session.destroy();
+function lost(exchange: Exchange): void {
+  const { response } = exchange;
+  if (!response.answered && !response.gone) exchange.cut();
 }
 
 /** Sends the original's answer to an error. */

@@ -60,6 +60,10 @@ export interface ExchangeKeeper {
   taken(exchange: Exchange, bytes: number): void;
   /** Takes note that the time has changed by which the response must have begun. */
   deadlineMoved(): void;
+  /** Cuts what carries the exchange, since it is over without a whole answer. */
+  cut(exchange: Exchange): void;
+  /** Takes note that the handler has returned, or what it returned has settled. */
+  settled(exchange: Exchange): void;
   /** Reports that the request was refused, or what failed in handling it. */
   failed(error: HttpsdError): void;
   /** Reports that an error status was answered. */
@@ -324,6 +328,19 @@ export class Exchange implements ResponseProgress, BodySource {
       return;
     }
     this.sendError(error instanceof HttpError && isError(error.status) ? error.status : 500);
+  }
+
+  /**
+   * Ends an exchange that no whole answer will come of: cuts its connection, or the stream of its own
+   * that it has there.
+   */
+  cut(): void {
+    this.#keeper.cut(this);
+  }
+
+  /** Passes on that the handler has returned, or what it returned has settled. */
+  settled(): void {
+    this.#keeper.settled(this);
   }
 
   /** Whether the request has a connection of its own, which an upgrade could take. */

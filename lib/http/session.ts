@@ -84,6 +84,8 @@ export interface ConnectionDriver extends SessionDriver {
 export let makeSession: (driver: SessionDriver) => Session;
 /** Returns the driver of a session. */
 export let driverOf: (session: Session) => SessionDriver;
+/** Gives a session another driver, as when its first bytes show what its client speaks. */
+export let handOver: (session: Session, driver: SessionDriver) => void;
 /** Frees what a session keeps, now. */
 export let freeContext: (session: Session) => void;
 /** Frees what a session keeps that is over, and from now on whatever it is given, at once. */
@@ -93,7 +95,7 @@ export let endContext: (session: Session) => void;
 export class Session {
   /** Unique in this process, never used again. */
   readonly id: number = nextSessionId();
-  readonly #driver: SessionDriver;
+  #driver: SessionDriver;
   readonly #connectedAt = Date.now();
   /** Made when something is kept in it. */
   #context: SessionContext | undefined;
@@ -107,6 +109,7 @@ export class Session {
   static {
     makeSession = (driver) => new Session(driver);
     driverOf = (session) => session.#driver;
+    handOver = (session, driver) => void (session.#driver = driver);
     freeContext = (session) => session.#context?.free();
     endContext = (session) => {
       session.#over = true;

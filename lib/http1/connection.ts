@@ -14,7 +14,8 @@
  * | refusing | what comes is thrown away; the answer to  |                                             |
  * |          | the refused request is still written      |                                             |
  * | tunnel   | another protocol reads the connection     |                                             |
- * | closed   | over                                      |                                             |
+ * | closed   | over, or another driver has the           |                                             |
+ * |          | connection, which began in HTTP/2         |                                             |
  *
  * Every state but "closed" goes on to it when the connection is over. Beside the state, `#last` says
  * that no further request begins: when the one under way is over, the connection is closed.
@@ -26,11 +27,13 @@
  */
 import { ConnectionError, HttpError, type HttpsdError, StateError } from "../errors.ts";
 import { Exchange, type ExchangeKeeper } from "../http/exchange.ts";
+import { PREFACE, seePreface } from "../http/preface.ts";
 import { UNREAD_HEAD } from "../http/request_head.ts";
 import { type ConnectionDriver, endContext, makeSession, type Session } from "../http/session.ts";
 import type { SessionState } from "../http/session.ts";
 import type { SessionHost } from "../http/session_host.ts";
 import type { Transport } from "../http/exchange.ts";
+import type { TimeLimits } from "../http/times.ts";
 import type { Protocol, Tunnel } from "../http/tunnel.ts";
 import type { Clock } from "../net/clock.ts";
 import type { Consumer, Observer } from "../net/consumer.ts";
@@ -38,7 +41,7 @@ import type { ConnectionEngine } from "../net/engine.ts";
 import { TurnBudget } from "../net/turns.ts";
 import { type ParserLimits, RequestParser, Step } from "./parser.ts";
 import { type AnsweredRequest, Http1ResponseSink, type WriteObserver } from "./response_sink.ts";
-import { type TimeLimits, Timeouts, type Wait } from "./timeouts.ts";
+import { Timeouts, type Wait } from "./timeouts.ts";
 
 /** How long each thing may take, and how much. */
 export interface Http1Limits extends ParserLimits, TimeLimits {
@@ -56,6 +59,11 @@ export interface Http1Limits extends ParserLimits, TimeLimits {
 export interface Http1Host extends SessionHost {
   /** What all connections are held to. */
   readonly limits: Http1Limits;
+  /**
+   * Goes on in HTTP/2 with a connection without TLS that begins with its preface, which is put back;
+   * `undefined` where that is not served.
+   */
+  readonly foundPreface: ((driver: Http1Connection) => void) | undefined;
 }
 
 type State = "opening" | "idle" | "busy" | "refusing" | "tunnel" | "closed";
@@ -85,6 +93,8 @@ export class Http1Connection
   /** What reads the connection in the state "tunnel". */
   #protocol: Protocol | undefined;
   #requests = 0;
+  /** How much of HTTP/2's preface has come and nothing else; -1 where it is not looked for. */
+  #preface: number;
   #last = false;
   #pumping = false;
   /** Why this side closes, where a reason was given. */
@@ -98,6 +108,7 @@ export class Http1Connection
     this.#host = host;
     this.#parser = new RequestParser(host.limits);
     this.#timeouts = new Timeouts(host.limits, connection.clock);
+    this.#preface = host.foundPreface === undefined || connection.tls !== undefined ? -1 : 0;
     connection.observer = this;
     connection.attach(this);
     connection.deadline = connection.after(host.limits.handshakeTimeoutMs);
@@ -136,7 +147,12 @@ export class Http1Connection
   }
 
   get receiving(): boolean {
-    return this.#parser.incomplete || this.connection.queuedBytes > 0;
+    return this.#hasBegun || this.connection.queuedBytes > 0;
+  }
+
+  /** Whether a part of a head has come. */
+  get #hasBegun(): boolean {
+    return this.#parser.incomplete || this.#preface > 0;
   }
 
   // What is done with a session.
@@ -261,6 +277,7 @@ export class Http1Connection
   #feed(): boolean {
     const bytes = this.connection.take();
     if (bytes !== undefined) {
+      if (this.#preface >= 0) return this.#feedFirst(bytes);
       this.#parser.push(bytes);
       return true;
     }
@@ -272,6 +289,28 @@ export class Http1Connection
       exchange.cutBody(clientEnded());
       this.#lastAnswer(exchange);
     }
+    return false;
+  }
+
+  /** Looks for HTTP/2's preface; a part of it waits as a part of a head does. */
+  #feedFirst(bytes: Uint8Array): boolean {
+    const before = this.#preface;
+    const seen = seePreface(bytes, before);
+    if (seen >= 0 && seen < PREFACE.length) {
+      this.#preface = seen;
+      return true;
+    }
+    this.#preface = -1;
+    const { connection } = this;
+    if (seen < 0) {
+      if (before > 0) connection.putBack(bytes);
+      this.#parser.push(before > 0 ? PREFACE.slice(0, before) : bytes);
+      return true;
+    }
+    connection.putBack(bytes.subarray(seen - before));
+    connection.putBack(PREFACE);
+    this.#state = "closed";
+    this.#host.foundPreface!(this);
     return false;
   }
 
@@ -408,6 +447,13 @@ export class Http1Connection
     this.#host.errorAnswered(this.session, error);
   }
 
+  cut(): void {
+    this.connection.destroy();
+  }
+
+  /** Does nothing: the next request waits for the response, whatever the handler does behind it. */
+  settled(): void {}
+
   deadlineMoved(): void {
     this.#timeouts.restart();
     this.#setDeadline();
@@ -486,8 +532,8 @@ export class Http1Connection
 
   /** Sets the deadline of what is waited for now; each new byte of a body moves it. */
   #setDeadline(): void {
-    if (this.#state === "opening" || this.#protocol !== undefined) return;
-    if (this.connection.closed || this.connection.closing) return;
+    if (this.#state === "opening" || this.#state === "closed") return;
+    if (this.#protocol !== undefined || this.connection.closed || this.connection.closing) return;
     const deadline = this.#timeouts.begin(this.#wait(), this.#requests);
     if (deadline === undefined) return;
     this.connection.deadline = Math.min(deadline, this.#exchange?.answerBy ?? Infinity);
@@ -498,7 +544,7 @@ export class Http1Connection
     if (exchange === undefined) {
       if (this.#state === "refusing") return "answer";
       if (this.connection.blocked) return "reader";
-      return this.#parser.incomplete ? "head" : "request";
+      return this.#hasBegun ? "head" : "request";
     }
     if (exchange.response.blocked) return "reader";
     if (exchange.response.ended) return "drain";

@@ -18,6 +18,7 @@
  *
  * @module
  */
+import { BodyTime, type TimeLimits } from "../http/times.ts";
 import type { Clock } from "../net/clock.ts";
 
 /** What a connection can wait for: a client's bytes, a client that reads, or a handler. */
@@ -43,29 +44,6 @@ export const SESSION_WAITS = [
 /** One of {@linkcode SESSION_WAITS}. */
 export type Wait = typeof SESSION_WAITS[number];
 
-/** How long each thing may take, in ms unless said otherwise. */
-export interface TimeLimits {
-  /** From one request to the first byte of the next. */
-  readonly idleTimeoutMs: number;
-  /** From the first byte of a head to its end. */
-  readonly headersTimeoutMs: number;
-  /** From the first byte of a request to the last of its body; also while no handler takes it. */
-  readonly requestTimeoutMs: number;
-  /** From one byte of a body to the next, while the body is waited for. */
-  readonly recvWaitTimeoutMs: number;
-  /** How fast a body must come while it is waited for, in bytes per second; 0 for any speed. */
-  readonly minBodyRate: number;
-  /** How long a write waits for the client to read. */
-  readonly sendWaitTimeoutMs: number;
-  /** How long an answer may pause whose client has ended its side: it has left, most likely. */
-  readonly lingerMs: number;
-  /** After so long no further request is waited for, nor that a handler takes what waits. */
-  readonly maxConnectionAgeMs: number;
-}
-
-/** A body may be slower than `minBodyRate` for so long. */
-const RATE_GRACE_MS = 5_000;
-
 /** Turns what a session waits for into its deadline. Times are on the clock it is given. */
 export class Timeouts {
   readonly #limits: TimeLimits;
@@ -75,12 +53,10 @@ export class Timeouts {
   /** The count of requests when the wait began: the head of the next request is another wait. */
   #request = 0;
   #beganAt = 0;
-  /** When the request under way began; one whose head came whole begins with its body. */
-  #requestAt: number | undefined;
+  /** The body of the request under way. */
+  readonly #body = new BodyTime();
   /** Since when the answers are waited for that are left of a client that has ended its side. */
   #answersFrom: number | undefined;
-  #bodyBytes = 0;
-  #bodyWaitedMs = 0;
   #deadline = Infinity;
 
   /** Starts with a connection that is established now. */
@@ -108,13 +84,13 @@ export class Timeouts {
 
   /** Takes note that the head of a request is read. */
   requestCame(): void {
-    if (this.#wait !== "head") this.#requestAt = undefined;
-    this.#bodyBytes = this.#bodyWaitedMs = 0;
+    if (this.#wait !== "head") this.#body.requestAt = undefined;
+    this.#body.bytes = this.#body.waitedMs = 0;
   }
 
   /** Takes note that so many bytes of a body are read. */
   bodyCame(bytes: number): void {
-    this.#bodyBytes += bytes;
+    this.#body.bytes += bytes;
   }
 
   /** Begins the wait under way anew, since the client has read something. */
@@ -141,9 +117,9 @@ export class Timeouts {
     // The clock is not asked where nothing is timed: it costs as much as parsing a short head.
     if (wait === undefined && before !== "body") return this.#deadline = Infinity;
     const now = this.#clock.now();
-    if (before === "body") this.#bodyWaitedMs += now - this.#beganAt;
+    if (before === "body") this.#body.waitedMs += now - this.#beganAt;
     this.#beganAt = now;
-    if (wait === "head") this.#requestAt = now;
+    if (wait === "head") this.#body.requestAt = now;
     return this.#deadline = wait === undefined ? Infinity : this.#deadlineOf(wait, now);
   }
 
@@ -155,11 +131,7 @@ export class Timeouts {
       case "head":
         return now + Math.min(limits.headersTimeoutMs, limits.requestTimeoutMs);
       case "body":
-        return Math.min(
-          now + limits.recvWaitTimeoutMs,
-          (this.#requestAt ??= now) + limits.requestTimeoutMs,
-          now + this.#patienceMs(),
-        );
+        return this.#body.deadline(limits, now);
       case "drain":
         return now + limits.recvWaitTimeoutMs;
       case "reader":
@@ -174,12 +146,5 @@ export class Timeouts {
       case "source":
         return now + limits.lingerMs;
     }
-  }
-
-  /** How long the body may still be waited for at its speed so far. */
-  #patienceMs(): number {
-    const { minBodyRate } = this.#limits;
-    if (minBodyRate === 0) return Infinity;
-    return RATE_GRACE_MS + this.#bodyBytes * 1000 / minBodyRate - this.#bodyWaitedMs;
   }
 }

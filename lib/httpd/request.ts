@@ -244,7 +244,7 @@ export class HttpdRequest {
       throw new StateError("NOT_DETACHED", "The request is not detached: call detach() before");
     }
     if (this.#exchange.response.answered) return;
-    if (this.#exchange.aborted) return this.session.destroy();
+    if (this.#exchange.aborted) return this.#exchange.cut();
     this.#origin.failures.failed(
       this.#exchange,
       new HttpError(500, "HANDLER_FAILED", "The request was not answered"),

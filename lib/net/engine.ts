@@ -127,6 +127,11 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
   deadline: number = Infinity;
   /** Sees all bytes. */
   observer: Observer | undefined;
+  /**
+   * Whether the wire is stopped by what the consumer holds, too. Not so where the protocol bounds that
+   * by itself and reads on for other things, as HTTP/2 does by its windows.
+   */
+  stopsByHeld = true;
 
   readonly #parts: ConnectionParts;
   #wire: Wire;
@@ -298,7 +303,10 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
     if (bytes === this.#heldBytes || this.closed) return;
     this.#heldBytes = bytes;
     this.#countUnread();
-    this.#startAgain();
+    if (this.stopsByHeld) this.#startAgain();
+    // Where all connections hold too much, this one may be the one to be cut all the same.
+    else if (bytes >= SCARCE_MARK) this.#parts.unread.stopped(this);
+    else if (this.#reading !== "stopped") this.#parts.unread.started(this);
   }
 
   /** Keeps the account of unread bytes that all connections share. */
@@ -314,12 +322,17 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
     return this.#queuedBytes + this.#queue.length * CHUNK_OVERHEAD + this.#heldBytes;
   }
 
+  /** How much of that stops the wire. */
+  get #stoppingBytes(): number {
+    return this.stopsByHeld ? this.#unreadBytes : this.#unreadBytes - this.#heldBytes;
+  }
+
   /** Something was taken. */
   #startAgain(): void {
     if (this.#reading === "stopped") {
       const mayStart = this.#parts.unread.scarce
-        ? this.#unreadBytes === 0
-        : this.#unreadBytes < LOW_MARK;
+        ? this.#stoppingBytes === 0
+        : this.#stoppingBytes < LOW_MARK;
       if (mayStart) this.#start();
     } else if (this.#reading === "ended" && this.#unreadBytes === 0) {
       this.#parts.unread.started(this);
@@ -336,7 +349,7 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
 
   #stopIfFull(): void {
     const { unread } = this.#parts;
-    if (this.#unreadBytes < (unread.scarce ? SCARCE_MARK : HIGH_MARK)) return;
+    if (this.#stoppingBytes < (unread.scarce ? SCARCE_MARK : HIGH_MARK)) return;
     this.#reading = "stopped";
     this.#countUnread();
     this.#wire.stop();
