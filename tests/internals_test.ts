@@ -143,6 +143,92 @@ describe("TLSSocket._parent", () => {
   }, 10_000);
 });
 
+describe("What listeners throw within a dispatch", () => {
+  const abort = JSON.stringify(url("../lib/contain/abort.ts"));
+  interface Outcome {
+    states: string[];
+    trial: string[];
+    failed: string[];
+    heard: string[];
+    listeners: number;
+  }
+  /** In a process of its own, since `bun test` takes uncaught exceptions itself. */
+  const run = async (before: string): Promise<Outcome> =>
+    JSON.parse(
+      await startScript(`
+        const heard = [];
+        for (const name of ["uncaughtException", "uncaughtExceptionMonitor"]) {
+          process.on(name, (error) => heard.push(name + " " + error.message));
+        }
+        globalThis.addEventListener?.("error", (event) => heard.push("event " + event.message));
+        ${before}
+        const { internals } = await import(${JSON.stringify(url("../lib/runtime/internals.ts"))});
+        const { ContainedAbort } = await import(${abort});
+        const failed = [];
+        const states = [internals().listenerErrors];
+        const aborts = [1, 2].map((nth) => new ContainedAbort((cause) => failed.push(nth + cause.message)));
+        const listen = (abort, then) =>
+          AbortSignal.any([abort.signal]).addEventListener("abort", then);
+        const fail = (message) => () => { throw new Error(message); };
+        listen(aborts[0], fail("a"));
+        listen(aborts[0], () => aborts[1].abort()); // one within the other
+        listen(aborts[1], fail("b"));
+        listen(aborts[0], fail("c"));
+        const first = new ContainedAbort(() => {});
+        first.abort();
+        states.push(internals().listenerErrors);
+        await new Promise((resolve) => setTimeout(resolve, 5)); // whatever comes late is here
+        const trial = heard.splice(0);
+        aborts[0].abort();
+        const listeners = process.listenerCount("uncaughtException");
+        console.log(JSON.stringify({ states, trial, failed, heard, listeners }));
+        process.exit();`).done,
+    );
+
+  const states = runtime === "deno" ? ["not needed", "not needed"] : ["untried", "in force"];
+
+  test("are caught here, signal by signal, and the program does not see the trial", async () => {
+    const { heard, ...rest } = await run("");
+    assert.deepEqual(rest, { states, trial: [], failed: ["1a", "2b", "1c"], listeners: 1 });
+    assert.ok(!heard.some((what) => what.startsWith("uncaughtException ")), heard.join());
+  });
+
+  const set = "setUncaughtExceptionCaptureCallback";
+  const changed: Record<string, string> = {
+    "is gone": `process.${set} = undefined;`,
+    "throws": `process.${set} = () => { throw new Error("no"); };`,
+    "is ignored": `process.${set} = () => {};`,
+    "is called too late": `
+      const real = process.${set};
+      process.${set} = (capture) =>
+        real.call(process, capture && ((cause) => setTimeout(capture, 0, cause)));`,
+    "is the program's": `process.${set}((cause) => heard.push("mine " + cause.message));`,
+  };
+  for (const [what, before] of Object.entries(changed)) {
+    const where = `where the callback that captures exceptions ${what}`;
+    if (runtime === "deno" && what !== "throws") {
+      test(`are caught as ever ${where}`, async () => {
+        const { states, trial, failed, listeners } = await run(before);
+        assert.deepEqual(states, ["not needed", "not needed"]);
+        assert.deepEqual([trial, failed, listeners], [[], ["1a", "2b", "1c"], 1]);
+      });
+    }
+    if (runtime === "bun") {
+      test(`go to the process ${where}`, async () => {
+        const { states, trial, failed, heard, listeners } = await run(before);
+        const mine = what === "is the program's";
+        assert.deepEqual(states, ["untried", mine ? "untried" : "fallback"]);
+        assert.deepEqual([trial, failed, listeners], [[], [], 1]);
+        const name = mine ? "mine" : "uncaughtException";
+        assert.deepEqual(
+          heard.filter((entry) => entry.startsWith(`${name} `)),
+          ["a", "b", "c"].map((message) => `${name} ${message}`),
+        );
+      });
+    }
+  }
+});
+
 async function contextWith(parent: TlsParent): Promise<SecurityContext> {
   return new SecurityContext({
     identity: await loadIdentity(localhost),
@@ -252,13 +338,15 @@ describe("The list of internals", () => {
   );
   const page = readFileSync(new URL("../docs/internals.md", import.meta.url), "utf8");
 
+  const owners: Record<string, string> = { readSwitch: "deno", listenerErrors: "bun" };
+
   test("has every file of lib/runtime, and is in server.capabilities", async () => {
     await using server = await startServer({ cacert: clientCa.cert });
     await sClient(server.port, { client: mallory });
     assert.ok(!names.includes(undefined), files.join());
     assert.deepEqual(Object.keys(server.server.capabilities.internals), names.toSorted());
     for (const [name, state] of Object.entries(capabilities.internals)) {
-      const only = name === "readSwitch" ? "deno" : /^(?:deno|bun)(?=[A-Z])/.exec(name)?.[0];
+      const only = owners[name] ?? /^(?:deno|bun)(?=[A-Z])/.exec(name)?.[0];
       const expected = (only ?? runtime) === runtime ? "in force" : "not needed";
       if (state !== "untried") assert.equal(state, expected, name);
     }

@@ -5,7 +5,7 @@
  * @module
  */
 import { type AnyListener, SafeListeners } from "./listeners.ts";
-import { dispatchContained } from "./dispatch.ts";
+import { dispatchContained } from "../runtime/listener_errors.ts";
 
 /** What the signals need that this module has made. */
 interface Containment {
