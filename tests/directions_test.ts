@@ -28,6 +28,14 @@ describe("checkDirections()", () => {
     assert.deepEqual(checkDirections(), []);
   });
 
+  test("finds nothing in HTTP's rooms that asks which runtime it is", () => {
+    const asking = [...readImports()].filter(([, targets]) =>
+      targets.includes("lib/runtime/current.ts")
+    ).map(([file]) => file);
+    assert.ok(asking.includes("lib/fetch/body_chunk.ts"));
+    assert.deepEqual(asking.filter((file) => /^lib\/http[12]?\//.test(file)), []);
+  });
+
   test("lets a file import from its own room and from below", () => {
     const imports = {
       "top.ts": ["lib/upper/a.ts", "lib/leaf.ts"],

@@ -6,8 +6,9 @@
 import { NO_BYTES } from "../bytes.ts";
 import { HttpError } from "../errors.ts";
 import type { Exchange } from "../http/exchange.ts";
+import { chunkBytes } from "./body_chunk.ts";
 import { partsOf, type ResponseParts } from "./response_parts.ts";
-import { type Beginning, type BodyReader, bytesOf, pump } from "../http/stream_pump.ts";
+import { type Beginning, type BodyReader, pump } from "../http/stream_pump.ts";
 
 /**
  * Writes a handler's response; at once when its body is all there.
@@ -56,12 +57,13 @@ async function sendStream(
 ): Promise<void> {
   const { response } = exchange;
   try {
-    await pump(exchange, stream, async (reader) => {
+    const begin = async (reader: BodyReader): Promise<Beginning | undefined> => {
       const beginning = await beginningOf(reader);
       if (beginning.next === undefined) response.send(head, beginning.bytes);
       else response.start(head, undefined);
       return beginning.next && beginning;
-    });
+    };
+    await pump(exchange, stream, { begin, chunkBytes });
   } catch (error) {
     throw explained(error, head);
   }
@@ -83,7 +85,7 @@ function beginningOf(reader: BodyReader): Promise<Beginning> {
       if (settled) return; // it came late: the holder of `next` goes on with it
       if (done) return settle(undefined);
       if (bytes !== NO_BYTES) return settle(next);
-      bytes = bytesOf(value);
+      bytes = chunkBytes(value);
       next = reader.read();
       next.then(take, reject);
     };

@@ -4,10 +4,8 @@
  *
  * @module
  */
-import { NO_BYTES, utf8, viewOf } from "../bytes.ts";
+import { NO_BYTES } from "../bytes.ts";
 import { ignore } from "../contain/callbacks.ts";
-import { HttpError } from "../errors.ts";
-import { runtime } from "../runtime/current.ts";
 import type { Exchange } from "./exchange.ts";
 
 /** What reads the source of a body. */
@@ -24,19 +22,27 @@ export interface Beginning {
 /** What is reported of a source that threw or rejected when it was cancelled. */
 export const CANCEL_FAILED = "The body's source threw when cancelled";
 
+/** How a stream is sent. */
+export interface PumpOptions {
+  /** Sends the head, or the whole response, for which it returns `undefined`. */
+  readonly begin: (reader: BodyReader) => Beginning | undefined | Promise<Beginning | undefined>;
+  /** The bytes of a chunk; throws for what is none. */
+  readonly chunkBytes: (chunk: unknown) => Uint8Array;
+}
+
 /**
- * Sends a stream. `begin` sends the head, or the whole response, for which it returns `undefined`.
- * The source is cancelled when the client leaves, when nothing of it is needed, and when the
+ * Sends a stream. The source is cancelled when the client leaves, when nothing of it is needed, and when the
  * response fails.
  *
  * @throws {ConnectionError} `CONNECTION_CLOSED` (as all of these, as a rejection) when the client
  * has left
- * @throws {HttpError} `BAD_RESPONSE` for chunks that are no bytes, or of the wrong length in all
+ * @throws {HttpError} `BAD_RESPONSE` for a body of the wrong length; or what `begin` and `chunkBytes`
+ * throw
  */
 export async function pump(
   exchange: Exchange,
   source: ReadableStream<Uint8Array>,
-  begin: (reader: BodyReader) => Beginning | undefined | Promise<Beginning | undefined>,
+  { begin, chunkBytes }: PumpOptions,
 ): Promise<void> {
   const { response } = exchange;
   const reader = source.getReader();
@@ -58,7 +64,7 @@ export async function pump(
     }
     await response.write(beginning.bytes);
     let piece = await (beginning.next ?? reader.read());
-    for (; !piece.done; piece = await reader.read()) await response.write(bytesOf(piece.value));
+    for (; !piece.done; piece = await reader.read()) await response.write(chunkBytes(piece.value));
     if (response.gone) await response.write(NO_BYTES); // the source was cancelled, and has not ended
     response.end();
   } catch (error) {
@@ -67,24 +73,4 @@ export async function pump(
   } finally {
     forget();
   }
-}
-
-/**
- * A chunk of a body, which has to be bytes. `Bun.serve` takes texts and everything that holds bytes,
- * `Deno.serve` a `Uint8Array` only: what is served there is served here.
- *
- * @throws {HttpError} `BAD_RESPONSE`
- */
-export function bytesOf(chunk: unknown): Uint8Array {
-  if (chunk === undefined) return NO_BYTES;
-  if (chunk instanceof Uint8Array) return chunk;
-  if (runtime.name === "bun") {
-    if (typeof chunk === "string") return utf8(chunk);
-    if (chunk instanceof ArrayBuffer || ArrayBuffer.isView(chunk)) return viewOf(chunk);
-  }
-  throw new HttpError(
-    500,
-    "BAD_RESPONSE",
-    "The Response body gives chunks that are no Uint8Array: pipe it through TextEncoderStream",
-  );
 }

@@ -13,6 +13,7 @@ import type { Trailers } from "../http/body.ts";
 import { parseCookies } from "../http/cookies.ts";
 import type { FailureHandler } from "../http/dispatcher.ts";
 import type { Exchange } from "../http/exchange.ts";
+import { chunkBytes } from "../fetch/body_chunk.ts";
 import { fieldsOf } from "../fetch/request.ts";
 import { type ResponseHead, WRITTEN } from "../http/response.ts";
 import {
@@ -24,7 +25,7 @@ import {
 } from "../http/response_rules.ts";
 import { shown } from "../options.ts";
 import type { Session } from "../http/session.ts";
-import { pump } from "../http/stream_pump.ts";
+import { type Beginning, pump } from "../http/stream_pump.ts";
 
 /** What all requests of a server have in common. */
 export interface RequestOrigin {
@@ -396,10 +397,11 @@ export class HttpdRequest {
     } catch (error) {
       return this.#heard(Promise.reject(error));
     }
-    return this.#heard(pump(this.#exchange, source, () => {
+    const begin = (): Beginning => {
       this.#exchange.response.start(this.#head(), length);
       return { bytes: NO_BYTES };
-    }));
+    };
+    return this.#heard(pump(this.#exchange, source, { begin, chunkBytes }));
   }
 
   /**
