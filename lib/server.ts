@@ -44,6 +44,7 @@ import type {
 } from "./http/server_handle.ts";
 import type { ConnectionDriver, Session } from "./http/session.ts";
 import { type ErrorHandler, HttpdFace } from "./httpd/face.ts";
+import { readerOf } from "./httpd/matcher.ts";
 import { WorkQueue } from "./httpd/work_queue.ts";
 import type { Refusal } from "./net/admission.ts";
 import { CidrSet } from "./net/cidr.ts";
@@ -185,7 +186,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     // From the session to the handler.
     const { handler: handle } = given;
     const { uriMatch, maxRespHeaders } = config;
-    this.#router = new Router(uriMatch, config.maxUriHandlers);
+    this.#router = new Router(uriMatch, config.maxUriHandlers, readerOf(uriMatch));
     const dispatcher = this.#dispatcher = new Dispatcher(
       this.#router,
       handle &&

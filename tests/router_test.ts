@@ -1,7 +1,7 @@
 /** Routes: which one a request goes to, what the table refuses, and changes while requests run. */
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
-import { matchExact, matchWildcard } from "../lib/httpd/matcher.ts";
+import { matchExact, matchWildcard, readerOf } from "../lib/httpd/matcher.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
 import { Dispatcher } from "../lib/http/dispatcher.ts";
 import { Router } from "../lib/http/router.ts";
@@ -16,6 +16,7 @@ import {
   stopServersAfterAll,
   type WireResponse,
 } from "./http_support.ts";
+import { Random } from "./random.ts";
 import { assertRuntime } from "./runtime.ts";
 
 assertRuntime();
@@ -40,7 +41,7 @@ const faces = new WeakMap<Router, HttpdFace>();
 
 /** A table with routes given as `"GET /path"`. */
 function table(routes: string[], matcher = matchExact, max = Infinity): Router {
-  const router = new Router(matcher, max);
+  const router = new Router(matcher, max, readerOf(matcher));
   const failures = new Dispatcher(router, undefined);
   faces.set(
     router,
@@ -159,6 +160,63 @@ describe("add()", () => {
     route.uri = "/b";
     assert.equal(chosen(router, "GET /a"), "GET /a");
     assert.deepEqual(chosen(router, "GET /b"), []);
+  });
+});
+
+/** What a table does for an operation, errors too. */
+function outcome(router: Router, [deed, method, uri]: readonly [string, string, string]): unknown {
+  if (deed === "match") return chosen(router, `${method} ${uri}`);
+  try {
+    if (deed === "add") router.add({ method, uri, handle: noHandler });
+    else router.remove(uri, ...deed === "remove" ? [method] : []);
+    return "done";
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+describe("the table of a standard matcher", () => {
+  /** Few pieces, so that paths meet, and beginnings that part within a piece. */
+  const PIECES = ["/", "/a", "/ab", "/abc", "b", "/b", "//", "\u{1f600}", "\u{1f601}", "?", "*"];
+  const ENDS = ["", "", "", "*", "?", "?*", "*?", "??", "**", "/", "/*", "/?*"];
+  const METHODS = ["GET", "GET", "HEAD", "POST", "ANY", "CONNECT", "TRACE", "OPTIONS"];
+  const DEEDS = ["match", "match", "match", "match", "add", "add", "remove", "remove all"];
+
+  for (const matcher of [matchExact, matchWildcard]) {
+    test(`${matcher.name}() does what its list does, on 300 generated tables`, () => {
+      const seen = new Set<string>();
+      for (let seed = 1; seed <= 300; seed++) {
+        const random = new Random(seed);
+        const path = () => Array.from({ length: random.below(4) }, () => random.pick(PIECES));
+        const indexed = new Router(matcher, 40, readerOf(matcher));
+        const listed = new Router(matcher, 40);
+        for (let step = 0; step < 150; step++) {
+          const deed = random.pick(step < 30 ? ["add"] : DEEDS);
+          const uri = path().join("") + (deed === "match" ? "" : random.pick(ENDS));
+          const operation = [deed, random.pick(METHODS), uri] as const;
+          const expected = outcome(listed, operation);
+          assert.deepEqual(outcome(indexed, operation), expected, `${seed}: ${operation}`);
+          seen.add(`${deed} ${Array.isArray(expected) ? expected.length > 0 : `${expected}`[0]}`);
+        }
+      }
+      // All kinds of answers have come: found, 405 and 404; done, refused and full; gone or not.
+      for (const kind of ["match G", "match A", "match true", "match false", "add d", "add R"]) {
+        assert.ok(seen.has(kind), `${kind} of ${[...seen]}`);
+      }
+      for (const kind of ["add T", "remove d", "remove T", "remove all d", "remove all T"]) {
+        assert.ok(seen.has(kind), `${kind} of ${[...seen]}`);
+      }
+    });
+  }
+
+  test("is asked once for a path, and the matcher about none of 10,000 templates", () => {
+    const router = new Router(() => assert.fail("asked"), Infinity, readerOf(matchWildcard));
+    for (let i = 0; i < 10_000; i++) {
+      router.add({ uri: `/${i % 100}/${i}/?*`, method: "GET", handle: noHandler });
+    }
+    assert.equal(chosen(router, "GET /7/9907/x"), "GET /7/9907/?*");
+    assert.equal(chosen(router, "GET /7/9907"), "GET /7/9907/?*");
+    assert.deepEqual(chosen(router, "GET /7/9908/"), []);
   });
 });
 

@@ -36,6 +36,7 @@ import { type EdgeOptions, resolveEdgeConfig } from "./options.ts";
 import { remoteOf } from "./platform.ts";
 import { answerFetch, type FetchHost } from "./driver.ts";
 import { tlsOf } from "./tls.ts";
+import { readerOf } from "../httpd/matcher.ts";
 import { type HttpdRequest, partsOf } from "../httpd/request.ts";
 import { refuseUpgrade, type Route, toHandlerRoute } from "../websocket/route.ts";
 
@@ -100,7 +101,7 @@ export class EdgeApp {
     this.#trusted = config.trustForwardedCertificates;
     const { uriMatch, maxUriHandlers, maxRespHeaders, maxBodyBytes, handlerTimeoutMs } = config;
     const { handler: handle } = given;
-    this.#router = new Router(uriMatch, maxUriHandlers);
+    this.#router = new Router(uriMatch, maxUriHandlers, readerOf(uriMatch));
     const dispatcher = new Dispatcher(
       this.#router,
       handle &&

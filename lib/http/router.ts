@@ -8,6 +8,7 @@ import { StateError } from "../errors.ts";
 import { optionError, shown } from "../options.ts";
 import type { Exchange } from "./exchange.ts";
 import { ANY, METHODS } from "./methods.ts";
+import { PathTable, type Pattern } from "./path_table.ts";
 
 /** Decides whether `path`, which has no query, is one that `template` is for. */
 export type UriMatcher = (template: string, path: string) => boolean;
@@ -35,12 +36,31 @@ export type Match =
 export class Router {
   readonly #uriMatch: UriMatcher;
   readonly #max: number;
+  readonly #read: ((template: string) => Pattern) | undefined;
   #routes: readonly Route[] = [];
+  /** The routes by their paths; made when it is needed after a removal. */
+  #table: PathTable<Route> | undefined;
 
-  /** Makes an empty table of at most `max` routes. */
-  constructor(uriMatch: UriMatcher, max: number) {
+  /**
+   * Makes an empty table of at most `max` routes. `read` reads templates as `uriMatch` takes them;
+   * without it, each template is asked about for each request.
+   */
+  constructor(uriMatch: UriMatcher, max: number, read?: (template: string) => Pattern) {
     this.#uriMatch = uriMatch;
     this.#max = max;
+    this.#read = read;
+  }
+
+  /** The routes for a path, in the order of registration. */
+  #matching(path: string): Iterable<Route> {
+    if (this.#read === undefined) return this.#asked(path);
+    this.#table ??= tableOf(this.#routes, this.#read);
+    return this.#table.find(path);
+  }
+
+  /** The same by asking the matcher about each route, as far as they are looked at. */
+  *#asked(path: string): Iterable<Route> {
+    for (const route of this.#routes) if (this.#matches(route.uri, path)) yield route;
   }
 
   /**
@@ -62,13 +82,11 @@ export class Router {
    * chosen instead; `HANDLERS_FULL`
    */
   add(route: Route): void {
-    const shadow = this.#routes.find((known) =>
-      this.#matches(known.uri, route.uri) && (known.method === route.method || known.method === ANY)
-    );
-    if (shadow !== undefined) {
+    for (const known of this.#matching(route.uri)) {
+      if (known.method !== route.method && known.method !== ANY) continue;
       throw new StateError(
         "HANDLER_EXISTS",
-        `Route ${shadow.method} ${shadow.uri} is for ${route.method} ${route.uri} already: ` +
+        `Route ${known.method} ${known.uri} is for ${route.method} ${route.uri} already: ` +
           "remove it first, or add it later",
       );
     }
@@ -78,7 +96,8 @@ export class Router {
         `There are ${this.#max} routes already: raise maxUriHandlers`,
       );
     }
-    this.#routes = [...this.#routes, route];
+    this.#routes = [...this.#routes, route]; // a matcher that adds routes goes on with the old ones
+    if (this.#read !== undefined) this.#table?.add(this.#read(route.uri), route);
   }
 
   /**
@@ -100,14 +119,14 @@ export class Router {
       throw new StateError("NOT_FOUND", `There is no route for ${method ?? "any method"} ${uri}`);
     }
     this.#routes = left;
+    this.#table = undefined;
   }
 
   /** The route for a request; HEAD goes to GET's where it has none of its own. */
   match(method: string, path: string): Match {
     let allow: Set<string> | undefined;
     let get: Route | undefined;
-    for (const route of this.#routes) {
-      if (!this.#matches(route.uri, path)) continue;
+    for (const route of this.#matching(path)) {
       if (route.method === method) return { route };
       if (route.method === ANY && !mustBeNamed(method)) return { route: get ?? route };
       if (route.method === "GET" && method === "HEAD") get ??= route;
@@ -116,6 +135,15 @@ export class Router {
     if (get !== undefined) return { route: get };
     return allow === undefined ? NO_ROUTE : { route: undefined, allow: allowed(allow) };
   }
+}
+
+function tableOf(
+  routes: readonly Route[],
+  read: (template: string) => Pattern,
+): PathTable<Route> {
+  const table = new PathTable<Route>();
+  for (const route of routes) table.add(read(route.uri), route);
+  return table;
 }
 
 const NO_ROUTE: Match = { route: undefined, allow: [] };

@@ -5,6 +5,9 @@
  * @module
  */
 
+import type { Pattern } from "../http/path_table.ts";
+import type { UriMatcher } from "../http/router.ts";
+
 export type { UriMatcher } from "../http/router.ts";
 
 /** The default: the same text. */
@@ -18,6 +21,17 @@ export function matchExact(template: string, path: string): boolean {
  * So `/api/?*` is for `/api`, `/api/` and `/api/status`, but not for `/apix`.
  */
 export function matchWildcard(template: string, path: string): boolean {
+  const { paths, prefix } = readWildcard(template);
+  return paths.includes(path) || (prefix !== undefined && path.startsWith(prefix));
+}
+
+/** What reads the templates of a matcher into patterns; `undefined` for a matcher of the program's. */
+export function readerOf(uriMatch: UriMatcher): ((template: string) => Pattern) | undefined {
+  if (uriMatch === matchExact) return (template) => ({ paths: [template], prefix: undefined });
+  return uriMatch === matchWildcard ? readWildcard : undefined;
+}
+
+function readWildcard(template: string): Pattern {
   let end = template.length;
   let optional = false;
   let open = false;
@@ -28,7 +42,10 @@ export function matchWildcard(template: string, path: string): boolean {
     else break;
   }
   const base = template.slice(0, end);
-  if (optional && base === "") return false; // there is no character to be optional
-  if (optional && path === base.slice(0, -1)) return true;
-  return open ? path.startsWith(base) : path === base;
+  if (optional && base === "") return NOTHING; // there is no character to be optional
+  const paths = open ? [] : [base];
+  if (optional) paths.push(base.slice(0, -1));
+  return { paths, prefix: open ? base : undefined };
 }
+
+const NOTHING: Pattern = { paths: [], prefix: undefined };
