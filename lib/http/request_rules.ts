@@ -14,6 +14,14 @@ export function isTarget(text: string): boolean {
   return TARGET.test(text);
 }
 
+/** A target of the origin form (RFC 9112 section 3.2.1), read. */
+export interface Target {
+  /** The path as sent, without the query. */
+  readonly path: string;
+  /** The query as sent, without the `?`; empty when there is none. */
+  readonly query: string;
+}
+
 /** Escapes of NUL, LF and CR, and of UTF-8 that is longer than it need be (RFC 3629). */
 const FORBIDDEN_ESCAPE = /%(?:0[0ad]|c[01]|e0%[89]|f0%8)/i;
 

@@ -5,6 +5,7 @@
  */
 import { Buffer } from "node:buffer";
 import type { Chunk } from "../net/chunks.ts";
+import { dateNow } from "../http/date.ts";
 import {
   assertFieldName,
   assertFieldValue,
@@ -107,15 +108,15 @@ export function lastChunk(trailers: Fields = []): Chunk {
   return encodeSection(new SectionEncoder("0\r\n"), trailers);
 }
 
-let dateSecond = 0;
+let dateText = "";
 let dateLineText = "";
 
-/** The field line that says now (RFC 9110 section 6.6.1); made once a second. */
+/** The field line that says now; made once a second. */
 export function dateLine(): string {
-  const second = Math.floor(Date.now() / 1000);
-  if (second !== dateSecond) {
-    dateSecond = second;
-    dateLineText = `Date: ${new Date(second * 1000).toUTCString()}\r\n`;
+  const date = dateNow();
+  if (date !== dateText) {
+    dateText = date;
+    dateLineText = `Date: ${date}\r\n`;
   }
   return dateLineText;
 }
