@@ -14,11 +14,14 @@
  *
  * @module
  */
+import { Line, LineEntry } from "./line.ts";
 
-/** What the table asks of the driver of a session. */
-export interface TableDriver {
+/** What the table asks of the driver of a session, `D`. */
+export interface TableDriver<D> {
   /** The session, as users see it. */
   readonly session: object;
+  /** What the table knows of it, and writes; `undefined` while it is not in the table. */
+  entry: LineEntry<D> | undefined;
   /** What is spoken: `http`, or `websocket`. */
   readonly kind: string;
   /** Whether a request is under way. */
@@ -44,12 +47,12 @@ export interface PurgeRules {
 }
 
 /** Sessions by what they do, each kind with the least recently used one first. */
-export class SessionTable<D extends TableDriver> {
+export class SessionTable<D extends TableDriver<D>> {
   readonly #all = new Set<D["session"]>();
-  /** Since when each is there or was last used, on the clock. */
-  readonly #fresh = new Map<D, number>();
-  readonly #used = new Map<D, number>();
-  readonly #websockets = new Map<D, number>();
+  // An entry has since when, on the clock, its driver is there or was last used.
+  readonly #fresh = new Line<D>();
+  readonly #used = new Line<D>();
+  readonly #websockets = new Line<D>();
   readonly #now: () => number;
   readonly #oneLine: boolean;
   #emptied: (() => void) | undefined;
@@ -76,32 +79,40 @@ export class SessionTable<D extends TableDriver> {
   /** Takes a session that waits for its first request. */
   add(driver: D): void {
     this.#all.add(driver.session);
+    driver.entry = new LineEntry(driver);
     this.touch(driver);
   }
 
   /** Takes another driver for a session that is known: its first bytes have shown what it speaks. */
   replace(driver: D, by: D): void {
-    this.#forget(driver);
+    const { entry } = driver;
+    if (entry === undefined) return;
+    driver.entry = undefined;
+    by.entry = entry;
+    entry.owner = by;
+    entry.leave();
     this.touch(by);
   }
 
   /** A request of the session is under way: it is not closed to make room. */
-  busy(driver: D): void {
-    this.#fresh.delete(driver);
-    this.#used.delete(driver);
+  busy({ entry }: D): void {
+    entry?.leave();
   }
 
   /** Makes the session the most recently used one of its kind, unless it is busy or unknown. */
   touch(driver: D): void {
-    if (driver.busy || !this.#all.has(driver.session)) return;
-    this.#forget(driver); // a map keeps the order in which its entries were made
-    this.#kindOf(driver).set(driver, this.#now());
+    const { entry } = driver;
+    if (entry === undefined || driver.busy) return;
+    entry.since = this.#now();
+    entry.join(this.#kindOf(driver));
   }
 
   /** Forgets a session that is over; returns whether it was known. */
   remove(driver: D): boolean {
-    if (!this.#all.delete(driver.session)) return false;
-    this.#forget(driver);
+    if (driver.entry === undefined) return false;
+    driver.entry.leave();
+    driver.entry = undefined;
+    this.#all.delete(driver.session);
     if (this.#all.size === 0) this.#emptied?.();
     return true;
   }
@@ -116,29 +127,29 @@ export class SessionTable<D extends TableDriver> {
    */
   purge({ now, silentMs, startedMs, used }: PurgeRules): true | number {
     if (used) {
-      for (const driver of this.#used.keys()) {
-        if (!driver.receiving && this.#close(driver)) return true;
+      for (const { owner } of this.#used) {
+        if (!owner.receiving && this.#close(owner)) return true;
       }
-      for (const driver of this.#websockets.keys()) {
-        if (this.#close(driver)) return true;
+      for (const { owner } of this.#websockets) {
+        if (this.#close(owner)) return true;
       }
     }
     let next = Infinity;
-    for (const [driver, since] of this.#fresh) {
-      if (driver.receiving) continue;
+    for (const { owner, since } of this.#fresh) {
+      if (owner.receiving) continue;
       if (since + silentMs > now) {
         next = since + silentMs; // the others came later
         break;
       }
-      if (this.#close(driver)) return true;
+      if (this.#close(owner)) return true;
     }
     for (const kind of [this.#fresh, this.#used]) {
-      for (const [driver, since] of kind) {
+      for (const { owner, since } of kind) {
         if (since + startedMs > now) {
           next = Math.min(next, since + startedMs);
           break;
         }
-        if (driver.receiving && this.#close(driver)) return true;
+        if (owner.receiving && this.#close(owner)) return true;
       }
     }
     return next;
@@ -149,10 +160,10 @@ export class SessionTable<D extends TableDriver> {
    * does; one with a part of a request only when there is no other. For a table in one line.
    */
   purgeLeastRecent(): boolean {
-    const drivers = [...this.#used.keys()];
-    const started = (driver: D) => driver.kind === "http" && driver.receiving;
-    return drivers.some((driver) => !started(driver) && this.#close(driver)) ||
-      drivers.some((driver) => this.#close(driver));
+    const started = ({ kind, receiving }: D) => kind === "http" && receiving;
+    for (const { owner } of this.#used) if (!started(owner) && this.#close(owner)) return true;
+    for (const { owner } of this.#used) if (this.#close(owner)) return true;
+    return false;
   }
 
   /** Whether the last session has ended in time (ms). */
@@ -167,7 +178,7 @@ export class SessionTable<D extends TableDriver> {
     return promise;
   }
 
-  #kindOf(driver: D): Map<D, number> {
+  #kindOf(driver: D): Line<D> {
     if (this.#oneLine) return this.#used;
     if (driver.kind !== "http") return this.#websockets;
     return driver.requests > 0 ? this.#used : this.#fresh;
@@ -175,12 +186,7 @@ export class SessionTable<D extends TableDriver> {
 
   #close(driver: D): boolean {
     if (!driver.purge()) return false;
-    this.#forget(driver);
+    driver.entry?.leave();
     return true;
-  }
-
-  #forget(driver: D): void {
-    this.busy(driver);
-    this.#websockets.delete(driver);
   }
 }

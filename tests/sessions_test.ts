@@ -1,14 +1,17 @@
 /** Tests of the table of sessions: which one goes when room is needed. */
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
+import type { LineEntry } from "../lib/line.ts";
 import { SessionTable, type TableDriver } from "../lib/sessions.ts";
+import { Random } from "./random.ts";
 import { assertRuntime } from "./runtime.ts";
 
 assertRuntime();
 
 /** A session that writes down that it was purged. */
-class Stub implements TableDriver {
-  readonly session = this;
+class Stub implements TableDriver<Stub> {
+  readonly session: object = this;
+  entry: LineEntry<Stub> | undefined;
   kind = "http";
   busy = false;
   receiving = false;
@@ -136,6 +139,107 @@ describe("SessionTable.purge()", () => {
     const table = tableOf([closing, other]);
     assert.equal(table.purge(rules(0)), true);
     assert.equal(other.purged, true);
+  });
+});
+
+describe("A session with several requests under way", () => {
+  test("is busy until the last of them is answered, and the most recently used one then", () => {
+    const [many, other] = [used(), used()];
+    const table = tableOf([many, other]);
+    many.busy = true;
+    table.busy(many);
+    table.busy(many); // the second stream begins
+    table.touch(many); // the first one ends
+    assert.equal(table.purge(rules(0)), true);
+    assert.deepEqual([many.purged, other.purged], [false, true]);
+    assert.equal(table.purge(rules(5_000)), Infinity);
+    many.busy = false;
+    table.touch(many);
+    assert.equal(table.purge(rules(0)), true);
+    assert.equal(many.purged, true);
+  });
+
+  test("keeps its place among the sessions where another driver goes on with it", () => {
+    const [first, other] = [new Stub(), new Stub()];
+    const table = tableOf([first, other]);
+    const next = new Stub({ session: first });
+    table.replace(first, next);
+    assert.deepEqual([...table.all], [first, other]);
+    assert.equal(table.fresh, 2);
+    assert.equal(table.remove(first), false);
+    assert.equal(table.purge(rules(5_000)), true);
+    assert.equal(other.purged, true); // `next` came after it
+    assert.equal(table.purge(rules(5_000)), true);
+    assert.equal(next.purged, true);
+    assert.equal(table.remove(next), true);
+    table.replace(next, first); // too late
+    assert.equal(table.all.size, 1);
+  });
+});
+
+describe("SessionTable beside a list that is sorted each time", () => {
+  /** The session that has to go, by the rules as docs/deployment.md has them. */
+  function nextOf(stubs: readonly Stub[], uses: Map<Stub, number>, now: number): Stub | undefined {
+    const idle = stubs.filter((stub) => !stub.busy && !stub.purged && uses.has(stub));
+    const since = (stub: Stub) => Math.floor(uses.get(stub)!);
+    const line = idle.toSorted((a, b) => uses.get(a)! - uses.get(b)!);
+    const hasUse = (stub: Stub) => stub.requests > 0 || stub.kind !== "http";
+    const isOld = (stub: Stub, ms: number) => since(stub) + ms <= now;
+    return line.find((stub) => stub.kind === "http" && hasUse(stub) && !stub.receiving) ??
+      line.find((stub) => stub.kind !== "http") ??
+      line.find((stub) => !hasUse(stub) && !stub.receiving && isOld(stub, 250)) ??
+      line.find((stub) => !hasUse(stub) && stub.receiving && isOld(stub, 1_000)) ??
+      line.find((stub) => hasUse(stub) && stub.receiving && isOld(stub, 1_000));
+  }
+
+  test("closes the same ones in the same order, whatever happens before", () => {
+    for (let seed = 0; seed < 200; seed++) {
+      const { below } = new Random(seed);
+      const which = `seed ${seed}`;
+      const table = tableOf([]);
+      const stubs: Stub[] = [];
+      /** When each was last used; the fraction says in which order within one ms. */
+      const uses = new Map<Stub, number>();
+      let count = 0;
+      const use = (stub: Stub): void => {
+        if (!stub.busy) uses.set(stub, time + ++count / 1e6);
+      };
+      for (let step = 0; step < 60; step++) {
+        time += below(3) === 0 ? below(400) : 0;
+        const stub = stubs[below(stubs.length + 1)];
+        if (stub === undefined) {
+          const added = new Stub();
+          stubs.push(added);
+          table.add(added);
+          use(added);
+          continue;
+        }
+        const what = below(6);
+        if (what === 0 && !stub.purged) {
+          stub.receiving = !stub.receiving && stub.kind === "http";
+        } else if (what === 1 && !stub.purged && stub.kind === "http") {
+          Object.assign(stub, { busy: true, receiving: false, requests: stub.requests + 1 });
+          table.busy(stub);
+        } else if (what === 2) {
+          stub.busy = false;
+          table.touch(stub);
+          use(stub);
+        } else if (what === 3 && stub.requests > 0 && !stub.busy) {
+          Object.assign(stub, { kind: "websocket", receiving: false });
+          table.touch(stub);
+          use(stub);
+        } else if (what === 4) {
+          assert.equal(table.remove(stub), true);
+          stubs.splice(stubs.indexOf(stub), 1);
+        } else {
+          const expected = nextOf(stubs, uses, time);
+          const before = stubs.filter(({ purged }) => purged);
+          assert.equal(table.purge(rules(time)) === true, expected !== undefined, which);
+          const purged = stubs.filter((stub) => stub.purged && !before.includes(stub));
+          assert.deepEqual(purged, expected === undefined ? [] : [expected], which);
+        }
+      }
+    }
   });
 });
 

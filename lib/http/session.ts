@@ -6,6 +6,7 @@
  * @module
  */
 import { type HttpsdError, StateError } from "../errors.ts";
+import type { LineEntry } from "../line.ts";
 import type { Connection } from "../net/connection.ts";
 import type { ProxyHeader } from "../net/proxy_protocol.ts";
 import type { SecurityContext } from "../tls/context.ts";
@@ -69,6 +70,8 @@ export interface ConnectionDriver extends SessionDriver {
   /** The handle on it. */
   readonly session: Session;
   readonly connection: Connection;
+  /** Its place among the sessions of the server, whose table writes it; `undefined` at first. */
+  entry: LineEntry<ConnectionDriver> | undefined;
   /** Whether a part of a request has come that no handler has yet. */
   readonly receiving: boolean;
   /** Lets the session in: from now on requests are read. */

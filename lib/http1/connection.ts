@@ -35,6 +35,7 @@ import type { SessionHost } from "../http/session_host.ts";
 import type { Transport } from "../http/exchange.ts";
 import type { TimeLimits } from "../http/times.ts";
 import type { Protocol, Tunnel } from "../http/tunnel.ts";
+import type { LineEntry } from "../line.ts";
 import type { Clock } from "../net/clock.ts";
 import type { Consumer, Observer } from "../net/consumer.ts";
 import type { ConnectionEngine } from "../net/engine.ts";
@@ -82,6 +83,7 @@ export class Http1Connection
   implements ConnectionDriver, Consumer, Observer, ExchangeKeeper, WriteObserver {
   readonly connection: ConnectionEngine;
   readonly session: Session = makeSession(this);
+  entry: LineEntry<ConnectionDriver> | undefined;
   readonly #host: Http1Host;
   readonly #parser: RequestParser;
   readonly #timeouts: Timeouts;
