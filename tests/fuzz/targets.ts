@@ -31,6 +31,7 @@ import { MessageStep } from "../../lib/websocket/message_reader.ts";
 import { loadCases as loadHttpCases } from "../cases_loader.ts";
 import { certificates, matchesName } from "../support.ts";
 import { inputOf, loadCases as loadWebSocketCases, readerFor } from "../websocket_cases.ts";
+import { frames, priorities } from "./http2_frames.ts";
 import type { FuzzTarget, Reading, StreamTarget, TextTarget } from "./engine.ts";
 
 const latin1 = (text: string): Buffer => Buffer.from(text, "latin1");
@@ -663,6 +664,8 @@ export const targets: readonly FuzzTarget[] = [
   http,
   chunked,
   host,
+  frames,
+  priorities,
   names,
   uriMatch,
   cookies,
