@@ -62,7 +62,7 @@ function encodeString(text: string, out: Uint8Array, at: number): number {
 }
 
 /** Encodes an integer behind the bits of `kind` (RFC 7541 section 5.1); returns the end. */
-function encodeInteger(
+export function encodeInteger(
   value: number,
   prefix: number,
   kind: number,
