@@ -114,6 +114,8 @@ export type HttpErrorCode =
   | "HEADERS_TOO_LARGE"
   /** The body is longer than `maxBodyBytes`. */
   | "BODY_TOO_LARGE"
+  /** The client ended its side in the middle of the body (RFC 9112 section 8). */
+  | "BODY_INCOMPLETE"
   /** The resource is a WebSocket, or the client's WebSocket version is not spoken. */
   | "UPGRADE_REQUIRED"
   /** A method this server does not know. */

@@ -741,8 +741,8 @@ for (const name of ["server.fetch()", "an edge app"] as const) {
         },
       });
       const init: RequestInit & { duplex: "half" } = { method: "POST", body, duplex: "half" };
-      assert.equal((await face.ask("/", init)).status, 500);
-      assert.deepEqual(face.errors, ["CONNECTION_CLOSED"]);
+      assert.equal((await face.ask("/", init)).status, 400);
+      assert.deepEqual(face.errors, ["BODY_INCOMPLETE"]);
     });
   });
 }

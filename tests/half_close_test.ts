@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import type { HttpsServerOptions } from "../lib/config.ts";
-import type { HttpsdError } from "../lib/errors.ts";
+import type { HttpError, HttpsdError } from "../lib/errors.ts";
 import {
   GET,
   type Mode,
@@ -247,6 +247,75 @@ describe("a client that pipelines and does not read", () => {
       await until(() => session.requests === 2_000, "all are served once the client reads", 10_000);
       client.destroy();
     }, 20_000);
+  }
+});
+
+describe("a body that its client's end cuts", () => {
+  const readers: Record<string, (request: Request) => Promise<unknown>> = {
+    "text()": (request) => request.text(),
+    "json()": (request) => request.json(),
+    "formData()": (request) => request.formData(),
+    "its stream": async ({ body }) => {
+      for await (const piece of body!) assert.ok(piece.length > 0);
+    },
+    "a pipe": ({ body }) => new Response(body!.pipeThrough(new TransformStream())).text(),
+    "a clone": async (request) => await request.clone().text(),
+    "a copy": (request) => new Request(request).text(),
+  };
+  const heads: Record<string, string> = {
+    "with a length": "Content-Length: 10\r\n\r\nabc",
+    "in chunks": "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    "of which nothing came": "Content-Length: 10\r\n\r\n",
+  };
+  const TYPE = "Content-Type: application/x-www-form-urlencoded\r\n";
+  const start = (mode: Mode) =>
+    started(
+      async (request) => new Response(String(await readers[request.headers.get("x")!]!(request))),
+      {},
+      mode,
+    );
+
+  for (const mode of MODES) {
+    for (const [what, head] of Object.entries(heads)) {
+      test(`${what} is answered 400 where the handler does not catch what its reader throws, ${mode}`, async () => {
+        const { port, errors, server } = await start(mode);
+        const answered: unknown[] = [];
+        server.addEventListener(
+          "http:error",
+          ({ error }) => answered.push((error as HttpError).status),
+        );
+        for (const reader of Object.keys(readers)) {
+          const client = await RawClient.connect(port, mode);
+          client.send(`POST / HTTP/1.1\r\nHost: a\r\nX: ${reader}\r\n${TYPE}${head}`);
+          client.end();
+          const [response] = readResponses(await client.rest());
+          assert.equal(response?.status, 400, reader);
+          assert.equal(response.fields["connection"], "close");
+          client.destroy();
+        }
+        const count = Object.keys(readers).length;
+        assert.deepEqual(errors.map(({ code }) => code), Array(count).fill("BODY_INCOMPLETE"));
+        assert.deepEqual(answered, Array(count).fill(400));
+      });
+    }
+
+    test(`leaves the answer to a handler that catches it, ${mode}`, async () => {
+      const { port, errors } = await started(
+        async (request) => {
+          const code = await request.text().catch((error) => error.code);
+          return new Response(code);
+        },
+        {},
+        mode,
+      );
+      const client = await RawClient.connect(port, mode);
+      client.send(POST(10) + "abc");
+      client.end();
+      const [response] = readResponses(await client.rest());
+      assert.deepEqual([response!.status, response!.body], [200, "BODY_INCOMPLETE"]);
+      assert.deepEqual(errors, []);
+      client.destroy();
+    });
   }
 });
 

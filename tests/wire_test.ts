@@ -144,6 +144,9 @@ async function checkCase(item: HttpCase, way: Way, mode: Mode): Promise<void> {
   } else if (item.error !== undefined) {
     assert.deepEqual(rest.map(({ status }) => status), [item.error.status]);
     assert.equal(rest[0]?.fields["connection"], "close");
+  } else if (brokenBodyOf !== undefined && !bodyless) {
+    assert.deepEqual(rest.map(({ status }) => status), [400]); // its body ends with its connection
+    assert.equal(rest[0]?.fields["connection"], "close");
   } else {
     assert.ok(rest.length <= (brokenBodyOf === undefined ? 0 : 1), `${rest.length} answers more`);
   }

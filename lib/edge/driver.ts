@@ -23,7 +23,7 @@ import { addPlatformRequest } from "../fetch/platform_requests.ts";
 import { asResponse, usedAlready } from "../fetch/usable_response.ts";
 import { CANCEL_FAILED } from "../http/stream_pump.ts";
 import { type Clock, systemClock } from "../net/clock.ts";
-import { bodyTooLong } from "../http/request_rules.ts";
+import { bodyIncomplete, bodyTooLong } from "../http/request_rules.ts";
 import { FetchHead } from "./request_head.ts";
 import { FetchResponseSink } from "./response_sink.ts";
 
@@ -260,11 +260,7 @@ class FetchDriver implements SessionDriver, ExchangeKeeper, Transport {
       const reader = this.#reader ??= this.#open();
       do await this.#readPiece(reader); while (body.starved);
     } catch (cause) {
-      body.fail(
-        cause instanceof HttpsdError
-          ? cause
-          : new ConnectionError("CONNECTION_CLOSED", "The body ended early", { cause }),
-      );
+      body.fail(cause instanceof HttpsdError ? cause : bodyIncomplete(cause));
     } finally {
       this.#reading = false;
     }

@@ -102,6 +102,12 @@ export function bodyTooLong(max: number): HttpError {
   );
 }
 
+/** The 400 for a body of which no more comes than has (RFC 9112 section 8). */
+export function bodyIncomplete(cause?: unknown): HttpError {
+  const message = "The body ended early: the client has sent a part of it only";
+  return new HttpError(400, "BODY_INCOMPLETE", message, cause === undefined ? {} : { cause });
+}
+
 /** The 400 for a request that says for no host which one it is meant for. */
 export function noHost(): HttpError {
   return new HttpError(400, "BAD_REQUEST", "The request has no Host field: send one");

@@ -29,6 +29,7 @@ import { ConnectionError, HttpError, type HttpsdError, StateError } from "../err
 import { Exchange, type ExchangeKeeper } from "../http/exchange.ts";
 import { PREFACE, seePreface } from "../http/preface.ts";
 import { UNREAD_HEAD } from "../http/request_head.ts";
+import { bodyIncomplete } from "../http/request_rules.ts";
 import { type ConnectionDriver, endContext, makeSession, type Session } from "../http/session.ts";
 import type { SessionState } from "../http/session.ts";
 import type { SessionHost } from "../http/session_host.ts";
@@ -288,7 +289,7 @@ export class Http1Connection
     if (exchange === undefined) {
       this.connection.close();
     } else {
-      exchange.cutBody(clientEnded());
+      exchange.cutBody(bodyIncomplete());
       this.#lastAnswer(exchange);
     }
     return false;
