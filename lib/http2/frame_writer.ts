@@ -10,15 +10,20 @@
  */
 import { Buffer } from "node:buffer";
 import { NO_BUFFER } from "../buffer.ts";
-import { type Chunk, front, rest } from "../net/chunks.ts";
+import { utf8 } from "../bytes.ts";
+import type { Chunk } from "../net/chunks.ts";
 import type { ErrorCode } from "./error_code.ts";
 import { Flag, FRAME_HEADER_BYTES, FrameType } from "./frame_type.ts";
 import { MIN_MAX_FRAME_BYTES, SETTING_BYTES } from "./settings.ts";
 
 /** How much memory is taken at a time. */
 const SLAB_BYTES = 64 * 1024;
-/** Up to so many bytes of a body are copied beside their frame's header: a write of their own costs more. */
-const COPIED_BYTES = 1024;
+/** Up to so many bytes of a body are copied beside their frame's header: joining them later costs more. */
+const COPIED_BYTES = 4 * 1024;
+/** Up to so many characters are quicker one by one. */
+const SPELLED_CHARACTERS = 32;
+
+const encoder = new TextEncoder();
 
 /**
  * The memory that all writers fill, one behind the other. What was handed out of it is never written
@@ -31,7 +36,7 @@ let slabUsed = 0;
 export class FrameWriter {
   /** The longest payload of a frame that the client takes, in bytes. */
   maxFrameBytes: number = MIN_MAX_FRAME_BYTES;
-  #chunks: Chunk[] = [];
+  #chunks: Uint8Array[] = [];
   #bytes = 0;
   /** The part of a slab that was filled since the last chunk. */
   #part: Buffer = NO_BUFFER;
@@ -44,7 +49,7 @@ export class FrameWriter {
   }
 
   /** Takes all that was written, in order. */
-  take(): Chunk[] {
+  take(): Uint8Array[] {
     this.#closePart();
     const chunks = this.#chunks;
     this.#chunks = [];
@@ -79,7 +84,7 @@ export class FrameWriter {
     const at = this.#begin(8 + debug.length, FrameType.GoAway, 0, 0);
     writeUint32(at, lastStreamId);
     writeUint32(at + 4, code);
-    slab.write(debug, at + 8, "latin1");
+    writeText(at + 8, debug);
   }
 
   /** Writes RST_STREAM. */
@@ -112,26 +117,24 @@ export class FrameWriter {
    * which has a use with `endStream` alone. The bytes must not change any more.
    */
   data(streamId: number, data: Chunk, endStream: boolean): void {
-    let left = data;
-    while (left.length > this.maxFrameBytes) {
-      this.#frameData(streamId, front(left, this.maxFrameBytes), 0);
-      left = rest(left, this.maxFrameBytes);
+    const ending = endStream ? Flag.EndStream : 0;
+    const { length } = data;
+    if (length <= COPIED_BYTES) return this.#copy(FrameType.Data, ending, streamId, data);
+    const bytes = typeof data === "string" ? utf8(data) : data;
+    const most = this.maxFrameBytes;
+    for (let at = 0; at < length; at += most) {
+      const end = Math.min(length, at + most);
+      this.#writeHeader(end - at, FrameType.Data, end === length ? ending : 0, streamId, 0);
+      this.#closePart();
+      this.#chunks.push(bytes.subarray(at, end));
+      this.#bytes += end - at;
     }
-    this.#frameData(streamId, left, endStream ? Flag.EndStream : 0);
-  }
-
-  #frameData(streamId: number, data: Chunk, flags: number): void {
-    if (data.length <= COPIED_BYTES) return this.#copy(FrameType.Data, flags, streamId, data);
-    this.#writeHeader(data.length, FrameType.Data, flags, streamId, 0);
-    this.#closePart();
-    this.#chunks.push(data);
-    this.#bytes += data.length;
   }
 
   /** Writes a frame with its payload beside its header. */
   #copy(type: number, flags: number, streamId: number, payload: Chunk): void {
     const at = this.#begin(payload.length, type, flags, streamId);
-    if (typeof payload === "string") slab.write(payload, at, "latin1");
+    if (typeof payload === "string") writeText(at, payload);
     else slab.set(payload, at);
   }
 
@@ -160,7 +163,7 @@ export class FrameWriter {
   /** Reserves the next bytes of the slab, behind this writer's part of it where that is possible. */
   #reserve(bytes: number): number {
     if (slabUsed + bytes > slab.length) {
-      slab = Buffer.allocUnsafeSlow(Math.max(SLAB_BYTES, bytes)); // all that is handed out is written
+      slab = Buffer.alloc(Math.max(SLAB_BYTES, bytes));
       slabUsed = 0;
     }
     if (this.#part !== slab || this.#partEnd !== slabUsed) {
@@ -189,4 +192,14 @@ function writeUint32(at: number, value: number): void {
   slab[at + 1] = value >>> 16;
   slab[at + 2] = value >>> 8;
   slab[at + 3] = value;
+}
+
+/** Writes text of nothing but ASCII. */
+function writeText(at: number, text: string): void {
+  const { length } = text;
+  if (length > SPELLED_CHARACTERS) {
+    encoder.encodeInto(text, slab.subarray(at, at + length));
+    return;
+  }
+  for (let i = 0; i < length; i++) slab[at + i] = text.charCodeAt(i);
 }
