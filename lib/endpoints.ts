@@ -28,6 +28,11 @@ export function endpointsOf(raw: Socket): Endpoints {
   };
 }
 
+/** The one spelling of the many that an IPv6 address without zone can have; leaves IPv4 as it is. */
+export function shortAddress(address: string): string {
+  return isIPv4(address) ? address : new URL(`http://[${address}]/`).hostname.slice(1, -1);
+}
+
 /** An IPv4 address in IPv6 (RFC 4291 section 2.5.5.2), as URL parsers spell it. */
 const MAPPED = /^::ffff:([\da-f]{1,4}):([\da-f]{1,4})$/;
 
@@ -42,7 +47,7 @@ export function normalizeAddress(text: string): string | undefined {
   const zone = text.indexOf("%");
   const address = zone === -1 ? text : text.slice(0, zone);
   if (!isIPv6(address)) return undefined;
-  const short = new URL(`http://[${address}]/`).hostname.slice(1, -1);
+  const short = shortAddress(address);
   const mapped = MAPPED.exec(short);
   if (mapped === null) return short;
   const [high, low] = [parseInt(mapped[1]!, 16), parseInt(mapped[2]!, 16)];

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { isIPv4, isIPv6 } from "node:net";
+import { normalizeAddress } from "../endpoints.ts";
 import { ConfigError } from "../errors.ts";
 
 /** An address as a number of 32 or 128 bits. */
@@ -39,8 +39,7 @@ export class CidrSet {
    * looked at. Text that is no IP address is in no set.
    */
   has(address: string): boolean {
-    const zone = address.indexOf("%");
-    const parsed = parseAddress(zone === -1 ? address : address.slice(0, zone));
+    const parsed = parseAddress(address);
     if (parsed === undefined) return false;
     for (const { bits, shift, values } of this.#networks.values()) {
       if (bits === parsed.bits && values.has(parsed.value >> shift)) return true;
@@ -69,7 +68,7 @@ export class CidrSet {
 function parseBlock(block: string): { address: Address; prefixLength: number } {
   const slash = block.indexOf("/");
   const text = slash === -1 ? block : block.slice(0, slash);
-  const address = parseAddress(text);
+  const address = text.includes("%") ? undefined : parseAddress(text);
   if (address === undefined) {
     throw new ConfigError(
       "INVALID_CONFIG",
@@ -80,7 +79,7 @@ function parseBlock(block: string): { address: Address; prefixLength: number } {
 
   const length = block.slice(slash + 1);
   // The prefix of a mapped block counts the 96 bits before the IPv4 address.
-  const skipped = isIPv6(text) && address.bits === 32 ? MAPPED_PREFIX_LENGTH : 0;
+  const skipped = text.includes(":") && address.bits === 32 ? MAPPED_PREFIX_LENGTH : 0;
   const prefixLength = PREFIX_LENGTH.test(length) ? Number(length) - skipped : -1;
   if (prefixLength < 0 || prefixLength > address.bits) {
     throw new ConfigError(
@@ -91,40 +90,25 @@ function parseBlock(block: string): { address: Address; prefixLength: number } {
   return { address, prefixLength };
 }
 
-/** Reads an address without zone; `undefined` when it is none. */
+/** Reads an address, whatever its zone; `undefined` when it is none. */
 function parseAddress(text: string): Address | undefined {
-  if (isIPv4(text)) return { bits: 32, value: parseIPv4(text) };
-  if (!isIPv6(text) || text.includes("%")) return undefined;
-  const value = parseIPv6(text);
-  return value >> 32n === 0xffffn
-    ? { bits: 32, value: value & 0xffff_ffffn }
-    : { bits: 128, value };
+  const normal = normalizeAddress(text);
+  if (normal === undefined) return undefined;
+  return normal.includes(":")
+    ? { bits: 128, value: parseIPv6(normal) }
+    : { bits: 32, value: parseIPv4(normal) };
 }
 
 function parseIPv4(text: string): bigint {
   return text.split(".").reduce((value, byte) => value << 8n | BigInt(byte), 0n);
 }
 
-/** Reads text that `isIPv6` accepted. */
-function parseIPv6(text: string): bigint {
-  const [head = "", tail] = text.split("::");
-  if (tail === undefined) return joinGroups(parseGroups(head), 8);
-  const last = parseGroups(tail);
-  return joinGroups(parseGroups(head), 8) | joinGroups(last, last.length);
-}
-
-/** The 16-bit groups of one side of `::`; a dotted quad makes two of them. */
-function parseGroups(text: string): bigint[] {
-  if (text === "") return [];
-  return text.split(":").flatMap((group) => {
-    if (!group.includes(".")) return [BigInt(`0x${group}`)];
-    const quad = parseIPv4(group);
-    return [quad >> 16n, quad & 0xffffn];
-  });
-}
-
-/** The groups as the high end of a number of `width` groups. */
-function joinGroups(groups: bigint[], width: number): bigint {
-  const value = groups.reduce((joined, group) => joined << 16n | group, 0n);
-  return value << BigInt(16 * (width - groups.length));
+/** Reads the normal form of an address. */
+function parseIPv6(normal: string): bigint {
+  const [head = [], tail = []] = normal.split("::").map((side) => side.split(":").filter(Boolean));
+  const zeros = Array<string>(8 - head.length - tail.length).fill("0");
+  return [...head, ...zeros, ...tail].reduce(
+    (value, group) => value << 16n | BigInt(`0x${group}`),
+    0n,
+  );
 }

@@ -12,6 +12,7 @@ import { Buffer, isUtf8 } from "node:buffer";
 import { isIPv4, isIPv6 } from "node:net";
 import { asBuffer } from "../buffer.ts";
 import { GrowingBytes } from "../bytes.ts";
+import { shortAddress } from "../endpoints.ts";
 import { ConnectionError } from "../errors.ts";
 
 const V1_SIGNATURE = Buffer.from("PROXY ", "latin1");
@@ -223,8 +224,8 @@ function parseV1(bytes: Uint8Array): ProxyHeader {
   return {
     ...common,
     family: protocol === "TCP4" ? "IPv4" : "IPv6",
-    source: { address: shortest(source), port: parsePort(sourcePort) },
-    destination: { address: shortest(destination), port: parsePort(destinationPort) },
+    source: { address: shortAddress(source), port: parsePort(sourcePort) },
+    destination: { address: shortAddress(destination), port: parsePort(destinationPort) },
   };
 }
 
@@ -398,12 +399,7 @@ function isIPv6WithoutZone(text: string): boolean {
 }
 
 function formatIPv6(bytes: Uint8Array): string {
-  return shortest(Buffer.from(bytes).toString("hex").replace(/.{4}(?!$)/g, "$&:"));
-}
-
-/** Makes one text of the many that an IPv6 address can have, so that addresses compare as text. */
-function shortest(address: string): string {
-  return isIPv4(address) ? address : new URL(`http://[${address}]/`).hostname.slice(1, -1);
+  return shortAddress(Buffer.from(bytes).toString("hex").replace(/.{4}(?!$)/g, "$&:"));
 }
 
 function latin1(bytes: Uint8Array): string {
