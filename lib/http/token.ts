@@ -28,6 +28,11 @@ export function trimBlanks(text: string): string {
   return text.slice(start, end);
 }
 
+/** The members of a comma-separated list (RFC 9110 section 5.6.1), empty ones too. */
+export function listMembers(text: string): string[] {
+  return text.split(",").map(trimBlanks);
+}
+
 function isBlank(character: string | undefined): boolean {
   return character === " " || character === "\t";
 }

@@ -22,8 +22,6 @@ export const Byte = {
   Space: 0x20,
   /** Double quote, `"`. */
   Quote: 0x22,
-  /** Comma, `,`. */
-  Comma: 0x2c,
   /** Digit zero, `0`. */
   Zero: 0x30,
   /** Digit nine, `9`. */
@@ -199,17 +197,4 @@ export function equalsIgnoreCase(
     if (LOWER_CASE[bytes[start + i]!] !== lower.charCodeAt(i)) return false;
   }
   return true;
-}
-
-/** Whether the comma-separated list from `start` to `end` has `lower` as one of its members. */
-export function listHas(bytes: Uint8Array, start: number, end: number, lower: string): boolean {
-  let from = start;
-  while (from < end) {
-    while (from < end && isBlank(bytes[from]!)) from++;
-    let comma = from;
-    while (comma < end && bytes[comma] !== Byte.Comma) comma++;
-    if (equalsIgnoreCase(bytes, from, trimEnd(bytes, from, comma), lower)) return true;
-    from = comma + 1;
-  }
-  return false;
 }

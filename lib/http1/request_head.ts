@@ -9,9 +9,9 @@ import { HttpError } from "../errors.ts";
 import type { HostReader } from "../http/authority.ts";
 import type { HttpVersion, RequestHead } from "../http/request_head.ts";
 import { bodyTooLong, noHost, readLength, unknownExpectation } from "../http/request_rules.ts";
-import { isToken, trimBlanks } from "../http/token.ts";
+import { isToken, listMembers } from "../http/token.ts";
 import { latin1 } from "../runtime/latin1.ts";
-import { equalsIgnoreCase, listHas } from "./field_scanner.ts";
+import { equalsIgnoreCase } from "./field_scanner.ts";
 import type { RequestLine, TargetForm } from "./request_line.ts";
 
 /** The fields that the parser itself acts on: which field it is, or -1, and what it says. */
@@ -208,9 +208,13 @@ export class Http1RequestHead implements RequestHead {
   #readConnection(index: number, known: RecognizedFields): void {
     const start = this.#offset(index, 2);
     const end = this.#offset(index, 3);
-    if (listHas(this.#source, start, end, "close")) known.close = true;
-    if (listHas(this.#source, start, end, "keep-alive")) known.keepAlive = true;
-    if (listHas(this.#source, start, end, "upgrade")) known.upgradeOption = true;
+    if (equalsIgnoreCase(this.#source, start, end, "keep-alive")) known.keepAlive = true;
+    else {
+      const options = listMembers(this.fieldValue(index).toLowerCase());
+      known.close ||= options.includes("close");
+      known.keepAlive ||= options.includes("keep-alive");
+      known.upgradeOption ||= options.includes("upgrade");
+    }
   }
 
   #readExpect(index: number): true {
@@ -256,7 +260,7 @@ export class Http1RequestHead implements RequestHead {
     }
     const start = this.#offset(index, 2);
     if (equalsIgnoreCase(this.#source, start, this.#offset(index, 3), "chunked")) return true;
-    const codings = this.fieldValue(index).toLowerCase().split(",").map(trimBlanks);
+    const codings = listMembers(this.fieldValue(index).toLowerCase());
     if (!codings.every(isToken)) {
       throw badFraming("The Transfer-Encoding field is malformed: send chunked");
     }

@@ -5,7 +5,7 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { isToken, trimBlanks } from "../http/token.ts";
+import { isToken, listMembers } from "../http/token.ts";
 import type { DeflateAgreement } from "./deflate_negotiation.ts";
 import { type ExtensionOffer, parseExtensions } from "./extensions.ts";
 
@@ -99,8 +99,8 @@ function checkUpgradeFields(request: UpgradeRequest): RefusedUpgrade | undefined
   if (upgrade.length === 0) {
     return refuse(426, "This resource is a WebSocket", UPGRADE);
   }
-  if (!listHas(upgrade, "websocket")) return refuse(400, "Upgrade header lacks websocket");
-  if (!listHas(request.getAll("connection"), "upgrade")) {
+  if (!haveMember(upgrade, "websocket")) return refuse(400, "Upgrade header lacks websocket");
+  if (!haveMember(request.getAll("connection"), "upgrade")) {
     return refuse(400, "Connection header lacks upgrade");
   }
   return undefined;
@@ -135,17 +135,15 @@ function refuse(
   return { ok: false, status, headers, message };
 }
 
-/** Whether a comma list over all values of a field has the token, in any case. */
-function listHas(values: readonly string[], lowerToken: string): boolean {
-  return values.some((value) =>
-    value.split(",").some((element) => trimBlanks(element).toLowerCase() === lowerToken)
-  );
+/** Whether a list over all values of a field has the token, in any case. */
+function haveMember(values: readonly string[], lowerToken: string): boolean {
+  return values.some((value) => listMembers(value.toLowerCase()).includes(lowerToken));
 }
 
 /** Undefined when the list has no elements, other than tokens, or one twice (section 4.1 item 10). */
 function parseProtocols(values: readonly string[]): string[] | undefined {
   if (values.length === 0) return [];
-  const protocols = values.flatMap((value) => value.split(",")).map(trimBlanks)
+  const protocols = values.flatMap(listMembers)
     .filter((element) => element !== ""); // RFC 9110 section 5.6.1.2: skip empty list elements
   const valid = protocols.length > 0 && protocols.every(isToken) &&
     new Set(protocols).size === protocols.length;
