@@ -29,6 +29,7 @@ const SEND_TIMEOUT_MS = 1_000;
 class MemoryTunnel implements Tunnel {
   readonly clock = new TestClock();
   readonly sendTimeoutMs = SEND_TIMEOUT_MS;
+  oldAt = Infinity;
   deadline = Infinity;
   closed = false;
   closing = false;

@@ -231,6 +231,40 @@ describe("a program that takes nothing of what waits", () => {
       });
     }
 
+    for (const [program, websocket] of Object.entries(programs)) {
+      test(`has what is left of maxConnectionAgeMs, in ${program} over ${mode}`, async () => {
+        const limits = { maxConnectionAgeMs: 60_000 };
+        const host = await timed({ ...websocket, messageTimeoutMs: Infinity }, mode, limits);
+        const client = await FrameClient.open(host.port, { mode });
+        await host.clock.advance(10_000);
+        client.send(flood);
+        client.socket.end();
+        await stopped(host);
+        await host.clock.advance(45_000);
+        assert.equal(host.server.sessions.size, 1);
+        await host.clock.advance(12_000);
+        await until(() => host.server.sessions.size === 0, "the session is over");
+        assert.equal(host.errors[0]?.code, "CONNECTION_TIMEOUT");
+        client.socket.destroy();
+      });
+    }
+
+    test(`has sendWaitTimeoutMs at least, however old it is, over ${mode}`, async () => {
+      const limits = { maxConnectionAgeMs: 10_000, sendWaitTimeoutMs: 30_000 };
+      const host = await timed({ onMessage: never }, mode, limits);
+      const client = await FrameClient.open(host.port, { mode });
+      await host.clock.advance(20_000);
+      client.send(clientFrame({ op: 9 }));
+      assert.equal((await client.next())?.op, 10); // it lives on
+      client.send(flood);
+      await stopped(host);
+      await host.clock.advance(25_000);
+      assert.deepEqual(host.errors, []);
+      await host.clock.advance(10_000);
+      assert.equal((await client.close())[0], 1011);
+      client.socket.destroy();
+    });
+
     test(`has its time anew whenever it takes something, over ${mode}`, async () => {
       let take: (() => void) | undefined;
       let taken = 0;

@@ -17,6 +17,11 @@ export interface Tunnel {
   deadline: number;
   /** How long a write may wait for the peer to read, in ms. */
   readonly sendTimeoutMs: number;
+  /**
+   * When what carries the tunnel is as old as it may become (`maxConnectionAgeMs`), on the clock; the
+   * program is not waited for much longer then. `Infinity`: never.
+   */
+  readonly oldAt: number;
   /** Whether the tunnel is over. */
   readonly closed: boolean;
   /** Whether `close()` was called: nothing is read or written any more. */

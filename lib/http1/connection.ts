@@ -468,6 +468,7 @@ export class Http1Connection
    */
   tunnel<P extends Protocol>(speak: (tunnel: Tunnel) => P): P {
     const { connection } = this;
+    connection.oldAt = this.#timeouts.oldAt;
     const protocol = speak(connection);
     this.#protocol = protocol;
     this.#endExchange("tunnel");

@@ -76,10 +76,14 @@ export class Timeouts {
     return this.#deadline;
   }
 
-  /** Whether the connection is older than it may get. */
+  /** When the connection is as old as it may become, on the clock. */
+  get oldAt(): number {
+    return this.#connectedAt + this.#limits.maxConnectionAgeMs;
+  }
+
+  /** Whether the connection is older than it may become. */
   get tooOld(): boolean {
-    if (this.#limits.maxConnectionAgeMs === Infinity) return false;
-    return this.#clock.now() - this.#connectedAt > this.#limits.maxConnectionAgeMs;
+    return this.oldAt !== Infinity && this.#clock.now() > this.oldAt;
   }
 
   /** Takes note that the head of a request is read. */
@@ -127,7 +131,7 @@ export class Timeouts {
     const limits = this.#limits;
     switch (wait) {
       case "request":
-        return Math.min(now + limits.idleTimeoutMs, this.#connectedAt + limits.maxConnectionAgeMs);
+        return Math.min(now + limits.idleTimeoutMs, this.oldAt);
       case "head":
         return now + Math.min(limits.headersTimeoutMs, limits.requestTimeoutMs);
       case "body":
@@ -141,7 +145,7 @@ export class Timeouts {
       case "stopped":
         return now + Math.min(
           limits.requestTimeoutMs,
-          Math.max(limits.sendWaitTimeoutMs, this.#connectedAt + limits.maxConnectionAgeMs - now),
+          Math.max(limits.sendWaitTimeoutMs, this.oldAt - now),
         );
       case "source":
         return now + limits.lingerMs;

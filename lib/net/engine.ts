@@ -125,6 +125,8 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
   readonly proxy: ProxyHeader | undefined;
   /** When the consumer's `expired()` is called, on the {@linkcode ConnectionEngine.clock}. */
   deadline: number = Infinity;
+  /** When the connection is as old as it may become, on its clock, as its driver says. */
+  oldAt: number = Infinity;
   /** Sees all bytes. */
   observer: Observer | undefined;
   /**

@@ -88,8 +88,15 @@ export class SocketDeadlines {
   /** Waits for the program to take something, unless that is waited for already; or does not. */
   awaitProgram(holdsBack: boolean): void {
     if (holdsBack === (this.#stoppedUntil !== Infinity)) return;
-    this.#stoppedUntil = holdsBack ? this.#tunnel.after(this.#messageTimeoutMs) : Infinity;
+    this.#stoppedUntil = holdsBack ? this.#programTakesUntil() : Infinity;
     this.arm();
+  }
+
+  /** An old connection's program has what is left of its age, but enough to take something. */
+  #programTakesUntil(): number {
+    const tunnel = this.#tunnel;
+    const byAge = Math.max(tunnel.oldAt, tunnel.after(tunnel.sendTimeoutMs));
+    return Math.min(tunnel.after(this.#messageTimeoutMs), byAge);
   }
 
   /** Stops waiting for the program, since it has taken something. */

@@ -15,7 +15,8 @@
  *   `minMessageRate`; then 1008
  * - `throttled`: it has made more than `maxInflatedBytesPerSecond` and is read again when it is due
  * - `stopped`: so much waits for the program that nothing is read, nor the client's end seen; it takes
- *   some within `messageTimeoutMs`, or the socket is closed with 1011
+ *   some within `messageTimeoutMs`, or what is left of the server's `maxConnectionAgeMs` if that is
+ *   less (but `sendWaitTimeoutMs` at least), or the socket is closed with 1011
  * - `unread`: the client must read, within the server's `sendWaitTimeoutMs`; then it is cut
  * - `closing`: the closing handshake is under way, or the client is gone and a callback holds back
  *   what it had sent, for `closeTimeoutMs` at most; then it is cut
