@@ -99,6 +99,10 @@ export type ConnectionErrorCode =
   | "CONNECTION_REFUSED"
   /** PROXY header missing, malformed, or from an address that may not send one. */
   | "PROXY_HEADER"
+  /** The client broke a rule of HTTP/2 that concerns the whole connection (RFC 9113 section 5.4.1). */
+  | "HTTP2_PROTOCOL"
+  /** The client did too much of what HTTP/2 allows in small numbers (RFC 9113 section 10.5). */
+  | "HTTP2_FLOOD"
   /** Anything else; see `cause`. */
   | "CONNECTION_FAILED";
 

@@ -26,6 +26,7 @@
  * @module
  */
 import { ConnectionError, HttpError, type HttpsdError, StateError } from "../errors.ts";
+import { ByteReports } from "../http/byte_reports.ts";
 import { Exchange, type ExchangeKeeper } from "../http/exchange.ts";
 import { PREFACE, seePreface } from "../http/preface.ts";
 import { UNREAD_HEAD } from "../http/request_head.ts";
@@ -38,7 +39,7 @@ import type { TimeLimits } from "../http/times.ts";
 import type { Protocol, Tunnel } from "../http/tunnel.ts";
 import type { LineEntry } from "../line.ts";
 import type { Clock } from "../net/clock.ts";
-import type { Consumer, Observer } from "../net/consumer.ts";
+import type { Consumer } from "../net/consumer.ts";
 import type { ConnectionEngine } from "../net/engine.ts";
 import { TurnBudget } from "../net/turns.ts";
 import { type ParserLimits, RequestParser, Step } from "./parser.ts";
@@ -80,8 +81,7 @@ const GOODBYE_MS = 1_000;
 const UNREAD_REQUEST: AnsweredRequest = { minorVersion: 1, keepAlive: false };
 
 /** The driver of one HTTP/1.1 connection. */
-export class Http1Connection
-  implements ConnectionDriver, Consumer, Observer, ExchangeKeeper, WriteObserver {
+export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeeper, WriteObserver {
   readonly connection: ConnectionEngine;
   readonly session: Session = makeSession(this);
   entry: LineEntry<ConnectionDriver> | undefined;
@@ -102,8 +102,7 @@ export class Http1Connection
   #pumping = false;
   /** Why this side closes, where a reason was given. */
   #reason: HttpsdError | undefined;
-  /** How many bytes went by before the hooks let the session in: they are reported afterwards. */
-  readonly #early = { received: 0, sent: 0 };
+  readonly #bytes: ByteReports;
 
   /** Takes a connection; nothing is read before {@linkcode Http1Connection.begin}. */
   constructor(connection: ConnectionEngine, host: Http1Host) {
@@ -112,16 +111,14 @@ export class Http1Connection
     this.#parser = new RequestParser(host.limits);
     this.#timeouts = new Timeouts(host.limits, connection.clock);
     this.#preface = host.foundPreface === undefined || connection.tls !== undefined ? -1 : 0;
-    connection.observer = this;
+    connection.observer = this.#bytes = new ByteReports(host, this.session);
     connection.attach(this);
     connection.deadline = connection.after(host.limits.handshakeTimeoutMs);
   }
 
   begin(): void {
     this.#state = "idle";
-    const { received, sent } = this.#early;
-    if (received > 0) this.#host.passed("data", this.session, received);
-    if (sent > 0) this.#host.passed("sent", this.session, sent);
+    this.#bytes.open();
     this.#pump();
   }
 
@@ -482,16 +479,6 @@ export class Http1Connection
   }
 
   // What the connection reports.
-
-  received(bytes: number): void {
-    if (this.#state === "opening") this.#early.received += bytes;
-    else this.#host.passed("data", this.session, bytes);
-  }
-
-  sent(bytes: number): void {
-    if (this.#state === "opening") this.#early.sent += bytes;
-    else this.#host.passed("sent", this.session, bytes);
-  }
 
   /** The client has ended its side: it may wait for its answers still, but most have gone away. */
   peerEnded(): void {

@@ -1,0 +1,892 @@
+/**
+ * HTTP/2 on one connection: reads frames, gives each to its stream, and keeps what all of them share
+ * (RFC 9113 sections 3.4, 5 and 6).
+ *
+ * | state    | what it is                                     | goes on to                                |
+ * | -------- | ---------------------------------------------- | ----------------------------------------- |
+ * | opening  | the hooks have not let the session in          | greeting: begin()                         |
+ * | greeting | the client's preface and SETTINGS are awaited  | open: they have come                      |
+ * | open     | requests are taken                             | leaving: no more of them are              |
+ * | leaving  | GOAWAY was sent: requests under way are        |                                           |
+ * |          | answered, and those behind them ignored        |                                           |
+ * | failed   | the client broke a rule of the connection:     |                                           |
+ * |          | GOAWAY says which, and nothing more is read    |                                           |
+ * | closed   | over                                           |                                           |
+ *
+ * Every state goes on to "closed" when the connection is over, and every one before "failed" to that.
+ * The connection is closed when it is leaving and its last stream is over.
+ *
+ * The file is one thing, the driver, in the order of the data's way: what a session shows and takes,
+ * reading, what streams report and ask for, what the connection reports, deadlines.
+ *
+ * @module
+ */
+import { ConnectionError, HttpError, type HttpsdError, StateError } from "../errors.ts";
+import { ByteReports } from "../http/byte_reports.ts";
+import type { Exchange, Transport } from "../http/exchange.ts";
+import {
+  type ConnectionDriver,
+  endContext,
+  handOver,
+  makeSession,
+  type Session,
+} from "../http/session.ts";
+import type { SessionState } from "../http/session.ts";
+import type { SessionHost } from "../http/session_host.ts";
+import type { Clock } from "../net/clock.ts";
+import type { Consumer } from "../net/consumer.ts";
+import type { ConnectionEngine } from "../net/engine.ts";
+import { TurnBudget } from "../net/turns.ts";
+import { Budget, type BudgetSize } from "./budgets.ts";
+import {
+  connectionFault,
+  ErrorCode,
+  errorCodeName,
+  Http2Fault,
+  streamFault,
+} from "./error_code.ts";
+import { FrameReader, FrameStep } from "./frame_reader.ts";
+import type { Http2Config } from "./options.ts";
+import { Output } from "./output.ts";
+import { ClientPriorities } from "./priority.ts";
+import type { Http2RequestHead } from "./request_head.ts";
+import { RequestReader } from "./request_reader.ts";
+import {
+  DEFAULT_WINDOW,
+  PeerSettings,
+  settingsEntries,
+  type SettingsListener,
+} from "./settings.ts";
+import { Http2Stream, type StreamLimits, type StreamOwner } from "./stream.ts";
+import { isAdequate } from "./suites.ts";
+import { ReceiveWindow } from "./windows.ts";
+
+/** How long each thing may take, and how much. */
+export interface ConnectionLimits extends StreamLimits {
+  /** How long the hooks may take that let a session in, in ms. */
+  readonly handshakeTimeoutMs: number;
+  /** The longest target. */
+  readonly maxUriLen: number;
+  /** The longest head, names and values and 32 for each field; half of it as it travels, in bytes. */
+  readonly maxReqHdrLen: number;
+  /** The most fields of a head or of trailers. */
+  readonly maxReqFields: number;
+  /** The longest trailers, counted as a head. */
+  readonly maxTrailerBytes: number;
+  /** After so many requests no further one is taken. */
+  readonly maxRequestsPerConnection: number;
+}
+
+/** The server, and what it holds all connections to. */
+export interface Http2Host extends SessionHost {
+  /** What all connections are held to. */
+  readonly limits: ConnectionLimits;
+  /** What those of HTTP/2 are held to besides. */
+  readonly http2: Http2Config;
+}
+
+type State = "opening" | "greeting" | "open" | "leaving" | "failed" | "closed";
+
+/** So many requests of one connection are begun in one turn of the event loop. */
+const REQUESTS_PER_TURN = 128;
+/** So many of them however long their handlers take; the others while the turn is short. */
+const SURE_REQUESTS = 16;
+/** How long the goodbye of a session may take that is closed to make room, in ms. */
+const GOODBYE_MS = 1_000;
+/** A WINDOW_UPDATE of less is not worth a frame. */
+const TINY_UPDATE = 256;
+/** How many of the streams that this side has reset are known, whose frames are on their way still. */
+const MAX_RESETS_KNOWN = 256;
+
+/** The driver of one HTTP/2 connection. */
+export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner, SettingsListener {
+  readonly connection: ConnectionEngine;
+  readonly session: Session;
+  readonly output: Output;
+  readonly #host: Http2Host;
+  readonly #reader: FrameReader;
+  readonly #requests: RequestReader;
+  readonly #peer = new PeerSettings();
+  readonly #priorities = new ClientPriorities();
+  readonly #receiving: ReceiveWindow;
+  readonly #turn = new TurnBudget(REQUESTS_PER_TURN, () => this.#pump(), SURE_REQUESTS);
+  readonly #bytes: ByteReports;
+  readonly #connectedAt: number;
+  #state: State = "opening";
+  readonly #streams = new Map<number, Http2Stream>();
+  /** Streams that are over, and whose handlers run. */
+  readonly #lingering = new Set<Http2Stream>();
+  #begun = 0;
+  /** The highest stream that came, and the last whose request was taken. */
+  #highestId = 0;
+  #lastId = 0;
+  /** The numbers that the client has left out last. */
+  #skippedFrom = 0;
+  #skippedTo = 0;
+  /** Streams that this side has reset, the last ones. */
+  #reset: Set<number> | undefined;
+  #heldBytes = 0;
+  #pumping = false;
+  /** Why this side closes, where a reason was given. */
+  #reason: HttpsdError | undefined;
+
+  // How often a client has done what costs much; made when it does.
+  #clientResets: Budget | undefined;
+  #serverResets: Budget | undefined;
+  #controlFrames: Budget | undefined;
+
+  // Deadlines of the connection itself.
+  #idleBy = Infinity;
+  #blockBy = Infinity;
+  /** Until when the client's SETTINGS, or its answer to ours, have to come. */
+  #settingsBy = Infinity;
+  #settingsAcknowledged = false;
+
+  /**
+   * Takes a connection; nothing is read before {@linkcode Http2Connection.begin}. With a `session`
+   * that was let in already, the connection is that one's.
+   */
+  constructor(connection: ConnectionEngine, host: Http2Host, session?: Session) {
+    const { limits, http2 } = host;
+    this.connection = connection;
+    this.#host = host;
+    this.session = session ?? makeSession(this);
+    if (session !== undefined) handOver(session, this);
+    this.#reader = new FrameReader({
+      maxFrameBytes: http2.maxFrameBytes,
+      maxBlockBytes: 2 * limits.maxReqHdrLen,
+      maxContinuations: http2.maxContinuations,
+      maxSettings: http2.maxSettings,
+    });
+    this.#requests = new RequestReader({
+      maxTableBytes: http2.headerTableBytes,
+      maxListBytes: limits.maxReqHdrLen,
+      maxFields: limits.maxReqFields,
+      maxUriLen: limits.maxUriLen,
+      maxBodyBytes: limits.maxBodyBytes,
+      maxTrailerBytes: limits.maxTrailerBytes,
+      connectProtocol: true,
+    });
+    this.output = new Output(connection);
+    this.#receiving = new ReceiveWindow(http2.connectionWindowBytes, DEFAULT_WINDOW);
+    this.#connectedAt = connection.clock.now();
+    this.#bytes = connection.observer = new ByteReports(host, this.session, session !== undefined);
+    connection.stopsByHeld = false;
+    connection.attach(this);
+    connection.deadline = connection.after(limits.handshakeTimeoutMs);
+  }
+
+  begin(): void {
+    const { limits, http2 } = this.#host;
+    const { connection, output } = this;
+    this.#state = "greeting";
+    this.#bytes.open();
+    output.writer.settings(settingsEntries({
+      headerTableSize: http2.headerTableBytes,
+      maxConcurrentStreams: http2.maxConcurrentStreams,
+      initialWindowSize: http2.streamWindowBytes,
+      maxFrameBytes: http2.maxFrameBytes,
+      maxHeaderListBytes: limits.maxReqHdrLen,
+      enableConnectProtocol: true,
+    }));
+    this.giveBack(0);
+    this.#settingsBy = connection.after(http2.settingsTimeoutMs);
+    connection.deadline = this.#settingsBy;
+    const { tls } = connection;
+    if (tls !== undefined && !isAdequate(tls)) {
+      const message = `HTTP/2 is not spoken over ${tls.protocol} with ${tls.cipher}`;
+      this.#fail(connectionFault(ErrorCode.InadequateSecurity, message));
+      return;
+    }
+    this.#pump();
+    output.flush();
+  }
+
+  // What a session shows.
+
+  get peer(): ConnectionEngine {
+    return this.connection;
+  }
+
+  get kind(): string {
+    return "http";
+  }
+
+  get state(): SessionState {
+    if (this.connection.closed || this.connection.closing) return "closing";
+    if (this.#state === "opening") return "opening";
+    return this.busy ? "busy" : "idle";
+  }
+
+  get busy(): boolean {
+    return this.#streams.size > 0 || this.#turn.waiting;
+  }
+
+  get requests(): number {
+    return this.#begun;
+  }
+
+  get receiving(): boolean {
+    return !this.#reader.idle || this.connection.queuedBytes > 0;
+  }
+
+  // What is done with a session.
+
+  touch(): void {
+    this.#host.touch(this);
+  }
+
+  /** @throws {StateError} `NOT_SUPPORTED` */
+  send(): void {
+    throw new StateError("NOT_SUPPORTED", "HTTP/2 has no place for raw bytes: answer a request");
+  }
+
+  close(reason: HttpsdError | undefined): void {
+    this.#reason ??= reason;
+    if (this.#state === "opening") this.connection.close();
+    else this.shutdown();
+  }
+
+  purge(): boolean {
+    if (this.busy || this.state === "closing" || this.#state === "opening") return false;
+    this.#reason = new ConnectionError("CONNECTION_ABORTED", "Closed to make room for another");
+    this.#goAway(ErrorCode.NoError);
+    this.#state = "leaving";
+    this.connection.close({ withinMs: GOODBYE_MS });
+    return true;
+  }
+
+  destroy(error: HttpsdError | undefined): void {
+    this.connection.destroy(error);
+  }
+
+  failed(error: HttpsdError): void {
+    this.#host.failed(this.session, error);
+  }
+
+  // Reading: from the connection to the reader to the streams.
+
+  bytesReady(): void {
+    this.#turn.renew();
+    this.#pump();
+  }
+
+  /** Takes steps until the client must be waited for, or others have their turn. */
+  #pump(): void {
+    if (this.#pumping || this.#state === "opening") return;
+    this.#pumping = true;
+    try {
+      while (this.#mayRead && this.#step());
+    } catch (error) {
+      if (!(error instanceof Http2Fault)) throw error;
+      this.#fail(error);
+    } finally {
+      this.#pumping = false;
+    }
+    if (this.#reader.inBlock !== (this.#blockBy !== Infinity)) this.#watchBlock();
+  }
+
+  get #mayRead(): boolean {
+    const { connection } = this;
+    if (this.#state === "failed" || connection.closed || connection.closing) return false;
+    return (this.#reader.idle && connection.queuedBytes === 0) || this.#turn.mayGoOn();
+  }
+
+  /** Takes one step; returns `false` when there is nothing to read. */
+  #step(): boolean {
+    const reader = this.#reader;
+    switch (reader.next()) {
+      case FrameStep.Need:
+        return this.#feed();
+      case FrameStep.Data:
+        this.#onData();
+        return true;
+      case FrameStep.Headers:
+        this.#onHeaders();
+        return true;
+      case FrameStep.WindowUpdate:
+        this.#onWindowUpdate(reader.streamId, reader.increment);
+        return true;
+      case FrameStep.Reset:
+        this.#onReset(reader.streamId, reader.errorCode);
+        return true;
+      case FrameStep.Settings:
+        this.#onSettings();
+        return true;
+      case FrameStep.SettingsAck:
+        this.#onSettingsAck();
+        return true;
+      case FrameStep.Ping:
+        this.#spendControl("PING");
+        this.output.writer.ping(reader.opaque, true);
+        this.#wroteControl();
+        return true;
+      case FrameStep.PriorityUpdate:
+        this.#onPriorityUpdate(reader.streamId, reader.priorityField);
+        return true;
+      case FrameStep.GoAway:
+        this.#onGoAway();
+        return true;
+      case FrameStep.Preface:
+        return true;
+      case FrameStep.Priority:
+        this.#spendControl("PRIORITY");
+        return true;
+      case FrameStep.PingAck:
+      case FrameStep.Ignored:
+        this.#spendControl("unknown");
+        return true;
+      case FrameStep.Fault:
+        this.#onFault(reader.fault!);
+        return true;
+    }
+  }
+
+  #feed(): boolean {
+    const bytes = this.connection.take();
+    if (bytes === undefined) return false;
+    this.#reader.push(bytes);
+    return true;
+  }
+
+  // Streams begin and end.
+
+  #onHeaders(): void {
+    const { streamId, block, endStream, fault } = this.#reader;
+    const stream = this.#streams.get(streamId);
+    if (stream !== undefined) return this.#onTrailers(stream, block, endStream, fault);
+    if (streamId <= this.#highestId) return this.#onLateHeaders(streamId, block);
+    if (streamId > this.#highestId + 2) {
+      this.#skippedFrom = this.#highestId + 1;
+      this.#skippedTo = streamId - 1;
+    }
+    this.#highestId = streamId;
+    if (this.#state !== "open") return this.#requests.skip(block); // it may be sent elsewhere
+    if (fault !== undefined) {
+      this.#requests.skip(block);
+      return this.#refuseStream(fault);
+    }
+    if (this.#streams.size + this.#lingering.size >= this.#host.http2.maxConcurrentStreams) {
+      this.#requests.skip(block);
+      const message = "More requests at a time than were announced";
+      return this.#refuseStream(streamFault(streamId, ErrorCode.RefusedStream, message));
+    }
+    let head: Http2RequestHead;
+    try {
+      head = this.#requests.readHead(streamId, block, endStream);
+    } catch (error) {
+      if (error instanceof HttpError) return this.#refuseRequest(streamId, endStream, error);
+      if (!(error instanceof Http2Fault) || error.scope === "connection") throw error;
+      return this.#refuseStream(error);
+    }
+    this.#turn.spend();
+    this.#beginStream(streamId, head, endStream);
+  }
+
+  #beginStream(streamId: number, head: Http2RequestHead, endStream: boolean): void {
+    this.#lastId = streamId;
+    this.#begun++;
+    this.#idleBy = Infinity;
+    const stream = new Http2Stream(this, streamId, head, endStream);
+    stream.sink.priority = this.#priorities.opened(streamId, priorityField(head));
+    this.#streams.set(streamId, stream);
+    this.#host.notify?.("http:header", this.session, 0);
+    if (this.#begun >= this.#host.limits.maxRequestsPerConnection) this.shutdown();
+    stream.begin();
+    if (this.connection.peerEnded) stream.exchange.abort(clientEnded());
+  }
+
+  /** Answers a request with an error that has a status. */
+  #refuseRequest(streamId: number, endStream: boolean, error: HttpError): void {
+    this.#lastId = streamId;
+    this.#begun++;
+    this.#idleBy = Infinity;
+    this.#turn.spend();
+    const stream = new Http2Stream(this, streamId, undefined, endStream);
+    this.#streams.set(streamId, stream);
+    if (error.status === 431) this.#spendServerReset();
+    stream.refuse(error);
+  }
+
+  /** Resets a stream that no request was made of. */
+  #refuseStream(fault: Http2Fault): void {
+    this.failed(publicError(fault));
+    this.output.reset(fault.streamId, fault.code);
+    this.#knowReset(fault.streamId);
+    this.#spendServerReset();
+    if (this.#streams.size === 0) this.#becomesIdle();
+  }
+
+  /** Judges the head of a stream that is over. */
+  #onLateHeaders(streamId: number, block: Uint8Array): void {
+    this.#requests.skip(block);
+    if (this.#reset?.has(streamId) || this.#isIgnored(streamId)) return;
+    const skipped = streamId >= this.#skippedFrom && streamId <= this.#skippedTo;
+    const code = skipped ? ErrorCode.ProtocolError : ErrorCode.StreamClosed;
+    throw connectionFault(code, `HEADERS on stream ${streamId}, which is over`);
+  }
+
+  #onTrailers(
+    stream: Http2Stream,
+    block: Uint8Array,
+    endStream: boolean,
+    fault: Http2Fault | undefined,
+  ): void {
+    if (stream.remoteEnded) {
+      this.#requests.skip(block);
+      return this.#resetStream(
+        stream,
+        ErrorCode.StreamClosed,
+        "HEADERS behind the end of a request",
+      );
+    }
+    if (!endStream || fault !== undefined) {
+      this.#requests.skip(block);
+      const message = fault?.message ?? "Trailers that do not end the request";
+      return this.#resetStream(stream, ErrorCode.ProtocolError, message);
+    }
+    try {
+      const trailers = this.#requests.readTrailers(stream.id, block);
+      const code = stream.trailers(trailers);
+      if (code !== undefined) {
+        this.#resetStream(stream, code, "The body is not as long as declared");
+      }
+    } catch (error) {
+      if (error instanceof HttpError) return stream.trailersFailed(error);
+      if (!(error instanceof Http2Fault) || error.scope === "connection") throw error;
+      this.#resetStream(stream, error.code, error.message);
+    }
+  }
+
+  #onData(): void {
+    const { streamId, data, flowBytes, endStream } = this.#reader;
+    if (!this.#receiving.receive(flowBytes)) {
+      throw connectionFault(ErrorCode.FlowControlError, "More DATA than the connection's window");
+    }
+    if (data.length === 0 && !endStream) this.#spendControl("empty DATA");
+    const stream = this.#streams.get(streamId);
+    if (stream === undefined) return this.#onLateData(streamId, flowBytes);
+    if (stream.remoteEnded) {
+      this.giveBack(flowBytes);
+      return this.#resetStream(stream, ErrorCode.StreamClosed, "DATA behind the end of a request");
+    }
+    const code = stream.data(data, flowBytes, endStream);
+    if (code === undefined) return;
+    this.giveBack(flowBytes);
+    const message = code === ErrorCode.FlowControlError
+      ? "More DATA than the stream's window"
+      : "The body is not as long as declared";
+    this.#resetStream(stream, code, message);
+  }
+
+  /** Judges DATA of a stream that is over. */
+  #onLateData(streamId: number, flowBytes: number): void {
+    if (streamId > this.#highestId) throw idle("DATA", streamId);
+    this.giveBack(flowBytes);
+    if (this.#reset?.has(streamId) || this.#isIgnored(streamId)) return;
+    this.#refuseStream(
+      streamFault(streamId, ErrorCode.StreamClosed, `DATA on stream ${streamId}, which is over`),
+    );
+  }
+
+  /** Whether a stream came behind GOAWAY, so that nothing of it counts. */
+  #isIgnored(streamId: number): boolean {
+    return this.#state === "leaving" && streamId > this.#lastId;
+  }
+
+  #onReset(streamId: number, code: number): void {
+    if (streamId > this.#highestId) throw idle("RST_STREAM", streamId);
+    const { clientResets } = this.#host.http2;
+    if (!(this.#clientResets ??= this.#budget(clientResets)).spend()) {
+      throw calm("The client resets too many streams");
+    }
+    this.#streams.get(streamId)?.lost(
+      new ConnectionError(
+        "CONNECTION_RESET",
+        `The client reset the request's stream: ${errorCodeName(code)}`,
+      ),
+    );
+  }
+
+  #onWindowUpdate(streamId: number, increment: number): void {
+    if (increment < TINY_UPDATE) this.#spendControl("small WINDOW_UPDATE");
+    if (streamId === 0) {
+      if (!this.output.window.change(increment)) {
+        throw connectionFault(ErrorCode.FlowControlError, "The connection's window is too large");
+      }
+      return this.output.widened();
+    }
+    const stream = this.#streams.get(streamId);
+    if (stream === undefined) {
+      if (streamId > this.#highestId) throw idle("WINDOW_UPDATE", streamId);
+      return;
+    }
+    if (stream.window.change(increment)) return stream.sink.widened();
+    this.#resetStream(stream, ErrorCode.FlowControlError, "The stream's window is too large");
+  }
+
+  #onPriorityUpdate(streamId: number, field: string): void {
+    this.#spendControl("PRIORITY_UPDATE");
+    const stream = this.#streams.get(streamId);
+    if (stream !== undefined) {
+      this.output.reprioritize(stream.sink, this.#priorities.update(field));
+    } else if (streamId > this.#highestId) {
+      const announced = this.#streams.size + this.#priorities.early;
+      const isFull = announced >= this.#host.http2.maxConcurrentStreams;
+      if (isFull && !this.#priorities.has(streamId)) {
+        throw connectionFault(ErrorCode.ProtocolError, "Priorities of too many streams to come");
+      }
+      this.#priorities.announce(streamId, field);
+    }
+  }
+
+  #onSettings(): void {
+    this.#spendControl("SETTINGS");
+    this.#peer.apply(this.#reader.settings, this);
+    const { maxFrameBytes, noRfc7540Priorities } = this.#peer;
+    this.output.writer.maxFrameBytes = maxFrameBytes;
+    if (noRfc7540Priorities) this.#priorities.aware = true;
+    this.output.writer.settingsAck();
+    this.#wroteControl();
+    if (this.#state !== "greeting") return;
+    this.#state = "open";
+    this.#becomesIdle();
+  }
+
+  /** Does nothing: this side's encoder uses no table. */
+  headerTableSize(): void {}
+
+  initialWindowSize(delta: number): void {
+    for (const stream of this.#streams.values()) {
+      if (!stream.window.change(delta)) {
+        throw connectionFault(ErrorCode.FlowControlError, "A stream's window is too large");
+      }
+      if (delta > 0) stream.sink.widened();
+    }
+  }
+
+  #onSettingsAck(): void {
+    if (this.#settingsAcknowledged) return this.#spendControl("SETTINGS");
+    this.#settingsAcknowledged = true;
+    this.#settingsBy = Infinity;
+    this.#requests.settingsAcknowledged();
+  }
+
+  /** The client opens no further streams. */
+  #onGoAway(): void {
+    this.#spendControl("GOAWAY");
+    if (this.#state === "open" || this.#state === "greeting") this.#leave();
+  }
+
+  #onFault(fault: Http2Fault): void {
+    if (fault.scope === "connection") throw fault;
+    const { streamId } = fault;
+    const stream = this.#streams.get(streamId);
+    if (stream !== undefined) this.#resetStream(stream, fault.code, fault.message);
+    else if (streamId > this.#highestId) throw connectionFault(fault.code, fault.message);
+  }
+
+  #resetStream(stream: Http2Stream, code: ErrorCode, message: string): void {
+    this.failed(publicError(streamFault(stream.id, code, message)));
+    stream.reset(code);
+    this.#spendServerReset();
+  }
+
+  // Budgets.
+
+  #budget(size: BudgetSize): Budget {
+    return new Budget(size, this.connection.clock);
+  }
+
+  #spendControl(what: string): void {
+    const { controlFrames } = this.#host.http2;
+    if ((this.#controlFrames ??= this.#budget(controlFrames)).spend()) return;
+    throw calm(`Too many frames that carry nothing: ${what}`);
+  }
+
+  #spendServerReset(): void {
+    const { serverResets } = this.#host.http2;
+    if ((this.#serverResets ??= this.#budget(serverResets)).spend()) return;
+    throw calm("Too many streams had to be reset");
+  }
+
+  /** A control frame is answered: a client that does not read the answers is cut. */
+  #wroteControl(): void {
+    const { connection, output } = this;
+    output.schedule();
+    if (!connection.blocked) return;
+    if (output.writer.pendingBytes <= this.#host.http2.maxUnsentControlBytes) return;
+    connection.destroy(
+      new ConnectionError("CONNECTION_ABORTED", "The client does not read what answers its frames"),
+    );
+  }
+
+  // What streams report and ask for.
+
+  get limits(): ConnectionLimits {
+    return this.#host.limits;
+  }
+
+  get streamWindowBytes(): number {
+    return this.#host.http2.streamWindowBytes;
+  }
+
+  get clock(): Clock {
+    return this.connection.clock;
+  }
+
+  get transport(): Transport {
+    return this.#host.transport;
+  }
+
+  get ending(): boolean {
+    return this.#state !== "open" || this.connection.peerEnded;
+  }
+
+  get sendTimeoutMs(): number {
+    return this.connection.sendTimeoutMs;
+  }
+
+  get initialWindow(): number {
+    return this.#peer.initialWindowSize;
+  }
+
+  get wrote(): ((part: "head" | "body", bytes: number) => void) | undefined {
+    const { notify } = this.#host;
+    if (notify === undefined) return undefined;
+    return (part, bytes) => {
+      this.output.flush(); // with events, order goes before speed
+      notify(part === "head" ? "http:headerssent" : "http:sent", this.session, bytes);
+    };
+  }
+
+  speaksFor(host: string | undefined): boolean {
+    return this.#host.speaksFor(this, host);
+  }
+
+  handle(exchange: Exchange): void {
+    this.#host.handle(this, exchange);
+  }
+
+  refuse(exchange: Exchange, error: HttpError): void {
+    this.#host.refuse(exchange, error);
+  }
+
+  held(bytes: number): void {
+    this.#heldBytes += bytes;
+    this.connection.hold(this.#heldBytes);
+  }
+
+  giveBack(bytes: number): void {
+    const increment = this.#receiving.giveBack(bytes);
+    if (increment > 0) this.output.windowUpdate(0, increment);
+  }
+
+  taken(bytes: number): void {
+    this.#host.notify?.("http:data", this.session, bytes);
+  }
+
+  waits(deadline: number): void {
+    if (deadline < this.connection.deadline) this.connection.deadline = deadline;
+  }
+
+  wasReset(stream: Http2Stream): void {
+    this.#knowReset(stream.id);
+  }
+
+  #knowReset(streamId: number): void {
+    const known = this.#reset ??= new Set();
+    known.add(streamId);
+    if (known.size <= MAX_RESETS_KNOWN) return;
+    for (const oldest of known) {
+      known.delete(oldest);
+      return;
+    }
+  }
+
+  over(stream: Http2Stream): void {
+    this.#streams.delete(stream.id);
+    if (stream.isHandled) {
+      this.#lingering.add(stream);
+      if (stream.deadline !== Infinity) this.waits(stream.deadline);
+    }
+    if (this.connection.closed) return;
+    const ends = this.#state !== "open";
+    if (this.#host.answered(this, ends) && !ends) this.shutdown();
+    else if (this.#streams.size === 0) this.#becomesIdle();
+  }
+
+  freed(stream: Http2Stream): void {
+    this.#lingering.delete(stream);
+  }
+
+  errorAnswered(error: HttpError): void {
+    this.#host.errorAnswered(this.session, error);
+  }
+
+  // How it ends.
+
+  shutdown(): void {
+    if (this.#state !== "open" && this.#state !== "greeting") return;
+    this.#goAway(ErrorCode.NoError);
+    this.#leave();
+  }
+
+  /** Takes no further request, and closes behind the last answer. */
+  #leave(): void {
+    this.#state = "leaving";
+    if (this.#streams.size === 0) this.#finish();
+  }
+
+  #goAway(code: ErrorCode, message = ""): void {
+    this.output.writer.goAway(this.#lastId, code, message);
+    this.output.schedule();
+  }
+
+  /** No request is under way. */
+  #becomesIdle(): void {
+    if (this.#state === "leaving") return this.#finish();
+    if (this.#state !== "open") return;
+    if (this.connection.peerEnded) return this.#leave();
+    const { idleTimeoutMs, maxConnectionAgeMs } = this.#host.limits;
+    this.#idleBy = Math.min(
+      this.connection.after(idleTimeoutMs),
+      this.#connectedAt + maxConnectionAgeMs,
+    );
+    this.waits(this.#idleBy);
+  }
+
+  #finish(): void {
+    this.output.flush();
+    this.output.flushLast();
+    this.connection.close();
+  }
+
+  /** Ends the connection, since its client broke a rule. */
+  #fail(fault: Http2Fault): void {
+    if (this.#state === "failed" || this.connection.closed || this.connection.closing) return;
+    const error = publicError(fault);
+    this.#state = "failed";
+    this.#reason ??= error;
+    this.failed(error);
+    this.#goAway(fault.code, fault.message);
+    this.output.flushLast();
+    this.#loseStreams(error);
+    this.connection.close();
+  }
+
+  #loseStreams(reason: HttpsdError): void {
+    for (const stream of this.#streams.values()) stream.lost(reason);
+  }
+
+  // What the connection reports.
+
+  /** The client has ended its side: it may wait for its answers still, but most have gone away. */
+  peerEnded(): void {
+    const reason = clientEnded();
+    for (const { exchange, remoteEnded } of this.#streams.values()) {
+      exchange.abort(reason);
+      if (!remoteEnded) exchange.cutBody(reason);
+    }
+    if (this.#state === "opening") return;
+    if (this.#streams.size === 0) this.connection.close();
+    else {
+      this.#idleBy = this.connection.after(this.sendTimeoutMs);
+      this.waits(this.#idleBy);
+    }
+  }
+
+  drained(): void {
+    this.output.flush();
+  }
+
+  /** Does nothing: what stops the socket is read in the next turn. */
+  stopped(): void {}
+
+  closed(error: HttpsdError | undefined): void {
+    this.#state = "closed";
+    this.#loseStreams(error ?? new ConnectionError("CONNECTION_CLOSED", "The client is gone"));
+    this.#host.ended(this, error ?? this.#reason);
+    endContext(this.session);
+  }
+
+  // Deadlines: the earliest of the connection's and of its streams'.
+
+  /** A head that has begun has its time to end. */
+  #watchBlock(): void {
+    const { headersTimeoutMs, requestTimeoutMs } = this.#host.limits;
+    this.#blockBy = this.#reader.inBlock
+      ? this.connection.after(Math.min(headersTimeoutMs, requestTimeoutMs))
+      : Infinity;
+    this.waits(this.#blockBy);
+  }
+
+  expired(): void {
+    const { connection } = this;
+    if (this.#state === "opening") {
+      this.destroy(new ConnectionError("CONNECTION_TIMEOUT", "The hooks took too long"));
+      return;
+    }
+    const now = connection.clock.now();
+    this.#judge(now);
+    if (connection.closed || connection.closing) return;
+    let next = Math.min(this.#idleBy, this.#blockBy, this.#settingsBy);
+    for (const streams of [this.#streams.values(), this.#lingering]) {
+      for (const stream of streams) {
+        if (stream.deadline <= now) stream.expired(now);
+        if (connection.closed || connection.closing) return;
+        if (stream.deadline < next) next = stream.deadline;
+      }
+    }
+    connection.deadline = Math.min(next, connection.deadline);
+  }
+
+  #judge(now: number): void {
+    if (this.#settingsBy <= now) {
+      if (this.#state === "greeting") {
+        this.connection.destroy(
+          new ConnectionError("CONNECTION_TIMEOUT", "The client's preface did not come in time"),
+        );
+      } else {
+        this.#fail(connectionFault(ErrorCode.SettingsTimeout, "SETTINGS were not acknowledged"));
+      }
+    } else if (this.#blockBy <= now) {
+      this.#fail(calm("The head of a request did not arrive in time"));
+    } else if (this.#idleBy <= now) {
+      if (this.#streams.size === 0) this.shutdown();
+      else this.#notRead();
+    }
+  }
+
+  /** The client has ended its side, and answers are left after a time. */
+  #notRead(): void {
+    this.connection.destroy(
+      new ConnectionError("CONNECTION_TIMEOUT", "The client ended its side, and answers are late"),
+    );
+  }
+}
+
+function priorityField(head: Http2RequestHead): string | undefined {
+  const first = head.get("priority");
+  return first === undefined ? undefined : head.getAll("priority").join(", ");
+}
+
+function clientEnded(): ConnectionError {
+  return new ConnectionError("CONNECTION_CLOSED", "The client closed its side");
+}
+
+function idle(frame: string, streamId: number): Http2Fault {
+  return connectionFault(ErrorCode.ProtocolError, `${frame} on stream ${streamId}, which is idle`);
+}
+
+function calm(message: string): Http2Fault {
+  return connectionFault(ErrorCode.EnhanceYourCalm, message);
+}
+
+/** What is reported of a fault. */
+function publicError({ code, message, streamId }: Http2Fault): HttpsdError {
+  const text = `${message} (${errorCodeName(code)})`;
+  if (streamId !== 0) return new HttpError(400, "BAD_REQUEST", text);
+  const kind = code === ErrorCode.EnhanceYourCalm ? "HTTP2_FLOOD" : "HTTP2_PROTOCOL";
+  return new ConnectionError(kind, text);
+}

@@ -1,0 +1,40 @@
+/**
+ * What HTTP/2 is held to: the option `http2` of a server.
+ *
+ * @module
+ */
+import type { BudgetSize } from "./budgets.ts";
+
+/** The limits of HTTP/2. Times are in ms, sizes in bytes. */
+export interface Http2Options {
+  /** How many requests a client may have under way on a connection. Default: 100. */
+  readonly maxConcurrentStreams?: number;
+  /** How much of one request's body may wait for its handler. Default: 262,144. */
+  readonly streamWindowBytes?: number;
+  /** How much of all bodies of a connection may wait for their handlers. Default: 1,048,576. */
+  readonly connectionWindowBytes?: number;
+  /** The longest payload of a frame. Default: 16,384. */
+  readonly maxFrameBytes?: number;
+  /** The table of fields that a client may refer to. Default: 4,096. */
+  readonly headerTableBytes?: number;
+  /** The most CONTINUATION frames of one head. More: the connection is closed. Default: 8. */
+  readonly maxContinuations?: number;
+  /** How many requests a client may reset. More: it is closed. Default: 1,000 and 33 a second. */
+  readonly clientResets?: BudgetSize;
+  /** How many requests the server may have to reset. More: it is closed. Default: 100 and 10 a second. */
+  readonly serverResets?: BudgetSize;
+  /**
+   * How many frames may come that carry nothing of a request: PING, SETTINGS, PRIORITY, empty or
+   * unknown ones. More: the connection is closed. Default: 1,000 and 100 a second.
+   */
+  readonly controlFrames?: BudgetSize;
+  /** How much that answers such frames may wait for the client to read. Default: 65,536. */
+  readonly maxUnsentControlBytes?: number;
+  /** The most entries of one SETTINGS frame, 32 at most. Default: 32. */
+  readonly maxSettings?: number;
+  /** How long the client's preface, and its answer to SETTINGS, may take. Default: 10,000. */
+  readonly settingsTimeoutMs?: number;
+}
+
+/** {@linkcode Http2Options} with all defaults in. */
+export type Http2Config = Required<Http2Options>;

@@ -1,0 +1,165 @@
+/**
+ * What one connection sends: gathers the frames of all streams, and writes them once in a turn of the
+ * event loop, as far as the client reads and its windows allow.
+ *
+ * Small answers go into the next write at once. Whatever is longer, or has to wait, waits in its
+ * stream; when the client may be sent more, the `Scheduler` says which stream is next.
+ *
+ * @module
+ */
+import type { Chunk } from "../net/chunks.ts";
+import type { ConnectionEngine } from "../net/engine.ts";
+import type { ErrorCode } from "./error_code.ts";
+import { FrameWriter } from "./frame_writer.ts";
+import type { Priority } from "./priority.ts";
+import { type Scheduled, Scheduler, TURN_BYTES } from "./scheduler.ts";
+import { DEFAULT_WINDOW } from "./settings.ts";
+import { SendWindow } from "./windows.ts";
+
+/** So much is gathered before it is written, also within a turn, in bytes. */
+const WRITE_BYTES = 64 * 1024;
+/** A body of so many bytes goes out beside its head; a longer one takes its turn. */
+const SMALL_BYTES = 16 * 1024;
+/**
+ * What is written later in the same turn, as what follows a promise that is settled, goes into the
+ * same write: so many turns of the microtask queue are waited for it.
+ */
+const SETTLING_TURNS = 4;
+
+/** The answer of a stream that has something to send. */
+export interface Sender extends Scheduled {
+  /** Whether there is more that may be sent, as far as the stream goes. */
+  readonly ready: boolean;
+  /** Sends the next frames, with at most `most` bytes of DATA; returns how many there were. */
+  sendSome(most: number): number;
+  /** Goes on, after something was sent. */
+  sent(): void;
+}
+
+/** The sending side of a connection. */
+export class Output {
+  /** What gathers frames. */
+  readonly writer = new FrameWriter();
+  /** How much DATA the client takes on the whole connection. */
+  readonly window = new SendWindow(DEFAULT_WINDOW);
+  readonly #connection: ConnectionEngine;
+  readonly #scheduler = new Scheduler<Sender>();
+  /** Streams that could send, were it not for the connection's window. */
+  readonly #waiting = new Set<Sender>();
+  #turns = 0;
+  #flushing = false;
+  readonly #settle = (): void => {
+    if (--this.#turns > 0) queueMicrotask(this.#settle);
+    else this.flush();
+  };
+
+  /** Makes the sending side. */
+  constructor(connection: ConnectionEngine) {
+    this.#connection = connection;
+  }
+
+  /** Whether the client has to read before more is sent. */
+  get blocked(): boolean {
+    return this.#connection.blocked;
+  }
+
+  /** Whether a body of so many bytes may go into the next write, as far as the connection goes. */
+  hasRoomFor(bytes: number): boolean {
+    return bytes <= SMALL_BYTES && bytes <= this.window.size && !this.#connection.blocked;
+  }
+
+  /** Sends DATA, at most as much as both windows have. */
+  data(streamId: number, data: Chunk, endStream: boolean): void {
+    this.window.take(data.length);
+    this.writer.data(streamId, data, endStream);
+  }
+
+  /** Sends RST_STREAM. */
+  reset(streamId: number, code: ErrorCode): void {
+    this.writer.reset(streamId, code);
+    this.schedule();
+  }
+
+  /** Gives back a part of a receive window; stream 0 is the connection. */
+  windowUpdate(streamId: number, increment: number): void {
+    this.writer.windowUpdate(streamId, increment);
+    this.schedule();
+  }
+
+  /** Lets a stream send as soon as it may. */
+  add(sender: Sender): void {
+    this.#scheduler.add(sender);
+    this.schedule();
+  }
+
+  /** Forgets a stream. */
+  remove(sender: Sender): void {
+    this.#scheduler.remove(sender);
+    this.#waiting.delete(sender);
+  }
+
+  /** Gives a stream another place among the others. */
+  reprioritize(sender: Sender, priority: Priority): void {
+    this.#scheduler.reprioritize(sender, priority);
+  }
+
+  /** The connection's window has grown. */
+  widened(): void {
+    for (const sender of this.#waiting) this.#scheduler.add(sender);
+    this.#waiting.clear();
+    this.schedule();
+  }
+
+  /** Writes what was gathered, and what may be sent, at the end of this turn. */
+  schedule(): void {
+    if (this.writer.pendingBytes >= WRITE_BYTES && !this.blocked) this.#write();
+    if (this.#turns > 0 || this.#flushing) return;
+    this.#turns = SETTLING_TURNS;
+    queueMicrotask(this.#settle);
+  }
+
+  /** Writes it now, unless the client has to read before. */
+  flush(): void {
+    this.#turns = 0;
+    const connection = this.#connection;
+    if (connection.blocked || this.#flushing) return;
+    this.#flushing = true;
+    connection.cork();
+    try {
+      this.#write();
+      while (!connection.blocked && this.#sendNext());
+      this.#write();
+    } finally {
+      connection.uncork();
+      this.#flushing = false;
+    }
+  }
+
+  /** Writes what was gathered, whether the client reads or not: the connection is about to end. */
+  flushLast(): void {
+    this.#turns = 0;
+    this.#write();
+  }
+
+  /** Lets one stream send; returns `false` when none may. */
+  #sendNext(): boolean {
+    const sender = this.#scheduler.next();
+    if (sender === undefined) return false;
+    const most = Math.min(this.window.size, TURN_BYTES);
+    this.#scheduler.wrote(sender, sender.sendSome(Math.max(0, most)));
+    if (!sender.ready) {
+      this.#scheduler.remove(sender);
+    } else if (this.window.size <= 0) {
+      this.#scheduler.remove(sender);
+      this.#waiting.add(sender);
+    }
+    sender.sent();
+    if (this.writer.pendingBytes >= WRITE_BYTES) this.#write();
+    return true;
+  }
+
+  #write(): void {
+    if (this.writer.pendingBytes === 0) return;
+    for (const chunk of this.writer.take()) this.#connection.write(chunk);
+  }
+}

@@ -1,0 +1,265 @@
+/**
+ * Carries one response on an HTTP/2 stream: HEADERS, DATA within the client's windows, and the end
+ * (RFC 9113 section 8.1). What may not be sent yet waits here.
+ *
+ * @module
+ */
+import { type HttpsdError, StateError } from "../errors.ts";
+import { assertFieldValue, type Fields } from "../http/response_rules.ts";
+import type { HeadEnd, ResponseSink } from "../http/response_sink.ts";
+import { type Chunk, front, rest } from "../net/chunks.ts";
+import { ErrorCode } from "./error_code.ts";
+import type { Output, Sender } from "./output.ts";
+import { DEFAULT_PRIORITY, type Priority } from "./priority.ts";
+import {
+  beginHead,
+  encodeHead,
+  encodeTrailers,
+  encodeTunnelHead,
+  type PartialHead,
+} from "./response_head.ts";
+import type { SendWindow } from "./windows.ts";
+
+/** The stream that a sink sends on. */
+export interface SinkStream {
+  /** Its number. */
+  readonly id: number;
+  /** The sending side of its connection. */
+  readonly output: Output;
+  /** How much DATA the client takes on it. */
+  readonly window: SendWindow;
+  /** Whether a request needs the connection no more. */
+  readonly lasts: boolean;
+  /** Takes no further request on the connection. */
+  closeAfterwards(): void;
+  /** Ends the stream without a whole response. */
+  reset(code: ErrorCode): void;
+  /** Takes note that the last frame is on its way. */
+  ended(): void;
+  /** Takes note that the client reads. */
+  progressed(): void;
+  /** Reports what is on its way; `undefined` where it need not be reported. */
+  readonly wrote: ((part: "head" | "body", bytes: number) => void) | undefined;
+}
+
+/** What most responses have waiting. */
+const NO_QUEUE: Chunk[] = [];
+
+/** One response on a stream. */
+export class Http2ResponseSink implements ResponseSink, Sender {
+  /** What the schedule goes by. */
+  readonly stream: SinkStream;
+  readonly id: number;
+  priority: Priority = DEFAULT_PRIORITY;
+  sentBytes = 0;
+  group = -1;
+  #head: PartialHead | undefined;
+  /** Head blocks that wait: interim ones, and the final one. */
+  #blocks: Uint8Array[] | undefined;
+  /** Body bytes that wait. */
+  #queue: Chunk[] = NO_QUEUE;
+  #hasBody = true;
+  /** The trailer section, or `null` for none; `undefined` until all of the body was handed over. */
+  #tail: Uint8Array | null | undefined;
+  #over = false;
+
+  /** Makes the sink of the answer on `stream`. */
+  constructor(stream: SinkStream) {
+    this.stream = stream;
+    this.id = stream.id;
+  }
+
+  get keepAlive(): boolean {
+    return this.stream.lasts;
+  }
+
+  get blocked(): boolean {
+    return this.#waits;
+  }
+
+  /** How many bytes of the body wait. */
+  get queuedBytes(): number {
+    let bytes = 0;
+    for (const chunk of this.#queue) bytes += chunk.length;
+    return bytes;
+  }
+
+  get #waits(): boolean {
+    return this.#queue.length > 0 || this.#blocks !== undefined;
+  }
+
+  closeAfterwards(): void {
+    this.stream.closeAfterwards();
+  }
+
+  informational(status: number, fields: Fields): void {
+    this.#sendHead(encodeHead(status, fields), false);
+  }
+
+  /** Answers an extended CONNECT (RFC 8441 section 5): 200 in place of 101. */
+  switchProtocols(fields: Fields): void {
+    this.#sendHead(encodeTunnelHead(fields), false);
+  }
+
+  raw(): void {
+    throw new StateError("NOT_SUPPORTED", "HTTP/2 sends no raw bytes: use send()");
+  }
+
+  begin(status: number, reason: string | undefined): void {
+    if (reason !== undefined) assertFieldValue("reason", reason); // as on HTTP/1.1, though unsent
+    this.#head = beginHead(status);
+  }
+
+  field(name: string, value: string): void {
+    this.#head = this.#head!.field(name, value);
+  }
+
+  /** Does nothing: HTTP/2 has no upgrade (RFC 9113 section 8.6). */
+  offer(): void {}
+
+  open(end: HeadEnd): void {
+    this.#hasBody = end.hasBody;
+    const block = this.#head!.end(end.length, end.dated);
+    this.#head = undefined;
+    if (!end.hasBody) this.#tail = null;
+    this.#sendHead(block, !end.hasBody);
+    this.stream.wrote?.("head", block.length);
+  }
+
+  #sendHead(block: Uint8Array, endStream: boolean): void {
+    const { output, id } = this.stream;
+    if (this.#blocks === undefined && !output.blocked) {
+      output.writer.headers(id, block, endStream);
+      output.schedule();
+      if (endStream) this.#ends();
+    } else {
+      (this.#blocks ??= []).push(block);
+      output.add(this);
+    }
+  }
+
+  whole(head: HeadEnd, body: Chunk): boolean {
+    const bodiless = body.length === 0 && head.hasBody ? { ...head, hasBody: false } : head;
+    this.open(bodiless);
+    if (bodiless.hasBody) this.#hand(body, true);
+    return this.#over;
+  }
+
+  data(chunk: Chunk): boolean {
+    return this.#hand(chunk, false);
+  }
+
+  /** Sends a piece of the body at once where it is short, and in its turn where it is not. */
+  #hand(chunk: Chunk, isLast: boolean): boolean {
+    const { output, window, id } = this.stream;
+    const { length } = chunk;
+    if (isLast) this.#tail = null;
+    if (!this.#waits && length <= window.size && output.hasRoomFor(length)) {
+      window.take(length);
+      output.data(id, chunk, isLast);
+      output.schedule();
+      if (isLast) this.#ends();
+    } else {
+      if (this.#queue === NO_QUEUE) this.#queue = [];
+      this.#queue.push(chunk);
+      output.add(this);
+    }
+    this.stream.wrote?.("body", length);
+    return !this.#waits;
+  }
+
+  end(trailers: Fields): boolean {
+    if (this.#over) return true; // the head has said so
+    const fields = [...trailers];
+    this.#tail = fields.length > 0 ? encodeTrailers(fields) : null;
+    if (this.#waits) return false;
+    if (this.stream.output.blocked) {
+      this.#blocks = [];
+      this.stream.output.add(this);
+      return false;
+    }
+    this.#sendTail();
+    return true;
+  }
+
+  #sendTail(): void {
+    const { output, id } = this.stream;
+    if (this.#tail) output.writer.headers(id, this.#tail, true);
+    else output.data(id, "", true);
+    output.schedule();
+    this.#ends();
+  }
+
+  #ends(): void {
+    this.#over = true;
+    this.stream.ended();
+  }
+
+  get ready(): boolean {
+    return this.#blocks !== undefined || (this.#queue.length > 0 && this.stream.window.size > 0);
+  }
+
+  sendSome(most: number): number {
+    this.#sendBlocks();
+    const queue = this.#queue;
+    if (queue.length === 0) {
+      if (this.#tail !== undefined && !this.#over) this.#sendTail();
+      return 0;
+    }
+    const { output, window, id } = this.stream;
+    const first = queue[0]!;
+    const length = Math.max(0, Math.min(first.length, most, window.size));
+    if (length > 0) {
+      const whole = length === first.length;
+      if (whole) queue.shift();
+      else queue[0] = rest(first, length);
+      const isLast = whole && queue.length === 0 && this.#tail === null;
+      window.take(length);
+      output.data(id, whole ? first : front(first, length), isLast);
+      if (isLast) this.#ends();
+      else if (queue.length === 0 && this.#tail) this.#sendTail();
+    }
+    return length;
+  }
+
+  #sendBlocks(): void {
+    const blocks = this.#blocks;
+    if (blocks === undefined) return;
+    this.#blocks = undefined;
+    const { output, id } = this.stream;
+    for (const [i, block] of blocks.entries()) {
+      const isEnd = i === blocks.length - 1 && !this.#hasBody;
+      output.writer.headers(id, block, isEnd);
+      if (isEnd) this.#ends();
+    }
+  }
+
+  sent(): void {
+    this.stream.progressed();
+  }
+
+  /** Takes its turn again, since its window has grown. */
+  widened(): void {
+    if (this.#waits) this.stream.output.add(this);
+  }
+
+  resume(): boolean {
+    return this.#tail === undefined ? !this.#waits : this.#over;
+  }
+
+  abort(): void {
+    this.#drop();
+    this.stream.reset(ErrorCode.InternalError);
+  }
+
+  gone(_reason: HttpsdError): void {
+    this.#drop();
+  }
+
+  #drop(): void {
+    this.#over = true;
+    this.#queue = NO_QUEUE;
+    this.#blocks = undefined;
+    this.stream.output.remove(this);
+  }
+}

@@ -1,0 +1,542 @@
+/**
+ * One stream: a request, its response, and what both wait for (RFC 9113 section 5.1).
+ *
+ * Each side of it is open until it has ended, and the stream is over when both have, or when either
+ * side resets it:
+ *
+ * | the client | this side | what may come                | what may be sent      |
+ * | ---------- | --------- | ---------------------------- | --------------------- |
+ * | open       | open      | DATA, trailers, RST_STREAM   | HEADERS, DATA         |
+ * | ended      | open      | RST_STREAM                   | HEADERS, DATA         |
+ * | open       | ended     | DATA, which is thrown away up to `maxDrainBytes`; then RST_STREAM(NO_ERROR) is sent | |
+ * | over       | over      | nothing: the connection judges what comes for a stream that it does not know | |
+ *
+ * A stream that is over still has its place among `maxConcurrentStreams` while its handler runs, so
+ * that a client gains nothing by resets.
+ *
+ * @module
+ */
+import { ConnectionError, HttpError, type HttpsdError } from "../errors.ts";
+import type { Trailers } from "../http/body.ts";
+import { Exchange, type ExchangeKeeper, type Transport } from "../http/exchange.ts";
+import { UNREAD_HEAD } from "../http/request_head.ts";
+import type { Session } from "../http/session.ts";
+import { BodyTime, type TimeLimits } from "../http/times.ts";
+import type { Protocol, Tunnel } from "../http/tunnel.ts";
+import type { Clock } from "../net/clock.ts";
+import { ErrorCode } from "./error_code.ts";
+import type { Output } from "./output.ts";
+import type { Http2RequestHead } from "./request_head.ts";
+import { Http2ResponseSink, type SinkStream } from "./response_sink.ts";
+import { Http2Tunnel, type TunnelStream } from "./tunnel.ts";
+import { ReceiveWindow, SendWindow } from "./windows.ts";
+
+/** What one stream is held to. */
+export interface StreamLimits extends TimeLimits {
+  /** From the head of a request to the head of its response, in ms. */
+  readonly handlerTimeoutMs: number;
+  /** How much of a body that no handler reads is thrown away, in bytes. */
+  readonly maxDrainBytes: number;
+  /** The longest body, in bytes. */
+  readonly maxBodyBytes: number;
+}
+
+/** The connection of a stream. */
+export interface StreamOwner {
+  readonly session: Session;
+  readonly limits: StreamLimits;
+  /** The receive window of a stream, in bytes. */
+  readonly streamWindowBytes: number;
+  readonly clock: Clock;
+  readonly transport: Transport;
+  readonly output: Output;
+  /** Whether the connection takes no further request. */
+  readonly ending: boolean;
+  /** How long a write may wait for the client to read, in ms. */
+  readonly sendTimeoutMs: number;
+  /** The send window of a new stream, in bytes. */
+  readonly initialWindow: number;
+  readonly wrote: ((part: "head" | "body", bytes: number) => void) | undefined;
+  /** Whether the session may carry requests for this host. */
+  speaksFor(host: string | undefined): boolean;
+  /** Answers the request of a stream. */
+  handle(exchange: Exchange): void;
+  /** Answers a request that is refused. */
+  refuse(exchange: Exchange, error: HttpError): void;
+  /** Takes no further request. */
+  shutdown(): void;
+  /** Takes note that so many bytes more of bodies wait for handlers, or less. */
+  held(bytes: number): void;
+  /** Gives back a part of the connection's receive window. */
+  giveBack(bytes: number): void;
+  /** Takes note that so many bytes of a body were read, or thrown away. */
+  taken(bytes: number): void;
+  /** Takes note that a stream has another deadline. */
+  waits(deadline: number): void;
+  /** Forgets a stream that is over. */
+  over(stream: Http2Stream): void;
+  /** Takes note that a stream's place is free. */
+  freed(stream: Http2Stream): void;
+  /** Takes note that this side has reset a stream. */
+  wasReset(stream: Http2Stream): void;
+  failed(error: HttpsdError): void;
+  errorAnswered(error: HttpError): void;
+}
+
+/** Pieces of a body that are shorter than this are copied: a view keeps all of what was read alive. */
+const COPIED_BYTES = 2_048;
+
+/** One stream of a connection. */
+export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
+  readonly id: number;
+  readonly exchange: Exchange;
+  readonly window: SendWindow;
+  readonly #upgradable: boolean;
+  /** When the stream's wait is over, on the clock. */
+  deadline = Infinity;
+  /** Where its response goes. */
+  readonly sink: Http2ResponseSink;
+  readonly #owner: StreamOwner;
+  #receiving: ReceiveWindow | undefined;
+  /** How many bytes of the body have come. */
+  #received = 0;
+  /** How many of them wait for the handler. */
+  #unread = 0;
+  /** How many had come when the answer was written. */
+  #receivedBefore = 0;
+  #remoteEnded: boolean;
+  #localEnded = false;
+  #isOver = false;
+  /** Whether the handler runs, or will. */
+  #handling = false;
+  /** Whether the stream is over, and its place is not free. */
+  #lingers = false;
+  #time: BodyTime | undefined;
+  /** Since when the body is waited for. */
+  #bodyFrom: number | undefined;
+  /** Until when the client may read nothing. */
+  #readBy = Infinity;
+  /** Until when the rest of a body may come that nothing reads. */
+  #drainBy = Infinity;
+  #tunnel: Http2Tunnel | undefined;
+
+  /**
+   * Begins a stream with the head of its request; with `undefined`, where that could not be read.
+   */
+  constructor(
+    owner: StreamOwner,
+    id: number,
+    head: Http2RequestHead | undefined,
+    endStream: boolean,
+  ) {
+    this.#owner = owner;
+    this.#upgradable = head?.upgrade === true;
+    this.id = id;
+    this.window = new SendWindow(owner.initialWindow);
+    this.#remoteEnded = endStream;
+    this.sink = new Http2ResponseSink(this);
+    this.exchange = new Exchange(owner.session, head ?? UNREAD_HEAD, this.sink, this);
+  }
+
+  /** Has the request answered. */
+  begin(): void {
+    this.#handling = true;
+    this.exchange.answerWithin(this.#owner.limits.handlerTimeoutMs);
+    if (this.exchange.answerBy !== Infinity) this.#arm();
+    this.#owner.handle(this.exchange);
+  }
+
+  /** Answers a request that is refused. */
+  refuse(error: HttpError): void {
+    this.#owner.failed(error);
+    this.#owner.refuse(this.exchange, error);
+  }
+
+  /** Whether either side has reset it, or both have ended. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** Whether its place is still taken. */
+  get isHandled(): boolean {
+    return this.#handling;
+  }
+
+  /** Whether the client has ended its side. */
+  get remoteEnded(): boolean {
+    return this.#remoteEnded;
+  }
+
+  // Receiving.
+
+  /**
+   * Takes a piece of DATA of which `flowBytes` count for the windows. Returns what is wrong with it.
+   */
+  data(bytes: Uint8Array, flowBytes: number, endStream: boolean): ErrorCode | undefined {
+    const receiving = this.#receiving ??= new ReceiveWindow(this.#owner.streamWindowBytes);
+    if (!receiving.receive(flowBytes)) return ErrorCode.FlowControlError;
+    const { length } = bytes;
+    this.#received += length;
+    const { contentLength } = this.exchange.head;
+    if (contentLength !== undefined && this.#tunnel === undefined) {
+      const wrong = endStream ? this.#received !== contentLength : this.#received > contentLength;
+      if (wrong) return ErrorCode.ProtocolError;
+    }
+    if (flowBytes > length) this.#giveBack(flowBytes - length);
+    if (endStream) this.#remoteEnded = true;
+    if (length > 0) this.#push(bytes);
+    if (endStream) this.#endBody([]);
+    return undefined;
+  }
+
+  /** Takes the trailer section, which ends the client's side. Returns what is wrong with it. */
+  trailers(trailers: Trailers): ErrorCode | undefined {
+    const { contentLength } = this.exchange.head;
+    if (contentLength !== undefined && this.#received !== contentLength) {
+      return ErrorCode.ProtocolError;
+    }
+    this.#remoteEnded = true;
+    this.#endBody(trailers);
+    return undefined;
+  }
+
+  /** The trailer section cannot be taken: the body has no whole end. */
+  trailersFailed(error: HttpError): void {
+    this.#remoteEnded = true;
+    this.failed(error);
+    this.exchange.cutBody(error);
+    if (this.#localEnded) this.#close();
+  }
+
+  #push(bytes: Uint8Array): void {
+    const { length } = bytes;
+    const owner = this.#owner;
+    const piece = length <= COPIED_BYTES ? new Uint8Array(bytes) : bytes;
+    if (this.#tunnel !== undefined) {
+      owner.held(length);
+      return this.#tunnel.push(piece);
+    }
+    const { exchange } = this;
+    if (!exchange.hasBody) return this.#giveBack(length); // of a request that was refused
+    if (this.#received > owner.limits.maxBodyBytes && !exchange.response.ended) {
+      this.#giveBack(length);
+      return exchange.cutBody(tooLong(owner.limits.maxBodyBytes));
+    }
+    if (this.#time !== undefined) this.#time.bytes += length;
+    this.#unread += length;
+    owner.held(length);
+    exchange.body.push(piece);
+    if (this.#drainBy !== Infinity) this.#drain();
+    else if (this.#bodyFrom !== undefined) this.#arm();
+  }
+
+  #endBody(trailers: Trailers): void {
+    if (this.#tunnel !== undefined) this.#tunnel.end();
+    else if (this.exchange.hasBody) this.exchange.body.end(trailers);
+    if (this.#localEnded) this.#close();
+    else if (this.#bodyFrom !== undefined) this.#arm();
+  }
+
+  /** Lets the client send so many bytes more. */
+  #giveBack(bytes: number): void {
+    this.#owner.giveBack(bytes);
+    if (this.#remoteEnded || this.#isOver) return;
+    const increment = this.#receiving!.giveBack(bytes);
+    if (increment > 0) this.#owner.output.windowUpdate(this.id, increment);
+  }
+
+  /** Lets go of the rest of a body that nothing reads. */
+  #drain(): void {
+    if (this.#remoteEnded || this.#isOver) return;
+    const { maxDrainBytes, recvWaitTimeoutMs } = this.#owner.limits;
+    const { exchange } = this;
+    const left = (exchange.head.contentLength ?? 0) - this.#received;
+    const drained = this.#received - this.#receivedBefore;
+    if (drained > maxDrainBytes || left > maxDrainBytes || exchange.awaitsContinue) {
+      this.reset(ErrorCode.NoError);
+      return;
+    }
+    this.#drainBy = this.#owner.clock.now() + recvWaitTimeoutMs;
+    this.#arm();
+  }
+
+  // What the sink asks for.
+
+  get output(): Output {
+    return this.#owner.output;
+  }
+
+  get lasts(): boolean {
+    return !this.#owner.ending;
+  }
+
+  closeAfterwards(): void {
+    this.#owner.shutdown();
+  }
+
+  get wrote(): ((part: "head" | "body", bytes: number) => void) | undefined {
+    return this.#owner.wrote;
+  }
+
+  ended(): void {
+    this.#localEnded = true;
+  }
+
+  /** Goes on writing; each time the client has its time anew. */
+  progressed(): void {
+    this.#readBy = Infinity;
+    if (this.#tunnel !== undefined) this.#tunnel.wrote();
+    else this.exchange.response.wake();
+    this.#arm();
+  }
+
+  // What the exchange reports and asks for.
+
+  get clock(): Clock {
+    return this.#owner.clock;
+  }
+
+  get transport(): Transport {
+    return this.#owner.transport;
+  }
+
+  get ending(): boolean {
+    return this.#owner.ending;
+  }
+
+  speaksFor(host: string | undefined): boolean {
+    return this.#owner.speaksFor(host);
+  }
+
+  /** Does nothing: no response is the last one of its connection by itself. */
+  starting(): void {}
+
+  done(exchange: Exchange): void {
+    if (!this.#localEnded) return; // the 101 of a tunnel
+    if (this.#remoteEnded) return this.#close();
+    if (exchange.hasBody) exchange.body.discard();
+    this.#receivedBefore = this.#received;
+    this.#drain();
+  }
+
+  blocked(): void {
+    this.#arm();
+  }
+
+  /** Waits for the body from now on: it is read in any case. */
+  wanted(): void {
+    if (this.#bodyFrom === undefined && !this.#remoteEnded) this.#arm();
+  }
+
+  taken(_exchange: Exchange, bytes: number): void {
+    if (!this.#isOver) {
+      this.#unread -= bytes;
+      this.release(bytes);
+    }
+    this.#owner.taken(bytes);
+  }
+
+  deadlineMoved(): void {
+    this.#arm();
+  }
+
+  /** Resets the stream: its exchange is over without a whole answer. */
+  cut(): void {
+    if (this.#isOver) this.#free();
+    else this.reset(ErrorCode.Cancel);
+  }
+
+  settled(): void {
+    if (this.exchange.detached && !this.exchange.response.ended) return;
+    this.#free();
+  }
+
+  /** The place is free: the handler is over, or will do nothing more that counts. */
+  #free(): void {
+    this.#handling = false;
+    if (!this.#lingers) return;
+    this.#lingers = false;
+    this.deadline = Infinity;
+    this.#owner.freed(this);
+  }
+
+  failed(error: HttpsdError): void {
+    this.#owner.failed(error);
+  }
+
+  errorAnswered(error: HttpError): void {
+    this.#owner.errorAnswered(error);
+  }
+
+  // Tunnels (RFC 8441).
+
+  get tunnel(): (<P extends Protocol>(speak: (tunnel: Tunnel) => P) => P) | undefined {
+    return this.#upgradable ? this.speak : undefined;
+  }
+
+  /** Lets the protocol that `speak` makes read the stream; called as {@linkcode Http2Stream.tunnel}. */
+  speak<P extends Protocol>(speak: (tunnel: Tunnel) => P): P {
+    const tunnel = this.#tunnel = new Http2Tunnel(this);
+    this.deadline = Infinity;
+    return tunnel.spokenBy(speak(tunnel));
+  }
+
+  // How it ends.
+
+  /** Ends the stream with RST_STREAM. */
+  reset(code: ErrorCode): void {
+    if (this.#isOver) return;
+    this.#owner.output.remove(this.sink);
+    this.#owner.output.reset(this.id, code);
+    this.#owner.wasReset(this);
+    this.#end(new ConnectionError("CONNECTION_ABORTED", "The server reset the stream"));
+  }
+
+  /** Ends the stream, since the client or the connection has. */
+  lost(reason: HttpsdError): void {
+    if (this.#isOver) return;
+    this.#owner.output.remove(this.sink);
+    this.#end(reason);
+  }
+
+  /** Ends the stream: both sides have ended. */
+  #close(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.deadline = Infinity;
+    this.#returnBody();
+    this.#tunnel?.over(undefined);
+    // What a handler does behind a whole answer takes no place.
+    this.#handling = false;
+    this.#owner.over(this);
+  }
+
+  #end(reason: HttpsdError): void {
+    this.#isOver = true;
+    this.deadline = Infinity;
+    this.#returnBody();
+    if (this.#tunnel !== undefined) this.#tunnel.over(reason);
+    else this.exchange.closed(reason);
+    if (this.exchange.response.ended) this.#handling = false;
+    this.#lingers = this.#handling;
+    if (this.#lingers && this.exchange.detached) this.deadline = this.exchange.answerBy;
+    this.#owner.over(this);
+  }
+
+  /** Gives back the window of what waits, though the handler may still read it. */
+  #returnBody(): void {
+    const bytes = this.#unread;
+    if (bytes === 0) return;
+    this.#unread = 0;
+    this.release(bytes);
+  }
+
+  // Deadlines.
+
+  #arm(): void {
+    if (this.#isOver || this.#tunnel !== undefined) return;
+    this.deadline = Math.min(this.#waitUntil(), this.exchange.answerBy);
+    if (this.deadline !== Infinity) this.#owner.waits(this.deadline);
+  }
+
+  #waitUntil(): number {
+    const { exchange } = this;
+    const owner = this.#owner;
+    if (exchange.response.blocked) {
+      if (this.#readBy === Infinity) this.#readBy = owner.clock.now() + owner.sendTimeoutMs;
+      return this.#readBy;
+    }
+    this.#readBy = Infinity;
+    if (this.#localEnded) return this.#drainBy;
+    return exchange.hasBody ? this.#bodyBy() : Infinity;
+  }
+
+  /** Until when the next piece of the body is waited for, while a handler does. */
+  #bodyBy(): number {
+    const { body } = this.exchange;
+    const starved = !body.ended && body.starved;
+    if (!starved && this.#bodyFrom === undefined) return Infinity;
+    const now = this.#owner.clock.now();
+    const time = this.#time ??= new BodyTime();
+    if (this.#bodyFrom !== undefined) time.waitedMs += now - this.#bodyFrom;
+    this.#bodyFrom = starved ? now : undefined;
+    return starved ? time.deadline(this.#owner.limits, now) : Infinity;
+  }
+
+  /** The deadline has passed: judges what was waited for. */
+  expired(now: number): void {
+    this.deadline = Infinity;
+    if (this.#isOver) return this.#free();
+    if (this.#tunnel !== undefined) return this.#tunnel.expired();
+    const { exchange } = this;
+    if (exchange.overdue) this.#giveUp();
+    else if (this.#readBy <= now) this.#notRead();
+    else if (this.#localEnded && this.#drainBy <= now) this.reset(ErrorCode.NoError);
+    else if (this.#bodyFrom !== undefined) {
+      const error = new HttpError(
+        408,
+        "REQUEST_TIMEOUT",
+        "The request body did not arrive in time",
+      );
+      this.#bodyFrom = undefined;
+      this.failed(error);
+      exchange.cutBody(error);
+    }
+    if (!this.#isOver) this.#arm();
+  }
+
+  #notRead(): void {
+    const error = new ConnectionError("CONNECTION_TIMEOUT", "The client did not read in time");
+    this.failed(error);
+    this.reset(ErrorCode.Cancel);
+  }
+
+  /** Answers for a handler that takes too long; no error handler delays that further. */
+  #giveUp(): void {
+    const error = this.exchange.giveUp();
+    this.failed(error);
+    this.errorAnswered(error);
+    if (this.exchange.detached) this.#free();
+  }
+
+  // What a tunnel asks for.
+
+  get sendTimeoutMs(): number {
+    return this.#owner.sendTimeoutMs;
+  }
+
+  get windowBytes(): number {
+    return this.#owner.streamWindowBytes;
+  }
+
+  /** Has the tunnel's deadline watched. */
+  waits(deadline: number): void {
+    this.deadline = deadline;
+    if (deadline !== Infinity) this.#owner.waits(deadline);
+  }
+
+  /** Lets the client send so many bytes more, which the tunnel's protocol has dealt with. */
+  release(bytes: number): void {
+    this.#owner.held(-bytes);
+    this.#giveBack(bytes);
+  }
+
+  /** Ends this side behind what was written. */
+  finish(): void {
+    this.sink.end([]);
+    this.finished();
+  }
+
+  /** Ends the stream where both sides have. */
+  finished(): void {
+    if (this.#localEnded && this.#remoteEnded) this.#close();
+  }
+}
+
+function tooLong(maxBodyBytes: number): HttpError {
+  return new HttpError(
+    413,
+    "BODY_TOO_LARGE",
+    `The body is longer than ${maxBodyBytes} bytes: send less`,
+  );
+}

@@ -1,0 +1,199 @@
+/**
+ * An HTTP/2 stream as a tunnel, after an extended CONNECT (RFC 8441): DATA both ways. The client's
+ * window is given back when the protocol has dealt with the bytes, so that one that takes nothing
+ * stops its own stream and no other.
+ *
+ * @module
+ */
+import type { HttpsdError } from "../errors.ts";
+import type { Protocol, Tunnel } from "../http/tunnel.ts";
+import type { Clock } from "../net/clock.ts";
+import { ErrorCode } from "./error_code.ts";
+import type { Http2ResponseSink } from "./response_sink.ts";
+
+/** The stream of a tunnel. */
+export interface TunnelStream {
+  readonly clock: Clock;
+  readonly sendTimeoutMs: number;
+  readonly sink: Http2ResponseSink;
+  readonly remoteEnded: boolean;
+  readonly isOver: boolean;
+  /** How many bytes a client may send that nothing has dealt with. */
+  readonly windowBytes: number;
+  /** Has a deadline watched. */
+  waits(deadline: number): void;
+  /** Lets the client send so many bytes more. */
+  release(bytes: number): void;
+  /** Ends this side behind what was written. */
+  finish(): void;
+  /** Ends the stream where both sides have. */
+  finished(): void;
+  /** Ends the stream with RST_STREAM. */
+  reset(code: ErrorCode): void;
+}
+
+/** A tunnel on a stream. */
+export class Http2Tunnel implements Tunnel {
+  readonly #stream: TunnelStream;
+  #protocol: Protocol | undefined;
+  #deadline = Infinity;
+  #queue: Uint8Array[] = [];
+  #queuedBytes = 0;
+  /** Bytes that were taken and not released. */
+  #takenBytes = 0;
+  #closing = false;
+  #closed = false;
+  #stopped = false;
+  #error: HttpsdError | undefined;
+
+  /** Makes a tunnel on a stream. */
+  constructor(stream: TunnelStream) {
+    this.#stream = stream;
+  }
+
+  /** Lets a protocol read, in a microtask. */
+  spokenBy<P extends Protocol>(protocol: P): P {
+    this.#protocol = protocol;
+    queueMicrotask(() => {
+      if (this.#closed) return;
+      if (this.peerEnded) protocol.peerEnded();
+      protocol.bytesReady();
+    });
+    return protocol;
+  }
+
+  get clock(): Clock {
+    return this.#stream.clock;
+  }
+
+  get deadline(): number {
+    return this.#deadline;
+  }
+
+  set deadline(deadline: number) {
+    this.#deadline = deadline;
+    if (!this.#closed && !this.#closing) this.#stream.waits(deadline);
+  }
+
+  get sendTimeoutMs(): number {
+    return this.#stream.sendTimeoutMs;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  get closing(): boolean {
+    return this.#closing;
+  }
+
+  get peerEnded(): boolean {
+    return this.#stream.remoteEnded;
+  }
+
+  get ended(): boolean {
+    return this.peerEnded && this.#queue.length === 0;
+  }
+
+  get stopped(): boolean {
+    return this.#stopped;
+  }
+
+  get bufferedBytes(): number {
+    return this.#stream.sink.queuedBytes;
+  }
+
+  after(ms: number): number {
+    return this.clock.now() + ms;
+  }
+
+  take(): Uint8Array | undefined {
+    const bytes = this.#queue.shift();
+    if (bytes === undefined) return undefined;
+    this.#queuedBytes -= bytes.length;
+    this.#takenBytes += bytes.length;
+    return bytes;
+  }
+
+  hold(bytes: number): void {
+    const released = this.#takenBytes - bytes;
+    if (released <= 0) return;
+    this.#takenBytes = bytes;
+    this.#stopped = false;
+    this.#stream.release(released);
+  }
+
+  write(bytes: Uint8Array): boolean {
+    if (this.#closed || this.#closing) return false;
+    return this.#stream.sink.data(bytes);
+  }
+
+  /** Does nothing: what is written in one turn leaves as one. */
+  cork(): void {}
+
+  /** Does nothing. */
+  uncork(): void {}
+
+  close(): void {
+    if (this.#closed || this.#closing) return;
+    this.#closing = true;
+    this.#dropInput();
+    this.#stream.waits(this.after(this.sendTimeoutMs));
+    this.#stream.finish();
+  }
+
+  destroy(error?: HttpsdError): void {
+    if (this.#closed) return;
+    this.#error ??= error;
+    this.#stream.reset(ErrorCode.Cancel);
+  }
+
+  // What the stream reports.
+
+  /** Takes bytes that have come. */
+  push(bytes: Uint8Array): void {
+    if (this.#closing) return this.#stream.release(bytes.length);
+    this.#queue.push(bytes);
+    this.#queuedBytes += bytes.length;
+    this.#protocol?.bytesReady();
+    const waiting = this.#queuedBytes + this.#takenBytes;
+    if (this.#closed || this.#stopped || 2 * waiting < this.#stream.windowBytes) return;
+    this.#stopped = true; // the client may have to wait before it ends its side
+    this.#protocol?.stopped();
+  }
+
+  /** The client has ended its side. */
+  end(): void {
+    if (this.#protocol === undefined || this.#closing) return;
+    this.#protocol.peerEnded();
+    if (!this.#closing && !this.#closed) this.#protocol.bytesReady();
+  }
+
+  /** Something that waited was sent. */
+  wrote(): void {
+    this.#stream.finished();
+    if (!this.#closing && !this.#closed && !this.#stream.sink.blocked) this.#protocol?.drained();
+  }
+
+  /** The deadline has passed. */
+  expired(): void {
+    if (this.#closing) return this.#stream.reset(ErrorCode.Cancel);
+    this.#deadline = Infinity;
+    this.#protocol?.expired();
+  }
+
+  /** The stream is over. */
+  over(error: HttpsdError | undefined): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#dropInput();
+    this.#protocol?.closed(this.#error ?? error);
+  }
+
+  #dropInput(): void {
+    const bytes = this.#queuedBytes + this.#takenBytes;
+    this.#queue = [];
+    this.#queuedBytes = this.#takenBytes = 0;
+    if (bytes > 0) this.#stream.release(bytes);
+  }
+}
