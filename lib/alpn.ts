@@ -1,29 +1,38 @@
 /**
- * The protocols that are known by a name of their own in ALPN (RFC 7301), and whether they are
- * served: every check of such a name reads this table, and lib/protocols.ts has the driver of each
- * that is served. A name that is not here may be agreed on as well: HTTP/1.1 is spoken under it.
+ * The protocols that are known by a name of their own in ALPN (RFC 7301): every check of such a name
+ * reads this file, and lib/protocols.ts has the driver of each. A name that is not here may be agreed
+ * on as well: HTTP/1.1 is spoken under it.
  *
  * @module
  */
-const KNOWN = {
-  "http/1.1": true,
-  /** ACME's TLS-ALPN challenge (RFC 8737), which is over with the handshake. */
-  "acme-tls/1": true,
-  h2: false,
-} as const;
+
+/** HTTP/1.1: the protocol that is spoken where none is agreed on, unless it is turned off. */
+export const HTTP1 = "http/1.1";
+
+/** HTTP/2. */
+export const HTTP2 = "h2";
+
+/** The protocol of ACME's TLS-ALPN challenge (RFC 8737), which is over with the handshake. */
+export const ACME_TLS = "acme-tls/1";
 
 /** The name of a protocol that is served in a way of its own. */
-export type ServedProtocol = {
-  [Name in keyof typeof KNOWN]: (typeof KNOWN)[Name] extends true ? Name : never;
-}[keyof typeof KNOWN];
+export type ServedProtocol = typeof HTTP1 | typeof HTTP2 | typeof ACME_TLS;
 
-/** The protocol that is spoken where none is agreed on. */
-export const HTTP1 = "http/1.1" satisfies ServedProtocol;
+/** Which versions of HTTP a server speaks. */
+export interface ServedVersions {
+  /** Whether HTTP/1.1 is served. */
+  readonly http1: boolean;
+  /** Whether HTTP/2 is served. */
+  readonly http2: boolean;
+}
 
-/** The protocol of ACME's TLS-ALPN challenge (RFC 8737). */
-export const ACME_TLS = "acme-tls/1" satisfies ServedProtocol;
+/** The names of the versions that a server speaks, the preferred first. */
+export function servedNames({ http1, http2 }: ServedVersions): string[] {
+  return [...(http2 ? [HTTP2] : []), ...(http1 ? [HTTP1] : [])];
+}
 
 /** Whether a protocol may be offered to clients under this name. */
-export function isServable(name: string): boolean {
-  return !Object.hasOwn(KNOWN, name) || KNOWN[name as keyof typeof KNOWN];
+export function isServed(name: string, { http1, http2 }: ServedVersions): boolean {
+  if (name === ACME_TLS) return true;
+  return name === HTTP2 ? http2 : http1;
 }

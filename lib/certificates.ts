@@ -28,6 +28,7 @@ export function selectorOptions(config: Config): SelectorOptions {
     hosts: identities,
     clientAuth: config.clientAuth ?? undefined,
     alpnProtocols,
+    served: { http1: config.http1, http2: config.http2 !== false },
     strictSni,
     certSelect,
     tlsUserData,

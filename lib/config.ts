@@ -5,12 +5,13 @@
  *
  * @module
  */
-import { HTTP1, isServable } from "./alpn.ts";
+import { servedNames } from "./alpn.ts";
 import * as v from "valibot";
 import { capabilities } from "./runtime/capabilities.ts";
 import { ConfigError, type HttpsdError } from "./errors.ts";
 import { HOST_NAMES, SERVER_NAMES } from "./foreign_names.ts";
 import { matchExact, type UriMatcher } from "./httpd/matcher.ts";
+import { HTTP2_OPTION, type Http2Config, type Http2Options } from "./http2/options.ts";
 import type { Session } from "./http/session.ts";
 import {
   type Advice,
@@ -32,6 +33,7 @@ import {
 } from "./options.ts";
 import { runtime } from "./runtime/current.ts";
 import type { CertSelect } from "./tls/cert_select.ts";
+import { assertServed } from "./tls/served.ts";
 import {
   CLIENT_AUTH,
   type ClientAuthOptions,
@@ -94,8 +96,15 @@ export interface HttpsServerOptions extends ReloadOptions {
   readonly port?: number;
   /** `"insecure"` serves plain HTTP, with everything else the same. Default: `"secure"`. */
   readonly transportMode?: TransportMode;
-  /** The application protocols spoken (ALPN), in order of preference. Default: `["http/1.1"]`. */
+  /**
+   * The application protocols spoken (ALPN), in order of preference. Default:
+   * `["h2", "http/1.1"]`, without what `http2` or `http1` turns off.
+   */
   readonly alpnProtocols?: readonly string[];
+  /** Whether HTTP/2 is served, with its limits. Default: `true`. */
+  readonly http2?: boolean | Http2Options;
+  /** Whether HTTP/1.1 is served. Default: `true`. */
+  readonly http1?: boolean;
   /** Only this TLS version (original: `tls_version`); short for `minVersion` and `maxVersion`. */
   readonly tlsVersion?: TlsVersion;
   /** The oldest TLS version. Default: `"TLSv1.2"`. */
@@ -317,7 +326,9 @@ const ENTRIES = {
   ),
   port: v.optional(number("a port", 0, 65535)),
   transportMode: v.optional(oneOf("secure", "insecure"), "secure"),
-  alpnProtocols: v.optional(alpnProtocols, [HTTP1]),
+  alpnProtocols: v.optional(alpnProtocols),
+  http2: v.optional(HTTP2_OPTION, true),
+  http1: flag(true),
   tlsVersion: version,
   minVersion: version,
   maxVersion: version,
@@ -412,7 +423,13 @@ const RELOAD_SCHEMA = members(RELOADABLE, { advice: fixed, shape: "an object" })
 export type Config =
   & Omit<Readonly<v.InferOutput<typeof SCHEMA>>, "cacert" | "clientAuth">
   & { readonly clientAuth: WrittenClientAuth | null | undefined }
-  & { readonly port: number; readonly minVersion: TlsVersion; readonly maxVersion: TlsVersion };
+  & {
+    readonly port: number;
+    readonly minVersion: TlsVersion;
+    readonly maxVersion: TlsVersion;
+    readonly alpnProtocols: readonly string[];
+    readonly http2: Http2Config | false;
+  };
 
 /**
  * Checks options and fills in the defaults.
@@ -425,10 +442,18 @@ export function resolveConfig(options: HttpsServerOptions): Config {
   const defaults = esp ? espIdf(options.transportMode) : {};
   const output = checkOptions("", SCHEMA, withDefaults(options, defaults));
   assertSupported(output);
+  const served = { http1: output.http1, http2: output.http2 !== false };
+  if (!served.http1 && !served.http2) {
+    throw optionError("", "http1", "is false, and http2 too: leave one of them out");
+  }
+  for (const { alpnProtocols } of [output, ...output.identities]) {
+    assertServed(alpnProtocols, served);
+  }
   const { tlsVersion, minVersion = tlsVersion, maxVersion = tlsVersion } = output;
   const config = {
     ...output,
     port: output.port ?? (output.transportMode === "secure" ? 443 : 80),
+    alpnProtocols: output.alpnProtocols ?? servedNames(served),
     clientAuth: policyOf("", output),
     minVersion: minVersion ?? "TLSv1.2",
     maxVersion: maxVersion ?? "TLSv1.3",
@@ -456,7 +481,6 @@ export type ReloadConfig =
  */
 export function resolveReload(options: ReloadOptions): ReloadConfig {
   const output = checkOptions("reload()", RELOAD_SCHEMA, withDefaults(options, {}));
-  assertServable(output.identities);
   return { ...output, clientAuth: policyOf("reload()", output) };
 }
 
@@ -496,12 +520,12 @@ function espIdf(mode: TransportMode = "secure"): HttpsServerOptions {
     handshakeTimeoutMs: 10_000,
     idleTimeoutMs: Infinity,
     alpnProtocols: [],
+    http2: false,
   };
 }
 
-/** Refuses what this runtime, or this version of httpsd, would have to ignore. */
+/** Refuses what this runtime would have to ignore. */
 function assertSupported(options: v.InferOutput<typeof SCHEMA>): void {
-  assertServable([options, ...options.identities]);
   const { name } = runtime;
   if (options.ciphers !== undefined && !capabilities.ciphers) {
     throw notSupported("ciphers", `${name} serves a fixed list of cipher suites: leave it out`);
@@ -509,13 +533,6 @@ function assertSupported(options: v.InferOutput<typeof SCHEMA>): void {
   if (!options.sessionTickets && !capabilities.sessionTicketsOff) {
     throw notSupported("sessionTickets", `${name} cannot turn them off: leave it out`);
   }
-}
-
-function assertServable(hosts: readonly Pick<HostOptions, "alpnProtocols">[]): void {
-  const protocols = hosts.flatMap((host) => host.alpnProtocols ?? []);
-  const refused = protocols.find((name) => !isServable(name));
-  if (refused === undefined) return;
-  throw notSupported("alpnProtocols", `${refused} is not served: leave it out`);
 }
 
 function notSupported(option: string, why: string): ConfigError {

@@ -42,8 +42,7 @@ export const SERVER_NAMES: Readonly<Record<string, string>> = {
   serverName: "write identities: [{ cert, key, names }]",
   servername: "write identities: [{ cert, key, names }]",
   lowMemoryMode: NOTHING,
-  h2: "leave it out: see capabilities.http2",
-  http2: "leave it out: see capabilities.http2",
+  h2: "write http2",
   h3: NOTHING,
   http3: NOTHING,
   // node:https, node:tls, node:http

@@ -3,26 +3,61 @@
  *
  * @module
  */
-import { HTTP1, type ServedProtocol } from "./alpn.ts";
+import { ACME_TLS, HTTP1, HTTP2, type ServedProtocol } from "./alpn.ts";
 import type { ConnectionDriver } from "./http/session.ts";
 import { Http1Connection, type Http1Host } from "./http1/connection.ts";
+import { Http2Connection, type Http2Host } from "./http2/connection.ts";
+import type { Http2Config } from "./http2/options.ts";
 import type { ConnectionEngine } from "./net/engine.ts";
 
+/** What the drivers of all protocols need of the server. */
+export interface ProtocolHost extends Http1Host, Http2Host {
+  readonly limits: Http1Host["limits"] & Http2Host["limits"];
+  /** Whether HTTP/1.1 is served. */
+  readonly http1: boolean;
+  /** What HTTP/2 is held to; `false` where it is not served. */
+  readonly http2: Http2Config | false;
+}
+
 /** Takes a connection; returns `undefined` when that ends with its handshake. */
-type Speak = (connection: ConnectionEngine, host: Http1Host) => ConnectionDriver | undefined;
+type Speak = (connection: ConnectionEngine, host: ProtocolHost) => ConnectionDriver | undefined;
 
 const PROTOCOLS: Readonly<Record<ServedProtocol, Speak>> = {
-  "http/1.1": (connection, host) => new Http1Connection(connection, host),
+  [HTTP1]: (connection, host) => new Http1Connection(connection, host),
+  [HTTP2]: (connection, host) =>
+    host.http2 ? new Http2Connection(connection, host, host.http2) : refuse(connection),
   // The handshake was all that the challenge asks for (RFC 8737 section 3).
-  "acme-tls/1": (connection) => void connection.close(),
+  [ACME_TLS]: (connection) => void connection.close(),
 };
 
 /**
- * Has a connection spoken to in the protocol that was agreed on: HTTP/1.1 where it was none that is
- * known. Returns `undefined` when the connection ends with its handshake.
+ * Has a connection spoken to in the protocol that was agreed on. Where it was none that is known, that
+ * is HTTP/1.1, or HTTP/2 if that alone is served. Returns `undefined` when the connection ends with
+ * its handshake.
  */
-export function speak(connection: ConnectionEngine, host: Http1Host): ConnectionDriver | undefined {
-  const agreed = connection.tls?.alpn ?? HTTP1;
-  const name = Object.hasOwn(PROTOCOLS, agreed) ? agreed as ServedProtocol : HTTP1;
+export function speak(
+  connection: ConnectionEngine,
+  host: ProtocolHost,
+): ConnectionDriver | undefined {
+  const otherwise = host.http1 ? HTTP1 : HTTP2;
+  const agreed = connection.tls?.alpn ?? otherwise;
+  const name = Object.hasOwn(PROTOCOLS, agreed) ? agreed as ServedProtocol : otherwise;
   return PROTOCOLS[name](connection, host);
+}
+
+/**
+ * Goes on in HTTP/2 with a connection whose client has begun so without being asked (RFC 9113
+ * section 3.3), in the same session.
+ */
+export function goOnInHttp2(
+  { connection, session }: Http1Connection,
+  host: ProtocolHost,
+  config: Http2Config,
+): ConnectionDriver {
+  return new Http2Connection(connection, host, config, session);
+}
+
+/** Only a hook that chooses certificates can have agreed on what is not served. */
+function refuse(connection: ConnectionEngine): undefined {
+  connection.destroy();
 }

@@ -12,10 +12,11 @@ import type { Exchange } from "./http/exchange.ts";
 import { type ConnectionDriver, freeContext, type Session } from "./http/session.ts";
 import type { Notify } from "./http/session_host.ts";
 import type { Transport } from "./http/exchange.ts";
-import type { Http1Host, Http1Limits } from "./http1/connection.ts";
+import type { Http1Connection } from "./http1/connection.ts";
+import type { Http2Config } from "./http2/options.ts";
 import type { ConnectionEngine } from "./net/engine.ts";
 import type { Places } from "./places.ts";
-import { speak } from "./protocols.ts";
+import { goOnInHttp2, type ProtocolHost, speak } from "./protocols.ts";
 import type { Reports } from "./reports.ts";
 import type { SessionTable } from "./sessions.ts";
 import type { Selector } from "./tls/selector.ts";
@@ -43,12 +44,15 @@ export interface ReceptionParts {
 }
 
 /** Lets connections in as sessions, and sees them out. */
-export class Reception implements Http1Host {
+export class Reception implements ProtocolHost {
+  readonly foundPreface: ((driver: Http1Connection) => void) | undefined;
   readonly #parts: ReceptionParts;
 
   /** Makes a reception. */
   constructor(parts: ReceptionParts) {
     this.#parts = parts;
+    const { http2 } = parts.config;
+    if (http2 !== false) this.foundPreface = (driver) => this.#goOnInHttp2(driver, http2);
   }
 
   /** Takes a connection whose handshake is over. */
@@ -79,14 +83,25 @@ export class Reception implements Http1Host {
     driver.begin();
   }
 
+  #goOnInHttp2(driver: Http1Connection, config: Http2Config): void {
+    driver.connection.detach(driver);
+    const next = goOnInHttp2(driver, this, config);
+    this.#parts.sessions.replace(driver, next);
+    next.begin();
+  }
+
   // What the drivers ask for.
 
-  get limits(): Http1Limits {
+  get limits(): Config {
     return this.#parts.config;
   }
 
-  get foundPreface(): undefined {
-    return undefined; // HTTP/2 is not served yet
+  get http1(): boolean {
+    return this.#parts.config.http1;
+  }
+
+  get http2(): Http2Config | false {
+    return this.#parts.config.http2;
   }
 
   get transport(): Transport {

@@ -7,7 +7,17 @@ import { type Capabilities, capabilities } from "../lib/runtime/capabilities.ts"
 import type { HttpsServerOptions } from "../lib/config.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 import { received } from "./support.ts";
-import { alice, clientCa, file, pairFor, sClient, startServer, VERSIONS } from "./tls_support.ts";
+import {
+  alice,
+  clientCa,
+  file,
+  pairFor,
+  run,
+  sClient,
+  serverCaFile,
+  startServer,
+  VERSIONS,
+} from "./tls_support.ts";
 
 assertRuntime();
 
@@ -81,8 +91,11 @@ const proofs: Record<Exclude<keyof Capabilities, "runtime" | "tlsVersions" | "in
       assert.fail("A proof is missing: a request in early data must be answered");
     },
     async http2() {
-      const { output } = await serves({ alpnProtocols: ["h2"] }, { args: ["-alpn", "h2"] });
-      assert.match(output, /ALPN protocol: h2/);
+      await using server = await startServer({ http1: false });
+      const args = ["-s", "--http2", "--cacert", serverCaFile, "-w", "%{http_version}"];
+      const url = `https://localhost:${server.port}/`;
+      const output = await run("curl", [...args, "--resolve", `*:${server.port}:127.0.0.1`, url]);
+      assert.match(output, /"alpn":"h2".*\}2$/);
     },
     async secureElement() {
       await serves({ useSecureElement: true });

@@ -32,7 +32,7 @@ describe("resolveConfig()", () => {
     const secure = resolveConfig({});
     assert.deepEqual(
       [secure.port, secure.transportMode, secure.alpnProtocols, secure.maxBodyBytes],
-      [443, "secure", ["http/1.1"], 128 * 2 ** 20],
+      [443, "secure", ["h2", "http/1.1"], 128 * 2 ** 20],
     );
     assert.equal(resolveConfig({ transportMode: "insecure" }).port, 80);
     assert.equal(resolveConfig({ port: 0 }).port, 0);

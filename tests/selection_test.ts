@@ -234,7 +234,7 @@ for (const version of VERSIONS) {
       "answers a promise of nonsense": () => Promise.resolve({ identity: {} }),
       "answers a policy that is none": () => ({ identity: identityA, clientAuth: { ca: "x" } }),
       "answers protocols that are none": () => ({ identity: identityA, alpnProtocols: [5] }),
-      "answers HTTP/2": () => ({ identity: identityA, alpnProtocols: ["h2"] }),
+      "answers HTTP/2, which is turned off": () => ({ identity: identityA, alpnProtocols: ["h2"] }),
       "answers a too long protocol": () => ({
         identity: identityA,
         alpnProtocols: ["x".repeat(256)],
@@ -250,7 +250,7 @@ for (const version of VERSIONS) {
       test(`fails one connection when it ${name}`, async () => {
         const certSelect = ((hello) =>
           hello.serverName === "a.example" ? hook() : undefined) as CertSelect;
-        await using server = await startServer({ certSelect });
+        await using server = await startServer({ certSelect, http2: false });
         assert.equal((await sClient(server.port, { version, name: "a.example" })).alert, 80);
         assert.equal((await sClient(server.port, { version })).status, 200);
         assert.equal(server.errors.length, 1);
@@ -494,6 +494,7 @@ describe("Selector", () => {
     hosts: [],
     clientAuth: undefined,
     alpnProtocols: [],
+    served: { http1: true, http2: true },
     strictSni: false,
     certSelect: undefined,
     tlsUserData: undefined,

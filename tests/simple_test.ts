@@ -143,7 +143,7 @@ describe("simple.ts", () => {
     const page = await trusting.evaluate<string>("document.documentElement.outerHTML");
     assert.equal(shown(page, "Version"), "TLSv1.3");
     assert.equal(shown(page, "Server name (SNI)"), "localhost");
-    assert.equal(shown(page, "Protocol (ALPN)"), "http/1.1");
+    assert.equal(shown(page, "Protocol (ALPN)"), "h2");
 
     await assert.rejects(Page.open(url), /ERR_CERT_AUTHORITY_INVALID/);
   });

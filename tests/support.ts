@@ -112,6 +112,7 @@ export async function openTransport(
     hosts: [],
     clientAuth: undefined,
     alpnProtocols,
+    served: { http1: true, http2: true },
     strictSni: false,
     certSelect,
     tlsUserData: undefined,

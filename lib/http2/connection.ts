@@ -33,6 +33,7 @@ import {
 } from "../http/session.ts";
 import type { SessionState } from "../http/session.ts";
 import type { SessionHost } from "../http/session_host.ts";
+import type { LineEntry } from "../line.ts";
 import type { Clock } from "../net/clock.ts";
 import type { Consumer } from "../net/consumer.ts";
 import type { ConnectionEngine } from "../net/engine.ts";
@@ -81,8 +82,6 @@ export interface ConnectionLimits extends StreamLimits {
 export interface Http2Host extends SessionHost {
   /** What all connections are held to. */
   readonly limits: ConnectionLimits;
-  /** What those of HTTP/2 are held to besides. */
-  readonly http2: Http2Config;
 }
 
 type State = "opening" | "greeting" | "open" | "leaving" | "failed" | "closed";
@@ -103,7 +102,9 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   readonly connection: ConnectionEngine;
   readonly session: Session;
   readonly output: Output;
+  entry: LineEntry<ConnectionDriver> | undefined;
   readonly #host: Http2Host;
+  readonly #config: Http2Config;
   readonly #reader: FrameReader;
   readonly #requests: RequestReader;
   readonly #peer = new PeerSettings();
@@ -146,8 +147,14 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
    * Takes a connection; nothing is read before {@linkcode Http2Connection.begin}. With a `session`
    * that was let in already, the connection is that one's.
    */
-  constructor(connection: ConnectionEngine, host: Http2Host, session?: Session) {
-    const { limits, http2 } = host;
+  constructor(
+    connection: ConnectionEngine,
+    host: Http2Host,
+    http2: Http2Config,
+    session?: Session,
+  ) {
+    const { limits } = host;
+    this.#config = http2;
     this.connection = connection;
     this.#host = host;
     this.session = session ?? makeSession(this);
@@ -177,7 +184,8 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   }
 
   begin(): void {
-    const { limits, http2 } = this.#host;
+    const { limits } = this.#host;
+    const http2 = this.#config;
     const { connection, output } = this;
     this.#state = "greeting";
     this.#bytes.open();
@@ -366,7 +374,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
       this.#requests.skip(block);
       return this.#refuseStream(fault);
     }
-    if (this.#streams.size + this.#lingering.size >= this.#host.http2.maxConcurrentStreams) {
+    if (this.#streams.size + this.#lingering.size >= this.#config.maxConcurrentStreams) {
       this.#requests.skip(block);
       const message = "More requests at a time than were announced";
       return this.#refuseStream(streamFault(streamId, ErrorCode.RefusedStream, message));
@@ -496,7 +504,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
 
   #onReset(streamId: number, code: number): void {
     if (streamId > this.#highestId) throw idle("RST_STREAM", streamId);
-    const { clientResets } = this.#host.http2;
+    const { clientResets } = this.#config;
     if (!(this.#clientResets ??= this.#budget(clientResets)).spend()) {
       throw calm("The client resets too many streams");
     }
@@ -509,7 +517,10 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   }
 
   #onWindowUpdate(streamId: number, increment: number): void {
-    if (increment < TINY_UPDATE) this.#spendControl("small WINDOW_UPDATE");
+    if (increment < TINY_UPDATE && --this.output.credits < 0) {
+      this.output.credits = 0;
+      this.#spendControl("small WINDOW_UPDATE");
+    }
     if (streamId === 0) {
       if (!this.output.window.change(increment)) {
         throw connectionFault(ErrorCode.FlowControlError, "The connection's window is too large");
@@ -532,7 +543,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
       this.output.reprioritize(stream.sink, this.#priorities.update(field));
     } else if (streamId > this.#highestId) {
       const announced = this.#streams.size + this.#priorities.early;
-      const isFull = announced >= this.#host.http2.maxConcurrentStreams;
+      const isFull = announced >= this.#config.maxConcurrentStreams;
       if (isFull && !this.#priorities.has(streamId)) {
         throw connectionFault(ErrorCode.ProtocolError, "Priorities of too many streams to come");
       }
@@ -599,13 +610,13 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   }
 
   #spendControl(what: string): void {
-    const { controlFrames } = this.#host.http2;
+    const { controlFrames } = this.#config;
     if ((this.#controlFrames ??= this.#budget(controlFrames)).spend()) return;
     throw calm(`Too many frames that carry nothing: ${what}`);
   }
 
   #spendServerReset(): void {
-    const { serverResets } = this.#host.http2;
+    const { serverResets } = this.#config;
     if ((this.#serverResets ??= this.#budget(serverResets)).spend()) return;
     throw calm("Too many streams had to be reset");
   }
@@ -615,7 +626,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     const { connection, output } = this;
     output.schedule();
     if (!connection.blocked) return;
-    if (output.writer.pendingBytes <= this.#host.http2.maxUnsentControlBytes) return;
+    if (output.writer.pendingBytes <= this.#config.maxUnsentControlBytes) return;
     connection.destroy(
       new ConnectionError("CONNECTION_ABORTED", "The client does not read what answers its frames"),
     );
@@ -628,7 +639,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   }
 
   get streamWindowBytes(): number {
-    return this.#host.http2.streamWindowBytes;
+    return this.#config.streamWindowBytes;
   }
 
   get clock(): Clock {

@@ -40,6 +40,11 @@ export interface Sender extends Scheduled {
 export class Output {
   /** What gathers frames. */
   readonly writer = new FrameWriter();
+  /**
+   * How many small WINDOW_UPDATE frames the client may send as answers to DATA: one for the stream and
+   * one for the connection. Frames that are short since its window is do not count.
+   */
+  credits = 0;
   /** How much DATA the client takes on the whole connection. */
   readonly window = new SendWindow(DEFAULT_WINDOW);
   readonly #connection: ConnectionEngine;

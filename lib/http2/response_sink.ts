@@ -156,6 +156,7 @@ export class Http2ResponseSink implements ResponseSink, Sender {
     if (isLast) this.#tail = null;
     if (!this.#waits && length <= window.size && output.hasRoomFor(length)) {
       window.take(length);
+      output.credits += 2;
       output.data(id, chunk, isLast);
       output.schedule();
       if (isLast) this.#ends();
@@ -215,6 +216,7 @@ export class Http2ResponseSink implements ResponseSink, Sender {
       else queue[0] = rest(first, length);
       const isLast = whole && queue.length === 0 && this.#tail === null;
       window.take(length);
+      if (whole) output.credits += 2;
       output.data(id, whole ? first : front(first, length), isLast);
       if (isLast) this.#ends();
       else if (queue.length === 0 && this.#tail) this.#sendTail();

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { isServable } from "../alpn.ts";
 import { ConfigError } from "../errors.ts";
 import { type Runtime, runtime, type RuntimeName } from "./current.ts";
 import { internals, type InternalState } from "./internals.ts";
@@ -67,7 +66,7 @@ export interface Capabilities {
   readonly ocspStapling: boolean;
   /** Requests in TLS 1.3 early data (0-RTT): option `earlyData`. */
   readonly earlyData: boolean;
-  /** HTTP/2: `h2` in option `alpnProtocols`. */
+  /** HTTP/2: option `http2`. */
   readonly http2: boolean;
   /** Keys that never leave their hardware: `useSecureElement` and `useEcdsaPeripheral`. */
   readonly secureElement: boolean;
@@ -92,7 +91,7 @@ export const capabilities: Capabilities = Object.freeze({
   sessionTicketKeys: false,
   ocspStapling: false,
   earlyData: false,
-  http2: isServable("h2"),
+  http2: true,
   secureElement: false,
   get internals() {
     return internals();

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { isServable } from "../alpn.ts";
+import { isServed, type ServedVersions } from "../alpn.ts";
 import type { Endpoints } from "../endpoints.ts";
 import { ConfigError, TlsError } from "../errors.ts";
 import { shown } from "../options.ts";
@@ -90,7 +90,10 @@ export interface CheckedSelection {
  *
  * @throws {TlsError} `TLS_SELECTION_FAILED` when it cannot be used
  */
-export function checkSelection(answer: Identity | ContextSelection): CheckedSelection {
+export function checkSelection(
+  answer: Identity | ContextSelection,
+  served: ServedVersions,
+): CheckedSelection {
   if (answer instanceof Identity) {
     return { identity: answer, alpnProtocols: undefined, clientAuth: undefined };
   }
@@ -99,7 +102,7 @@ export function checkSelection(answer: Identity | ContextSelection): CheckedSele
   const usable = identity instanceof Identity &&
     Object.keys(answer).every((name) => MEMBERS.has(name)) &&
     (clientAuth === undefined || clientAuth === null || clientAuth instanceof ClientAuth) &&
-    (alpnProtocols === undefined || areServable(alpnProtocols));
+    (alpnProtocols === undefined || areServed(alpnProtocols, served));
   if (usable) return { identity, alpnProtocols, clientAuth };
   throw new TlsError(
     "TLS_SELECTION_FAILED",
@@ -114,9 +117,9 @@ const MEMBERS: ReadonlySet<string> = new Set<keyof ContextSelection>([
 ]);
 
 /** ALPN names are 1 to 255 bytes long (RFC 7301 section 3.1), and not all can be served. */
-function areServable(protocols: unknown): boolean {
+function areServed(protocols: unknown, served: ServedVersions): boolean {
   return Array.isArray(protocols) &&
     protocols.every((name) =>
-      typeof name === "string" && /^[\x20-\x7e]{1,255}$/.test(name) && isServable(name)
+      typeof name === "string" && /^[\x20-\x7e]{1,255}$/.test(name) && isServed(name, served)
     );
 }

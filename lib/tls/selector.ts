@@ -5,7 +5,8 @@
  *
  * @module
  */
-import { HTTP1 } from "../alpn.ts";
+import { HTTP1, type ServedVersions } from "../alpn.ts";
+import { assertServed } from "./served.ts";
 import { isThenable } from "../contain/callbacks.ts";
 import { type Endpoints, normalizeAddress } from "../endpoints.ts";
 import { TlsError } from "../errors.ts";
@@ -37,6 +38,8 @@ export interface SelectorOptions {
   readonly clientAuth: ClientAuthOptions | undefined;
   /** The server's application protocols. */
   readonly alpnProtocols: readonly string[];
+  /** Which versions of HTTP the server speaks: other names of them cannot be offered. */
+  readonly served: ServedVersions;
   /** Refuse unknown names instead of showing the fallback. */
   readonly strictSni: boolean;
   /** The user's hook. */
@@ -103,6 +106,7 @@ export class Selector {
     changed: ReadonlySet<HostOptions | ClientAuthOptions> = new Set(),
   ): Promise<Selector> {
     assertSettings(options.settings);
+    for (const { alpnProtocols } of options.hosts) assertServed(alpnProtocols, options.served);
     const policies = new Policies(previous === undefined ? new Map() : previous.#policies, changed);
     const policy = options.clientAuth && await policies.get(options.clientAuth);
     const before: LoadedHosts = previous === undefined ? new Map() : previous.#loaded;
@@ -189,7 +193,7 @@ export class Selector {
   ): SecurityContext | Refused {
     if (answer === undefined || answer === null) return this.#bySni(hello, endpoints);
     if (answer instanceof Refused) return answer;
-    const { identity, alpnProtocols, clientAuth } = checkSelection(answer);
+    const { identity, alpnProtocols, clientAuth } = checkSelection(answer, this.#options.served);
     return this.#chosen.get(
       identity,
       clientAuth === undefined
