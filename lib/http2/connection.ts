@@ -112,7 +112,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   readonly #receiving: ReceiveWindow;
   readonly #turn = new TurnBudget(REQUESTS_PER_TURN, () => this.#pump(), SURE_REQUESTS);
   readonly #bytes: ByteReports;
-  readonly #connectedAt: number;
+  readonly oldAt: number;
   #state: State = "opening";
   readonly #streams = new Map<number, Http2Stream>();
   /** Streams that are over, and whose handlers run. */
@@ -176,7 +176,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     });
     this.output = new Output(connection);
     this.#receiving = new ReceiveWindow(http2.connectionWindowBytes, DEFAULT_WINDOW);
-    this.#connectedAt = connection.clock.now();
+    this.oldAt = connection.after(limits.maxConnectionAgeMs);
     this.#bytes = connection.observer = new ByteReports(host, this.session, session !== undefined);
     connection.stopsByHeld = false;
     connection.attach(this);
@@ -722,9 +722,14 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
       if (stream.deadline !== Infinity) this.waits(stream.deadline);
     }
     if (this.connection.closed) return;
-    const ends = this.#state !== "open";
-    if (this.#host.answered(this, ends) && !ends) this.shutdown();
+    const ends = this.#state !== "open" || this.#isOld;
+    if (this.#host.answered(this, ends) && this.#state === "open") this.shutdown();
     else if (this.#streams.size === 0) this.#becomesIdle();
+  }
+
+  /** Whether the connection is older than it may get. */
+  get #isOld(): boolean {
+    return this.oldAt !== Infinity && this.clock.now() > this.oldAt;
   }
 
   freed(stream: Http2Stream): void {
@@ -759,11 +764,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     if (this.#state === "leaving") return this.#finish();
     if (this.#state !== "open") return;
     if (this.connection.peerEnded) return this.#leave();
-    const { idleTimeoutMs, maxConnectionAgeMs } = this.#host.limits;
-    this.#idleBy = Math.min(
-      this.connection.after(idleTimeoutMs),
-      this.#connectedAt + maxConnectionAgeMs,
-    );
+    this.#idleBy = Math.min(this.connection.after(this.#host.limits.idleTimeoutMs), this.oldAt);
     this.waits(this.#idleBy);
   }
 

@@ -54,6 +54,8 @@ export interface StreamOwner {
   readonly ending: boolean;
   /** How long a write may wait for the client to read, in ms. */
   readonly sendTimeoutMs: number;
+  /** When the connection is as old as it may become. */
+  readonly oldAt: number;
   /** The send window of a new stream, in bytes. */
   readonly initialWindow: number;
   readonly wrote: ((part: "head" | "body", bytes: number) => void) | undefined;
@@ -503,6 +505,10 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
 
   get sendTimeoutMs(): number {
     return this.#owner.sendTimeoutMs;
+  }
+
+  get oldAt(): number {
+    return this.#owner.oldAt;
   }
 
   get windowBytes(): number {

@@ -15,6 +15,7 @@ import type { Http2ResponseSink } from "./response_sink.ts";
 export interface TunnelStream {
   readonly clock: Clock;
   readonly sendTimeoutMs: number;
+  readonly oldAt: number;
   readonly sink: Http2ResponseSink;
   readonly remoteEnded: boolean;
   readonly isOver: boolean;
@@ -77,6 +78,10 @@ export class Http2Tunnel implements Tunnel {
 
   get sendTimeoutMs(): number {
     return this.#stream.sendTimeoutMs;
+  }
+
+  get oldAt(): number {
+    return this.#stream.oldAt;
   }
 
   get closed(): boolean {
