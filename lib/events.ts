@@ -38,17 +38,17 @@ export const EVENT_IDS = {
 /** The name of an event. */
 export type ServerEventType = keyof typeof EVENT_IDS;
 
-/** An event of a server: `start`, `stop`, and the base of the others. */
-export class ServerEvent extends Event {
+/** An event of the server `S`: `start`, `stop`, and the base of the others. */
+export class ServerEvent<S = ServerHandle> extends Event {
   /** The name that listeners are added for. */
   declare readonly type: ServerEventType;
   /** The original's numeric id. */
   readonly id: number;
   /** The server that it happened to. */
-  readonly server: ServerHandle;
+  readonly server: S;
 
   /** Makes an event for a server to dispatch. */
-  constructor(type: ServerEventType, server: ServerHandle) {
+  constructor(type: ServerEventType, server: S) {
     super(type);
     this.id = EVENT_IDS[type];
     this.server = server;
@@ -56,38 +56,38 @@ export class ServerEvent extends Event {
 }
 
 /** An event of one session: `connected`. */
-export class SessionEvent extends ServerEvent {
+export class SessionEvent<S = ServerHandle> extends ServerEvent<S> {
   /** The session. */
   readonly session: Session;
 
   /** Makes an event for a server to dispatch. */
-  constructor(type: ServerEventType, server: ServerHandle, session: Session) {
+  constructor(type: ServerEventType, server: S, session: Session) {
     super(type, server);
     this.session = session;
   }
 }
 
 /** `data`, `sent`: bytes were read from or written to a session's connection. */
-export class DataEvent extends SessionEvent {
+export class DataEvent<S = ServerHandle> extends SessionEvent<S> {
   /** How many bytes, without TLS. */
   readonly bytes: number;
 
   /** Makes an event for a server to dispatch. */
-  constructor(type: ServerEventType, server: ServerHandle, session: Session, bytes: number) {
+  constructor(type: ServerEventType, server: S, session: Session, bytes: number) {
     super(type, server, session);
     this.bytes = bytes;
   }
 }
 
 /** `disconnected`: a session is over; always the last event of its session. */
-export class DisconnectedEvent extends SessionEvent {
+export class DisconnectedEvent<S = ServerHandle> extends SessionEvent<S> {
   /** What ended it; `undefined` when both sides ended it in good order. */
   readonly error: HttpsdError | undefined;
 
   /** Makes an event for a server to dispatch. */
   constructor(
     type: "disconnected" | "http:disconnected",
-    server: ServerHandle,
+    server: S,
     session: Session,
     error: HttpsdError | undefined,
   ) {
@@ -97,12 +97,12 @@ export class DisconnectedEvent extends SessionEvent {
 }
 
 /** `expiring`: a certificate in force expires in less than `expiryNoticeDays`. */
-export class ExpiringEvent extends ServerEvent {
+export class ExpiringEvent<S = ServerHandle> extends ServerEvent<S> {
   /** The identity that it belongs to. */
   readonly identity: Identity;
 
   /** Makes an event for a server to dispatch. */
-  constructor(server: ServerHandle, identity: Identity) {
+  constructor(server: S, identity: Identity) {
     super("expiring", server);
     this.identity = identity;
   }
@@ -121,7 +121,7 @@ export interface FailurePlace {
 }
 
 /** `error`: a handshake failed, a request was refused, or a callback of the user's threw. */
-export class ServerErrorEvent extends ServerEvent {
+export class ServerErrorEvent<S = ServerHandle> extends ServerEvent<S> {
   /** What happened; its `cause` is what the runtime or the callback said. */
   readonly error: HttpsdError;
   /** The session that it happened on; `undefined` before the end of the handshake. */
@@ -136,7 +136,7 @@ export class ServerErrorEvent extends ServerEvent {
   /** Makes an event for a server to dispatch. */
   constructor(
     type: "error" | "http:error",
-    server: ServerHandle,
+    server: S,
     error: HttpsdError,
     where: FailurePlace = {},
   ) {
@@ -150,44 +150,44 @@ export class ServerErrorEvent extends ServerEvent {
 }
 
 /** Which event class comes under which name. */
-export interface ServerEventMap {
+export interface ServerEventMap<S = ServerHandle> {
   /** Something failed; the server goes on. */
-  error: ServerErrorEvent;
+  error: ServerErrorEvent<S>;
   /** The server listens; before any connection is accepted. */
-  start: ServerEvent;
+  start: ServerEvent<S>;
   /** A connection is established, its handshake over. */
-  connected: SessionEvent;
+  connected: SessionEvent<S>;
   /** Bytes were read. */
-  data: DataEvent;
+  data: DataEvent<S>;
   /** Bytes were written. */
-  sent: DataEvent;
+  sent: DataEvent<S>;
   /** A connection that was `connected` is over. */
-  disconnected: DisconnectedEvent;
+  disconnected: DisconnectedEvent<S>;
   /** A certificate will expire soon; once for each certificate. */
-  expiring: ExpiringEvent;
+  expiring: ExpiringEvent<S>;
   /** The server has stopped; nothing comes after it. */
-  stop: ServerEvent;
+  stop: ServerEvent<S>;
   /** An error status was answered, by the server or by an error handler; after the answer. */
-  "http:error": ServerErrorEvent;
+  "http:error": ServerErrorEvent<S>;
   /** The server listens; before `start`. */
-  "http:start": ServerEvent;
+  "http:start": ServerEvent<S>;
   /** A connection is established; after `connected`. */
-  "http:connected": SessionEvent;
+  "http:connected": SessionEvent<S>;
   /** The head of a request is there; before it is routed. */
-  "http:header": DataEvent;
+  "http:header": DataEvent<S>;
   /** The head of a response was written. */
-  "http:headerssent": DataEvent;
+  "http:headerssent": DataEvent<S>;
   /** So many bytes of a request body were read by the handler, or thrown away. */
-  "http:data": DataEvent;
+  "http:data": DataEvent<S>;
   /** So many bytes of a response body were written; 0 for the end of a chunked one. */
-  "http:sent": DataEvent;
+  "http:sent": DataEvent<S>;
   /** A connection is over; before its context is freed, and before `disconnected`. */
-  "http:disconnected": DisconnectedEvent;
+  "http:disconnected": DisconnectedEvent<S>;
   /** The server has stopped; before `stop`. */
-  "http:stop": ServerEvent;
+  "http:stop": ServerEvent<S>;
 }
 
 /** A listener, as a function or an object. */
-export type ServerEventListener<T extends ServerEventType> =
-  | ((event: ServerEventMap[T]) => unknown)
-  | { handleEvent(event: ServerEventMap[T]): unknown };
+export type ServerEventListener<T extends ServerEventType, S = ServerHandle> =
+  | ((event: ServerEventMap<S>[T]) => unknown)
+  | { handleEvent(event: ServerEventMap<S>[T]): unknown };

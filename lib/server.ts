@@ -72,7 +72,7 @@ import { webSocketHandler, withUpgrades } from "./websocket/upgrade.ts";
 export let serverWithClock: (
   clock: Clock,
   options: HttpsServerOptions,
-  handler?: FetchHandler | FetchApp,
+  handler?: FetchHandler<HttpsServer> | FetchApp<HttpsServer>,
 ) => HttpsServer;
 
 /** An HTTPS server (original: `httpd_handle_t`). It can be started again after it was stopped. */
@@ -94,7 +94,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   readonly #config: Config;
   readonly #router: Router;
   readonly #dispatcher: Dispatcher;
-  readonly #httpd: HttpdFace;
+  readonly #httpd: HttpdFace<HttpsServer>;
   readonly #work: WorkQueue;
   readonly #gate: Gate;
   readonly #places: Places;
@@ -120,10 +120,13 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
    * @throws {ConfigError} `INVALID_CONFIG` naming the option, or saying what to write;
    * `NOT_SUPPORTED` for an option that this runtime would have to ignore
    */
-  constructor(options: HttpsServerOptions, handler?: FetchHandler | FetchApp) {
+  constructor(
+    options: HttpsServerOptions,
+    handler?: FetchHandler<HttpsServer> | FetchApp<HttpsServer>,
+  ) {
     super();
     assertRuntime();
-    const given = takeArguments<HttpsServerOptions, FetchHandler>(
+    const given = takeArguments<HttpsServerOptions, FetchHandler<HttpsServer>>(
       "new HttpsServer()",
       options,
       handler,
@@ -274,7 +277,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
    * @throws {ConfigError} `INVALID_CONFIG` for what is no route, or one that no request could reach
    * @throws {StateError} `HANDLER_EXISTS`, `HANDLERS_FULL`
    */
-  route(route: Route): this {
+  route(route: Route<HttpsServer>): this {
     this.#router.add(
       this.#httpd.route(toHandlerRoute(route, (config) => webSocketHandler(config, this.#hub))),
     );
@@ -299,7 +302,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
    *
    * @throws {ConfigError} `INVALID_CONFIG` for what is no error's status, or no handler
    */
-  onError(status: number, handler: ErrorHandler | null): this {
+  onError(status: number, handler: ErrorHandler<HttpsServer> | null): this {
     this.#dispatcher.onError(status, this.#httpd.errorHandler(status, handler));
     return this;
   }
@@ -373,7 +376,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
    */
   override addEventListener<T extends ServerEventType>(
     type: T,
-    listener: ServerEventListener<T> | null,
+    listener: ServerEventListener<T, HttpsServer> | null,
     options?: AddEventListenerOptions | boolean,
   ): void {
     if (listener === null) return;
@@ -383,7 +386,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   /** Stops calling `listener` for events of `type`. */
   override removeEventListener<T extends ServerEventType>(
     type: T,
-    listener: ServerEventListener<T> | null,
+    listener: ServerEventListener<T, HttpsServer> | null,
     options?: EventListenerOptions | boolean,
   ): void {
     if (listener === null) return;
@@ -595,15 +598,19 @@ const STOP_OPTIONS = members({ drainMs: v.optional(milliseconds(0)) }, {
  */
 export function serve(
   options: HttpsServerOptions,
-  handler: FetchHandler | FetchApp,
+  handler: FetchHandler<HttpsServer> | FetchApp<HttpsServer>,
 ): Promise<HttpsServer>;
 /** Starts a server of one object that has the options and, as `fetch`, the handler. */
-export function serve(app: HttpsServerOptions & FetchApp): Promise<HttpsServer>;
+export function serve(app: HttpsServerOptions & FetchApp<HttpsServer>): Promise<HttpsServer>;
 export async function serve(
   options: HttpsServerOptions,
-  handler?: FetchHandler | FetchApp,
+  handler?: FetchHandler<HttpsServer> | FetchApp<HttpsServer>,
 ): Promise<HttpsServer> {
-  const given = takeArguments<HttpsServerOptions, FetchHandler>("serve()", options, handler);
+  const given = takeArguments<HttpsServerOptions, FetchHandler<HttpsServer>>(
+    "serve()",
+    options,
+    handler,
+  );
   if (given.handler === undefined) {
     throw new ConfigError(
       "INVALID_CONFIG",

@@ -35,7 +35,10 @@ export class ServerListeners {
    *
    * @throws {ConfigError} `INVALID_CONFIG` for an event that never comes, or what is no listener
    */
-  wrap<T extends ServerEventType>(type: T, listener: ServerEventListener<T>): EventListener {
+  wrap<T extends ServerEventType, S>(
+    type: T,
+    listener: ServerEventListener<T, S>,
+  ): EventListener {
     assertListener(type, listener);
     this.#listenedTo.add(type);
     this.#listenToRequests ||= type.startsWith("http:");
@@ -43,7 +46,7 @@ export class ServerListeners {
   }
 
   /** Returns the wrapper that was added in a listener's place, to be removed. */
-  wrapperOf<T extends ServerEventType>(listener: ServerEventListener<T>): EventListener {
+  wrapperOf<T extends ServerEventType, S>(listener: ServerEventListener<T, S>): EventListener {
     return this.#safe.wrapperOf(listener as AnyListener);
   }
 }

@@ -5,6 +5,7 @@ import { matchExact, matchWildcard, readerOf } from "../lib/httpd/matcher.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
 import { Dispatcher } from "../lib/http/dispatcher.ts";
 import { Router } from "../lib/http/router.ts";
+import type { ServerHandle } from "../lib/http/server_handle.ts";
 import { HttpdFace } from "../lib/httpd/face.ts";
 import {
   GET,
@@ -45,7 +46,12 @@ function table(routes: string[], matcher = matchExact, max = Infinity): Router {
   const failures = new Dispatcher(router, undefined);
   faces.set(
     router,
-    new HttpdFace({ server: undefined, uriMatch: matcher, maxRespHeaders: 8, failures }),
+    new HttpdFace<ServerHandle>({
+      server: undefined,
+      uriMatch: matcher,
+      maxRespHeaders: 8,
+      failures,
+    }),
   );
   for (const route of routes) add(router, route);
   return router;

@@ -30,6 +30,7 @@ import { Dispatcher } from "../http/dispatcher.ts";
 import { exchangeHandler } from "../fetch/fetch_handler.ts";
 import { type ErrorHandler, HttpdFace } from "../httpd/face.ts";
 import { Router } from "../http/router.ts";
+import type { ServerHandle } from "../http/server_handle.ts";
 import type { Session } from "../http/session.ts";
 import type { ForwardedField } from "./forwarded.ts";
 import { type EdgeOptions, resolveEdgeConfig } from "./options.ts";
@@ -109,7 +110,7 @@ export class EdgeApp {
           handle(request, { session, platform: platformRequest(request)!.given })
         ),
     );
-    this.#httpd = new HttpdFace({
+    this.#httpd = new HttpdFace<ServerHandle>({
       server: undefined,
       uriMatch,
       maxRespHeaders,

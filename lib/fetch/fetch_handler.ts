@@ -11,12 +11,12 @@ import type { Session } from "../http/session.ts";
 import type { UpgradeOffer } from "../http/tunnel.ts";
 import type { ServerHandle } from "../http/server_handle.ts";
 
-/** What a fetch handler is given besides the request. */
-export interface RequestInfo {
+/** What a fetch handler is given besides the request; `S` is its server. */
+export interface RequestInfo<S = ServerHandle> {
   /** The session that the request came on: address, TLS facts, context. */
   readonly session: Session;
   /** The server. */
-  readonly server: ServerHandle;
+  readonly server: S;
   /**
    * Resolves when the response has been written, for what is to be done afterwards; rejects when
    * the connection was cut before. A rejection that is not caught does no harm.
@@ -25,12 +25,12 @@ export interface RequestInfo {
 }
 
 /** The {@linkcode RequestInfo} of an exchange; the promise is made when it is looked at. */
-export class ExchangeInfo implements RequestInfo {
-  readonly server: ServerHandle;
+export class ExchangeInfo<S> implements RequestInfo<S> {
+  readonly server: S;
   readonly #exchange: Exchange;
 
   /** Wraps an exchange. */
-  constructor(exchange: Exchange, server: ServerHandle) {
+  constructor(exchange: Exchange, server: S) {
     this.#exchange = exchange;
     this.server = server;
   }
@@ -45,12 +45,15 @@ export class ExchangeInfo implements RequestInfo {
 }
 
 /** Answers a request with a response. */
-export type FetchHandler = (request: Request, info: RequestInfo) => Response | Promise<Response>;
+export type FetchHandler<S = ServerHandle> = (
+  request: Request,
+  info: RequestInfo<S>,
+) => Response | Promise<Response>;
 
 /** An object that answers requests with its `fetch`: a Hono app, or an export for Deno or Bun. */
-export interface FetchApp {
+export interface FetchApp<S = ServerHandle> {
   /** Answers a request with a response. */
-  fetch(request: Request, info: RequestInfo): Response | Promise<Response>;
+  fetch(request: Request, info: RequestInfo<S>): Response | Promise<Response>;
 }
 
 type Handle = (request: Request, exchange: Exchange) => Response | Promise<Response>;

@@ -27,6 +27,7 @@ import type { ConnInfo } from "hono/conninfo";
 import { HTTPException } from "hono/http-exception";
 import * as v from "valibot";
 import { ConfigError } from "../errors.ts";
+import type { ServerHandle } from "../http/server_handle.ts";
 import type { RequestInfo } from "../fetch/fetch_handler.ts";
 import {
   adviceFrom,
@@ -44,10 +45,13 @@ import type { PeerCertificate } from "../tls/peer_certificate.ts";
 
 export { upgradeWebSocket } from "./websocket.ts";
 
-/** The environment of an app that httpsd serves: `new Hono<HttpsdEnv>()`. */
-export interface HttpsdEnv {
+/**
+ * The environment of an app that httpsd serves: `new Hono<HttpsdEnv>()`, or
+ * `new Hono<HttpsdEnv<HttpsServer>>()` to see the whole server in `c.env.server`.
+ */
+export interface HttpsdEnv<S = ServerHandle> {
   /** `c.env`: the session and the server. */
-  Bindings: RequestInfo;
+  Bindings: RequestInfo<S>;
   /** `c.var`: what this module's middleware sets. */
   Variables: {
     /** The client's certificate, if it was verified; set by {@linkcode clientCertificate}. */

@@ -1,6 +1,6 @@
 /**
- * What handlers and listeners see of their server. The type of the whole server names theirs, so that
- * theirs cannot name it.
+ * What handlers and listeners see of their server where nothing else is said: the types of handlers
+ * have the server's as a parameter, since the type of the whole server names theirs.
  *
  * @module
  */
@@ -31,8 +31,9 @@ export interface ConnectionCounters {
 }
 
 /**
- * The server, as handlers and listeners are given it: the very `HttpsServer`, whose own
- * documentation says more of each member. For what is not here, use the variable that holds it.
+ * What handlers and listeners can do with any server: its `HttpsServer` documents each member. A
+ * handler or listener that is written where it is given to a server sees the whole `HttpsServer`; one
+ * that is written elsewhere has it as a parameter of its type, as in `RouteHandler<HttpsServer>`.
  */
 export interface ServerHandle extends EventTarget {
   /** Where the server is in its life. */

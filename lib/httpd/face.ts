@@ -20,16 +20,16 @@ import { type HandlerRoute, resolveRoute } from "./route.ts";
  * `Response`, or answers with the request's own methods. There is no request when its head could
  * not be read; the connection is closed after that answer, and after one for status 500.
  */
-export type ErrorHandler = (
+export type ErrorHandler<S = ServerHandle> = (
   error: HttpError,
-  request: HttpdRequest | undefined,
+  request: HttpdRequest<S> | undefined,
   session: Session,
 ) => Response | void | Promise<Response | void>;
 
 /** What the face of the httpd is made with. */
-export interface FaceParts {
+export interface FaceParts<S> {
   /** The server that handlers see; `undefined` where there is none. */
-  readonly server: ServerHandle | undefined;
+  readonly server: S | undefined;
   /** How a route's template is compared with a path. */
   readonly uriMatch: UriMatcher;
   /** The most fields that a route's handler may add to a response. */
@@ -39,12 +39,12 @@ export interface FaceParts {
 }
 
 /** The httpd API of one server or app. */
-export class HttpdFace {
+export class HttpdFace<S = ServerHandle> {
   readonly #uriMatch: UriMatcher;
-  readonly #origin: RequestOrigin;
+  readonly #origin: RequestOrigin<S>;
 
   /** Makes the face of a server, or of an app. */
-  constructor({ server, uriMatch, maxRespHeaders, failures }: FaceParts) {
+  constructor({ server, uriMatch, maxRespHeaders, failures }: FaceParts<S>) {
     this.#uriMatch = uriMatch;
     this.#origin = { server, maxRespHeaders, failures };
   }
@@ -55,7 +55,7 @@ export class HttpdFace {
    * @throws {ConfigError} `INVALID_CONFIG` for what is no route, or one that no request could reach,
    * saying what to write
    */
-  route(given: HandlerRoute): Route {
+  route(given: HandlerRoute<S>): Route {
     const { uri, method, handler, context } = resolveRoute(given, this.#uriMatch);
     const handle = (exchange: Exchange): void | Promise<void> => {
       const result = handler(requestOf(exchange, this.#origin, context));
@@ -70,7 +70,7 @@ export class HttpdFace {
    *
    * @throws {ConfigError} `INVALID_CONFIG` for what is no error's status, or no handler
    */
-  errorHandler(status: number, handler: ErrorHandler | null): ExchangeErrorHandler | null {
+  errorHandler(status: number, handler: ErrorHandler<S> | null): ExchangeErrorHandler | null {
     assertErrorHandler(status, handler);
     if (handler === null) return null;
     return async (exchange, error, unread) => {

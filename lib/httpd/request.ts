@@ -28,9 +28,9 @@ import type { Session } from "../http/session.ts";
 import { type Beginning, pump } from "../http/stream_pump.ts";
 
 /** What all requests of a server have in common. */
-export interface RequestOrigin {
+export interface RequestOrigin<S = ServerHandle> {
   /** The server that the requests come to; `undefined` where there is none. */
-  readonly server: ServerHandle | undefined;
+  readonly server: S | undefined;
   /** The most fields that a handler may add to a response. */
   readonly maxRespHeaders: number;
   /** Deals with what fails. */
@@ -46,17 +46,17 @@ export interface RequestParts {
 }
 
 /** Returns what a request is a face of, for handlers that this package makes itself. */
-export let partsOf: (request: HttpdRequest) => RequestParts;
+export let partsOf: (request: HttpdRequest<unknown>) => RequestParts;
 
 /** Makes the request of an exchange, with the `context` of its route. */
-export let requestOf: (
+export let requestOf: <S>(
   exchange: Exchange,
-  origin: RequestOrigin,
+  origin: RequestOrigin<S>,
   routeContext: unknown,
-) => HttpdRequest;
+) => HttpdRequest<S>;
 
-/** What a handler of the httpd API is called with. */
-export class HttpdRequest {
+/** What a handler of the httpd API is called with; `S` is its server. */
+export class HttpdRequest<S = ServerHandle> {
   static {
     requestOf = (exchange, origin, routeContext) =>
       new HttpdRequest(exchange, origin, routeContext);
@@ -64,7 +64,7 @@ export class HttpdRequest {
   }
 
   readonly #exchange: Exchange;
-  readonly #origin: RequestOrigin;
+  readonly #origin: RequestOrigin<S>;
   readonly #routeContext: unknown;
   readonly #fields: [name: string, value: string][] = [];
   #headers: Headers | undefined;
@@ -73,7 +73,7 @@ export class HttpdRequest {
   #reason: string | undefined;
   #type = "text/html";
 
-  private constructor(exchange: Exchange, origin: RequestOrigin, routeContext: unknown) {
+  private constructor(exchange: Exchange, origin: RequestOrigin<S>, routeContext: unknown) {
     this.#exchange = exchange;
     this.#origin = origin;
     this.#routeContext = routeContext;
@@ -84,7 +84,7 @@ export class HttpdRequest {
    *
    * @throws {StateError} `NOT_SUPPORTED` in an edge app, which has none
    */
-  get server(): ServerHandle {
+  get server(): S {
     const { server } = this.#origin;
     if (server !== undefined) return server;
     throw new StateError("NOT_SUPPORTED", "An edge app has no server: use the app itself");

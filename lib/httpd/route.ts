@@ -9,21 +9,22 @@ import { ROUTE_NAMES } from "../foreign_names.ts";
 import { adviceFrom, callback, checkOptions, members, optionError } from "../options.ts";
 import { matchExact, matchWildcard, type UriMatcher } from "./matcher.ts";
 import { ANY, METHODS } from "../http/methods.ts";
+import type { ServerHandle } from "../http/server_handle.ts";
 import type { HttpdRequest } from "./request.ts";
 
-/** Answers a request of the httpd API; a returned `Response` is sent. */
-export type RouteHandler = (
-  request: HttpdRequest,
+/** Answers a request of the httpd API to the server `S`; a returned `Response` is sent. */
+export type RouteHandler<S = ServerHandle> = (
+  request: HttpdRequest<S>,
 ) => Response | void | Promise<Response | void>;
 
 /** A handler and the requests that it is for (original: `httpd_uri_t`). */
-export interface HandlerRoute {
+export interface HandlerRoute<S = ServerHandle> {
   /** The path that it is for, as the option `uriMatch` compares it. */
   readonly uri: string;
   /** The method in upper case, or `"ANY"` for all but CONNECT and TRACE. */
   readonly method: string;
   /** What answers. */
-  readonly handler: RouteHandler;
+  readonly handler: RouteHandler<S>;
   /** Anything that the handler wants to be given, as `request.routeContext` (`user_ctx`). */
   readonly context?: unknown;
 }
@@ -37,7 +38,7 @@ const uri = v.string("must be the path as text");
 const HANDLER_ROUTE = members({
   uri,
   method: v.string('must be a method, or "ANY"'),
-  handler: callback<RouteHandler>(),
+  handler: callback<RouteHandler<never>>(),
   context: v.optional(v.unknown()),
 }, { advice });
 
@@ -46,7 +47,7 @@ const HANDLER_ROUTE = members({
  *
  * @throws {ConfigError} `INVALID_CONFIG` saying what to write
  */
-export function resolveRoute(route: HandlerRoute, uriMatch: UriMatcher): HandlerRoute {
+export function resolveRoute<S>(route: HandlerRoute<S>, uriMatch: UriMatcher): HandlerRoute<S> {
   if (typeof route === "string") {
     throw new ConfigError(
       "INVALID_CONFIG",
@@ -65,7 +66,7 @@ export function resolveRoute(route: HandlerRoute, uriMatch: UriMatcher): Handler
     );
   }
   assertReachable(checked.uri, method, uriMatch);
-  return checked;
+  return checked as HandlerRoute<S>;
 }
 
 /**

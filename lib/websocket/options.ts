@@ -7,6 +7,7 @@
 import * as v from "valibot";
 import type { ConfigError, HttpsdError } from "../errors.ts";
 import { WEBSOCKET_NAMES } from "../foreign_names.ts";
+import type { ServerHandle } from "../http/server_handle.ts";
 import type { HttpdRequest } from "../httpd/request.ts";
 import {
   type Advice,
@@ -87,14 +88,14 @@ export interface WebSocketSettings {
  * meanwhile what the client sends waits in a bounded queue, and then in the client. A callback that
  * throws closes its socket with 1011 and becomes an `error` event.
  */
-export interface WebSocketOptions extends WebSocketSettings {
+export interface WebSocketOptions<S = ServerHandle> extends WebSocketSettings {
   /**
    * Called with a valid opening handshake, before it is answered (original: `ws_pre_handshake_cb`).
    * The place to check Origin and credentials. A returned `Response` refuses; returning nothing
    * accepts; fields set with `request.header()` are then sent with the 101.
    */
   readonly onUpgrade?: (
-    request: HttpdRequest,
+    request: HttpdRequest<S>,
   ) => Response | void | Promise<Response | void>;
   /** How long `onUpgrade` may take; then the answer is 503. Default: 10,000. */
   readonly upgradeTimeoutMs?: number;
@@ -104,7 +105,7 @@ export interface WebSocketOptions extends WebSocketSettings {
    * `messages`. If it has not begun to when its promise settles, what the client sends is thrown
    * away.
    */
-  readonly onOpen?: (ws: ServerWebSocket, request: HttpdRequest) => void | Promise<void>;
+  readonly onOpen?: (ws: ServerWebSocket, request: HttpdRequest<S>) => void | Promise<void>;
   /** Called with each message: text as a string, binary as bytes that are yours to keep. */
   readonly onMessage?: (ws: ServerWebSocket, message: WebSocketMessage) => void | Promise<void>;
   /**
@@ -227,13 +228,13 @@ export interface SocketConfig extends Omit<Required<WebSocketSettings>, "deflate
 }
 
 /** A route's options with all defaults in. */
-export interface RouteConfig extends SocketConfig {
+export interface RouteConfig<S = ServerHandle> extends SocketConfig {
   /** What may refuse a handshake. */
-  readonly onUpgrade: WebSocketOptions["onUpgrade"];
+  readonly onUpgrade: WebSocketOptions<S>["onUpgrade"];
   /** How long it may take, in ms. */
   readonly upgradeTimeoutMs: number;
   /** What hears of a socket that is open. */
-  readonly onOpen: WebSocketOptions["onOpen"];
+  readonly onOpen: WebSocketOptions<S>["onOpen"];
 }
 
 /**
@@ -241,7 +242,7 @@ export interface RouteConfig extends SocketConfig {
  *
  * @throws {ConfigError} `INVALID_CONFIG` naming the option
  */
-export function resolveRouteOptions(options: WebSocketOptions): RouteConfig {
+export function resolveRouteOptions<S>(options: WebSocketOptions<S>): RouteConfig<S> {
   const output = checkOptions(ROUTE_NAME, ROUTE_SCHEMA, options);
   const { onFrame, onMessage, onPing, onPong } = options;
   if (onFrame !== undefined && (onMessage ?? onPing ?? onPong) !== undefined) {

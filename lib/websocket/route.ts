@@ -7,22 +7,23 @@
 import * as v from "valibot";
 import { ROUTE_NAMES } from "../foreign_names.ts";
 import type { Exchange } from "../http/exchange.ts";
+import type { ServerHandle } from "../http/server_handle.ts";
 import type { HandlerRoute, RouteHandler } from "../httpd/route.ts";
 import { adviceFrom, checkOptions, isPlain, members } from "../options.ts";
 import { resolveRouteOptions, type RouteConfig, type WebSocketOptions } from "./options.ts";
 
 /** A path whose clients speak WebSocket (original: `httpd_uri_t` with `is_websocket`). */
-export interface WebSocketRoute {
+export interface WebSocketRoute<S = ServerHandle> {
   /** The path that it is for, as the option `uriMatch` compares it. */
   readonly uri: string;
   /** The callbacks and limits of its sockets. */
-  readonly websocket: WebSocketOptions;
+  readonly websocket: WebSocketOptions<S>;
   /** Anything that `onUpgrade` and `onOpen` want to be given, as `request.routeContext`. */
   readonly context?: unknown;
 }
 
 /** What a request can be routed to. */
-export type Route = HandlerRoute | WebSocketRoute;
+export type Route<S = ServerHandle> = HandlerRoute<S> | WebSocketRoute<S>;
 
 const advice = adviceFrom(ROUTE_NAMES);
 
@@ -31,7 +32,7 @@ const WEBSOCKET_ROUTE = members({
   method: v.optional(
     v.literal("GET", 'must be "GET", or left out, since a WebSocket begins with that'),
   ),
-  websocket: v.custom<WebSocketOptions>(isPlain, "must be an object of WebSocketOptions"),
+  websocket: v.custom<WebSocketOptions<never>>(isPlain, "must be an object of WebSocketOptions"),
   context: v.optional(v.unknown()),
 }, {
   advice: (name) =>
@@ -44,13 +45,14 @@ const WEBSOCKET_ROUTE = members({
  *
  * @throws {ConfigError} `INVALID_CONFIG` saying what to write
  */
-export function toHandlerRoute(
-  route: Route,
-  handlerFor: (config: RouteConfig) => RouteHandler,
-): HandlerRoute {
+export function toHandlerRoute<S>(
+  route: Route<S>,
+  handlerFor: (config: RouteConfig<S>) => RouteHandler<S>,
+): HandlerRoute<S> {
   if (!isPlain(route) || !("websocket" in route)) return route;
-  const { websocket, uri, context } = checkOptions("route()", WEBSOCKET_ROUTE, route);
-  return { uri, method: "GET", handler: handlerFor(resolveRouteOptions(websocket)), context };
+  const { uri, context } = checkOptions("route()", WEBSOCKET_ROUTE, route);
+  const config = resolveRouteOptions(route.websocket);
+  return { uri, method: "GET", handler: handlerFor(config), context };
 }
 
 /**

@@ -50,13 +50,16 @@ interface SocketParts {
  * how the request is no opening handshake; it throws `HANDLER_FAILED` when `onUpgrade` answers in
  * part, and what `onUpgrade` throws.
  */
-export function webSocketHandler(config: RouteConfig, hub: WebSocketHub): RouteHandler {
+export function webSocketHandler<S>(
+  config: RouteConfig<S>,
+  hub: WebSocketHub,
+): RouteHandler<S> {
   return (request) => acceptWebSocket(request, config, hub);
 }
 
-async function acceptWebSocket(
-  request: HttpdRequest,
-  config: RouteConfig,
+async function acceptWebSocket<S>(
+  request: HttpdRequest<S>,
+  config: RouteConfig<S>,
   hub: WebSocketHub,
 ): Promise<Response | void> {
   const { exchange, fields } = partsOf(request);
