@@ -3,13 +3,11 @@
  *
  * @module
  */
-// The ASN.1 library under @peculiar/x509 reads decorator metadata: this import must come first.
-import "reflect-metadata";
-import type { X509Certificate } from "node:crypto";
-import { X509Certificate as ParsedCertificate } from "@peculiar/x509";
+import type { X509Certificate as NodeCertificate } from "node:crypto";
 import { StateError } from "../errors.ts";
 import type { PeerCertificate } from "../tls/peer_certificate.ts";
 import { serialNumberOf, subjectAltNameOf } from "../tls/spelling.ts";
+import { loadX509 } from "../tls/x509.ts";
 
 /** The facts of a certificate that need no library. */
 type Facts = Omit<PeerCertificate, "der" | "x509">;
@@ -41,7 +39,7 @@ class EdgeCertificate implements PeerCertificate {
     throw new StateError("NOT_SUPPORTED", "The platform gives facts only: the bytes are not known");
   }
 
-  get x509(): X509Certificate {
+  get x509(): NodeCertificate {
     throw new StateError("NOT_SUPPORTED", "There is no node:crypto here: parse der instead");
   }
 }
@@ -53,7 +51,8 @@ export function certificateOfFacts(facts: Facts): PeerCertificate {
 
 /** Reads a DER certificate; rejects when it is none. */
 export async function certificateOfDer(der: Uint8Array<ArrayBuffer>): Promise<PeerCertificate> {
-  const parsed = new ParsedCertificate(der);
+  const { X509Certificate } = await loadX509();
+  const parsed = new X509Certificate(der);
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", der));
   const facts: Facts = {
     subject: parsed.subject,

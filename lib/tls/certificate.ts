@@ -4,20 +4,12 @@
  *
  * @module
  */
-// The ASN.1 library under @peculiar/x509 reads decorator metadata: this import must come first.
-import "reflect-metadata";
 import { X509Certificate } from "node:crypto";
-import {
-  BasicConstraintsExtension,
-  ExtendedKeyUsageExtension,
-  KeyUsageFlags,
-  KeyUsagesExtension,
-  SubjectAlternativeNameExtension,
-  X509Certificate as ParsedCertificate,
-} from "@peculiar/x509";
+import type { X509Certificate as ParsedCertificate } from "@peculiar/x509";
 import { normalizeAddress } from "../endpoints.ts";
 import { normalizePattern } from "./names.ts";
 import { invalid } from "./source.ts";
+import { x509Library } from "./x509.ts";
 
 /** The kinds of key that Deno and Bun both serve. */
 export type KeyType = "rsa" | "ec-p256" | "ec-p384" | "ec-p521" | "ed25519";
@@ -46,11 +38,6 @@ export interface Certificate {
   readonly addresses: readonly string[];
   /** Whether it may issue certificates (basic constraints). */
   readonly isAuthority: boolean;
-  /**
-   * Whether certificates may be issued by it: basic constraints and key usage allow it, or it is a
-   * root of before there were extensions (X.509 version 1).
-   */
-  readonly mayIssue: boolean;
   /** Whether its key may sign handshakes (key usage `digitalSignature`, or no key usage). */
   readonly mayAuthenticate: boolean;
   /** Whether it may identify servers (extended key usage `serverAuth`, or none). */
@@ -71,19 +58,21 @@ const MD5_WITH_RSA = "1.2.840.113549.1.1.4";
 const MAX_VERIFIABLE_RSA_BITS = 4096;
 
 /**
- * Reads a certificate in DER; `source` is what messages call the place it comes from.
+ * Reads a certificate in DER; `source` is what messages call the place it comes from. The library must
+ * have been loaded.
  *
  * @throws {ConfigError} `INVALID_CERTIFICATE`
  */
 export function readCertificate(der: Uint8Array, source: string): Certificate {
+  const library = x509Library();
   try {
     const x509 = new X509Certificate(der);
-    const parsed = new ParsedCertificate(Uint8Array.from(der));
+    const parsed = new library.X509Certificate(Uint8Array.from(der));
     const { names, addresses } = namesOf(parsed);
-    const usages = parsed.getExtension(ExtendedKeyUsageExtension)?.usages.map(String);
-    const keyUsages = parsed.getExtension(KeyUsagesExtension)?.usages;
-    const isAuthority = parsed.getExtension(BasicConstraintsExtension)?.ca ?? false;
-    const isSelfIssued = x509.checkIssued(x509);
+    const usages = parsed.getExtension(library.ExtendedKeyUsageExtension)?.usages.map(String);
+    const keyUsages = parsed.getExtension(library.KeyUsagesExtension)?.usages;
+    const { digitalSignature } = library.KeyUsageFlags;
+    const isAuthority = parsed.getExtension(library.BasicConstraintsExtension)?.ca ?? false;
     return {
       name: `${source}: certificate ${parsed.subject || names[0] || parsed.serialNumber}`,
       x509,
@@ -91,15 +80,11 @@ export function readCertificate(der: Uint8Array, source: string): Certificate {
       names,
       addresses,
       isAuthority,
-      mayIssue: isAuthority
-        ? keyUsages === undefined || (keyUsages & KeyUsageFlags.keyCertSign) !== 0
-        : isSelfIssued && parsed.extensions.length === 0,
-      mayAuthenticate: keyUsages === undefined ||
-        (keyUsages & KeyUsageFlags.digitalSignature) !== 0,
+      mayAuthenticate: keyUsages === undefined || (keyUsages & digitalSignature) !== 0,
       mayServe: usages === undefined || usages.includes(SERVER_AUTH) ||
         usages.includes(ANY_EXTENDED_KEY_USAGE),
       isWeaklySigned: isWeak(parsed.signatureAlgorithm),
-      isSelfIssued,
+      isSelfIssued: x509.checkIssued(x509),
       parsed,
     };
   } catch (cause) {
@@ -125,7 +110,7 @@ export async function isIssuedBy(certificate: Certificate, issuer: Certificate):
 
 /** Applications look at the common name only where there is no SAN (RFC 6125 section 6.4.4). */
 function namesOf(parsed: ParsedCertificate): Pick<Certificate, "names" | "addresses"> {
-  const san = parsed.getExtension(SubjectAlternativeNameExtension);
+  const san = parsed.getExtension(x509Library().SubjectAlternativeNameExtension);
   if (san === null) return { names: normalNames(parsed.subjectName.getField("CN")), addresses: [] };
   const items = san.names.items;
   return {

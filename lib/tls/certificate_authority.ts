@@ -4,24 +4,14 @@
  *
  * @module
  */
-// The ASN.1 library under @peculiar/x509 reads decorator metadata: this import must come first.
-import "reflect-metadata";
 import { X509Certificate as ParsedCertificate } from "node:crypto";
 import { isIPv4, isIPv6 } from "node:net";
-import {
-  AuthorityKeyIdentifierExtension,
-  BasicConstraintsExtension,
-  ExtendedKeyUsage,
-  ExtendedKeyUsageExtension,
-  type Extension,
-  type JsonGeneralName,
+import type {
+  Extension,
+  JsonGeneralName,
   KeyUsageFlags,
-  KeyUsagesExtension,
   Name,
-  SubjectAlternativeNameExtension,
-  SubjectKeyIdentifierExtension,
   X509Certificate,
-  X509CertificateGenerator,
 } from "@peculiar/x509";
 import * as v from "valibot";
 import { ConfigError } from "../errors.ts";
@@ -35,6 +25,7 @@ import {
   type IssueOptions,
 } from "./authority_options.ts";
 import { exportPrivateKey, importKeyPair, isRsa, keyPairFor, parsePrivateKey } from "./key_pair.ts";
+import { loadX509, x509Library } from "./x509.ts";
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -84,6 +75,7 @@ export async function createCertificateAuthority(
 ): Promise<CertificateAuthority> {
   assertRuntime();
   checkOptions("createCertificateAuthority()", AUTHORITY_OPTIONS, options);
+  await loadX509();
   const keys = await keyPairFor(options);
   return authority(await certifyAuthority(options, keys, undefined), keys, "");
 }
@@ -123,6 +115,7 @@ export async function openCertificateAuthority(
   }
   const isRoot = certificate.checkIssued(certificate);
   const keys = await importKeyPair(key);
+  const { X509Certificate } = await loadX509();
   return authority(new X509Certificate(certificate.raw), keys, isRoot ? "" : cert);
 }
 
@@ -174,6 +167,7 @@ async function certifyAuthority(
       `The authority's name has ${name.length} characters: use 1 to ${MAX_COMMON_NAME}`,
     );
   }
+  const { BasicConstraintsExtension, KeyUsageFlags, KeyUsagesExtension, Name } = x509Library();
   const extensions = [
     new BasicConstraintsExtension(true, undefined, true),
     new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
@@ -196,15 +190,15 @@ async function certifyLeaf(
       `The certificate would be valid for more than ${MAX_LEAF_DAYS} days: clients refuse that`,
     );
   }
+  const x509 = x509Library();
+  const { clientAuth, serverAuth } = x509.ExtendedKeyUsage;
   const extensions: Extension[] = [
-    new BasicConstraintsExtension(false, undefined, true),
-    new KeyUsagesExtension(leafKeyUsage(keys), true),
-    new ExtendedKeyUsageExtension([
-      usage === "server" ? ExtendedKeyUsage.serverAuth : ExtendedKeyUsage.clientAuth,
-    ]),
+    new x509.BasicConstraintsExtension(false, undefined, true),
+    new x509.KeyUsagesExtension(leafKeyUsage(keys), true),
+    new x509.ExtendedKeyUsageExtension([usage === "server" ? serverAuth : clientAuth]),
   ];
   if (names.length > 0) {
-    extensions.push(new SubjectAlternativeNameExtension(names.map(generalName)));
+    extensions.push(new x509.SubjectAlternativeNameExtension(names.map(generalName)));
   }
   return await certify(leafSubject(options.subject, names), validity, keys, issuer, extensions);
 }
@@ -217,6 +211,11 @@ async function certify(
   issuer: Issuer | undefined,
   extensions: Extension[],
 ): Promise<X509Certificate> {
+  const {
+    AuthorityKeyIdentifierExtension,
+    SubjectKeyIdentifierExtension,
+    X509CertificateGenerator,
+  } = x509Library();
   const issuerKeyId = issuer?.certificate.getExtension(SubjectKeyIdentifierExtension)?.keyId;
   return await X509CertificateGenerator.create({
     ...validity,
@@ -258,6 +257,7 @@ function validityOf(options: CertificateOptions, defaultDays: number): Validity 
 
 /** TLS 1.2 key exchange by RSA encrypts with the certificate's key; nothing else does. */
 function leafKeyUsage(keys: CryptoKeyPair): KeyUsageFlags {
+  const { KeyUsageFlags } = x509Library();
   return isRsa(keys)
     ? KeyUsageFlags.digitalSignature | KeyUsageFlags.keyEncipherment
     : KeyUsageFlags.digitalSignature;
@@ -270,12 +270,14 @@ function leafSubject(subject: string | undefined, names: string[]): Name {
     throw new ConfigError("INVALID_CONFIG", "The certificate has no name: pass names or subject");
   }
   // Clients match the alternative names; the common name is for people, so it may be cut.
+  const { Name } = x509Library();
   return new Name([{ CN: [first.slice(0, MAX_COMMON_NAME)] }]);
 }
 
 function parseSubject(subject: string): Name {
   const message =
     `The subject "${subject}" is no distinguished name: write it as in "CN=alice,O=Acme"`;
+  const { Name } = x509Library();
   let name: Name;
   try {
     name = new Name(subject);

@@ -8,11 +8,14 @@ import { createHash } from "node:crypto";
 import type { TLSSocket } from "node:tls";
 import { ConfigError } from "../errors.ts";
 import { runtime } from "../runtime/current.ts";
-import { type Certificate, readCertificate } from "./certificate.ts";
+import { readCertificate } from "./certificate.ts";
+import { firstElement } from "./der.ts";
 import type { ClientAuthOptions, WrittenClientAuth } from "./options.ts";
 import { type PeerCertificate, peerCertificate } from "./peer_certificate.ts";
 import { derOf, invalid, type Material, pemBlocks, readSource, type Source } from "./source.ts";
+import { readTrustAnchor, type TrustAnchor } from "./trust_anchor.ts";
 import { digestOf } from "./watch.ts";
+import { loadX509 } from "./x509.ts";
 
 /** A policy, and the files that it was read from. */
 export interface LoadedPolicy {
@@ -50,7 +53,7 @@ const MAX_CERTIFICATE_BYTES = 2 ** 16 - 1;
 /** What a {@linkcode ClientPolicy} is made of. */
 export interface PolicyParts {
   /** The certificates of the option `ca`, read and checked. */
-  readonly certificates: readonly Certificate[];
+  readonly certificates: readonly TrustAnchor[];
   /** Whether a certificate must be shown. */
   readonly required: boolean;
 }
@@ -176,19 +179,12 @@ function objectionTo({ der, validFrom, validTo }: PeerCertificate): string | und
  * are for; Deno refuses them, Bun does not.
  */
 function hasExtensions(der: Uint8Array): boolean {
-  const toBeSigned = headerBytes(der, 0);
-  const version = toBeSigned + headerBytes(der, toBeSigned);
-  return VERSION_3.every((byte, index) => der[version + index] === byte);
+  const { content: body } = firstElement(firstElement(der).content);
+  return VERSION_3.every((byte, index) => body[index] === byte);
 }
 
 /** `[0] EXPLICIT INTEGER 2`, the first field of a certificate of version 3. */
 const VERSION_3 = [0xa0, 3, 2, 1, 2];
-
-/** How long the tag and length at `offset` are (X.690 section 8.1). */
-function headerBytes(der: Uint8Array, offset: number): number {
-  const length = der[offset + 1] ?? 0;
-  return length < 0x80 ? 2 : 2 + (length & 0x7f);
-}
 
 /**
  * Reads and checks a policy, files too; its options were checked before.
@@ -201,12 +197,12 @@ export async function loadPolicy(
   previous: Iterable<ClientPolicy> = [],
 ): Promise<LoadedPolicy> {
   const materials = await Promise.all(listOf(ca).map((source) => readSource(source, option)));
+  const certificates = readAuthorities(materials, option);
+  await loadX509(); // there is time to read them whole
+  for (const { x509, source } of certificates) readCertificate(x509.raw, source);
   const contents = new Map<string, Uint8Array>();
   for (const { file, bytes } of materials) if (file !== undefined) contents.set(file, bytes);
-  const parts = {
-    certificates: readAuthorities(materials, option),
-    required: mode !== "optional",
-  };
+  const parts = { certificates, required: mode !== "optional" };
   return {
     policy: new ClientPolicy(parts, previous),
     files: [...contents.keys()],
@@ -225,7 +221,7 @@ export function listOf(ca: ClientAuthOptions["ca"]): readonly Source[] {
  * @throws {ConfigError} `INVALID_CERTIFICATE` naming the file or option when one cannot be read or has
  * expired
  */
-export function readAuthorities(materials: readonly Material[], option: string): Certificate[] {
+export function readAuthorities(materials: readonly Material[], option: string): TrustAnchor[] {
   if (materials.length === 0) {
     throw invalid(`Option ${option} is empty: give the CA's certificate`);
   }
@@ -235,21 +231,12 @@ export function readAuthorities(materials: readonly Material[], option: string):
     if (certificates.length === 0) {
       throw invalid(`${material.name} has no BEGIN CERTIFICATE line: give the CA's certificate`);
     }
-    return certificates.map((der) => readAuthority(der, material.name));
+    return certificates.map((der) => readTrustAnchor(der, material.name));
   });
 }
 
-function readAuthority(der: Uint8Array, source: string): Certificate {
-  const certificate = readCertificate(der, source);
-  const { x509, name } = certificate;
-  if (x509.validToDate < new Date()) {
-    throw invalid(`${name} expired on ${x509.validToDate.toISOString()}: give its successor`);
-  }
-  return certificate;
-}
-
 /** Bun trusts no intermediate authority by itself: each needs its issuers, up to the root. */
-function assertAnchors(issuing: readonly Certificate[]): void {
+function assertAnchors(issuing: readonly TrustAnchor[]): void {
   if (runtime.name !== "bun") return;
   for (const { name, x509, isSelfIssued } of issuing) {
     if (isSelfIssued || issuing.some((issuer) => x509.checkIssued(issuer.x509))) continue;
@@ -261,7 +248,7 @@ function assertAnchors(issuing: readonly Certificate[]): void {
   }
 }
 
-function pemOf({ x509 }: Certificate): string {
+function pemOf({ x509 }: TrustAnchor): string {
   return x509.toString();
 }
 

@@ -22,6 +22,7 @@ import {
   type Source,
 } from "./source.ts";
 import { digestOf } from "./watch.ts";
+import { loadX509 } from "./x509.ts";
 
 /** What an {@linkcode Identity} is made of. */
 interface IdentityParts {
@@ -120,6 +121,7 @@ export async function loadIdentity(options: IdentityOptions): Promise<Identity> 
  * @throws {ConfigError} as {@linkcode loadIdentity}
  */
 export async function readIdentity(options: IdentityOptions): Promise<Identity> {
+  await loadX509();
   const { chain, key, materials } = options.pfx === undefined
     ? await loadPair(options)
     : await loadPfx(options.pfx, options);

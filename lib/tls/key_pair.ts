@@ -3,10 +3,8 @@
  *
  * @module
  */
-// The ASN.1 library under @peculiar/x509 reads decorator metadata: this import must come first.
-import "reflect-metadata";
+import { Buffer } from "node:buffer";
 import { createPrivateKey, createPublicKey, type KeyObject } from "node:crypto";
-import { PemConverter } from "@peculiar/x509";
 import { ConfigError } from "../errors.ts";
 import type { CertificateOptions } from "./authority_options.ts";
 
@@ -60,8 +58,9 @@ export async function importKeyPair(pem: string): Promise<CryptoKeyPair> {
 
 /** Writes the private key as PEM of PKCS#8. */
 export async function exportPrivateKey(keys: CryptoKeyPair): Promise<string> {
-  const pkcs8 = await crypto.subtle.exportKey("pkcs8", keys.privateKey);
-  return PemConverter.encode(pkcs8, "PRIVATE KEY") + "\n";
+  const pkcs8 = Buffer.from(await crypto.subtle.exportKey("pkcs8", keys.privateKey));
+  const key = createPrivateKey({ key: pkcs8, type: "pkcs8", format: "der" });
+  return key.export({ type: "pkcs8", format: "pem" }) as string;
 }
 
 /**

@@ -3,11 +3,10 @@
  *
  * @module
  */
-// The ASN.1 library under @peculiar/x509 reads decorator metadata: this import must come first.
-import "reflect-metadata";
 import { X509Certificate } from "node:crypto";
-import { X509Certificate as ParsedCertificate } from "@peculiar/x509";
+import type { X509Certificate as ParsedCertificate } from "@peculiar/x509";
 import { serialNumberOf, subjectAltNameOf } from "./spelling.ts";
+import { x509Library } from "./x509.ts";
 
 /** A client's certificate. */
 export interface PeerCertificate {
@@ -86,6 +85,10 @@ class LazyCertificate implements PeerCertificate {
   }
 
   get #names(): ParsedCertificate {
-    return this.#parsed ??= new ParsedCertificate(Uint8Array.from(this.der));
+    if (this.#parsed === undefined) {
+      const { X509Certificate } = x509Library();
+      this.#parsed = new X509Certificate(Uint8Array.from(this.der));
+    }
+    return this.#parsed;
   }
 }

@@ -4,9 +4,7 @@
  *
  * @module
  */
-// The ASN.1 library under @peculiar/x509 reads decorator metadata: this import must come first.
-import "reflect-metadata";
-import { SubjectAlternativeNameExtension, type X509Certificate } from "@peculiar/x509";
+import type { SubjectAlternativeNameExtension, X509Certificate } from "@peculiar/x509";
 
 /**
  * Spells a serial number as OpenSSL does, so that it can be looked up in a list: pairs of upper-case
@@ -20,9 +18,11 @@ export function serialNumberOf(hex: string): string {
 
 /** Spells the alternative names: `DNS:example.com, IP Address:127.0.0.1`, special ones quoted. */
 export function subjectAltNameOf(certificate: X509Certificate): string | undefined {
-  const extension = certificate.getExtension(SubjectAlternativeNameExtension);
+  const extension = certificate.getExtension<SubjectAlternativeNameExtension>(SUBJECT_ALT_NAME);
   return extension?.names.items.map(oneAltName).join(", ");
 }
+
+const SUBJECT_ALT_NAME = "2.5.29.17"; // RFC 5280 section 4.2.1.6
 
 /** The kinds of alternative names as node:crypto calls them. */
 const ALT_NAME_KINDS: Record<string, string> = {

@@ -1,0 +1,82 @@
+/** What is loaded, and when: each program runs in a process of its own. */
+import assert from "node:assert/strict";
+import { describe, test } from "bun:test";
+import { spawnSync } from "node:child_process";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
+import { assertRuntime, runtime } from "./runtime.ts";
+
+assertRuntime();
+
+const TIMEOUT_MS = 30_000; // several processes, on a busy machine
+const root = fileURLToPath(new URL("..", import.meta.url));
+
+const ca = await createCertificateAuthority();
+const { cert, key } = await ca.issue();
+const texts = `const [cert, key, ca] = ${JSON.stringify([cert, key, ca.cert])};`;
+
+/** Runs a program in the repository and gives what it printed. */
+function printed(program: string): string {
+  const command = runtime === "bun"
+    ? ["-e", program]
+    : ["eval", "--ext=ts", "--node-modules-dir=manual", program];
+  const { status, stdout, stderr } = spawnSync(process.execPath, command, {
+    cwd: root,
+    encoding: "utf8",
+  });
+  assert.equal(status, 0, stderr);
+  return stdout.trim();
+}
+
+/** Whether the certificate library is there afterwards: what it needs adds to `Reflect`. */
+const LOADED = `console.log("getMetadata" in Reflect);`;
+
+describe("the certificate library is not loaded by", () => {
+  const programs: Record<string, string> = {
+    "any entry but ./hono": `
+      for (const entry of ["./mod.ts", "./lib/tls/dev_certificates.ts", "./lib/websocket/mod.ts",
+        "./lib/web/files.ts", "./lib/web/sse.ts", "./lib/web/compress.ts", "./lib/edge/mod.ts"]) {
+        await import(entry);
+      }`,
+    "a server without TLS": `
+      import { serve } from "./mod.ts";
+      const options = { transportMode: "insecure", hostname: "127.0.0.1", port: 0 };
+      const server = await serve(options, () => new Response("hello"));
+      await (await fetch("http://127.0.0.1:" + server.address.port)).text();
+      await server.stop();`,
+    "new ClientAuth()": `
+      import { ClientAuth } from "./mod.ts";
+      ${texts}
+      new ClientAuth({ ca });`,
+    "an edge app": `
+      import { createEdgeApp } from "./lib/edge/mod.ts";
+      const app = createEdgeApp({}, () => new Response("hello"));
+      await app.fetch(new Request("https://a.example/"));`,
+  };
+  for (const [name, program] of Object.entries(programs)) {
+    test(name, () => assert.equal(printed(program + LOADED), "false"), TIMEOUT_MS);
+  }
+});
+
+describe("the certificate library is loaded by", () => {
+  const programs: Record<string, string> = {
+    "a server with TLS": `
+      import { serve } from "./mod.ts";
+      ${texts}
+      const server = await serve({ cert, key, hostname: "127.0.0.1", port: 0 }, () => new Response());
+      await server.stop();`,
+    "an edge app whose proxy forwards a certificate": `
+      import { createEdgeApp } from "./lib/edge/mod.ts";
+      ${texts}
+      const app = createEdgeApp({ trustForwardedCertificates: "client-cert" }, (_, { session }) =>
+        new Response(session.tls.peerCertificate.subject));
+      const field = ":" + cert.split("-----")[2].replaceAll("\\n", "") + ":";
+      const headers = { "client-cert": field };
+      const answer = await app.fetch(new Request("https://a.example/", { headers }));
+      if (await answer.text() !== "CN=localhost") throw new Error("not read");`,
+  };
+  for (const [name, program] of Object.entries(programs)) {
+    test(name, () => assert.equal(printed(program + LOADED), "true"), TIMEOUT_MS);
+  }
+});
