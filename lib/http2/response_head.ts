@@ -1,14 +1,14 @@
 /**
  * The heads and trailers of responses as field blocks (RFC 9113 section 8.3.2).
  *
- * Most answers of a server are equal, but for their length. So the heads that were sent before are
- * kept as a tree: a path from its root is a head, a field after the other. Where an answer goes on
- * along a path, nothing is checked or encoded again, and at its end the block is found that was sent
- * last time.
+ * Most answers of a server are alike but for a few values. So what is alike is kept as a tree, in
+ * which a path from the root is the beginning of a head, a field after the other. A field that is found
+ * there was checked and encoded before. A name that has many values, such as ETag, is not kept: its
+ * fields go behind the others, since the order of names means nothing (RFC 9110 section 5.3).
  *
  * @module
  */
-import { concat } from "../bytes.ts";
+import { NO_BYTES } from "../bytes.ts";
 import { dateNow } from "../http/date.ts";
 import {
   assertFieldValue,
@@ -18,47 +18,140 @@ import {
   Role,
   roleOf,
 } from "../http/response_rules.ts";
-import { encodeField, isSensitive } from "./hpack/encoder.ts";
+import { encodeField, encodeLength, isSensitive, mostBytes } from "./hpack/encoder.ts";
 
-/** How many fields are kept, in all heads; then the tree begins anew. */
+/** How many fields are kept in all; then the tree begins anew. */
 const MAX_KEPT = 1_000;
 
-/** A longer field is not kept. */
-const MAX_KEPT_BYTES = 1_024;
+/** A longer field is not kept, nor the bytes of a longer head. */
+const MAX_KEPT_BYTES = 2_048;
 
-/** How many fields may follow the same one, and how many blocks end with it; the oldest go first. */
-const MAX_BRANCHES = 8;
+/** How many fields may follow the same one in the tree, and how many of those have the same name. */
+const MAX_BRANCHES = 32;
+const MAX_VALUES = 8;
 
-/** A block that ends with a field. */
-interface Ending {
-  readonly length: number | undefined;
-  /** The `Date` that was added, if one was. */
-  readonly date: string | undefined;
-  readonly block: Uint8Array;
+/** A field in the tree, behind those on its path. */
+class Node {
+  readonly before: Node | undefined;
+  readonly name: string;
+  readonly value: string;
+  #branches: Node[] = [];
+  /** The encoded path, once that was needed twice. */
+  #bytes: Uint8Array | undefined = undefined;
+  #wasEncoded = false;
+  // The block that was made of it last:
+  #block: Uint8Array | undefined = undefined;
+  #length: number | undefined = undefined;
+  #date: string | undefined = undefined;
+
+  constructor(before: Node | undefined, name: string, value: string) {
+    this.before = before;
+    this.name = name;
+    this.value = value;
+  }
+
+  /** Finds the field that follows; `undefined` when it is not in the tree. */
+  find(name: string, value: string): Node | undefined {
+    const branches = this.#branches;
+    for (let i = 0; i < branches.length; i++) {
+      const branch = branches[i]!;
+      if (branch.name === name && branch.value === value) return branch;
+    }
+    return undefined;
+  }
+
+  /** Adds a field that was checked; `undefined` when it is not to be kept. */
+  add(name: string, value: string): Node | undefined {
+    if (name.length + value.length > MAX_KEPT_BYTES || tree.varying.has(name)) return undefined;
+    if (isSensitive(name.toLowerCase())) return undefined;
+    const others = this.#branches.filter((branch) => branch.name !== name);
+    if (this.#branches.length - others.length === MAX_VALUES) {
+      tree.varying.add(name);
+      this.#branches = others;
+      return undefined;
+    }
+    if (this.#branches.length === MAX_BRANCHES) this.#branches = [];
+    if (++tree.size > MAX_KEPT) forget();
+    const branch = new Node(this, name, value);
+    this.#branches.push(branch);
+    return branch;
+  }
+
+  /** The block that was made of it last, if that ended in the same way. */
+  lastBlock(length: number | undefined, date: string | undefined): Uint8Array | undefined {
+    return this.#length === length && this.#date === date ? this.#block : undefined;
+  }
+
+  /** Keeps a block, of a path that was seen before. */
+  keepBlock(block: Uint8Array, length: number | undefined, date: string | undefined): void {
+    if (this.#bytes === undefined) return;
+    this.#block = block;
+    this.#length = length;
+    this.#date = date;
+  }
+
+  /** Encodes the path; the bytes are good until the next is encoded. */
+  encode(): Uint8Array {
+    if (this.#bytes !== undefined) return this.#bytes;
+    const path: Node[] = [this];
+    let known = this.before;
+    while (known !== undefined && known.#bytes === undefined) {
+      path.push(known);
+      known = known.before;
+    }
+    let end = 0;
+    if (known !== undefined) {
+      scratch.set(known.#bytes!);
+      end = known.#bytes!.length;
+    }
+    for (let i = path.length - 1; i >= 0; i--) end = path[i]!.#encodeAt(end);
+    return scratch.subarray(0, end);
+  }
+
+  #encodeAt(start: number): number {
+    const most = start + mostBytes(this.name, this.value);
+    if (most > scratch.length) scratch = enlarged(scratch, 2 * most);
+    const isRoot = this.name === "";
+    const end = isRoot ? start : encodeField(this.name.toLowerCase(), this.value, scratch, start);
+    if (this.#wasEncoded && end <= MAX_KEPT_BYTES) this.#bytes = scratch.slice(0, end);
+    this.#wasEncoded = true;
+    return end;
+  }
 }
 
-let kept = 0;
+/** What is kept: the fields, and the names of which no more are. */
+const tree = {
+  size: 0,
+  heads: [] as (Node | undefined)[],
+  trailers: new Node(undefined, "", ""),
+  varying: new Set<string>(),
+};
 
-/** A head as far as it goes. It never changes: adding a field gives another one. */
+function forget(): void {
+  tree.size = 0;
+  tree.heads = [];
+  tree.trailers = new Node(undefined, "", "");
+  tree.varying.clear();
+}
+
+/** Where paths are encoded; at most `MAX_KEPT` fields of `MAX_KEPT_BYTES`. */
+let scratch = new Uint8Array(2 * MAX_KEPT_BYTES);
+
+function enlarged(bytes: Uint8Array, length: number): Uint8Array<ArrayBuffer> {
+  const larger = new Uint8Array(length);
+  larger.set(bytes);
+  return larger;
+}
+
+/** A head, or a trailer section, as far as it goes. */
 export class PartialHead {
-  readonly #before: PartialHead | undefined;
-  readonly #name: string;
-  readonly #value: string;
-  readonly #bytes: Uint8Array;
-  /** Whether it is part of the tree. */
-  readonly #kept: boolean;
-  #branches: PartialHead[] | undefined;
-  #nextBranch = 0;
-  #endings: Ending[] | undefined;
-  #nextEnding = 0;
+  #node: Node;
+  /** Names and values by turns: the fields that are not in the tree. */
+  #own: string[] | undefined = undefined;
 
-  /** Makes a head that goes on from another with a field, or begins with one. */
-  constructor(before: PartialHead | undefined, name: string, value: string, isKept: boolean) {
-    this.#before = before;
-    this.#name = name;
-    this.#value = value;
-    this.#bytes = name === "" ? new Uint8Array(0) : encodeField(name.toLowerCase(), value);
-    this.#kept = isKept && this.#bytes.length <= MAX_KEPT_BYTES;
+  /** Begins with a field of the tree. */
+  constructor(node: Node) {
+    this.#node = node;
   }
 
   /**
@@ -66,90 +159,88 @@ export class PartialHead {
    *
    * @throws {HttpError} `BAD_RESPONSE` for a name or value that HTTP does not allow
    */
-  field(name: string, value: string): PartialHead {
-    const branches = this.#branches;
-    if (branches !== undefined) {
-      for (let i = 0; i < branches.length; i++) {
-        const branch = branches[i]!;
-        if (branch.#name === name && branch.#value === value) return branch;
-      }
-    }
-    return this.#branch(name, value);
+  field(name: string, value: string): this {
+    const node = this.#node.find(name, value) ?? this.#newField(name, value);
+    if (node !== undefined) this.#node = node;
+    return this;
   }
 
-  #branch(name: string, value: string): PartialHead {
+  #newField(name: string, value: string): Node | undefined {
     roleOf(name);
     assertFieldValue(name, value);
-    const branch = new PartialHead(
-      this,
-      name,
-      value,
-      this.#kept && !isSensitive(name.toLowerCase()),
-    );
-    if (branch.#kept) {
-      const branches = this.#branches ??= [];
-      branches[this.#nextBranch] = branch;
-      this.#nextBranch = (this.#nextBranch + 1) % MAX_BRANCHES;
-      if (++kept > MAX_KEPT) forget();
-    }
-    return branch;
+    const node = this.#node.add(name, value);
+    if (node === undefined) (this.#own ??= []).push(name, value);
+    return node;
   }
 
   /**
-   * Returns the block of the whole head, which must not be changed, with a `Content-Length` where one
-   * is given, and with the `Date` unless it is among the fields.
+   * Returns the block, which must not be changed: with a `Content-Length` where one is given, and with
+   * the `Date` unless that is among the fields.
    */
   end(length: number | undefined, dated: boolean): Uint8Array {
     const date = dated ? undefined : dateNow();
-    const endings = this.#endings;
-    if (endings !== undefined) {
-      for (let i = 0; i < endings.length; i++) {
-        const ending = endings[i]!;
-        if (ending.length === length && ending.date === date) return ending.block;
-      }
-    }
-    return this.#end(length, date);
-  }
-
-  #end(length: number | undefined, date: string | undefined): Uint8Array {
-    const pieces = PartialHead.#pieces(this);
-    if (date !== undefined) pieces.push(dateField(date));
-    if (length !== undefined) pieces.push(encodeField("content-length", String(length)));
-    const block = concat(pieces);
-    if (this.#kept) {
-      const endings = this.#endings ??= [];
-      endings[this.#nextEnding] = { length, date, block };
-      this.#nextEnding = (this.#nextEnding + 1) % MAX_BRANCHES;
-    }
+    const node = this.#node;
+    if (this.#own !== undefined) return this.#block(length, date, this.#own);
+    const last = node.lastBlock(length, date);
+    if (last !== undefined) return last;
+    const block = this.#block(length, date, NONE);
+    node.keepBlock(block, length, date);
     return block;
   }
 
-  static #pieces(last: PartialHead): Uint8Array[] {
-    const pieces: Uint8Array[] = [];
-    for (let head: PartialHead | undefined = last; head !== undefined; head = head.#before) {
-      pieces.push(head.#bytes);
+  #block(length: number | undefined, date: string | undefined, own: readonly string[]): Uint8Array {
+    const path = this.#node.encode();
+    let most = path.length + MOST_END_BYTES;
+    for (let i = 0; i < own.length; i += 2) most += mostBytes(own[i]!, own[i + 1]!);
+    const start = reserve(most);
+    arena.set(path, start);
+    let end = start + path.length;
+    for (let i = 0; i < own.length; i += 2) {
+      end = encodeField(own[i]!.toLowerCase(), own[i + 1]!, arena, end);
     }
-    return pieces.reverse();
+    if (date !== undefined) {
+      const bytes = dateBytes(date);
+      arena.set(bytes, end);
+      end += bytes.length;
+    }
+    if (length !== undefined) end = encodeLength(length, arena, end);
+    arenaUsed = end;
+    return arena.subarray(start, end);
   }
 }
 
-let dateText = "";
-let dateBytes: Uint8Array = new Uint8Array(0);
+const NONE: readonly string[] = [];
 
-function dateField(date: string): Uint8Array {
-  if (date !== dateText) {
-    dateText = date;
-    dateBytes = encodeField("date", date);
+/** The most bytes of a `Date` and a `Content-Length`. */
+const MOST_END_BYTES = 96;
+
+/** How much memory is taken at a time; little, since a block that is kept keeps all of it. */
+const ARENA_BYTES = 2_048;
+
+/** The memory that blocks are parts of. What was handed out is never written again. */
+let arena: Uint8Array<ArrayBuffer> = NO_BYTES;
+let arenaUsed = 0;
+
+/** Finds room for so many bytes in the arena; returns where it begins. */
+function reserve(length: number): number {
+  if (arenaUsed + length > arena.length) {
+    arena = new Uint8Array(Math.max(length, ARENA_BYTES));
+    arenaUsed = 0;
   }
-  return dateBytes;
+  return arenaUsed;
 }
 
-/** The beginnings of all heads, by status, and of all trailer sections, in the place of 0. */
-let roots: (PartialHead | undefined)[] = [];
+let lastDate = "";
+let lastDateBytes: Uint8Array = NO_BYTES;
 
-function forget(): void {
-  roots = [];
-  kept = 0;
+/** The encoded `Date`; made once a second. */
+function dateBytes(date: string): Uint8Array {
+  if (date !== lastDate) {
+    lastDate = date;
+    const bytes = new Uint8Array(mostBytes("date", date));
+    lastDateBytes = bytes.subarray(0, encodeField("date", date, bytes, 0));
+  }
+  return lastDateBytes;
 }
 
 /**
@@ -158,13 +249,13 @@ function forget(): void {
  * @throws {HttpError} `BAD_RESPONSE` for a status that HTTP/2 does not allow
  */
 export function beginHead(status: number): PartialHead {
-  return roots[status] ??= firstOf(status);
+  return new PartialHead(tree.heads[status] ??= firstOf(status));
 }
 
-function firstOf(status: number): PartialHead {
+function firstOf(status: number): Node {
   assertStatus(status);
   if (status === 101) throw badResponse("HTTP/2 has no status 101: it opens tunnels with 200");
-  return new PartialHead(undefined, ":status", String(status), true);
+  return new Node(undefined, ":status", String(status));
 }
 
 /**
@@ -174,7 +265,7 @@ function firstOf(status: number): PartialHead {
  * @throws {HttpError} `BAD_RESPONSE` for a name, value or status that HTTP/2 does not allow
  */
 export function encodeHead(status: number, fields: Fields): Uint8Array {
-  return endToEnd(beginHead(status), fields).end(undefined, true);
+  return addAll(beginHead(status), fields).end(undefined, true);
 }
 
 /** What answers the key that `Http2RequestHead` makes up; a client of HTTP/2 has sent none. */
@@ -195,15 +286,14 @@ export function encodeTunnelHead(fields: Fields): Uint8Array {
  * @throws {HttpError} `BAD_RESPONSE` for a name or value that HTTP does not allow
  */
 export function encodeTrailers(fields: Fields): Uint8Array {
-  const root = roots[0] ??= new PartialHead(undefined, "", "", true);
-  return endToEnd(root, fields).end(undefined, true);
+  return addAll(new PartialHead(tree.trailers), fields).end(undefined, true);
 }
 
-function endToEnd(head: PartialHead, fields: Fields): PartialHead {
+function addAll(head: PartialHead, fields: Fields): PartialHead {
   for (const [name, value] of fields) {
     const role = roleOf(name);
     if (role === Role.HopByHop || role === Role.Connection || role === Role.Upgrade) continue;
-    head = head.field(name, value);
+    head.field(name, value);
   }
   return head;
 }

@@ -17,16 +17,25 @@ const HUFFMAN = 0x80;
 /** No integer has more bytes: they are below 2^32. */
 const MAX_INTEGER_BYTES = 6;
 
-/** The indices of names, the first of each, and of names with values. */
-const NAMES = new Map<string, number>();
-const FIELDS = new Map<string, number>();
-for (let index = STATIC_TABLE.length - 1; index > 0; index--) {
-  const { name, value } = STATIC_TABLE[index]!;
-  NAMES.set(name, index);
-  FIELDS.set(`${name}: ${value}`, index);
+/** What is known of a name: its first index, and those of its values. */
+interface KnownName {
+  readonly index: number;
+  readonly values: ReadonlyMap<string, number>;
 }
 
-/** What no table between here and the client may keep, since it can be guessed by its length (section 7.1.3). */
+const NAMES: ReadonlyMap<string, KnownName> = knownNames();
+
+function knownNames(): Map<string, KnownName> {
+  const names = new Map<string, { index: number; values: Map<string, number> }>();
+  for (let index = 1; index < STATIC_TABLE.length; index++) {
+    const { name, value } = STATIC_TABLE[index]!;
+    if (!names.has(name)) names.set(name, { index, values: new Map() });
+    names.get(name)!.values.set(value, index);
+  }
+  return names;
+}
+
+/** What no table between here and the client may keep: its length could be guessed (section 7.1.3). */
 const SENSITIVE = new Set(["authorization", "cookie", "proxy-authorization", "set-cookie"]);
 
 /** Whether a field, whose name is given in lower case, belongs in no table or cache. */
@@ -34,23 +43,29 @@ export function isSensitive(lowerName: string): boolean {
   return SENSITIVE.has(lowerName);
 }
 
-/**
- * Encodes a field, whose name is in lower case. Of name and value each character is a byte; what HTTP
- * allows in them is for others to check.
- */
-export function encodeField(lowerName: string, value: string): Uint8Array {
-  const index = FIELDS.get(`${lowerName}: ${value}`);
-  if (index !== undefined) return Uint8Array.of(INDEXED | index);
-  const name = NAMES.get(lowerName) ?? 0;
-  const nameBytes = name === 0 ? lowerName.length : 0;
-  // Huffman is used only where it is shorter, so that these lengths are never exceeded.
-  const bytes = new Uint8Array(3 * MAX_INTEGER_BYTES + nameBytes + value.length);
-  const kind = isSensitive(lowerName) ? NEVER_INDEXED : WITHOUT_INDEXING;
-  let at = encodeInteger(name, 0x0f, kind, bytes, 0);
-  if (name === 0) at = encodeString(lowerName, bytes, at);
-  return bytes.slice(0, encodeString(value, bytes, at));
+/** The most bytes that {@linkcode encodeField} makes of a field. */
+export function mostBytes(name: string, value: string): number {
+  return 3 * MAX_INTEGER_BYTES + name.length + value.length;
 }
 
+/**
+ * Encodes a field, whose name is in lower case, into `out` from `at` on; returns the end. Of name and
+ * value each character is a byte; what HTTP allows in them is for others to check.
+ */
+export function encodeField(lowerName: string, value: string, out: Uint8Array, at: number): number {
+  const known = NAMES.get(lowerName);
+  const index = known?.values.get(value);
+  if (index !== undefined) {
+    out[at] = INDEXED | index;
+    return at + 1;
+  }
+  const kind = isSensitive(lowerName) ? NEVER_INDEXED : WITHOUT_INDEXING;
+  at = encodeInteger(known?.index ?? 0, 0x0f, kind, out, at);
+  if (known === undefined) at = encodeString(lowerName, out, at);
+  return encodeString(value, out, at);
+}
+
+/** Encodes a string, in the shorter of two ways (RFC 7541 section 5.2). */
 function encodeString(text: string, out: Uint8Array, at: number): number {
   const coded = huffmanLength(text);
   if (coded < text.length) {
@@ -59,6 +74,18 @@ function encodeString(text: string, out: Uint8Array, at: number): number {
   at = encodeInteger(text.length, 0x7f, 0, out, at);
   for (let i = 0; i < text.length; i++) out[at++] = text.charCodeAt(i);
   return at;
+}
+
+/** Encodes a `Content-Length`, as {@linkcode encodeField} does but for Huffman, which spares a digit of five. */
+export function encodeLength(length: number, out: Uint8Array, at: number): number {
+  at = encodeInteger(NAMES.get("content-length")!.index, 0x0f, WITHOUT_INDEXING, out, at);
+  let digits = 1;
+  for (let rest = length; rest >= 10; rest = Math.floor(rest / 10)) digits++;
+  out[at] = digits;
+  for (let i = digits, rest = length; i > 0; i--, rest = Math.floor(rest / 10)) {
+    out[at + i] = 0x30 + rest % 10;
+  }
+  return at + 1 + digits;
 }
 
 /** Encodes an integer behind the bits of `kind` (RFC 7541 section 5.1); returns the end. */

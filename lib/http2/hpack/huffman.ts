@@ -126,23 +126,26 @@ export function huffmanLength(text: string): number {
 
 /** Encodes `text`, of which each character is a byte, into `out` from `at` on; returns the end. */
 export function encodeHuffman(text: string, out: Uint8Array, at: number): number {
-  let pending = 0; // the bits that are no whole byte yet
+  let pending = 0; // the bits that are no whole byte yet, at most 7
   let count = 0;
   for (let i = 0; i < text.length; i++) {
     const byte = text.charCodeAt(i);
-    const code = CODES[byte]!;
-    let left = LENGTHS[byte]!;
-    while (left > 0) {
-      const taken = Math.min(left, 16);
-      left -= taken;
-      pending = pending << taken | code >>> left & (1 << taken) - 1;
-      count += taken;
-      while (count >= 8) {
-        count -= 8;
-        out[at++] = pending >>> count;
-      }
+    let code = CODES[byte]!;
+    let length = LENGTHS[byte]!;
+    if (length > 24) { // more bits than there is room for beside the pending ones
+      length -= 8;
+      pending = pending << 8 | code >>> length;
+      out[at++] = pending >>> count;
       pending &= (1 << count) - 1;
+      code &= (1 << length) - 1;
     }
+    pending = pending << length | code;
+    count += length;
+    while (count >= 8) {
+      count -= 8;
+      out[at++] = pending >>> count;
+    }
+    pending &= (1 << count) - 1;
   }
   if (count > 0) out[at++] = pending << 8 - count | 0xff >>> count;
   return at;
