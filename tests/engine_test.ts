@@ -18,6 +18,7 @@ assertRuntime();
 class MemoryWire implements Wire {
   readonly calls: string[] = [];
   readonly bufferedBytes = 0;
+  readonly letsGo = false; // what was written is looked at afterwards
   full = false;
   reader!: WireReader;
 

@@ -10,10 +10,14 @@
  *
  * @module
  */
+import { FRAME_HEADER_BYTES } from "./frame_type.ts";
 import type { Priority } from "./priority.ts";
 
-/** How much a stream writes when it is its turn, in bytes: a frame of the size that every client takes. */
-export const TURN_BYTES: number = 16 * 1024;
+/**
+ * How much a stream writes when it is its turn, in bytes: a frame that every client takes, and that
+ * fills a TLS record with its header.
+ */
+export const TURN_BYTES: number = 16 * 1024 - FRAME_HEADER_BYTES;
 
 /** Up to so many bytes an answer counts as small. */
 const SMALL_BYTES = 64 * 1024;

@@ -27,11 +27,16 @@ export function rest(chunk: Chunk, length: number): Chunk {
 /** Several chunks as one, `length` bytes in all. */
 export function join(chunks: readonly Chunk[], length: number): Uint8Array {
   const joined = Buffer.allocUnsafe(length); // every byte of it is written here
+  copyInto(joined, chunks);
+  return joined;
+}
+
+/** Copies chunks to the beginning of `target`, one behind the other. */
+export function copyInto(target: Buffer, chunks: readonly Chunk[]): void {
   let at = 0;
   for (const chunk of chunks) {
-    if (typeof chunk === "string") joined.write(chunk, at, "latin1");
-    else joined.set(chunk, at);
+    if (typeof chunk === "string") target.write(chunk, at, "latin1");
+    else target.set(chunk, at);
     at += chunk.length;
   }
-  return joined;
 }

@@ -36,11 +36,12 @@ import type { Consumer, Observer } from "./consumer.ts";
 import type { Endpoints } from "../endpoints.ts";
 import type { SecurityContext } from "../tls/context.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
-import { type Chunk, front, join, rest } from "./chunks.ts";
+import { type Chunk, front, rest } from "./chunks.ts";
 import type { Clock } from "./clock.ts";
 import type { Deadlines } from "./deadlines.ts";
 import type { Place } from "./place.ts";
 import type { ProxyHeader } from "./proxy_protocol.ts";
+import { SLAB_BYTES, slabs } from "./slabs.ts";
 import { ConnectionStreams, type Streamed } from "./streams.ts";
 import type { Unread } from "./unread.ts";
 import type { ByteStreams, Wire, WireReader } from "./wire.ts";
@@ -62,7 +63,7 @@ const CHUNK_OVERHEAD = 256;
  * The socket is given so many bytes at a time. Shorter writes are gathered; longer ones are sliced,
  * so that each slice that leaves shows that the peer reads, and TLS encrypts no more than that ahead.
  */
-const SLICE_BYTES = 64 * 1024;
+const SLICE_BYTES = SLAB_BYTES;
 
 /** What a connection waits for that is being closed: that the peer reads, or that it ends too. */
 export type ClosingState = "sending" | "lingering";
@@ -586,7 +587,7 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
       total += pending[count++]!.length;
     }
     const gathered = pending.splice(0, count);
-    return count === 1 ? first : join(gathered, total);
+    return count === 1 ? first : slabs.join(gathered, total, this.#wire);
   }
 
   #send(chunk: Chunk): void {
@@ -619,6 +620,7 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
     this.deadline = Infinity;
     this.#parts.deadlines.unwatch(this);
     this.#wire.destroy();
+    slabs.end(this.#wire);
     this.#parts.unread.started(this);
     if (this.#reading === "ended") this.#countUnread();
     else {

@@ -24,6 +24,8 @@ export interface ByteStreams {
 export interface Wire {
   /** How many written bytes wait in this process for the peer to read. */
   readonly bufferedBytes: number;
+  /** Whether the memory of what was written is never read again once no bytes wait. */
+  readonly letsGo: boolean;
   /** Begins to read; `reader` hears of everything. Called once. */
   open(reader: WireReader): void;
   /** Writes bytes, which must not be changed afterwards; returns `false` until `onDrain()`. */
@@ -99,13 +101,18 @@ export class StreamWire implements Wire {
   readonly #raw: Socket;
   readonly #flow: Flow;
   readonly #isTls: boolean;
+  readonly letsGo: boolean;
 
-  /** Takes the stream that is read and written, the TCP socket underneath, and what stops it. */
-  constructor(stream: Duplex, raw: Socket, flow: Flow, isTls: boolean) {
+  /**
+   * Takes the stream that is read and written, the TCP socket underneath, and what stops it; a stream
+   * of a program's own, which may keep what it is given, does not let go.
+   */
+  constructor(stream: Duplex, raw: Socket, flow: Flow, isTls: boolean, letsGo = true) {
     this.#stream = stream;
     this.#raw = raw;
     this.#flow = flow;
     this.#isTls = isTls;
+    this.letsGo = letsGo;
   }
 
   get bufferedBytes(): number {
@@ -163,6 +170,6 @@ export class StreamWire implements Wire {
     const duplex = Duplex.fromWeb(wrapped as unknown as Parameters<typeof Duplex.fromWeb>[0], {
       allowHalfOpen: true,
     });
-    return new StreamWire(duplex, this.#raw, pausingFlow(duplex), this.#isTls);
+    return new StreamWire(duplex, this.#raw, pausingFlow(duplex), this.#isTls, false);
   }
 }
