@@ -170,6 +170,8 @@ export function encode(fields: Iterable<Field>): Uint8Array {
 export class Decoder {
   /** What SETTINGS_HEADER_TABLE_SIZE allows the encoder. */
   allowedSize = 4096;
+  /** Whether a size update has ever made the table one of no size. */
+  emptied = false;
   #maxSize = 4096;
   #size = 0;
   readonly #entries: Field[] = [];
@@ -223,6 +225,7 @@ export class Decoder {
   #resize(size: number): void {
     if (size > this.allowedSize) throw new Error(`HPACK: A table of ${size} bytes`);
     this.#maxSize = size;
+    this.emptied ||= size === 0;
     this.#evict();
   }
 
