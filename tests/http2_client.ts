@@ -8,6 +8,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
+import { setImmediate } from "node:timers/promises";
 import type { ConnectionOptions, TLSSocket } from "node:tls";
 import { Decoder, encode, type Field } from "./http2_hpack.ts";
 import { connect, connectTcp, type Mode } from "./support.ts";
@@ -332,6 +333,8 @@ export class Http2Client implements Disposable {
   #nextStreamId = 1;
   readonly #waits = new Set<() => void>();
   readonly #maxFrameSize: number;
+  /** Frames that wait until others are whole. */
+  #waiting: Uint8Array[] | undefined;
 
   private constructor(socket: Socket, options: ClientOptions) {
     const { acknowledge = true, giveBack = true, settings } = options;
@@ -370,6 +373,24 @@ export class Http2Client implements Disposable {
   /** Sends bytes as they are, in one write. */
   send(...pieces: Uint8Array[]): void {
     this.socket.write(join(...pieces));
+  }
+
+  /** Sends bytes in pieces of so many, each in its own turn; what is sent by itself waits meanwhile. */
+  async drip(bytes: Uint8Array, size: number): Promise<void> {
+    this.#waiting = [];
+    for (let at = 0; at < bytes.length && !this.closed; at += size) {
+      this.send(bytes.subarray(at, at + size));
+      await setImmediate();
+    }
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    if (waiting.length > 0) this.send(...waiting);
+  }
+
+  /** Sends frames that nothing asked for, between those of others. */
+  #reply(...frames: Uint8Array[]): void {
+    if (this.#waiting === undefined) this.send(...frames);
+    else this.#waiting.push(...frames);
   }
 
   /** Ends this side: FIN, over TLS behind a close_notify. */
@@ -576,7 +597,7 @@ export class Http2Client implements Disposable {
     if (type === Type.DATA && this.giveBack && length > 0) {
       const updates = [windowUpdate(0, length)];
       if ((flags & Flag.END_STREAM) === 0) updates.push(windowUpdate(streamId, length));
-      this.send(...updates);
+      this.#reply(...updates);
     }
   }
 
@@ -595,7 +616,7 @@ export class Http2Client implements Disposable {
     for (let at = 0; at < payload.length; at += 6) {
       this.settings.set(payload.readUInt16BE(at), payload.readUInt32BE(at + 2));
     }
-    if (this.acknowledge) this.send(settingsAck());
+    if (this.acknowledge) this.#reply(settingsAck());
   }
 
   #wake(): void {

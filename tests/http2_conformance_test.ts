@@ -7,7 +7,6 @@
  */
 import assert from "node:assert/strict";
 import process from "node:process";
-import { setImmediate } from "node:timers/promises";
 import { describe, test } from "bun:test";
 import { type ConformanceCase, conformanceCases, type Outcome } from "./cases/http2/mod.ts";
 import { codeName, type Frame, Http2Client, Type } from "./http2_client.ts";
@@ -57,13 +56,7 @@ type Way = (client: Http2Client, bytes: Uint8Array) => void | Promise<void>;
 
 const whole: Way = (client, bytes) => client.send(bytes);
 
-const dripped: Way = async (client, bytes) => {
-  const size = Math.ceil(bytes.length / MAX_PIECES);
-  for (let at = 0; at < bytes.length && !client.closed; at += size) {
-    client.send(bytes.subarray(at, at + size));
-    await setImmediate();
-  }
-};
+const dripped: Way = (client, bytes) => client.drip(bytes, Math.ceil(bytes.length / MAX_PIECES));
 
 async function run(item: ConformanceCase, mode: Mode, way: Way): Promise<void> {
   const client = await Http2Client.connect(await portOf(mode), mode, {

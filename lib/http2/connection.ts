@@ -492,9 +492,8 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     if (streamId > this.#highestId) throw idle("DATA", streamId);
     this.giveBack(flowBytes);
     if (this.#reset?.has(streamId) || this.#isIgnored(streamId)) return;
-    this.#refuseStream(
-      streamFault(streamId, ErrorCode.StreamClosed, `DATA on stream ${streamId}, which is over`),
-    );
+    const message = `DATA on stream ${streamId}, which is over`;
+    throw connectionFault(ErrorCode.StreamClosed, message);
   }
 
   /** Whether a stream came behind GOAWAY, so that nothing of it counts. */
@@ -564,8 +563,9 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     this.#becomesIdle();
   }
 
-  /** Does nothing: this side's encoder uses no table. */
-  headerTableSize(): void {}
+  headerTableSize(bytes: number): void {
+    this.output.table.announced(bytes);
+  }
 
   initialWindowSize(delta: number): void {
     for (const stream of this.#streams.values()) {

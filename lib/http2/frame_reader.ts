@@ -304,8 +304,8 @@ export class FrameReader {
         if (!this.#isClients()) return this.#failStream("RST_STREAM");
         return this.#goTo(IN_WHOLE);
       case FrameType.Ping:
-        if (this.streamId !== 0) return this.#failStream("PING");
         if (length !== 8) return this.#failLength("PING", "8");
+        if (this.streamId !== 0) return this.#failStream("PING");
         return this.#goTo(IN_WHOLE);
       case FrameType.GoAway:
         if (this.streamId !== 0) return this.#failStream("GOAWAY");

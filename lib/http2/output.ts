@@ -11,6 +11,7 @@ import type { Chunk } from "../net/chunks.ts";
 import type { ConnectionEngine } from "../net/engine.ts";
 import type { ErrorCode } from "./error_code.ts";
 import { FrameWriter } from "./frame_writer.ts";
+import { PeerTable } from "./hpack/encoder.ts";
 import type { Priority } from "./priority.ts";
 import { type Scheduled, Scheduler, TURN_BYTES } from "./scheduler.ts";
 import { DEFAULT_WINDOW } from "./settings.ts";
@@ -45,6 +46,8 @@ export class Output {
    * one for the connection. Frames that are short since its window is do not count.
    */
   credits = 0;
+  /** What the client's decoder has to be told of its table. */
+  readonly table = new PeerTable();
   /** How much DATA the client takes on the whole connection. */
   readonly window = new SendWindow(DEFAULT_WINDOW);
   readonly #connection: ConnectionEngine;
@@ -71,6 +74,11 @@ export class Output {
   /** Whether a body of so many bytes may go into the next write, as far as the connection goes. */
   hasRoomFor(bytes: number): boolean {
     return bytes <= SMALL_BYTES && bytes <= this.window.size && !this.#connection.blocked;
+  }
+
+  /** Sends a head or trailers. */
+  headers(streamId: number, block: Uint8Array, endStream: boolean): void {
+    this.writer.headers(streamId, this.table.send(block), endStream);
   }
 
   /** Sends DATA, at most as much as both windows have. */

@@ -129,7 +129,7 @@ export class Http2ResponseSink implements ResponseSink, Sender {
   #sendHead(block: Uint8Array, endStream: boolean): void {
     const { output, id } = this.stream;
     if (this.#blocks === undefined && !output.blocked) {
-      output.writer.headers(id, block, endStream);
+      output.headers(id, block, endStream);
       output.schedule();
       if (endStream) this.#ends();
     } else {
@@ -185,7 +185,7 @@ export class Http2ResponseSink implements ResponseSink, Sender {
 
   #sendTail(): void {
     const { output, id } = this.stream;
-    if (this.#tail) output.writer.headers(id, this.#tail, true);
+    if (this.#tail) output.headers(id, this.#tail, true);
     else output.data(id, "", true);
     output.schedule();
     this.#ends();
@@ -231,7 +231,7 @@ export class Http2ResponseSink implements ResponseSink, Sender {
     const { output, id } = this.stream;
     for (const [i, block] of blocks.entries()) {
       const isEnd = i === blocks.length - 1 && !this.#hasBody;
-      output.writer.headers(id, block, isEnd);
+      output.headers(id, block, isEnd);
       if (isEnd) this.#ends();
     }
   }
