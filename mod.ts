@@ -18,6 +18,7 @@ export {
   type RuntimeName,
 } from "./lib/runtime/capabilities.ts";
 export type {
+  EspIdfServerOptions,
   HttpsServerOptions,
   ProxyProtocolOptions,
   ReloadOptions,
@@ -27,6 +28,8 @@ export type {
 } from "./lib/config.ts";
 export { type ConnectionInfo, connectionInfo } from "./lib/fetch/connection_info.ts";
 export * from "./lib/errors.ts";
+export type { EspIdfOptions } from "./lib/httpd/esp_idf_options.ts";
+export type { ServerLimits, ServerTimeouts } from "./lib/limits.ts";
 export {
   type DataEvent,
   type DisconnectedEvent,

@@ -16,10 +16,13 @@ import { run } from "./run.ts";
 /** Makes the server; a connection beyond the cap waits until another one is closed. */
 export function createServer(options: HttpsServerOptions): HttpsServer {
   return new HttpsServer({
-    maxOpenSockets: 7,
-    lruPurge: false,
-    maxBodyBytes: 1024 * 1024, // /echo holds a body in memory
     ...options,
+    limits: {
+      maxConnections: 7,
+      lruPurge: false,
+      maxBodyBytes: 1024 * 1024, // /echo holds a body in memory
+      ...options.limits,
+    },
   })
     .route({
       uri: "/hello/type_html",

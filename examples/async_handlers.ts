@@ -51,7 +51,10 @@ export function createServer(
     request.detach();
   }
 
-  return new HttpsServer({ maxOpenSockets: workers + maxQueued + 1, lruPurge: true, ...options })
+  return new HttpsServer({
+    ...options,
+    limits: { maxConnections: workers + maxQueued + 1, ...options.limits },
+  })
     .route({ uri: "/", method: "GET", handler: (request) => request.send(PAGE) })
     .route({ uri: "/long", method: "GET", handler: answerLong })
     .route({

@@ -21,7 +21,7 @@ const PAGE = `<!doctype html>
 
 /** Makes the server; as in the original, 13 devices fit in, and the quietest makes room. */
 export function createServer(options: HttpsServerOptions): HttpsServer {
-  return new HttpsServer({ maxOpenSockets: 13, lruPurge: true, ...options })
+  return new HttpsServer({ ...options, limits: { maxConnections: 13, ...options.limits } })
     .route({ uri: "/", method: "GET", handler: (request) => request.send(PAGE) })
     .onError(404, (_error, request) => {
       // iOS takes a redirection without a body for no portal.

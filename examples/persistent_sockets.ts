@@ -58,7 +58,7 @@ export function createServer(
     request.send(String(counter.value));
   }
 
-  return new HttpsServer({ maxBodyBytes: 100, ...options })
+  return new HttpsServer({ ...options, limits: { maxBodyBytes: 100, ...options.limits } })
     .route({
       uri: "/adder",
       method: "GET",

@@ -33,7 +33,8 @@ export function createServer(
   options: HttpsServerOptions,
   { www = PAGES, log = console.log }: RestfulOptions = {},
 ): HttpsServer {
-  return new HttpsServer({ maxBodyBytes: 10_239, ...options }, serveFiles(www))
+  const limits = { maxBodyBytes: 10_239, ...options.limits };
+  return new HttpsServer({ ...options, limits }, serveFiles(www))
     .route({ uri: "/api/v1/system/info", method: "GET", handler: sendInfo })
     .route({
       uri: "/api/v1/temp/raw",

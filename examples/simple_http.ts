@@ -28,7 +28,7 @@ export function createServer(
   options: HttpsServerOptions,
   { basicAuth, log = console.log }: SimpleOptions = {},
 ): HttpsServer {
-  const server = new HttpsServer({ maxOpenSockets: 7, lruPurge: true, ...options });
+  const server = new HttpsServer({ ...options, limits: { maxConnections: 7, ...options.limits } });
   const hello: Route = {
     uri: "/hello",
     method: "GET",

@@ -55,7 +55,7 @@ export function createServer(
       websocket: {
         pingPeriodMs,
         notAliveMs,
-        maxPayloadBytes: 4 * MAX_TEXT,
+        limits: { maxPayloadBytes: 4 * MAX_TEXT },
         onUpgrade: ({ headers }) => isOwnPage(headers) ? undefined : forbidden(),
         onOpen: (ws) => join(server, ws),
         onMessage: (ws, text) => say(server, ws, text),

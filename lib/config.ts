@@ -1,7 +1,7 @@
 /**
  * The options of a server, their defaults and their checks. A configuration is a frozen copy: the
  * caller's object is never changed and never read again. Long since each option is here three times:
- * its documentation, its default, its check.
+ * its documentation, its default, its check; what counts or times is in limits.ts.
  *
  * @module
  */
@@ -10,31 +10,38 @@ import * as v from "valibot";
 import { capabilities } from "./runtime/capabilities.ts";
 import { ConfigError, type HttpsdError } from "./errors.ts";
 import { HOST_NAMES, SERVER_NAMES } from "./foreign_names.ts";
+import { ESP_IDF_NAMES, type EspIdfOptions, fromEspIdf } from "./httpd/esp_idf_options.ts";
 import { matchExact, type UriMatcher } from "./httpd/matcher.ts";
 import { HTTP2_OPTION, type Http2Config, type Http2Options } from "./http2/options.ts";
 import type { Session } from "./http/session.ts";
+import { LIMITS, type ServerLimits, type ServerTimeouts, TIMEOUTS } from "./limits.ts";
 import {
   type Advice,
   adviceFrom,
-  bytes,
+  adviceInGroup,
   callback,
   checkOptions,
-  count,
+  duration,
   either,
-  endlessMs,
+  flag,
   given,
+  hook,
   isPlain,
   members,
+  type MembersWords,
   milliseconds,
   number,
   oneOf,
   optionError,
+  withoutUndefined,
   yesOrNo,
 } from "./options.ts";
 import { runtime } from "./runtime/current.ts";
 import type { CertSelect } from "./tls/cert_select.ts";
 import { assertServed } from "./tls/served.ts";
 import {
+  ALPN_PROTOCOLS,
+  CIPHER_NAMES,
   CLIENT_AUTH,
   type ClientAuthOptions,
   type HostOptions,
@@ -88,13 +95,19 @@ export interface ReloadOptions extends IdentityOptions {
   readonly cacert?: ClientAuthOptions["ca"];
 }
 
-/** The options of `serve()` and of `HttpsServer`. Times are in ms, sizes in bytes. */
+/**
+ * The options of `serve()` and of `HttpsServer`. Times are in ms, sizes in bytes. A default that names
+ * no other server is httpsd's own.
+ */
 export interface HttpsServerOptions extends ReloadOptions {
   /** The name or address to listen on. Default: every address of this machine. */
   readonly hostname?: string;
-  /** The port; 0 lets the system choose. Default: 443, or 80 in insecure mode. */
+  /** The port; 0 lets the system choose. Default: 443, or 80 in insecure mode, as in ESP-IDF. */
   readonly port?: number;
-  /** `"insecure"` serves plain HTTP, with everything else the same. Default: `"secure"`. */
+  /**
+   * `"insecure"` serves plain HTTP, with everything else the same. Default: `"secure"`, as in
+   * ESP-IDF.
+   */
   readonly transportMode?: TransportMode;
   /**
    * The application protocols spoken (ALPN), in order of preference. Default:
@@ -107,16 +120,16 @@ export interface HttpsServerOptions extends ReloadOptions {
   readonly http1?: boolean;
   /** Only this TLS version (original: `tls_version`); short for `minVersion` and `maxVersion`. */
   readonly tlsVersion?: TlsVersion;
-  /** The oldest TLS version. Default: `"TLSv1.2"`. */
+  /** The oldest TLS version. Default: `"TLSv1.2"`, as in Node. */
   readonly minVersion?: TlsVersion;
-  /** The newest TLS version. Default: `"TLSv1.3"`. */
+  /** The newest TLS version. Default: `"TLSv1.3"`, as in Node. */
   readonly maxVersion?: TlsVersion;
   /**
    * The cipher suites up to TLS 1.2, by OpenSSL names (original: `ciphersuites_list`). Bun only.
    * Default: Mozilla's intermediate list, which is what Deno always serves.
    */
   readonly ciphers?: readonly string[];
-  /** Whether sessions may be resumed with tickets. `false` on Bun only. Default: `true`. */
+  /** Whether sessions may be resumed with tickets. `false` on Bun only. Default: `true`, as in Node. */
   readonly sessionTickets?: boolean;
   /** Chooses a certificate for each ClientHello (original: `cert_select_cb`). */
   readonly certSelect?: CertSelect;
@@ -161,110 +174,42 @@ export interface HttpsServerOptions extends ReloadOptions {
   readonly ecdsaKeyEfuseBlk?: number;
   /** Read PROXY headers from these peers. Default: from no peer. */
   readonly proxyProtocol?: ProxyProtocolOptions;
-  /** The most connections from one address. Default: `Infinity`. */
-  readonly maxConnectionsPerAddress?: number;
   /**
-   * The most sockets that are open at a time (original: `max_open_sockets`). Default: 10,000, or
-   * what fits into the process's limit of open files; more than that throws at the start.
+   * TCP keep-alive probes, the first after `idleMs` (original: `keep_alive_enable`). Default: `false`,
+   * as in ESP-IDF and Node.
    */
-  readonly maxOpenSockets?: number;
-  /**
-   * At `maxOpenSockets`, close an idle connection for a new one, in the order of
-   * docs/deployment.md (original: `lru_purge_enable`); without it, and where none will do, the new
-   * one waits unread for up to `handshakeTimeoutMs`, `backlogConn` of them at the most. Default:
-   * `true`.
-   */
-  readonly lruPurge?: boolean;
-  /** TCP keep-alive probes, the first after `idleMs` (original: `keep_alive_enable`). Default: none. */
   readonly keepAlive?: boolean | { readonly idleMs: number };
-  /** `"esp-idf"`: the defaults of the original, to the number. See docs/esp-idf.md. */
+  /** How many, how large and how fast. */
+  readonly limits?: ServerLimits;
+  /** For how long. */
+  readonly timeouts?: ServerTimeouts;
+  /**
+   * `"esp-idf"`: the defaults of the original, to the number, and its names of options, which
+   * {@linkcode EspIdfServerOptions} lists. See docs/esp-idf.md. Default: none.
+   */
   readonly profile?: "esp-idf";
-  /** The most TLS handshakes at a time; others wait, within their deadline. Default: 1,024. */
-  readonly maxHandshakes?: number;
-  /**
-   * How many received bytes may wait unread in all connections; beyond it each holds very little,
-   * and at twice as many the one whose bytes wait longest is cut. Default: 64 MiB.
-   */
-  readonly maxUnreadBytes?: number;
-  /**
-   * How many connections the system holds before they are accepted, and how many wait at
-   * `maxOpenSockets`. Default: 511, as in Node.
-   */
-  readonly backlogConn?: number;
-
-  /** From accept to the end of the TLS handshake. Default: 10,000, as in ESP-IDF. */
-  readonly handshakeTimeoutMs?: number;
-  /** From the first byte of a request head to its end. Default: 30,000, as in Kestrel. */
-  readonly headersTimeoutMs?: number;
-  /** From one byte of a body to the next, while the handler waits for it. Default: 30,000. */
-  readonly recvWaitTimeoutMs?: number;
-  /** From the first byte of a request to the last of its body. Default: 300,000, as in Node. */
-  readonly requestTimeoutMs?: number;
-  /**
-   * How fast a body must come while a handler waits for it, in bytes per second. Default: 240, as
-   * in Kestrel, and like there not before 5 seconds have passed.
-   */
-  readonly minBodyRate?: number;
-  /** From the head of a request to the head of its response; later: 503. Default: `Infinity`. */
-  readonly handlerTimeoutMs?: number;
-  /** After so many requests a connection is closed. Default: `Infinity`. */
-  readonly maxRequestsPerConnection?: number;
-  /** After so long a connection takes no further request. Default: `Infinity`. */
-  readonly maxConnectionAgeMs?: number;
-  /** The most functions that wait in `queueWork`; more: `QUEUE_FULL`. Default: 1,024. */
-  readonly maxQueuedWork?: number;
   /** What handlers share, as `server.context` (original: `global_user_ctx`). */
   readonly globalUserContext?: unknown;
   /** Called with `globalUserContext` when the server has stopped. */
   readonly globalUserContextFree?: (context: unknown) => void;
-  /** How long a write waits for the client to read. Default: 30,000. */
-  readonly sendWaitTimeoutMs?: number;
-  /** From one request to the first byte of the next. Default: 60,000. */
-  readonly idleTimeoutMs?: number;
-  /**
-   * How long a closed connection waits for the client to close too, and how long an answer may
-   * pause whose client has ended its side, which most do only by leaving. Default: 2,000.
-   */
-  readonly lingerMs?: number;
-  /** How long `stop()` waits for requests under way. Default: 5,000. */
-  readonly drainMs?: number;
-
-  /** The longest request target. Longer: 414. Default: 8,192, as Kestrel's request line. */
-  readonly maxUriLen?: number;
-  /**
-   * The longest request head, from the request line to the empty line. Longer: 431. Default: 16,384,
-   * as in Node.
-   */
-  readonly maxReqHdrLen?: number;
-  /** The most header fields, and the most trailer fields. More: 431. Default: 100, as in Kestrel. */
-  readonly maxReqFields?: number;
-  /** The longest request body. Longer: 413. Default: 128 MiB, as in Bun; `Infinity` for no limit. */
-  readonly maxBodyBytes?: number;
-  /** The most chunk extensions in one body. More: 400. Default: 4,096. */
-  readonly maxChunkExtBytes?: number;
-  /** The longest trailer section. Longer: 431. Default: 8,192. */
-  readonly maxTrailerBytes?: number;
-  /** How much of a body that no handler reads is thrown away to keep the connection. Default: 64 KiB. */
-  readonly maxDrainBytes?: number;
-
-  /** How route templates are compared with paths. Default: {@linkcode matchExact}. */
+  /** How route templates are compared with paths. Default: {@linkcode matchExact}, as in ESP-IDF. */
   readonly uriMatch?: UriMatcher;
-  /** The most routes (original: `max_uri_handlers`). Default: `Infinity`. */
-  readonly maxUriHandlers?: number;
-
-  /** The most response fields that a route's handler may add. Default: `Infinity`. */
-  readonly maxRespHeaders?: number;
-
   /** Stops the server when it is aborted. */
   readonly signal?: AbortSignal;
 }
 
-const duration = (fallback: number) => v.optional(milliseconds(), fallback);
-const endless = (fallback: number) => v.optional(endlessMs, fallback);
-const size = (fallback: number, least = 1) => v.optional(bytes(least), fallback);
-const hook = <T>() => v.optional(callback<T>());
+/**
+ * The options of a server with `profile: "esp-idf"`, which also takes the names of the original's
+ * structures in camelCase, in their units.
+ */
+export interface EspIdfServerOptions extends HttpsServerOptions, EspIdfOptions {
+  /** The original's defaults and names. */
+  readonly profile: "esp-idf";
+  /** `user_cb`: `userCallback`. */
+  readonly userCb?: (change: TlsSessionChange) => void;
+}
+
 const version = v.optional(oneOf("TLSv1.2", "TLSv1.3"));
-const flag = (fallback: boolean) => v.optional(yesOrNo, fallback);
 
 /** An option for what no runtime can do: only its neutral value passes. */
 const unsupported = <T>(schema: v.GenericSchema<T>, neutral: T, why: string) =>
@@ -276,13 +221,6 @@ const unsupported = <T>(schema: v.GenericSchema<T>, neutral: T, why: string) =>
 const hardware = <T>(schema: v.GenericSchema<T>, neutral: T) =>
   unsupported(schema, neutral, "there is no such hardware here: give a KeyProvider as key");
 
-const alpn = v.pipe(
-  v.string("must be protocol names"),
-  v.regex(/^[\x20-\x7e]{1,255}$/, "must be protocol names of 1 to 255 characters"),
-);
-
-const alpnProtocols = v.pipe(v.array(alpn, "must be an array"), v.readonly());
-
 /** Names of others, wherever they are written. */
 const advice = adviceFrom(SERVER_NAMES);
 
@@ -292,7 +230,7 @@ const host = v.pipe(
   members({
     ...IDENTITY_ENTRIES,
     names: v.optional(v.array(v.string("must be names"), "must be an array of names")),
-    alpnProtocols: v.optional(alpnProtocols),
+    alpnProtocols: v.optional(ALPN_PROTOCOLS),
     clientAuth,
   }, { advice: adviceFrom(SERVER_NAMES, HOST_NAMES) }),
   v.transform((options) => options as HostOptions), // undefined is as good as left out
@@ -305,18 +243,19 @@ const RELOADABLE = {
   cacert: v.optional(given<ClientAuthOptions["ca"]>("the CA's certificate")),
 };
 
-/** What means something without sockets too. */
-export const SHARED_ENTRIES = {
-  handlerTimeoutMs: endless(Infinity),
-  maxBodyBytes: size(128 * 1024 * 1024, 0),
-  uriMatch: v.optional(callback<UriMatcher>(), () => matchExact),
-  maxUriHandlers: v.optional(count(), Infinity),
-  maxRespHeaders: v.optional(count(0), Infinity),
+/** The groups of options, with the names in each. */
+export const GROUPS = { limits: Object.keys(LIMITS), timeouts: Object.keys(TIMEOUTS) };
+
+const inGroup = {
+  advice: adviceInGroup(GROUPS, isServerOption, advice),
+  shape: "an object of options",
 };
+
+/** How route templates are compared with paths. */
+export const uriMatch = v.optional(callback<UriMatcher>(), () => matchExact);
 
 const ENTRIES = {
   ...RELOADABLE,
-  ...SHARED_ENTRIES,
   hostname: v.optional(
     v.pipe(
       v.string("must be a name or address"),
@@ -326,20 +265,13 @@ const ENTRIES = {
   ),
   port: v.optional(number("a port", 0, 65535)),
   transportMode: v.optional(oneOf("secure", "insecure"), "secure"),
-  alpnProtocols: v.optional(alpnProtocols),
+  alpnProtocols: v.optional(ALPN_PROTOCOLS),
   http2: v.optional(HTTP2_OPTION, true),
   http1: flag(true),
   tlsVersion: version,
   minVersion: version,
   maxVersion: version,
-  ciphers: v.optional(v.pipe(
-    v.array(
-      v.pipe(v.string("must be cipher names"), v.regex(/^[A-Z0-9-]+$/, "must be cipher names")),
-      "must be an array of cipher names",
-    ),
-    v.nonEmpty("must not be empty"),
-    v.readonly(),
-  )),
+  ciphers: v.optional(CIPHER_NAMES),
   sessionTickets: flag(true),
   certSelect: hook<CertSelect>(),
   strictSni: flag(false),
@@ -365,9 +297,6 @@ const ENTRIES = {
     trustedProxies: v.array(v.string("must be addresses"), "must be an array of addresses"),
     mode: v.optional(oneOf("required", "optional"), "required"),
   })),
-  maxConnectionsPerAddress: v.optional(count(), Infinity),
-  maxOpenSockets: v.optional(count(), 10_000),
-  lruPurge: flag(true),
   keepAlive: v.optional(
     either<boolean, { idleMs: number }>(
       (value) => typeof value === "boolean",
@@ -377,35 +306,19 @@ const ENTRIES = {
     false,
   ),
   profile: v.optional(oneOf("esp-idf")),
-  maxHandshakes: v.optional(count(), 1_024),
-  maxUnreadBytes: size(64 * 1024 * 1024),
-  backlogConn: v.optional(count(1, 65535), 511),
-  handshakeTimeoutMs: duration(10_000),
-  headersTimeoutMs: duration(30_000),
-  recvWaitTimeoutMs: duration(30_000),
-  requestTimeoutMs: endless(300_000),
-  minBodyRate: v.optional(number("bytes per second", 0, 2 ** 31 - 1), 240),
-  maxRequestsPerConnection: v.optional(count(), Infinity),
-  maxConnectionAgeMs: endless(Infinity),
-  maxQueuedWork: v.optional(count(), 1_024),
+  limits: v.optional(members(LIMITS, inGroup), {}),
+  timeouts: v.optional(members(TIMEOUTS, inGroup), {}),
+  uriMatch,
   globalUserContext: v.optional(v.unknown()),
   globalUserContextFree: hook<(context: unknown) => void>(),
-  sendWaitTimeoutMs: duration(30_000),
-  idleTimeoutMs: endless(60_000),
-  lingerMs: duration(2_000),
-  drainMs: v.optional(milliseconds(0), 5_000),
-  maxUriLen: size(8_192),
-  maxReqHdrLen: size(16_384),
-  maxReqFields: v.optional(count(1, 65535), 100),
-  maxChunkExtBytes: size(4_096, 0),
-  maxTrailerBytes: size(8_192, 0),
-  maxDrainBytes: size(64 * 1024, 0),
   signal: v.optional(
     v.custom<AbortSignal>((value) => value instanceof AbortSignal, "must be an AbortSignal"),
   ),
 };
 
-const SCHEMA = members(ENTRIES, { advice, shape: "an object" });
+const WORDS: MembersWords = { advice, shape: "an object", groups: GROUPS };
+const SCHEMA = members(ENTRIES, WORDS);
+const ESP_IDF_SCHEMA = members(ENTRIES, { ...WORDS, others: ESP_IDF_NAMES });
 
 /** Whether a server has an option of this name. */
 export function isServerOption(name: string): boolean {
@@ -439,8 +352,9 @@ export type Config =
  */
 export function resolveConfig(options: HttpsServerOptions): Config {
   const esp = isPlain(options) && options.profile === "esp-idf";
-  const defaults = esp ? espIdf(options.transportMode) : {};
-  const output = checkOptions("", SCHEMA, withDefaults(options, defaults));
+  const output = esp
+    ? checkOptions("", ESP_IDF_SCHEMA, fromEspIdf(options))
+    : checkOptions("", SCHEMA, withoutUndefined(options));
   assertSupported(output);
   const served = { http1: output.http1, http2: output.http2 !== false };
   if (!served.http1 && !served.http2) {
@@ -457,6 +371,8 @@ export function resolveConfig(options: HttpsServerOptions): Config {
     clientAuth: policyOf("", output),
     minVersion: minVersion ?? "TLSv1.2",
     maxVersion: maxVersion ?? "TLSv1.3",
+    limits: Object.freeze(output.limits),
+    timeouts: Object.freeze(output.timeouts),
   };
   if (config.minVersion > config.maxVersion) {
     throw optionError(
@@ -480,7 +396,7 @@ export type ReloadConfig =
  * that cannot change
  */
 export function resolveReload(options: ReloadOptions): ReloadConfig {
-  const output = checkOptions("reload()", RELOAD_SCHEMA, withDefaults(options, {}));
+  const output = checkOptions("reload()", RELOAD_SCHEMA, withoutUndefined(options));
   return { ...output, clientAuth: policyOf("reload()", output) };
 }
 
@@ -494,34 +410,6 @@ function policyOf(
     throw optionError(callee, "cacert", "says the same as clientAuth: give one of them");
   }
   return { ca: cacert, mode: "required", option: "cacert" };
-}
-
-/** A copy of the options without those that are `undefined`, which are as good as left out. */
-function withDefaults(options: unknown, defaults: object): unknown {
-  if (!isPlain(options)) return options;
-  const given = Object.entries(options).filter(([, value]) => value !== undefined);
-  return { ...defaults, ...Object.fromEntries(given) };
-}
-
-/** The values of `HTTPD_DEFAULT_CONFIG()` and `HTTPD_SSL_CONFIG_DEFAULT()`. */
-function espIdf(mode: TransportMode = "secure"): HttpsServerOptions {
-  const secure = mode === "secure";
-  return {
-    maxOpenSockets: secure ? 4 : 7,
-    lruPurge: secure,
-    maxUriHandlers: 8,
-    maxRespHeaders: 8,
-    backlogConn: 5,
-    maxQueuedWork: 6,
-    maxUriLen: 512,
-    maxReqHdrLen: 1_024,
-    recvWaitTimeoutMs: 5_000,
-    sendWaitTimeoutMs: 5_000,
-    handshakeTimeoutMs: 10_000,
-    idleTimeoutMs: Infinity,
-    alpnProtocols: [],
-    http2: false,
-  };
 }
 
 /** Refuses what this runtime would have to ignore. */

@@ -32,7 +32,7 @@ export type StateErrorCode =
   | "HANDLER_EXISTS"
   /** The route table is full (original: `ESP_ERR_HTTPD_HANDLERS_FULL`). */
   | "HANDLERS_FULL"
-  /** More work than `maxQueuedWork` waits (original: `httpd_queue_work` gives `ESP_FAIL`). */
+  /** More work than `limits.maxQueuedWork` waits (original: `httpd_queue_work` gives `ESP_FAIL`). */
   | "QUEUE_FULL"
   /** No such route (original: `ESP_ERR_NOT_FOUND`). */
   | "NOT_FOUND"
@@ -56,7 +56,7 @@ export type ListenErrorCode =
 
 /** Codes of {@linkcode TlsError}: what went wrong on one TLS connection. */
 export type TlsErrorCode =
-  /** The handshake was not over in `handshakeTimeoutMs`. */
+  /** The handshake was not over in `timeouts.handshakeMs`. */
   | "TLS_HANDSHAKE_TIMEOUT"
   /** Client and server share no application protocol (RFC 7301). */
   | "TLS_NO_ALPN"
@@ -91,9 +91,9 @@ export type ConnectionErrorCode =
   | "CONNECTION_TIMEOUT"
   /** The server closed: `close()`, `stop()`, or a cap. */
   | "CONNECTION_ABORTED"
-  /** More connections from one address than `maxConnectionsPerAddress`. */
+  /** More connections from one address than `limits.maxConnectionsPerAddress`. */
   | "TOO_MANY_CONNECTIONS"
-  /** More connections than `maxOpenSockets`, and no room was made in time. */
+  /** More connections than `limits.maxConnections`, and no room was made in time. */
   | "SERVER_FULL"
   /** The hook `openFn` or `verifyClient` refused the connection, or failed. */
   | "CONNECTION_REFUSED"
@@ -112,11 +112,11 @@ export type HttpErrorCode =
   | "BAD_REQUEST"
   /** The request's framing is ambiguous or malformed: a smuggling attempt (RFC 9112 section 6). */
   | "BAD_FRAMING"
-  /** The target is longer than `maxUriLen`. */
+  /** The target is longer than `limits.maxUriBytes`. */
   | "URI_TOO_LONG"
   /** The head or the trailers are longer than their caps, or have too many fields. */
   | "HEADERS_TOO_LARGE"
-  /** The body is longer than `maxBodyBytes`. */
+  /** The body is longer than `limits.maxBodyBytes`. */
   | "BODY_TOO_LARGE"
   /** The client ended its side in the middle of the body (RFC 9112 section 8). */
   | "BODY_INCOMPLETE"
@@ -138,7 +138,7 @@ export type HttpErrorCode =
   | "ROUTE_NOT_FOUND"
   /** Routes have the path, but none the method. */
   | "METHOD_NOT_ALLOWED"
-  /** The handler did not answer within `handlerTimeoutMs`, or the deadline of `detach()`. */
+  /** The handler did not answer within `timeouts.handlerMs`, or the deadline of `detach()`. */
   | "HANDLER_TIMEOUT"
   /** The handler threw, rejected, or returned something that is no response. */
   | "HANDLER_FAILED"
@@ -153,15 +153,15 @@ export type WebSocketErrorCode =
   | "WS_PROTOCOL"
   /** Text that is not UTF-8, or compressed data that does not inflate (close code 1007). */
   | "WS_INVALID_DATA"
-  /** A message is longer than `maxPayloadBytes` (close code 1009). */
+  /** A message is longer than `limits.maxPayloadBytes` (close code 1009). */
   | "WS_TOO_LARGE"
-  /** A message has more fragments than `maxFragments` (close code 1008). */
+  /** A message has more fragments than `limits.maxFragments` (close code 1008). */
   | "WS_TOO_MANY_FRAGMENTS"
-  /** A message takes longer than `messageTimeoutMs`, or than `minMessageRate` lets it (1008). */
+  /** A message takes longer than `timeouts.messageMs`, or than `limits.minMessageBytesPerSecond` lets it (1008). */
   | "WS_MESSAGE_TIMEOUT"
-  /** More Ping and Pong frames in a second than `maxPingsPerSecond` (close code 1008). */
+  /** More Ping and Pong frames in a second than `limits.maxPingsPerSecond` (close code 1008). */
   | "WS_PING_FLOOD"
-  /** More than `maxBufferedBytes` waits for a client that does not read (close code 1008). */
+  /** More than `limits.maxBufferedBytes` waits for a client that does not read (close code 1008). */
   | "WS_SLOW_CONSUMER"
   /** The program asks for a frame that RFC 6455 forbids, or compression failed (close code 1011). */
   | "WS_CANNOT_SEND"

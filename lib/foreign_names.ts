@@ -12,10 +12,11 @@ const ERRORS = 'write server.onError(500, handler), or listen for "error" events
 const NOTHING = "leave it out: there is no such thing here";
 const RUNTIME = "leave it out: the runtime's TLS decides it";
 const ROUTES = "write server.route({ uri, method, handler }) for each";
+const SYSTEM = "leave it out: the system's value holds, as node:net cannot set it";
+const NO_LENGTH = "leave it out: text and bytes have a length";
 const NO_UNIX = "leave it out: httpsd listens on a hostname and port only";
 
-/** Options of other servers, and what to write for them in a server's options. */
-export const SERVER_NAMES: Readonly<Record<string, string>> = {
+const OTHER_SERVERS = {
   // Deno.serve, Bun.serve
   tls: TLS,
   handler: HANDLER,
@@ -27,8 +28,8 @@ export const SERVER_NAMES: Readonly<Record<string, string>> = {
   static: "use serveFiles(), or server.route() for each",
   websocket: "write server.route({ uri, websocket: { … } }), or call upgradeWebSocket()",
   development: NOTHING,
-  idleTimeout: "write idleTimeoutMs, in ms",
-  maxRequestBodySize: "write maxBodyBytes",
+  idleTimeout: "write timeouts: { idleMs }, in ms",
+  maxRequestBodySize: "write limits: { maxBodyBytes }",
   unix: NO_UNIX,
   path: NO_UNIX,
   transport: "leave it out: httpsd listens for TCP",
@@ -63,28 +64,37 @@ export const SERVER_NAMES: Readonly<Record<string, string>> = {
   ticketKeys: "leave it out: tickets are for one process (see sessionTickets)",
   sessionTimeout: RUNTIME,
   sessionIdContext: RUNTIME,
-  handshakeTimeout: "write handshakeTimeoutMs",
-  headersTimeout: "write headersTimeoutMs",
-  requestTimeout: "write requestTimeoutMs",
-  keepAliveTimeout: "write idleTimeoutMs",
+  handshakeTimeout: "write timeouts: { handshakeMs }",
+  headersTimeout: "write timeouts: { headersMs }",
+  requestTimeout: "write timeouts: { requestMs }",
+  keepAliveTimeout: "write timeouts: { idleMs }",
   keepAliveInitialDelay: "write keepAlive: { idleMs }",
-  timeout: "write idleTimeoutMs, requestTimeoutMs or handlerTimeoutMs",
+  timeout: "write timeouts: { idleMs }, or requestMs or handlerMs there",
   connectionsCheckingInterval: NOTHING,
   insecureHTTPParser: "leave it out: requests are read strictly",
-  maxHeaderSize: "write maxReqHdrLen",
-  maxHeadersCount: "write maxReqFields",
-  maxConnections: "write maxOpenSockets",
-  maxRequestsPerSocket: "write maxRequestsPerConnection",
-  backlog: "write backlogConn",
+  maxHeaderSize: "write limits: { maxHeaderBytes }",
+  maxHeadersCount: "write limits: { maxHeaderFields }",
+  maxRequestsPerSocket: "write limits: { maxRequestsPerConnection }",
   noDelay: "leave it out: it is always on",
   trustProxy: "write proxyProtocol: { trustedProxies }",
   https: 'leave it out, or write transportMode: "insecure" for plain HTTP',
   http: 'write transportMode: "insecure"',
-  // httpd_ssl_config_t, httpd_config_t
+};
+
+/**
+ * Members of `httpd_config_t` and `httpd_ssl_config_t` that have another name here. In camelCase
+ * `profile: "esp-idf"` takes those that have an option.
+ */
+const ORIGINAL = {
   httpd: "write its members beside the other options",
   servercert: "write cert",
+  servercert_len: NO_LENGTH,
   prvtkey_pem: "write key",
+  prvtkey_len: NO_LENGTH,
+  server_key: "write key",
   cacert_pem: "write cacert",
+  cacert_len: NO_LENGTH,
+  client_cert_authmode_optional: 'write clientAuth: { ca, mode: "optional" }',
   port_secure: "write port",
   port_insecure: "write port",
   server_port: "write port",
@@ -94,19 +104,63 @@ export const SERVER_NAMES: Readonly<Record<string, string>> = {
   cert_select_cb: "write certSelect",
   alpn_protos: "write alpnProtocols",
   ciphersuites_list: "write ciphers",
+  tls_handshake_timeout_ms: "write timeouts: { handshakeMs }",
   uri_match_fn: "write uriMatch",
-  lru_purge_enable: "write lruPurge",
+  max_req_hdr_len: "write limits: { maxHeaderBytes }",
+  max_uri_len: "write limits: { maxUriBytes }",
+  max_open_sockets: "write limits: { maxConnections }",
+  max_uri_handlers: "write limits: { maxRoutes }",
+  max_resp_headers: "write limits: { maxResponseFields }",
+  backlog_conn: "write limits: { backlog }",
+  lru_purge_enable: "write limits: { lruPurge }",
   keep_alive_enable: "write keepAlive",
-  keep_alive_idle: "write keepAlive: { idleMs }",
-  linger_timeout: "write lingerMs",
-  enable_so_linger: "write lingerMs",
-  recv_wait_timeout: "write recvWaitTimeoutMs, in ms",
-  send_wait_timeout: "write sendWaitTimeoutMs, in ms",
+  keep_alive_idle: "write keepAlive: { idleMs }, in ms",
+  keep_alive_interval: SYSTEM,
+  keep_alive_count: SYSTEM,
+  linger_timeout: "write timeouts: { lingerMs }, in ms",
+  enable_so_linger: "write timeouts: { lingerMs }",
+  recv_wait_timeout: "write timeouts: { receiveMs }, in ms",
+  send_wait_timeout: "write timeouts: { sendMs }, in ms",
   global_user_ctx: "write globalUserContext",
   global_user_ctx_free_fn: "write globalUserContextFree",
+  global_transport_ctx: "write tlsUserData, which hooks are given",
+  global_transport_ctx_free_fn: NOTHING,
+  if_name: "write hostname, an address of the interface",
+  ecdsa_key_efuse_blk_high: NOTHING,
+  ecdsa_curve: NOTHING,
+  task_caps: NOTHING,
   task_priority: NOTHING,
   stack_size: NOTHING,
   core_id: NOTHING,
+};
+
+/** Names of 0.1 before options were grouped, which do not come from the original. */
+const UNGROUPED = {
+  maxReqFields: "write limits: { maxHeaderFields }",
+  maxDrainBytes: "write limits: { maxDiscardedBytes }",
+  minBodyRate: "write limits: { minBodyBytesPerSecond }",
+  handshakeTimeoutMs: "write timeouts: { handshakeMs }",
+  headersTimeoutMs: "write timeouts: { headersMs }",
+  recvWaitTimeoutMs: "write timeouts: { receiveMs }",
+  requestTimeoutMs: "write timeouts: { requestMs }",
+  handlerTimeoutMs: "write timeouts: { handlerMs }",
+  sendWaitTimeoutMs: "write timeouts: { sendMs }",
+  idleTimeoutMs: "write timeouts: { idleMs }",
+};
+
+/** The original's names as they are, and in camelCase. */
+const originalNames = Object.fromEntries(
+  Object.entries(ORIGINAL).flatMap(([name, advice]) => [
+    [name, advice],
+    [name.replaceAll(/_(\w)/g, (_, letter: string) => letter.toUpperCase()), advice],
+  ]),
+);
+
+/** Options of other servers, and what to write for them in a server's options. */
+export const SERVER_NAMES: Readonly<Record<string, string>> = {
+  ...OTHER_SERVERS,
+  ...originalNames,
+  ...UNGROUPED,
 };
 
 /** What other servers call the names of an identity, and what to write for them. */
@@ -144,11 +198,11 @@ export const WEBSOCKET_NAMES: Readonly<Record<string, string>> = {
   handleProtocols: 'write protocols: ["…"]',
   perMessageDeflate: "write deflate",
   compression: "write deflate",
-  idleTimeout: "write idleTimeoutMs or pingPeriodMs, in ms",
-  maxPayload: "write maxPayloadBytes",
-  maxPayloadLength: "write maxPayloadBytes",
-  backpressureLimit: "write maxBufferedBytes",
-  closeOnBackpressureLimit: "leave it out: more than maxBufferedBytes closes",
+  idleTimeout: "write timeouts: { idleMs } or pingPeriodMs, in ms",
+  maxPayload: "write limits: { maxPayloadBytes }",
+  maxPayloadLength: "write limits: { maxPayloadBytes }",
+  backpressureLimit: "write limits: { maxBufferedBytes }",
+  closeOnBackpressureLimit: "leave it out: more than limits.maxBufferedBytes closes",
   sendPings: "write pingPeriodMs: Infinity for none",
   publishToSelf: "give broadcast() a filter",
   drain: "await ws.send()",
@@ -163,4 +217,10 @@ export const WEBSOCKET_NAMES: Readonly<Record<string, string>> = {
   ws_pre_handshake_cb: "write onUpgrade",
   ws_post_handshake_cb: "write onOpen",
   handle_ws_control_frames: "write manualControlFrames",
+  // httpsd 0.1, before options were grouped
+  minMessageRate: "write limits: { minMessageBytesPerSecond }",
+  messageTimeoutMs: "write timeouts: { messageMs }",
+  idleTimeoutMs: "write timeouts: { idleMs }",
+  closeTimeoutMs: "write timeouts: { closeMs }",
+  upgradeTimeoutMs: "write timeouts: { upgradeMs }",
 };

@@ -28,16 +28,31 @@ export type Members<E extends v.ObjectEntries> = v.SchemaWithPipe<
   ]
 >;
 
-/**
- * Makes a schema of an object with these members and no others. `advice` knows names of other
- * libraries; `shape` is what messages say that the whole must be.
- */
+/** What messages about an object's members say. */
+export interface MembersWords {
+  /** What to say about names of other libraries. */
+  readonly advice?: Advice;
+  /** What the whole must be. */
+  readonly shape?: string;
+  /** The members that are groups of options, with the names in them, which are often written outside. */
+  readonly groups?: Groups;
+  /** Names of members that are taken before the check, which may be meant by others. */
+  readonly others?: readonly string[];
+}
+
+/** Makes a schema of an object with these members and no others. */
 export function members<E extends v.ObjectEntries>(
   entries: E,
-  { advice, shape = shapeOf(Object.keys(entries)) }: { advice?: Advice; shape?: string } = {},
+  { advice, shape = shapeOf(Object.keys(entries)), groups = {}, others = [] }: MembersWords = {},
 ): Members<E> {
+  const names = [
+    ...[...Object.keys(entries), ...others].map((name): KnownName => ({ name, written: name })),
+    ...Object.entries(groups).flatMap(([group, inside]) =>
+      inside.map((name): KnownName => ({ name, written: `${group}: { ${name} }` }))
+    ),
+  ];
   const message: ObjectMessage = ({ expected, input }) => {
-    if (expected === "never") return unknownName(String(input), Object.keys(entries), advice);
+    if (expected === "never") return unknownName(String(input), names, advice);
     return input === undefined ? "is missing: give it" : `must be ${shape}`;
   };
   return v.pipe(
@@ -102,6 +117,24 @@ export function adviceFrom(...tables: Readonly<Record<string, string>>[]): Advic
   return (name) => names.has(name) ? `is not known here: ${names.get(name)}` : undefined;
 }
 
+/** Groups of options, with the names in each. */
+export type Groups = Readonly<Record<string, readonly string[]>>;
+
+/** The advice inside a group: where a name belongs that is of another group, or goes beside the groups. */
+export function adviceInGroup(
+  groups: Groups,
+  isBeside: (name: string) => boolean,
+  otherwise: Advice,
+): Advice {
+  return (name) => {
+    const home = Object.keys(groups).find((group) => groups[group]!.includes(name));
+    if (home !== undefined) return `is not known here: write ${home}: { ${name} }`;
+    return isBeside(name)
+      ? "is not known here: write it beside the groups, not inside"
+      : otherwise(name);
+  };
+}
+
 /** A whole number in a range, which may end with `Infinity`. */
 export function number(what: string, least: number, most: number): v.GenericSchema<number> {
   const range = most === Infinity ? `${least} or more` : `${least} to ${most}`;
@@ -143,6 +176,29 @@ export function callback<T>(): v.GenericSchema<T> {
   return v.custom<T>((value) => typeof value === "function", "must be a function");
 }
 
+/** A time of a timer, in ms, that may be left out. */
+export const duration = (fallback: number, least = 1) => v.optional(milliseconds(least), fallback);
+
+/** A time in ms, or `Infinity`, that may be left out. */
+export const endless = (fallback: number) => v.optional(endlessMs, fallback);
+
+/** A size in bytes that may be left out. */
+export const size = (fallback: number, least = 1) => v.optional(bytes(least), fallback);
+
+/** How many of something; may be left out. */
+export const many = (fallback: number, least = 1, most = Infinity) =>
+  v.optional(count(least, most), fallback);
+
+/** A rate in bytes per second, 0 for any; may be left out. */
+export const rate = (fallback: number) =>
+  v.optional(number("bytes per second", 0, LONGEST_MS), fallback);
+
+/** `true` or `false`, or left out. */
+export const flag = (fallback: boolean) => v.optional(yesOrNo, fallback);
+
+/** A function that may be left out. */
+export const hook = <T>() => v.optional(callback<T>());
+
 /** Anything that is there at all: what another room checks when it uses it. */
 export function given<T>(what: string): v.GenericSchema<T> {
   return v.custom<T>((value) => value !== undefined && value !== null, `must be ${what}`);
@@ -171,6 +227,14 @@ export function isPlain(value: unknown): value is object {
   return tag === "[object Object]" || tag === "[object Module]";
 }
 
+/** A copy without the members that are `undefined`, which are as good as left out. */
+export function withoutUndefined<T>(options: T): T {
+  if (!isPlain(options)) return options;
+  return Object.fromEntries(
+    Object.entries(options).filter(([, value]) => value !== undefined),
+  ) as T;
+}
+
 /** A value as messages may show it: short, and without secrets that may be in a string. */
 export function shown(value: unknown): string {
   if (typeof value === "number" || typeof value === "boolean") return String(value);
@@ -182,14 +246,28 @@ export function shown(value: unknown): string {
 
 const MOST_LISTED = 12;
 
-function unknownName(name: string, known: readonly string[], advice: Advice | undefined): string {
+/** A name that may be meant, and how it is written. */
+interface KnownName {
+  readonly name: string;
+  readonly written: string;
+}
+
+function unknownName(
+  name: string,
+  known: readonly KnownName[],
+  advice: Advice | undefined,
+): string {
+  const inside = known.find((candidate) => candidate.name === name);
+  if (inside !== undefined) return `is not known here: write ${inside.written}`;
   const advised = advice?.(name);
   if (advised !== undefined) return advised;
-  const meant = nearest(name, known);
-  if (meant !== undefined) return `is not known: did you mean ${meant}?`;
+  const meant = nearest(name, known.map((candidate) => candidate.name));
+  if (meant !== undefined) {
+    return `is not known: did you mean ${known.find(({ name }) => name === meant)!.written}?`;
+  }
   return known.length > MOST_LISTED
     ? "is not known: leave it out"
-    : `is not known: use ${known.join(", ")}`;
+    : `is not known: use ${known.map(({ written }) => written).join(", ")}`;
 }
 
 /** What an object looks like whose members have these names. */

@@ -53,8 +53,11 @@ export class Places {
     const { config, deadlines, gate, refused } = parts;
     this.#readMark = new ReadMark(deadlines.clock, () => this.#cap.makeRoom());
     this.#cap = new SocketCap({
-      limits: { maxOpenSockets: config.maxOpenSockets, maxWaiting: config.backlogConn },
-      waitMs: config.handshakeTimeoutMs,
+      limits: {
+        maxConnections: config.limits.maxConnections,
+        maxWaiting: config.limits.backlog,
+      },
+      waitMs: config.timeouts.handshakeMs,
       deadlines,
       makeRoom: (waiting) => this.#makeRoom(waiting),
       admit: (raw, place) => gate.admit(raw, place),
@@ -89,12 +92,12 @@ export class Places {
 
   /** Lowers the number of places to what fits into the limit of open files, and warns of it. */
   fitOpenFiles(): void {
-    const { maxOpenSockets, backlogConn: maxWaiting } = this.#parts.config;
+    const { maxConnections, backlog: maxWaiting } = this.#parts.config.limits;
     const limit = openFileLimit();
-    const fitting = fitSockets(this.#parts.given, { maxOpenSockets, maxWaiting }, limit);
-    if (fitting.maxOpenSockets < maxOpenSockets) {
+    const fitting = fitSockets(this.#parts.given, { maxConnections, maxWaiting }, limit);
+    if (fitting.maxConnections < maxConnections) {
       console.warn(
-        `httpsd: maxOpenSockets is ${fitting.maxOpenSockets} instead of ${maxOpenSockets}, and ` +
+        `httpsd: limits.maxConnections is ${fitting.maxConnections} instead of ${maxConnections}, and ` +
           `${fitting.maxWaiting} more may wait, since this process may open ${limit} files only: ` +
           "raise the limit (ulimit -n)",
       );
@@ -104,7 +107,7 @@ export class Places {
 
   /** Whether the answer of a session is to be its last, since a newcomer waits for its place. */
   get crowded(): boolean {
-    return this.#parts.config.lruPurge && this.#cap.crowded && this.#mayTakeUsed;
+    return this.#parts.config.limits.lruPurge && this.#cap.crowded && this.#mayTakeUsed;
   }
 
   /**
@@ -116,7 +119,7 @@ export class Places {
     if (config.profile === "esp-idf") return true;
     // A place that is being freed is a newcomer's already.
     const arriving = gate.size + opening.size + sessions.fresh + this.#cap.leaving;
-    return arriving < Math.max(MIN_ARRIVALS, this.#cap.limits.maxOpenSockets / 4);
+    return arriving < Math.max(MIN_ARRIVALS, this.#cap.limits.maxConnections / 4);
   }
 
   /** Looks whether a session that has become idle makes room, after what it does now. */
@@ -126,8 +129,8 @@ export class Places {
 
   /** Closes one connection for one of `waiting` newcomers; returns when to try again if none will do. */
   #makeRoom(waiting: number): true | number {
-    const { config: { lruPurge, profile }, sessions } = this.#parts;
-    if (!lruPurge) return Infinity;
+    const { config: { limits, profile }, sessions } = this.#parts;
+    if (!limits.lruPurge) return Infinity;
     const made = profile === "esp-idf"
       ? sessions.purgeLeastRecent() || Infinity
       : this.#purgeInOrder(waiting);
@@ -151,13 +154,13 @@ export class Places {
 
 /** The numbers of sockets that were asked for, by an option or a profile; others may be lowered. */
 export function givenLimits(
-  { maxOpenSockets, backlogConn, profile }: HttpsServerOptions,
+  { limits: { maxConnections, backlog } = {}, profile }: HttpsServerOptions,
   config: Config,
 ): Partial<SocketLimits> {
   const isGiven = (option: number | undefined) =>
     option !== Infinity && (option !== undefined || profile !== undefined);
   return {
-    ...(isGiven(maxOpenSockets) && { maxOpenSockets: config.maxOpenSockets }),
-    ...(isGiven(backlogConn) && { maxWaiting: config.backlogConn }),
+    ...(isGiven(maxConnections) && { maxConnections: config.limits.maxConnections }),
+    ...(isGiven(backlog) && { maxWaiting: config.limits.backlog }),
   };
 }

@@ -13,6 +13,7 @@ import type { ConnectionEngine } from "./net/engine.ts";
 /** What the drivers of all protocols need of the server. */
 export interface ProtocolHost extends Http1Host, Http2Host {
   readonly limits: Http1Host["limits"] & Http2Host["limits"];
+  readonly timeouts: Http1Host["timeouts"] & Http2Host["timeouts"];
   /** Whether HTTP/1.1 is served. */
   readonly http1: boolean;
   /** What HTTP/2 is held to; `false` where it is not served. */

@@ -92,8 +92,12 @@ export class Reception implements ProtocolHost {
 
   // What the drivers ask for.
 
-  get limits(): Config {
-    return this.#parts.config;
+  get limits(): Config["limits"] {
+    return this.#parts.config.limits;
+  }
+
+  get timeouts(): Config["timeouts"] {
+    return this.#parts.config.timeouts;
   }
 
   get http1(): boolean {

@@ -11,6 +11,7 @@ import * as v from "valibot";
 import { selectorOptions } from "./certificates.ts";
 import {
   type Config,
+  type EspIdfServerOptions,
   type HttpsServerOptions,
   type ReloadOptions,
   resolveConfig,
@@ -113,6 +114,12 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   #madeFetchHost: FetchHost | undefined;
   readonly #counts = { accepted: 0, refused: 0 };
 
+  // The ordinary way is last: what does not fit is reported against that.
+  /** Makes a server of options that have the original's names. */
+  constructor(
+    options: EspIdfServerOptions,
+    handler?: FetchHandler<HttpsServer> | FetchApp<HttpsServer>,
+  );
   /**
    * Makes a server that does not listen yet. `handler` answers what no route answers: a function, or
    * an object with such a function as its `fetch`, which may be one with the options too.
@@ -120,6 +127,10 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
    * @throws {ConfigError} `INVALID_CONFIG` naming the option, or saying what to write;
    * `NOT_SUPPORTED` for an option that this runtime would have to ignore
    */
+  constructor(
+    options: HttpsServerOptions,
+    handler?: FetchHandler<HttpsServer> | FetchApp<HttpsServer>,
+  );
   constructor(
     options: HttpsServerOptions,
     handler?: FetchHandler<HttpsServer> | FetchApp<HttpsServer>,
@@ -132,6 +143,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
       handler,
     );
     const config = this.#config = resolveConfig(given.options);
+    const { limits, timeouts } = config;
     const selector = () => this.#certificates?.selector;
     const reports = this.#reports = new Reports({
       server: this,
@@ -139,16 +151,16 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
       atRest: () => this.#state === "idle",
     });
     const hooks = this.#hooks = new Hooks(config, reports);
-    this.#work = new WorkQueue(config.maxQueuedWork);
+    this.#work = new WorkQueue(limits.maxQueuedWork);
     const deadlines = new Deadlines([
-      config.handshakeTimeoutMs,
-      config.headersTimeoutMs,
-      config.recvWaitTimeoutMs,
-      config.sendWaitTimeoutMs,
-      config.idleTimeoutMs,
-      config.lingerMs,
-      config.requestTimeoutMs,
-      config.handlerTimeoutMs,
+      timeouts.handshakeMs,
+      timeouts.headersMs,
+      timeouts.receiveMs,
+      timeouts.sendMs,
+      timeouts.idleMs,
+      timeouts.lingerMs,
+      timeouts.requestMs,
+      timeouts.handlerMs,
     ], HttpsServer.#clock);
 
     // From the socket to the session.
@@ -158,13 +170,13 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
         trusted: new CidrSet(config.proxyProtocol.trustedProxies),
         required: config.proxyProtocol.mode === "required",
       },
-      maxConnectionsPerAddress: config.maxConnectionsPerAddress,
-      maxHandshakes: config.maxHandshakes,
-      handshakeTimeoutMs: config.handshakeTimeoutMs,
-      sendTimeoutMs: config.sendWaitTimeoutMs,
-      lingerMs: config.lingerMs,
+      maxConnectionsPerAddress: limits.maxConnectionsPerAddress,
+      maxHandshakes: limits.maxHandshakes,
+      handshakeMs: timeouts.handshakeMs,
+      sendTimeoutMs: timeouts.sendMs,
+      lingerMs: timeouts.lingerMs,
       deadlines,
-      unread: new Unread(config.maxUnreadBytes),
+      unread: new Unread(limits.maxUnreadBytes),
       admitted: (connection) => this.#admitted(connection),
       refused: (refusal) => this.#refused(refusal),
     });
@@ -188,14 +200,20 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
 
     // From the session to the handler.
     const { handler: handle } = given;
-    const { uriMatch, maxRespHeaders } = config;
-    this.#router = new Router(uriMatch, config.maxUriHandlers, readerOf(uriMatch));
+    const { uriMatch } = config;
+    const { maxResponseFields } = limits;
+    this.#router = new Router(uriMatch, limits.maxRoutes, readerOf(uriMatch));
     const dispatcher = this.#dispatcher = new Dispatcher(
       this.#router,
       handle &&
         exchangeHandler((request, exchange) => handle(request, new ExchangeInfo(exchange, this))),
     );
-    this.#httpd = new HttpdFace({ server: this, uriMatch, maxRespHeaders, failures: dispatcher });
+    this.#httpd = new HttpdFace({
+      server: this,
+      uriMatch,
+      maxResponseFields,
+      failures: dispatcher,
+    });
     this.#hub = new WebSocketHub({
       failed: (session, error) => reports.error(error, { session }),
       touched: (session) => session.touch(),
@@ -297,7 +315,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
 
   /**
    * Answers errors of a status with `handler` instead of the standard answer; `null` undoes that
-   * (original: `httpd_register_err_handler`). The 503 of `handlerTimeoutMs` and `detach()` is not
+   * (original: `httpd_register_err_handler`). The 503 of `timeouts.handlerMs` and `detach()` is not
    * asked about, since no handler may delay it further.
    *
    * @throws {ConfigError} `INVALID_CONFIG` for what is no error's status, or no handler
@@ -336,11 +354,11 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   /** What answers requests without sockets. */
   get #fetchHost(): FetchHost {
     if (this.#madeFetchHost !== undefined) return this.#madeFetchHost;
-    const { maxBodyBytes, handlerTimeoutMs } = this.#config;
+    const { limits: { maxBodyBytes }, timeouts: { handlerMs } } = this.#config;
     return this.#madeFetchHost = {
       dispatcher: this.#dispatcher,
       maxBodyBytes,
-      handlerTimeoutMs,
+      handlerMs,
       failed: (error, session) => this.#reports.errorAtAnyTime(error, { session }),
       errorAnswered: (error, session) => this.#reports.errorAnswered(error, session),
     };
@@ -351,7 +369,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
    * `httpd_queue_work`). What it throws is reported in an `error` event too, so that the promise may be
    * left alone.
    *
-   * @throws {StateError} `QUEUE_FULL` (as a rejection) when `maxQueuedWork` wait already
+   * @throws {StateError} `QUEUE_FULL` (as a rejection) when `limits.maxQueuedWork` wait already
    */
   queueWork<T>(work: () => T | Promise<T>): Promise<T> {
     const result = typeof work === "function" ? this.#work.queue(work) : Promise.reject(
@@ -427,7 +445,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   }
 
   async #open(): Promise<void> {
-    const { hostname, port, backlogConn: backlog } = this.#config;
+    const { hostname, port, limits: { backlog } } = this.#config;
     this.#places.fitOpenFiles();
     this.#certificates = await this.#openCertificates();
     this.#assertNotStopped();
@@ -511,7 +529,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     if (this.#state === "idle") return Promise.resolve();
     return this.#stopping ??= this.#state === "starting"
       ? this.#stopStarting()
-      : this.#stop(drainMs ?? this.#config.drainMs);
+      : this.#stop(drainMs ?? this.#config.timeouts.drainMs);
   }
 
   /** The start sees the new state at its next step, and fails. */
@@ -589,6 +607,15 @@ const STOP_OPTIONS = members({ drainMs: v.optional(milliseconds(0)) }, {
   }),
 });
 
+/** Starts a server of options that have the original's names. */
+export function serve(
+  options: EspIdfServerOptions,
+  handler: FetchHandler<HttpsServer> | FetchApp<HttpsServer>,
+): Promise<HttpsServer>;
+/** Starts a server of one object that has the options and, as `fetch`, the handler. */
+export function serve(app: HttpsServerOptions & FetchApp<HttpsServer>): Promise<HttpsServer>;
+/** Starts a server of one object that has options with the original's names, and `fetch`. */
+export function serve(app: EspIdfServerOptions & FetchApp<HttpsServer>): Promise<HttpsServer>;
 /**
  * Starts a server that answers every request with `handler`: a function, or an object with such a
  * function as its `fetch`. Options and `fetch` may also be one object, as Deno and Bun have it.
@@ -600,8 +627,6 @@ export function serve(
   options: HttpsServerOptions,
   handler: FetchHandler<HttpsServer> | FetchApp<HttpsServer>,
 ): Promise<HttpsServer>;
-/** Starts a server of one object that has the options and, as `fetch`, the handler. */
-export function serve(app: HttpsServerOptions & FetchApp<HttpsServer>): Promise<HttpsServer>;
 export async function serve(
   options: HttpsServerOptions,
   handler?: FetchHandler<HttpsServer> | FetchApp<HttpsServer>,

@@ -34,9 +34,11 @@ function advancedTests(mode: Mode): void {
 
   beforeAll(async () => {
     example = await runExample(mode, createServer, {
-      maxOpenSockets: Infinity,
-      maxUriLen: MAX_URI_LEN,
-      maxReqHdrLen: MAX_REQ_HDR_LEN,
+      limits: {
+        maxConnections: Infinity,
+        maxUriBytes: MAX_URI_LEN,
+        maxHeaderBytes: MAX_REQ_HDR_LEN,
+      },
     });
   });
 
@@ -141,7 +143,7 @@ function advancedTests(mode: Mode): void {
   });
 
   test("17 code_408_req_timeout", async () => {
-    const impatient = await runExample(mode, createServer, { recvWaitTimeoutMs: 200 });
+    const impatient = await runExample(mode, createServer, { timeouts: { receiveMs: 200 } });
     const client = await impatient.connect();
     const begun = performance.now();
     const { status } = await ask(
@@ -202,7 +204,9 @@ function advancedTests(mode: Mode): void {
   });
 
   test("22 parallel_sessions_adder", async () => {
-    const capped = await runExample(mode, createServer, { maxOpenSockets: MAX_SESSIONS });
+    const capped = await runExample(mode, createServer, {
+      limits: { maxConnections: MAX_SESSIONS },
+    });
     await Promise.all(Array.from({ length: MAX_SESSIONS }, async (_, i) => {
       const client = await capped.connect();
       for (let n = 0; n < 3; n++) {
@@ -239,7 +243,9 @@ function advancedTests(mode: Mode): void {
   });
 
   test("25 spillover_session", async () => {
-    const capped = await runExample(mode, createServer, { maxOpenSockets: MAX_SESSIONS });
+    const capped = await runExample(mode, createServer, {
+      limits: { maxConnections: MAX_SESSIONS },
+    });
     const clients: RawClient[] = [];
     for (let n = 0; n < MAX_SESSIONS; n++) {
       const client = await capped.connect();
@@ -257,7 +263,7 @@ function advancedTests(mode: Mode): void {
   });
 
   test("26 recv_timeout_test", async () => {
-    const impatient = await runExample(mode, createServer, { headersTimeoutMs: 200 });
+    const impatient = await runExample(mode, createServer, { timeouts: { headersMs: 200 } });
     const client = await impatient.connect();
     const { status, body } = await ask(client, "GE");
     assert.equal(status, 408); // over TLS, the original closes without a word

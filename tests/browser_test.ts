@@ -64,7 +64,10 @@ beforeAll(async () => {
   await writeFile(join(directory, "sound.wav"), wav());
   await copyFile(new URL("browser_page.html", import.meta.url), join(directory, "index.html"));
   const { cert, key } = await certificates();
-  server = await serve({ hostname: "127.0.0.1", port: 0, lingerMs: 500, cert, key }, answer);
+  server = await serve(
+    { hostname: "127.0.0.1", port: 0, timeouts: { lingerMs: 500 }, cert, key },
+    answer,
+  );
   server.addEventListener("error", ({ error, session }) => {
     if (session !== undefined) errors.push(String(error));
   });

@@ -1,4 +1,4 @@
-/** Who is served, who waits, who goes and who is turned away at `maxOpenSockets`. */
+/** Who is served, who waits, who goes and who is turned away at `maxConnections`. */
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import { spawn } from "node:child_process";
@@ -85,7 +85,7 @@ async function webSocket(host: Started, mode: Mode = "plain"): Promise<RawClient
 for (const mode of MODES) {
   describe(`a newcomer at the cap, ${mode}`, () => {
     test("gets the place of a session that becomes idle after it came", async () => {
-      const host = await capped({ maxOpenSockets: 2 }, mode);
+      const host = await capped({ limits: { maxConnections: 2 } }, mode);
       const busy = await asking(host, "/busy", mode);
       const other = await asking(host, "/busy", mode);
       await until(() => [...host.server.sessions].filter(({ busy }) => busy).length === 2, "busy");
@@ -97,7 +97,7 @@ for (const mode of MODES) {
     });
 
     test("gets the place of a session that is upgraded after it came", async () => {
-      const host = await capped({ maxOpenSockets: 1 }, mode);
+      const host = await capped({ limits: { maxConnections: 1 } }, mode);
       const { promise: mayUpgrade, resolve: upgrade } = Promise.withResolvers<void>();
       const { promise: asked, resolve: ask } = Promise.withResolvers<void>();
       host.server.route({
@@ -121,7 +121,7 @@ for (const mode of MODES) {
     });
 
     test("waits for sessions that have not had their first request yet", async () => {
-      const host = await capped({ maxOpenSockets: 4 }, mode);
+      const host = await capped({ limits: { maxConnections: 4 } }, mode);
       const fresh = [];
       for (let i = 0; i < 4; i++) fresh.push(await RawClient.connect(host.port, mode));
       await until(() => host.server.sessions.size === 4, "all are there");
@@ -133,7 +133,7 @@ for (const mode of MODES) {
     });
 
     test("takes the place of one that never sends its first request", async () => {
-      const host = await capped({ maxOpenSockets: 2 }, mode);
+      const host = await capped({ limits: { maxConnections: 2 } }, mode);
       const silent = [
         await RawClient.connect(host.port, mode),
         await RawClient.connect(host.port, mode),
@@ -146,8 +146,11 @@ for (const mode of MODES) {
     });
 
     test("takes an idle connection's place before a WebSocket's, and does not wait for a Close", async () => {
-      const host = await capped({ maxOpenSockets: 2 }, mode);
-      host.server.route({ uri: "/ws", websocket: { onMessage() {}, closeTimeoutMs: 60_000 } });
+      const host = await capped({ limits: { maxConnections: 2 } }, mode);
+      host.server.route({
+        uri: "/ws",
+        websocket: { onMessage() {}, timeouts: { closeMs: 60_000 } },
+      });
       const socket = await webSocket(host, mode);
       const kept = await idle(host, "/kept", mode);
       const first = await idle(host, "/first", mode);
@@ -163,7 +166,7 @@ for (const mode of MODES) {
     });
 
     test("takes the place of the WebSocket that has been quiet longest", async () => {
-      const host = await capped({ maxOpenSockets: 3 }, mode);
+      const host = await capped({ limits: { maxConnections: 3 } }, mode);
       host.server.route({ uri: "/ws", websocket: echo });
       const sockets = [];
       for (let i = 0; i < 3; i++) sockets.push(await webSocket(host, mode));
@@ -177,9 +180,8 @@ for (const mode of MODES) {
 
     test("that is turned away is told in an event, and counted", async () => {
       const host = await capped({
-        maxOpenSockets: 1,
-        backlogConn: 2,
-        handshakeTimeoutMs: 400,
+        limits: { maxConnections: 1, backlog: 2 },
+        timeouts: { handshakeMs: 400 },
       }, mode);
       const busy = await asking(host, "/busy", mode);
       await until(() => [...host.server.sessions].some(({ busy }) => busy), "busy");
@@ -203,7 +205,7 @@ for (const mode of MODES) {
   });
 
   test(`curl -Z loses none of 30 GETs at a cap of 4, ${mode}`, async () => {
-    const host = await capped({ maxOpenSockets: 4 }, mode);
+    const host = await capped({ limits: { maxConnections: 4 } }, mode);
     const scheme = mode === "tls" ? "https" : "http";
     const urls = Array.from({ length: 30 }, (_, i) => `${scheme}://127.0.0.1:${host.port}/${i}`);
     const curl = spawn("curl", ["-skZ", "--no-keepalive", "-w", "\\n%{http_code}\\n", ...urls]);
@@ -218,7 +220,10 @@ for (const mode of MODES) {
   test(
     `120 silent connections a second push out no more than a part of the idle, ${mode}`,
     async () => {
-      const host = await capped({ maxOpenSockets: 40, lingerMs: 100 }, mode);
+      const host = await capped(
+        { limits: { maxConnections: 40 }, timeouts: { lingerMs: 100 } },
+        mode,
+      );
       const good = [];
       for (let i = 0; i < 40; i++) good.push(await idle(host, `/${i}`, mode));
       const silent: net.Socket[] = [];
@@ -261,7 +266,7 @@ for (const mode of MODES) {
   test(`nobody goes for a silence that the server has not listened to, ${mode}`, async () => {
     const clock = new StalledClock();
     const answer = (request: Request) => new Response(new URL(request.url).pathname);
-    const { server, port } = await started(answer, { maxOpenSockets: 1 }, mode, clock);
+    const { server, port } = await started(answer, { limits: { maxConnections: 1 } }, mode, clock);
     const early = new RawClient(await connectTcp(port));
     await until(() => server.counters.open === 1, "the first is there");
     await clock.advance(2_000);
@@ -284,7 +289,7 @@ for (const mode of MODES) {
 }
 
 test("in the profile esp-idf the least recently used goes, whatever it is", async () => {
-  const host = await capped({ profile: "esp-idf", lruPurge: true, maxOpenSockets: 3 });
+  const host = await capped({ profile: "esp-idf", limits: { lruPurge: true, maxConnections: 3 } });
   host.server.route({ uri: "/ws", websocket: { onMessage() {} } });
   const socket = await webSocket(host);
   const fresh = await RawClient.connect(host.port);
@@ -299,11 +304,11 @@ test("in the profile esp-idf the least recently used goes, whatever it is", asyn
 });
 
 test("an idle session whose client does not read makes room all the same", async () => {
-  const host = await capped({ maxOpenSockets: 1, sendWaitTimeoutMs: 60_000 });
+  const host = await capped({ limits: { maxConnections: 1 }, timeouts: { sendMs: 60_000 } });
   host.server.route({
     uri: "/ws",
     websocket: {
-      maxBufferedBytes: 64 * 1024 * 1024,
+      limits: { maxBufferedBytes: 64 * 1024 * 1024 },
       onOpen: (ws) => void ws.send(new Uint8Array(32 * 1024 * 1024)),
       onMessage() {},
     },

@@ -259,7 +259,11 @@ for (const version of VERSIONS) {
 describe("verifyClient", () => {
   /** Serves with a hook, and gives what the client got and the one error told. */
   async function judgedBy(verifyClient: NonNullable<HttpsServerOptions["verifyClient"]>) {
-    await using server = await startServer({ ...required, handshakeTimeoutMs: 300, verifyClient });
+    await using server = await startServer({
+      ...required,
+      timeouts: { handshakeMs: 300 },
+      verifyClient,
+    });
     const { status } = await sClient(server.port, { client: alice });
     assert.equal(server.requests, status === 200 ? 1 : 0);
     assert.ok(server.errors.length <= 1);

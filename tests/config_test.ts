@@ -31,7 +31,7 @@ describe("resolveConfig()", () => {
   test("fills in the defaults, by the transport mode", () => {
     const secure = resolveConfig({});
     assert.deepEqual(
-      [secure.port, secure.transportMode, secure.alpnProtocols, secure.maxBodyBytes],
+      [secure.port, secure.transportMode, secure.alpnProtocols, secure.limits.maxBodyBytes],
       [443, "secure", ["h2", "http/1.1"], 128 * 2 ** 20],
     );
     assert.equal(resolveConfig({ transportMode: "insecure" }).port, 80);
@@ -45,14 +45,11 @@ describe("resolveConfig()", () => {
   test("takes the ends of each range, and Infinity where there is no end", () => {
     const config = resolveConfig({
       port: 65_535,
-      maxBodyBytes: Infinity,
-      maxDrainBytes: 0,
-      drainMs: 0,
-      lingerMs: 1,
-      idleTimeoutMs: 2 ** 31 - 1,
+      limits: { maxBodyBytes: Infinity, maxDiscardedBytes: 0 },
+      timeouts: { drainMs: 0, lingerMs: 1, idleMs: 2 ** 31 - 1 },
     });
-    assert.equal(config.maxBodyBytes, Infinity);
-    assert.equal(config.drainMs, 0);
+    assert.equal(config.limits.maxBodyBytes, Infinity);
+    assert.equal(config.timeouts.drainMs, 0);
   });
 
   test("returns a frozen copy: the caller's object is not changed and not read again", () => {
@@ -84,22 +81,34 @@ describe("resolveConfig()", () => {
     [{ alpnProtocols: [1] }, "Option alpnProtocols.0 is 1: it must be protocol names"],
     [{ alpnProtocols: [""] }, /^Option alpnProtocols\.0 is a string: it must be protocol names of/],
     [
-      { handshakeTimeoutMs: 0 },
-      "Option handshakeTimeoutMs is 0: it must be a time in ms, 1 to 2147483647",
+      { timeouts: { handshakeMs: 0 } },
+      "Option timeouts.handshakeMs is 0: it must be a time in ms, 1 to 2147483647",
     ],
     [
-      { lingerMs: 2 ** 31 },
-      "Option lingerMs is 2147483648: it must be a time in ms, 1 to 2147483647",
+      { timeouts: { lingerMs: 2 ** 31 } },
+      "Option timeouts.lingerMs is 2147483648: it must be a time in ms, 1 to 2147483647",
     ],
-    [{ drainMs: -1 }, "Option drainMs is -1: it must be a time in ms, 0 to 2147483647"],
-    [{ maxBodyBytes: -1 }, "Option maxBodyBytes is -1: it must be a size in bytes, 0 or more"],
-    [{ maxUriLen: 0 }, "Option maxUriLen is 0: it must be a size in bytes, 1 or more"],
     [
-      { maxReqHdrLen: "1" },
-      "Option maxReqHdrLen is a string: it must be a size in bytes, 1 or more",
+      { timeouts: { drainMs: -1 } },
+      "Option timeouts.drainMs is -1: it must be a time in ms, 0 to 2147483647",
     ],
-    [{ maxReqFields: 65_536 }, "Option maxReqFields is 65536: it must be a count, 1 to 65535"],
-    [{ backlogConn: 0 }, "Option backlogConn is 0: it must be a count, 1 to 65535"],
+    [
+      { limits: { maxBodyBytes: -1 } },
+      "Option limits.maxBodyBytes is -1: it must be a size in bytes, 0 or more",
+    ],
+    [
+      { limits: { maxUriBytes: 0 } },
+      "Option limits.maxUriBytes is 0: it must be a size in bytes, 1 or more",
+    ],
+    [
+      { limits: { maxHeaderBytes: "1" } },
+      "Option limits.maxHeaderBytes is a string: it must be a size in bytes, 1 or more",
+    ],
+    [
+      { limits: { maxHeaderFields: 65_536 } },
+      "Option limits.maxHeaderFields is 65536: it must be a count, 1 to 65535",
+    ],
+    [{ limits: { backlog: 0 } }, "Option limits.backlog is 0: it must be a count, 1 to 65535"],
     [{ signal: {} }, "Option signal is an object: it must be an AbortSignal"],
     [{ passphrase: 1 }, "Option passphrase is 1: it must be text"],
     [{ prot: 443 }, "Option prot is not known: did you mean port?"],

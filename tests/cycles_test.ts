@@ -112,7 +112,7 @@ describe("connections that come and go", () => {
     test(`leave nothing behind, ${mode}`, async () => {
       const { server, port } = await started(
         undefined,
-        { uriMatch: () => true, lingerMs: 100, handshakeTimeoutMs: 1_000 },
+        { uriMatch: () => true, timeouts: { lingerMs: 100, handshakeMs: 1_000 } },
         mode,
       );
       server.addEventListener("error", () => {}); // clients that leave are no news here
@@ -139,7 +139,7 @@ describe("connections that come and go", () => {
       const { HttpsServer } = await import(${JSON.stringify(url("../lib/server.ts"))});
       const { connect } = await import("node:net");
       const server = new HttpsServer(
-        { transportMode: "insecure", hostname: "127.0.0.1", port: 0, maxOpenSockets: 3 },
+        { transportMode: "insecure", hostname: "127.0.0.1", port: 0, limits: { maxConnections: 3 } },
         () => new Promise(() => {}),
       );
       await server.start();

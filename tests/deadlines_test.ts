@@ -13,7 +13,11 @@ import type { SessionState } from "../lib/http/session.ts";
 import type { Wait } from "../lib/http1/timeouts.ts";
 import type { ClosingState } from "../lib/net/engine.ts";
 import type { GatePhase } from "../lib/net/admission.ts";
-import { resolveSettings } from "../lib/websocket/options.ts";
+import {
+  resolveRouteOptions,
+  type WebSocketRouteTimeouts,
+  type WebSocketSettings,
+} from "../lib/websocket/options.ts";
 import type { SOCKET_STATES } from "../lib/websocket/timeouts.ts";
 import {
   GET,
@@ -25,7 +29,7 @@ import {
   stopServersAfterAll,
 } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { clientHello, connectTcp, engineOf, until } from "./support.ts";
+import { clientHello, connectTcp, engineOf, until, withOptions } from "./support.ts";
 import { TestClock } from "./test_clock.ts";
 import { clientFrame } from "./websocket_cases.ts";
 import { handshake } from "./websocket_support.ts";
@@ -47,7 +51,7 @@ type More = "request: request, by age" | "request: body, in all" | "websocket: q
 /** How a state is entered. */
 interface Scenario {
   /** The option whose time runs in it. */
-  readonly deadline: keyof HttpsServerOptions | `websocket.${string}`;
+  readonly deadline: `${"timeouts" | "limits" | "websocket"}.${string}`;
   readonly options?: HttpsServerOptions;
   /** Default: both. */
   readonly modes?: readonly Mode[];
@@ -71,26 +75,37 @@ const ENDLESS_MS = 1_000_000;
 
 /** Every deadline, as good as endless. */
 const ENDLESS: HttpsServerOptions = {
-  handshakeTimeoutMs: ENDLESS_MS,
-  headersTimeoutMs: ENDLESS_MS,
-  recvWaitTimeoutMs: ENDLESS_MS,
-  requestTimeoutMs: ENDLESS_MS,
-  handlerTimeoutMs: ENDLESS_MS,
-  maxConnectionAgeMs: ENDLESS_MS,
-  sendWaitTimeoutMs: ENDLESS_MS,
-  idleTimeoutMs: ENDLESS_MS,
-  lingerMs: ENDLESS_MS,
-  minBodyRate: 0,
+  timeouts: {
+    handshakeMs: ENDLESS_MS,
+    headersMs: ENDLESS_MS,
+    receiveMs: ENDLESS_MS,
+    requestMs: ENDLESS_MS,
+    handlerMs: ENDLESS_MS,
+    sendMs: ENDLESS_MS,
+    idleMs: ENDLESS_MS,
+    lingerMs: ENDLESS_MS,
+  },
+  limits: { maxConnectionAgeMs: ENDLESS_MS, minBodyBytesPerSecond: 0 },
 };
-const ENDLESS_WEBSOCKET: Record<string, number> = {
-  upgradeTimeoutMs: ENDLESS_MS,
+const ENDLESS_WEBSOCKET: WebSocketSettings & { timeouts: WebSocketRouteTimeouts } = {
   pingPeriodMs: ENDLESS_MS,
   notAliveMs: ENDLESS_MS * 2,
-  idleTimeoutMs: ENDLESS_MS,
-  closeTimeoutMs: ENDLESS_MS,
-  messageTimeoutMs: ENDLESS_MS,
-  minMessageRate: 0,
+  timeouts: {
+    upgradeMs: ENDLESS_MS,
+    idleMs: ENDLESS_MS,
+    closeMs: ENDLESS_MS,
+    messageMs: ENDLESS_MS,
+  },
+  limits: { minMessageBytesPerSecond: 0 },
 };
+
+/** Options in which the one at `path` is short. */
+function shortened<T extends object>(options: T, path: string | undefined): T {
+  if (path === undefined) return options;
+  const [name, member] = path.split(".") as [keyof T, string?];
+  const value = member === undefined ? DEADLINE_MS : { ...options[name], [member]: DEADLINE_MS };
+  return { ...options, [name]: value };
+}
 
 const never = () => new Promise<never>(() => {});
 
@@ -142,8 +157,8 @@ const TLS = ["tls"] as const;
 
 const scenarios: Record<State | More, Scenario> = {
   "gate: accept": {
-    deadline: "handshakeTimeoutMs",
-    options: { maxOpenSockets: 1, lruPurge: false },
+    deadline: "timeouts.handshakeMs",
+    options: { limits: { maxConnections: 1, lruPurge: false } },
     modes: PLAIN,
     async enter(host) {
       await sent(host, "GET ");
@@ -151,34 +166,34 @@ const scenarios: Record<State | More, Scenario> = {
     },
   },
   "gate: proxy header": {
-    deadline: "handshakeTimeoutMs",
+    deadline: "timeouts.handshakeMs",
     options: { proxyProtocol: { trustedProxies: ["127.0.0.1"] } },
     enter: silent(new TextEncoder().encode("PROXY ")),
   },
   "gate: client hello": {
-    deadline: "handshakeTimeoutMs",
+    deadline: "timeouts.handshakeMs",
     modes: TLS,
     enter: silent(HELLO.subarray(0, 50)),
   },
   "gate: selection": {
-    deadline: "handshakeTimeoutMs",
+    deadline: "timeouts.handshakeMs",
     options: { certSelect: never },
     modes: TLS,
     enter: silent(HELLO),
   },
-  "gate: handshake": { deadline: "handshakeTimeoutMs", modes: TLS, enter: silent(HELLO) },
+  "gate: handshake": { deadline: "timeouts.handshakeMs", modes: TLS, enter: silent(HELLO) },
   "session: opening": {
-    deadline: "handshakeTimeoutMs",
+    deadline: "timeouts.handshakeMs",
     options: { openFn: never },
     enter: ({ port, mode }) => RawClient.connect(port, mode),
   },
   "session: busy": {
-    deadline: "handlerTimeoutMs",
+    deadline: "timeouts.handlerMs",
     enter: (host) => sent(host, GET("/never")),
     over: (_, { text }) => text.startsWith("HTTP/1.1 503 "),
   },
   "request: request": {
-    deadline: "idleTimeoutMs",
+    deadline: "timeouts.idleMs",
     async enter(host) {
       const client = await sent(host, GET("/"));
       await client.expect("\r\n\r\nanswer");
@@ -186,24 +201,24 @@ const scenarios: Record<State | More, Scenario> = {
     },
   },
   "request: request, by age": {
-    deadline: "maxConnectionAgeMs",
+    deadline: "limits.maxConnectionAgeMs",
     async enter(host) {
       const client = await sent(host, GET("/"));
       await client.expect("\r\n\r\nanswer");
       return client;
     },
   },
-  "request: head": { deadline: "headersTimeoutMs", enter: (host) => sent(host, "GET / HT") },
+  "request: head": { deadline: "timeouts.headersMs", enter: (host) => sent(host, "GET / HT") },
   "request: body": {
-    deadline: "recvWaitTimeoutMs",
+    deadline: "timeouts.receiveMs",
     enter: (host) => sent(host, POST("/read", 100, "half")),
   },
   "request: body, in all": {
-    deadline: "requestTimeoutMs",
+    deadline: "timeouts.requestMs",
     enter: (host) => sent(host, POST("/read", 100, "half")),
   },
   "request: drain": {
-    deadline: "recvWaitTimeoutMs",
+    deadline: "timeouts.receiveMs",
     async enter(host) {
       const client = await sent(host, POST("/", 100, "half"));
       await client.expect("\r\n\r\nanswer");
@@ -211,14 +226,14 @@ const scenarios: Record<State | More, Scenario> = {
     },
   },
   "request: reader": {
-    deadline: "sendWaitTimeoutMs",
+    deadline: "timeouts.sendMs",
     modes: PLAIN, // TLS clients cannot stop reading on Deno
     enter: (host) =>
       unread(host, "/endless", () => (sessionOf(host)?.connection.bufferedBytes ?? 0) > 0),
     over: ({ server }) => server.sessions.size === 0,
   },
   "request: answer": {
-    deadline: "sendWaitTimeoutMs",
+    deadline: "timeouts.sendMs",
     async enter(host) {
       const client = await sent(host, GET("/never"));
       client.end();
@@ -228,7 +243,7 @@ const scenarios: Record<State | More, Scenario> = {
     over: ({ server }) => server.sessions.size === 0,
   },
   "request: source": {
-    deadline: "lingerMs",
+    deadline: "timeouts.lingerMs",
     async enter(host) {
       const client = await sent(host, GET("/paused"));
       await client.expect("begun");
@@ -239,7 +254,7 @@ const scenarios: Record<State | More, Scenario> = {
     over: ({ server }) => server.sessions.size === 0,
   },
   "request: stopped": {
-    deadline: "requestTimeoutMs",
+    deadline: "timeouts.requestMs",
     async enter(host) {
       const client = await RawClient.connect(host.port, host.mode);
       client.send(POST("/never", 2 ** 20, "x".repeat(2 ** 20)));
@@ -252,7 +267,7 @@ const scenarios: Record<State | More, Scenario> = {
     over: ({ aborted }) => aborted(),
   },
   "closing: sending": {
-    deadline: "sendWaitTimeoutMs",
+    deadline: "timeouts.sendMs",
     modes: PLAIN,
     async enter(host) {
       const buffered = () => sessionOf(host)?.connection.bufferedBytes ?? 0;
@@ -271,7 +286,7 @@ const scenarios: Record<State | More, Scenario> = {
     over: ({ server }) => server.sessions.size === 0,
   },
   "closing: lingering": {
-    deadline: "lingerMs",
+    deadline: "timeouts.lingerMs",
     async enter(host) {
       const client = await sent(
         host,
@@ -283,12 +298,12 @@ const scenarios: Record<State | More, Scenario> = {
     over: ({ server }) => server.sessions.size === 0,
   },
   "websocket: upgrading": {
-    deadline: "websocket.upgradeTimeoutMs",
+    deadline: "websocket.timeouts.upgradeMs",
     enter: (host) => sent(host, handshake("/upgrading")),
     over: (_, { text }) => text.startsWith("HTTP/1.1 503 "),
   },
   "websocket: quiet": {
-    deadline: "websocket.idleTimeoutMs",
+    deadline: "websocket.timeouts.idleMs",
     enter: (host) => open(host),
     over: (_, { text }) => text.startsWith("\x88"),
   },
@@ -297,16 +312,16 @@ const scenarios: Record<State | More, Scenario> = {
     enter: (host) => open(host),
   },
   "websocket: message": {
-    deadline: "websocket.messageTimeoutMs",
+    deadline: "websocket.timeouts.messageMs",
     enter: (host) => open(host, clientFrame({ op: 1, text: "hello" }).subarray(0, 8)),
     over: (_, { text }) => text.startsWith("\x88"),
   },
   "websocket: throttled": {
-    deadline: "websocket.maxInflatedBytesPerSecond",
+    deadline: "websocket.limits.maxInflatedBytesPerSecond",
     enter: never, // websocket_limits_test.ts has it: it ends with more being read
   },
   "websocket: stopped": {
-    deadline: "websocket.messageTimeoutMs",
+    deadline: "websocket.timeouts.messageMs",
     async enter(host) {
       const client = await sent(host, handshake("/held"));
       await client.expect("\r\n\r\n");
@@ -322,7 +337,7 @@ const scenarios: Record<State | More, Scenario> = {
     over: (_, { text }) => text.startsWith("\x88"),
   },
   "websocket: unread": {
-    deadline: "sendWaitTimeoutMs",
+    deadline: "timeouts.sendMs",
     modes: PLAIN,
     async enter(host) {
       const client = await open(host);
@@ -337,7 +352,7 @@ const scenarios: Record<State | More, Scenario> = {
     over: ({ server }) => server.sessions.size === 0,
   },
   "websocket: closing": {
-    deadline: "websocket.closeTimeoutMs",
+    deadline: "websocket.timeouts.closeMs",
     async enter(host) {
       const client = await open(host);
       const [socket] = host.server.websockets;
@@ -354,7 +369,7 @@ async function hostFor({ deadline, options }: Scenario, mode: Mode): Promise<Hos
   const [webSocketOption] = deadline.startsWith("websocket.") ? [deadline.slice(10)] : [];
   let aborted = false;
   let read = 0;
-  const own = webSocketOption === undefined ? { [deadline]: DEADLINE_MS } : {};
+  const serverOption = webSocketOption === undefined ? deadline : undefined;
   const host = await started(
     async (request) => {
       request.signal.addEventListener("abort", () => aborted = true);
@@ -371,19 +386,16 @@ async function hostFor({ deadline, options }: Scenario, mode: Mode): Promise<Hos
         new ReadableStream({ pull: (its) => its.enqueue(new Uint8Array(64 * 1024)) }),
       );
     },
-    { ...ENDLESS, ...options, ...own },
+    shortened(withOptions(ENDLESS, options ?? {}), serverOption),
     mode,
     clock,
   );
   const { server } = host;
-  const { upgradeTimeoutMs = ENDLESS_MS, ...settings } = {
-    ...ENDLESS_WEBSOCKET,
-    ...(webSocketOption !== undefined && { [webSocketOption]: DEADLINE_MS }),
-  };
+  const settings = shortened(ENDLESS_WEBSOCKET, webSocketOption);
   const onMessage = () => {};
   server.route({ uri: "/ws", websocket: { ...settings, onMessage } });
   server.route({ uri: "/held", websocket: { ...settings, onMessage: never } });
-  server.route({ uri: "/upgrading", websocket: { onUpgrade: never, upgradeTimeoutMs, onMessage } });
+  server.route({ uri: "/upgrading", websocket: { ...settings, onUpgrade: never, onMessage } });
   server.addEventListener("data", ({ bytes }) => void (read += bytes));
   return { ...host, mode, clock, read: () => read, aborted: () => aborted };
 }
@@ -427,12 +439,15 @@ describe("the table in docs/security.md", () => {
 
   test("has the defaults", () => {
     const config: object = resolveConfig({ transportMode: "insecure" });
-    const webSocket: object = resolveSettings({}, {});
+    const webSocket: object = resolveRouteOptions({});
     for (const [, state, , deadline, told] of rows) {
-      const [option, from] = deadline!.startsWith("websocket.")
-        ? [deadline!.slice(10), { upgradeTimeoutMs: 10_000, ...webSocket }]
-        : [deadline!, config];
-      const value = (from as Record<string, unknown>)[option] as number;
+      const [from, path] = deadline!.startsWith("websocket.")
+        ? [webSocket, deadline!.slice(10)]
+        : [config, deadline!];
+      const value = path.split(".").reduce(
+        (at, name) => (at as never)[name],
+        from,
+      ) as never as number;
       assert.equal(told, value === Infinity ? "`Infinity`" : value.toLocaleString("en"), state!);
     }
   });

@@ -32,7 +32,7 @@ export async function startOurs(handler: Handler, secure: boolean): Promise<Peer
   const server = new HttpsServer({
     hostname: "127.0.0.1",
     port: 0,
-    lingerMs: 500,
+    timeouts: { lingerMs: 500 },
     ...(secure ? { cert, key } : { transportMode: "insecure" }),
   }, handler);
   server.addEventListener("error", () => {}); // what comes on the wire is compared

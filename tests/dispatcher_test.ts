@@ -49,10 +49,14 @@ describe("error handlers", () => {
   /** What makes the server itself answer with a status, before there is a request. */
   const unread: [status: number, bytes: string, options?: HttpsServerOptions][] = [
     [400, "GET / HTTP/1.1\r\nHost a\r\n\r\n"],
-    [408, "GET / HT", { headersTimeoutMs: 60 }],
-    [413, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n", { maxBodyBytes: 8 }],
-    [414, `GET /${"x".repeat(64)} HTTP/1.1\r\nHost: a\r\n\r\n`, { maxUriLen: 32 }],
-    [431, `GET / HTTP/1.1\r\nHost: a\r\nX: ${"x".repeat(64)}\r\n\r\n`, { maxReqHdrLen: 64 }],
+    [408, "GET / HT", { timeouts: { headersMs: 60 } }],
+    [413, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n", {
+      limits: { maxBodyBytes: 8 },
+    }],
+    [414, `GET /${"x".repeat(64)} HTTP/1.1\r\nHost: a\r\n\r\n`, { limits: { maxUriBytes: 32 } }],
+    [431, `GET / HTTP/1.1\r\nHost: a\r\nX: ${"x".repeat(64)}\r\n\r\n`, {
+      limits: { maxHeaderBytes: 64 },
+    }],
     [505, "GET / HTTP/2.0\r\nHost: a\r\n\r\n"],
   ];
 
@@ -629,7 +633,9 @@ describe("queueWork()", () => {
   });
 
   test("rejects with QUEUE_FULL at once beyond maxQueuedWork; what was taken is run", async () => {
-    const { server } = await answering((request) => request.send(), { maxQueuedWork: 6 });
+    const { server } = await answering((request) => request.send(), {
+      limits: { maxQueuedWork: 6 },
+    });
     let ran = 0;
     const results = await Promise.allSettled(
       Array.from({ length: 16 }, () => server.queueWork(() => void ran++)),
@@ -709,7 +715,7 @@ describe("stop()", () => {
   ];
   for (const [where, arrange] of places) {
     test(`in ${where} stops, bounded, with stop as the last event`, async () => {
-      const host = await answering((request) => request.send(), { drainMs: 300 });
+      const host = await answering((request) => request.send(), { timeouts: { drainMs: 300 } });
       const { server } = host;
       const events: string[] = [];
       for (const type of ["connected", "disconnected", "http:stop", "stop"] as const) {

@@ -24,6 +24,7 @@ import process from "node:process";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import WsClient from "ws";
 import type { EdgeApp } from "../lib/edge/mod.ts";
+import { ESP_IDF_NAMES } from "../lib/httpd/esp_idf_options.ts";
 import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
 import { HttpsServer } from "../mod.ts";
 import { assertRuntime } from "./runtime.ts";
@@ -243,7 +244,7 @@ describe("The documentation", () => {
   test("has every option, with its default", () => {
     const page = readFileSync(join(root, "docs/configuration.md"), "utf8");
     const documented = new Map<string, string>();
-    for (const [, name, fallback] of page.matchAll(/^\| `(\w+)` +\| ([^|]*)\|/gm)) {
+    for (const [, name, fallback] of page.matchAll(/^\| `([\w.]+)` +\| ([^|]*)\|/gm)) {
       documented.set(name!, fallback!.trim());
     }
     for (const { name, fallback } of declaredOptions()) {
@@ -253,30 +254,47 @@ describe("The documentation", () => {
     }
     assert.deepEqual([...documented.keys()], [], "these are no options");
   });
+
+  test("has every name of the original that the profile takes", () => {
+    const page = readFileSync(join(root, "docs/esp-idf.md"), "utf8");
+    const [, section = ""] = /^### The original's names$([^]*?)^### /m.exec(page) ?? [];
+    const missing = ESP_IDF_NAMES.filter((name) => !section.includes(`\`${name}\``));
+    assert.deepEqual(missing, []);
+  });
 });
 
-/** The members of the options' interfaces, and the defaults that their comments tell. */
+/** The interfaces of a server's options, with where their members are written. */
+const INTERFACES: Record<string, string> = {
+  HttpsServerOptions: "",
+  ReloadOptions: "",
+  IdentityOptions: "",
+  ServerLimits: "limits.",
+  ServerTimeouts: "timeouts.",
+};
+
+/** The members of the options' interfaces, and the defaults in their comments. */
 function declaredOptions(): { name: string; fallback: string | undefined }[] {
-  const sources = ["lib/config.ts", "lib/tls/options.ts"]
+  const sources = ["lib/config.ts", "lib/limits.ts", "lib/tls/options.ts"]
     .map((file) => readFileSync(join(root, file), "utf8"));
-  return ["HttpsServerOptions", "ReloadOptions", "IdentityOptions"].flatMap((type) => {
+  return Object.entries(INTERFACES).flatMap(([type, prefix]) => {
     const body = sources.map((text) =>
       new RegExp(`interface ${type} [^]*?\\{\\n([^]*?)\\n\\}`).exec(text)?.[1]
     ).find((found) => found !== undefined);
     assert.ok(body !== undefined, type);
     return [...body.matchAll(/\/\*\*([^]*?)\*\/\n {2}readonly (\w+)\??:/g)].map((match) => ({
-      name: match[2]!,
+      name: prefix + match[2]!,
       fallback: fallbackIn(match[1]!),
-    }));
+    })).filter(({ name }) => name !== "limits" && name !== "timeouts");
   });
 }
 
 /** A default that is a plain value; `undefined` when there is none, or it takes words to tell. */
 function fallbackIn(comment: string): string | undefined {
   const text = comment.replace(/\s*\n\s*\*/g, "");
-  const value = /Default: `?([\w,]+(?:\.\d+)?|"[^"]*")`?\.(?: |$)/.exec(text)?.[1];
+  const [, value] =
+    /Default: `?(\d+ [KM]iB|\w[\w,]*\w|\w|"[^"]*")`?(?:, as [^.;]*)?[.;]/.exec(text) ?? [];
   if (value === undefined || /^(?:none|every)$/.test(value)) return undefined;
-  return /^[\d,]+$/.test(value) ? value : `\`${value}\``;
+  return /^\d[\d,]*(?: [KM]iB)?$/.test(value) ? value : `\`${value}\``;
 }
 
 function readBlocks(page: string): Block[] {

@@ -48,7 +48,10 @@ interface Face {
 
 type FaceName = "a socket" | "server.fetch()" | "an edge app";
 
-const OPTIONS: EdgeOptions = { maxBodyBytes: 1_000, maxRespHeaders: 3, uriMatch: matchWildcard };
+const OPTIONS: EdgeOptions = {
+  limits: { maxBodyBytes: 1_000, maxResponseFields: 3 },
+  uriMatch: matchWildcard,
+};
 
 /** Makes the routes' face of this name; the fetch handler is told nothing that not all of them know. */
 async function open(
@@ -469,8 +472,10 @@ for (const name of ["a socket", "server.fetch()", "an edge app"] as const) {
       assert.deepEqual(await failed(face), [500, ["HANDLER_FAILED"]]);
     });
 
-    test("a handler that takes longer than handlerTimeoutMs is given up: 503", async () => {
-      const face = await answering(() => new Promise(() => {}), "GET", { handlerTimeoutMs: 20 });
+    test("a handler that takes longer than handlerMs is given up: 503", async () => {
+      const face = await answering(() => new Promise(() => {}), "GET", {
+        timeouts: { handlerMs: 20 },
+      });
       assert.deepEqual(await failed(face), [503, ["HANDLER_TIMEOUT"]]);
     });
 
@@ -669,7 +674,7 @@ for (const name of ["server.fetch()", "an edge app"] as const) {
     });
 
     test("waits for no handler whose client is gone", async () => {
-      const face = await open(name, undefined, { handlerTimeoutMs: 20 });
+      const face = await open(name, undefined, { timeouts: { handlerMs: 20 } });
       face.app.route({ uri: "/", method: "GET", handler: () => new Promise(() => {}) });
       assert.equal((await face.ask("/", { signal: AbortSignal.abort() })).status, 499);
       await new Promise((later) => setTimeout(later, 60));
@@ -835,7 +840,7 @@ describe("an edge app", () => {
   for (
     const [what, options] of [
       ["port", { port: 443 }],
-      ["maxBodyBytes", { maxBodyBytes: -1 }],
+      ["limits.maxBodyBytes", { limits: { maxBodyBytes: -1 } }],
       ["trustForwardedCertificates", { trustForwardedCertificates: true }],
     ] as const
   ) {

@@ -17,7 +17,12 @@ import { certificates, until } from "./support.ts";
 assertRuntime();
 stopServersAfterAll();
 
-const PLAIN = { hostname: "127.0.0.1", port: 0, transportMode: "insecure", lingerMs: 300 } as const;
+const PLAIN = {
+  hostname: "127.0.0.1",
+  port: 0,
+  transportMode: "insecure",
+  timeouts: { lingerMs: 300 },
+} as const;
 
 const TYPES = ["error", "start", "connected", "data", "sent", "disconnected", "stop"] as const;
 

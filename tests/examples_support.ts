@@ -9,7 +9,7 @@ import { afterAll } from "bun:test";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import type { HttpsServer } from "../lib/server.ts";
 import { type Mode, RawClient, readResponses, type WireResponse } from "./http_support.ts";
-import { certificates } from "./support.ts";
+import { certificates, withOptions } from "./support.ts";
 
 /** An example that runs. */
 export interface Example {
@@ -36,13 +36,12 @@ export async function runExample(
   options: HttpsServerOptions = {},
 ): Promise<Example> {
   const { cert, key } = await certificates();
-  const server = createServer({
+  const server = createServer(withOptions({
     hostname: "127.0.0.1",
     port: 0,
-    lingerMs: 500,
+    timeouts: { lingerMs: 500 },
     ...(mode === "tls" ? { cert, key } : { transportMode: "insecure" }),
-    ...options,
-  });
+  }, options));
   running.push(server);
   await server.start();
   const connect = () => RawClient.connect(server.address.port, mode);

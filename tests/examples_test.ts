@@ -470,7 +470,7 @@ function fileTests(mode: Mode): void {
   });
 
   test("removes what a client did not send in time", async () => {
-    const { connect, directory } = await files({ recvWaitTimeoutMs: 100 });
+    const { connect, directory } = await files({ timeouts: { receiveMs: 100 } });
     const client = await connect();
     const head = request("POST", "/upload/slow", { fields: ["Content-Length: 10"] });
     assert.equal((await ask(client, `${head}12345`)).status, 408);
@@ -533,7 +533,8 @@ function asyncTests(mode: Mode): void {
     const log = (line: string) => void lines.push(line);
     const example = await runExample(
       mode,
-      (base) => asyncServer({ ...base, maxOpenSockets: 10 }, { tickMs: 2, log, ...options }),
+      (base) =>
+        asyncServer({ ...base, limits: { maxConnections: 10 } }, { tickMs: 2, log, ...options }),
     );
     return { ...example, lines };
   }

@@ -126,7 +126,7 @@ describe("a body that is read whole", () => {
   test("that is too long is answered with 413", async () => {
     const { port } = await started(
       async (request) => new Response(await request.text()),
-      { maxBodyBytes: 3 },
+      { limits: { maxBodyBytes: 3 } },
     );
     const client = await RawClient.connect(port);
     client.send(
@@ -202,7 +202,7 @@ describe("a request", () => {
     const { port } = await started((request) => {
       request.signal.addEventListener("abort", () => resolve(request));
       return new Promise(() => {});
-    }, { handlerTimeoutMs: 20 });
+    }, { timeouts: { handlerMs: 20 } });
     const client = await RawClient.connect(port);
     client.send(GET("/"));
     const { signal } = await promise;
@@ -572,7 +572,7 @@ describe("what a handler does wrong is its own error, and never a broken wire", 
           cancel: resolve,
         }),
       );
-    }, { sendWaitTimeoutMs: 50 });
+    }, { timeouts: { sendMs: 50 } });
     const client = await RawClient.connect(port);
     client.send(GET("/"));
     await until(() => server.sessions.size > 0, "the session begins");
@@ -687,7 +687,7 @@ describe("a client that goes away", () => {
               }),
             );
           },
-          { sendWaitTimeoutMs: 100 },
+          { timeouts: { sendMs: 100 } },
           mode,
         );
         const [client, go] = await leaving(port, mode);
@@ -725,8 +725,7 @@ describe("a client that goes away", () => {
 
       test(`${how} from a handler that never ends leaves no session behind, ${mode}`, async () => {
         const { port, server } = await started(() => new Promise(() => {}), {
-          sendWaitTimeoutMs: 100,
-          idleTimeoutMs: 200,
+          timeouts: { sendMs: 100, idleMs: 200 },
         }, mode);
         const [client, go] = await leaving(port, mode);
         client.send(GET("/"));
@@ -915,7 +914,7 @@ describe("memory that a client can take", () => {
           await new Promise(() => {});
           return new Response(await request.text());
         },
-        { maxBodyBytes: Infinity },
+        { limits: { maxBodyBytes: Infinity } },
         mode,
       );
       const client = await RawClient.connect(port, mode);

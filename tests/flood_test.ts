@@ -118,7 +118,7 @@ async function assertUnharmed(
 describe("2,000 connections that are", () => {
   test("half a handshake leave nothing behind", async () => {
     await using transport = await openTransport("tls", {
-      handshakeTimeoutMs: HANDSHAKE_MS,
+      handshakeMs: HANDSHAKE_MS,
       admitted: echo,
     });
     const hello = await clientHello();
@@ -137,7 +137,7 @@ describe("2,000 connections that are", () => {
 
   test("garbage leave nothing behind", async () => {
     await using transport = await openTransport("tls", {
-      handshakeTimeoutMs: HANDSHAKE_MS,
+      handshakeMs: HANDSHAKE_MS,
       lingerMs: 100,
       admitted: echo,
     });
@@ -173,7 +173,7 @@ describe("2,000 connections that are", () => {
   for (const mode of FLOWS) {
     test(`reset at any moment leave nothing behind, ${mode}`, async () => {
       await using transport = await openTransport(mode, {
-        handshakeTimeoutMs: HANDSHAKE_MS,
+        handshakeMs: HANDSHAKE_MS,
         lingerMs: 100,
         admitted: echo,
       });

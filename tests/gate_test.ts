@@ -193,10 +193,10 @@ for (const mode of MODES) {
       assert.equal((await through(server, mode, new Uint8Array()))?.remoteAddress, "127.0.0.1");
     });
 
-    test("waits for a header no longer than handshakeTimeoutMs", async () => {
+    test("waits for a header no longer than handshakeMs", async () => {
       await using server = await behind({
         transportMode: transportOf(mode),
-        handshakeTimeoutMs: 200,
+        timeouts: { handshakeMs: 200 },
       });
       const socket = await connectTcp(server.port);
       const closed = received(socket);
@@ -216,7 +216,7 @@ for (const mode of MODES) {
     test("refuses the one too many, and takes it when one is gone", async () => {
       await using server = await startServer({
         transportMode: transportOf(mode),
-        maxConnectionsPerAddress: 2,
+        limits: { maxConnectionsPerAddress: 2 },
       });
       const sockets = [await connect(server), await connect(server)];
       const third = await connectTcp(server.port);
@@ -234,7 +234,7 @@ for (const mode of MODES) {
       const { promise: mayAnswer, resolve: answer } = Promise.withResolvers<void>();
       await using server = await startServer({
         transportMode: transportOf(mode),
-        maxConnectionsPerAddress: 1,
+        limits: { maxConnectionsPerAddress: 1 },
         openFn: () => mayAnswer.then(() => true),
       });
       const first = await connect(server);
@@ -252,7 +252,7 @@ for (const mode of MODES) {
     test("counts a proxy's clients, not the proxy", async () => {
       await using server = await behind({
         transportMode: transportOf(mode),
-        maxConnectionsPerAddress: 1,
+        limits: { maxConnectionsPerAddress: 1 },
       });
       const sockets: net.Socket[] = [];
       for (const last of [7, 8, 7]) {
@@ -283,7 +283,7 @@ describe("maxHandshakes", () => {
   }
 
   test("makes others wait until one is over", async () => {
-    await using server = await startServer({ maxHandshakes: 2 });
+    await using server = await startServer({ limits: { maxHandshakes: 2 } });
     const stalled = await stall(server, 2);
     let isThrough = false;
     const third = handshake(server.port, "localhost").then((socket) => {
@@ -298,7 +298,10 @@ describe("maxHandshakes", () => {
   });
 
   test("lets the waiting in when slow ones have come to their deadline", async () => {
-    await using server = await startServer({ maxHandshakes: 3, handshakeTimeoutMs: 400 });
+    await using server = await startServer({
+      limits: { maxHandshakes: 3 },
+      timeouts: { handshakeMs: 400 },
+    });
     const stalled = await stall(server, 3);
     await new Promise((resolve) => setTimeout(resolve, 200));
     const { status } = await sClient(server.port);
@@ -309,7 +312,10 @@ describe("maxHandshakes", () => {
 
   test("does not prolong the deadline of those that wait", async () => {
     const hello = await clientHello();
-    await using server = await startServer({ maxHandshakes: 1, handshakeTimeoutMs: 300 });
+    await using server = await startServer({
+      limits: { maxHandshakes: 1 },
+      timeouts: { handshakeMs: 300 },
+    });
     const start = performance.now();
     const stalled = await stall(server, 1);
     const waiting = await Promise.all(Array.from({ length: 20 }, async () => {
@@ -328,7 +334,7 @@ describe("maxHandshakes", () => {
   test("holds while a hook is asked, and is not held by it", async () => {
     const certSelect = () =>
       new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 100));
-    await using server = await startServer({ maxHandshakes: 1, certSelect });
+    await using server = await startServer({ limits: { maxHandshakes: 1 }, certSelect });
     const start = performance.now();
     const clients = Array.from({ length: 20 }, () => handshake(server.port, "localhost"));
     for (const socket of await Promise.all(clients)) socket.destroy();
@@ -339,7 +345,7 @@ describe("maxHandshakes", () => {
 describe("Gate", () => {
   test("forgets every socket, however it leaves", async () => {
     const hello = await clientHello();
-    const transport = await openTransport("tls", { handshakeTimeoutMs: 300, lingerMs: 100 });
+    const transport = await openTransport("tls", { handshakeMs: 300, lingerMs: 100 });
     const leave: ((socket: net.Socket) => void)[] = [
       (socket) => socket.end("GET / HTTP/1.1\r\n\r\n"),
       (socket) => socket.write("GET / HTTP/1.1\r\n\r\n"), // and does not read the answer

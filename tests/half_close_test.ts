@@ -87,14 +87,14 @@ describe("a client that has ended its side", () => {
         client.send(bytes);
         client.end();
         assert.equal((await host.aborted()).code, "CONNECTION_CLOSED");
-        await host.clock.advance(30_000 + 4_000); // sendWaitTimeoutMs, and an eighth
+        await host.clock.advance(30_000 + 4_000); // sendMs, and an eighth
         await until(() => host.server.sessions.size === 0, "the session is over");
         client.destroy();
       });
 
       if (what.includes("stream")) continue;
-      test(`with ${what} behind its request gets the 503 of handlerTimeoutMs, ${mode}`, async () => {
-        const host = await never({ handlerTimeoutMs: 10_000 }, mode);
+      test(`with ${what} behind its request gets the 503 of handlerMs, ${mode}`, async () => {
+        const host = await never({ timeouts: { handlerMs: 10_000 } }, mode);
         const client = await RawClient.connect(host.port, mode);
         client.send(bytes);
         client.end();
@@ -149,8 +149,8 @@ describe("a client whose end is hidden by what it has sent", () => {
     "requests behind a stream": GET("/stream") + GET("/next").repeat(30_000),
   };
   const LIMITS: Record<string, HttpsServerOptions> = {
-    requestTimeoutMs: { requestTimeoutMs: 60_000 },
-    maxConnectionAgeMs: { maxConnectionAgeMs: 60_000 },
+    requestMs: { timeouts: { requestMs: 60_000 } },
+    maxConnectionAgeMs: { limits: { maxConnectionAgeMs: 60_000 } },
   };
   for (const mode of MODES) {
     for (const [what, bytes] of Object.entries(STOPPING)) {
@@ -173,8 +173,8 @@ describe("a client whose end is hidden by what it has sent", () => {
       }
     }
 
-    test(`behind a body is answered by handlerTimeoutMs, ${mode}`, async () => {
-      const host = await never({ handlerTimeoutMs: 10_000 }, mode);
+    test(`behind a body is answered by handlerMs, ${mode}`, async () => {
+      const host = await never({ timeouts: { handlerMs: 10_000 } }, mode);
       const client = await RawClient.connect(host.port, mode);
       client.send(STOPPING["a body"]!);
       client.end();
@@ -200,10 +200,8 @@ describe("400 clients that leave, ten at a time", () => {
         const { port, server } = await started(
           (request) => request.url.endsWith("/good") ? new Response("x") : new Promise(() => {}),
           {
-            maxOpenSockets: 300,
-            sendWaitTimeoutMs: 300,
-            requestTimeoutMs: 300,
-            handshakeTimeoutMs: 20_000,
+            limits: { maxConnections: 300 },
+            timeouts: { sendMs: 300, requestMs: 300, handshakeMs: 20_000 },
           },
           mode,
         );

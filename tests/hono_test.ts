@@ -194,7 +194,7 @@ function makeApp() {
 
 async function start(options: HttpsServerOptions, app: Hono<Env>): Promise<number> {
   const server = await serve(
-    { hostname: "127.0.0.1", port: 0, lingerMs: 500, ...options },
+    { hostname: "127.0.0.1", port: 0, timeouts: { lingerMs: 500 }, ...options },
     app.fetch,
   );
   server.addEventListener("error", () => {}); // the tests look at what clients get

@@ -105,7 +105,7 @@ for (const mode of MODES) {
     };
     for (const [how, openFn] of Object.entries(refusals)) {
       test(`lets no session in when openFn ${how}`, async () => {
-        const server = await startLogged(mode, { openFn, handshakeTimeoutMs: 300 });
+        const server = await startLogged(mode, { openFn, timeouts: { handshakeMs: 300 } });
         assert.equal(await ask(server, mode), "");
         await server.server.stop();
         // What openFn itself has cut it has let in nevertheless: closeFn may have to clean up.
@@ -122,7 +122,7 @@ for (const mode of MODES) {
     test("give openFn no longer when the client sends much meanwhile", async () => {
       const server = await startLogged(mode, {
         openFn: () => new Promise(() => {}),
-        handshakeTimeoutMs: 300,
+        timeouts: { handshakeMs: 300 },
       });
       const socket = await open(server, mode);
       socket.on("error", () => {}); // it is cut while it sends

@@ -249,7 +249,7 @@ for (const mode of MODES) {
 
     test("resets without an error a stream that is answered before its body has come", async () => {
       const { client } = await serving(mode, () => new Response("enough"), {
-        maxDrainBytes: 1_000,
+        limits: { maxDiscardedBytes: 1_000 },
       });
       await client.ready();
       const id = client.request({ method: "POST" }, "begin", { endStream: false });
@@ -329,14 +329,14 @@ for (const mode of MODES) {
     });
 
     test("closes an idle session behind GOAWAY", async () => {
-      const { client } = await serving(mode, hello, { idleTimeoutMs: 200 });
+      const { client } = await serving(mode, hello, { timeouts: { idleMs: 200 } });
       await client.fetch();
       await client.over();
       assert.equal(client.goaway?.code, "NO_ERROR");
     });
 
     test("takes no more requests than maxRequestsPerConnection", async () => {
-      const { client } = await serving(mode, hello, { maxRequestsPerConnection: 2 });
+      const { client } = await serving(mode, hello, { limits: { maxRequestsPerConnection: 2 } });
       assert.equal((await client.fetch()).status, 200);
       assert.equal((await client.fetch()).status, 200);
       await client.over();
@@ -347,7 +347,7 @@ for (const mode of MODES) {
       const { client } = await serving(mode, async (request) => {
         if (request.url.endsWith("/late")) await new Promise(() => {});
         return new Response("in time");
-      }, { handlerTimeoutMs: 200 });
+      }, { timeouts: { handlerMs: 200 } });
       const late = client.request({ path: "/late" });
       assert.equal((await client.fetch()).status, 200);
       assert.equal((await client.answer(late)).status, 503);
@@ -357,7 +357,7 @@ for (const mode of MODES) {
       const { client } = await serving(
         mode,
         async (request) => new Response(await request.text()),
-        { recvWaitTimeoutMs: 200 },
+        { timeouts: { receiveMs: 200 } },
       );
       const id = client.request({ method: "POST" }, "begin", { endStream: false });
       assert.equal((await client.answer(id)).status, 408);
@@ -368,14 +368,16 @@ for (const mode of MODES) {
       const { client } = await serving(
         mode,
         () => new Response("x".repeat(100)),
-        { sendWaitTimeoutMs: 200 },
+        { timeouts: { sendMs: 200 } },
         { settings: [[Setting.INITIAL_WINDOW_SIZE, 10]], giveBack: false },
       );
       assert.equal((await client.fetch()).reset, "CANCEL");
     });
 
     test("refuses heads that are too long, with a status", async () => {
-      const { client } = await serving(mode, hello, { maxReqHdrLen: 500, maxUriLen: 100 });
+      const { client } = await serving(mode, hello, {
+        limits: { maxHeaderBytes: 500, maxUriBytes: 100 },
+      });
       assert.equal((await client.fetch({ path: "/" + "x".repeat(200) })).status, 414);
       const fields = [["x", "y".repeat(600)]] as const;
       assert.equal((await client.fetch({ fields })).status, 431);
@@ -469,7 +471,7 @@ describe("the preface", () => {
   });
 
   test("has the time that a head has", async () => {
-    const { port } = await started(hello, { headersTimeoutMs: 200 });
+    const { port } = await started(hello, { timeouts: { headersMs: 200 } });
     const raw = await RawClient.connect(port);
     raw.send("PRI * HT");
     assert.match(await raw.rest(), /^HTTP\/1\.1 408 /);

@@ -170,13 +170,13 @@ describe("http:error", () => {
     ["an unknown path", 404, GET("/none")],
     ["an unknown method", 405, "PUT / HTTP/1.1\r\nHost: a\r\n\r\n"],
     ["a head that cannot be read", 400, "GET\r\n\r\n"],
-    ["a head that does not come", 408, "GET", send, { headersTimeoutMs: 50 }],
+    ["a head that does not come", 408, "GET", send, { timeouts: { headersMs: 50 } }],
     ["a handler that throws", 500, GET("/"), () => {
       throw new Error("mine");
     }],
     ["a handler's own error", 418, GET("/"), (request) => request.sendError(418)],
     ["a handler that never answers", 503, GET("/"), () => new Promise(() => {}), {
-      handlerTimeoutMs: 50,
+      timeouts: { handlerMs: 50 },
     }],
     ["a detached request that is given up", 500, GET("/"), (request) => {
       request.detach();

@@ -14,9 +14,9 @@ import type { FetchHandler } from "../lib/fetch/fetch_handler.ts";
 import type { RouteHandler } from "../lib/httpd/route.ts";
 import { type Clock, systemClock } from "../lib/net/clock.ts";
 import { type HttpsServer, serverWithClock } from "../lib/server.ts";
-import { certificates, connect, connectTcp, type Mode, MODES } from "./support.ts";
+import { certificates, connect, connectTcp, type Mode, MODES, withOptions } from "./support.ts";
 
-export { type Mode, MODES };
+export { type Mode, MODES, withOptions };
 
 /** The option that makes a server speak as `mode` says. */
 export function transportOf(mode: Mode): TransportMode {
@@ -48,13 +48,12 @@ export async function started(
   clock: Clock = systemClock,
 ): Promise<Started> {
   const { cert, key } = await certificates();
-  const all: HttpsServerOptions = {
+  const all = withOptions({
     hostname: "127.0.0.1",
     port: 0,
-    lingerMs: 500,
+    timeouts: { lingerMs: 500 },
     ...(mode === "tls" ? { cert, key } : { transportMode: "insecure" }),
-    ...options,
-  };
+  }, options);
   const server = serverWithClock(clock, all, handler);
   const errors: HttpsdError[] = [];
   server.addEventListener("error", ({ error }) => void errors.push(error));

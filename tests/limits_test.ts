@@ -95,42 +95,44 @@ describe("the options", () => {
   const ms = "a time in ms, 1 to 2147483647";
   const endless = "a time in ms, or Infinity, 1 or more";
   const ranges: Record<string, string> = {
-    maxOpenSockets: count,
-    maxUriHandlers: count,
-    maxQueuedWork: count,
-    maxRequestsPerConnection: count,
-    maxConnectionsPerAddress: count,
-    maxHandshakes: count,
-    maxRespHeaders: "a count, 0 or more",
-    minBodyRate: "bytes per second, 0 to 2147483647",
-    headersTimeoutMs: ms,
-    recvWaitTimeoutMs: ms,
-    sendWaitTimeoutMs: ms,
-    requestTimeoutMs: endless,
-    handlerTimeoutMs: endless,
-    maxConnectionAgeMs: endless,
-    idleTimeoutMs: endless,
-    lruPurge: "true or false",
+    "limits.maxConnections": count,
+    "limits.maxRoutes": count,
+    "limits.maxQueuedWork": count,
+    "limits.maxRequestsPerConnection": count,
+    "limits.maxConnectionsPerAddress": count,
+    "limits.maxHandshakes": count,
+    "limits.maxResponseFields": "a count, 0 or more",
+    "limits.minBodyBytesPerSecond": "bytes per second, 0 to 2147483647",
+    "timeouts.headersMs": ms,
+    "timeouts.receiveMs": ms,
+    "timeouts.sendMs": ms,
+    "timeouts.requestMs": endless,
+    "timeouts.handlerMs": endless,
+    "limits.maxConnectionAgeMs": endless,
+    "timeouts.idleMs": endless,
+    "limits.lruPurge": "true or false",
     keepAlive: "true, false or { idleMs }",
     uriMatch: "a function",
     globalUserContextFree: "a function",
   };
-  for (const [name, range] of Object.entries(ranges)) {
-    test(`${name} is refused with its name, its value and its range`, () => {
+  for (const [path, range] of Object.entries(ranges)) {
+    test(`${path} is refused with its name, its value and its range`, () => {
       for (const value of [-1, NaN]) {
-        assert.throws(() => resolveConfig({ [name]: value }), {
+        const [group, member] = path.split(".") as [string, string?];
+        const options = { [group]: member === undefined ? value : { [member]: value } };
+        assert.throws(() => resolveConfig(options), {
           code: "INVALID_CONFIG",
-          message: `Option ${name} is ${value}: it must be ${range}`,
+          message: `Option ${path} is ${value}: it must be ${range}`,
         });
       }
     });
   }
 });
 
-describe("maxOpenSockets with lruPurge", () => {
+describe("maxConnections with lruPurge", () => {
   for (const mode of MODES) {
     test(`the session that was used least recently goes, in good order, ${mode}`, async () => {
-      const host = await capped({ maxOpenSockets: 3 }, mode);
+      const host = await capped({ limits: { maxConnections: 3 } }, mode);
       const [a, b, c] = [
         await Visitor.come(host, mode),
         await Visitor.come(host, mode),
@@ -152,7 +154,7 @@ describe("maxOpenSockets with lruPurge", () => {
     });
 
     test(`none inside a request goes: the newcomer waits, and the next answer makes room, ${mode}`, async () => {
-      const host = await capped({ maxOpenSockets: 2 }, mode);
+      const host = await capped({ limits: { maxConnections: 2 } }, mode);
       const busy = [await Visitor.come(host, mode), await Visitor.come(host, mode)];
       for (const visitor of busy) await visitor.beBusy();
       const coming = RawClient.connect(host.port, mode);
@@ -177,7 +179,7 @@ describe("maxOpenSockets with lruPurge", () => {
   test("a session that becomes idle in the middle of the wait makes room too", async () => {
     const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
     const { promise: asleep, resolve: wake } = Promise.withResolvers<void>();
-    const host = await started(undefined, { maxOpenSockets: 1 });
+    const host = await started(undefined, { limits: { maxConnections: 1 } });
     host.server.route({
       uri: "/",
       method: "GET",
@@ -203,7 +205,7 @@ describe("maxOpenSockets with lruPurge", () => {
   });
 
   test("a fresh connection in its handshake is not purged before an older idle one", async () => {
-    const host = await capped({ maxOpenSockets: 2 }, "tls");
+    const host = await capped({ limits: { maxConnections: 2 } }, "tls");
     const idle = await Visitor.come(host, "tls");
     await idle.ask("/a");
     const silent = await connectTcp(host.port); // its ClientHello is still to come
@@ -218,7 +220,7 @@ describe("maxOpenSockets with lruPurge", () => {
   });
 
   test("a session with half a request head is purged only when no other is idle", async () => {
-    const host = await capped({ maxOpenSockets: 2 });
+    const host = await capped({ limits: { maxConnections: 2 } });
     const half = await Visitor.come(host);
     half.client.send("GET /half HTTP/1.1\r\n");
     const idle = await Visitor.come(host);
@@ -239,7 +241,7 @@ describe("maxOpenSockets with lruPurge", () => {
   });
 
   test("of WebSockets as many are closed as there are newcomers", async () => {
-    const host = await started(undefined, { maxOpenSockets: 2 });
+    const host = await started(undefined, { limits: { maxConnections: 2 } });
     host.server.route({ uri: "/ws", websocket: { onMessage() {} } });
     const sockets = [];
     for (let i = 0; i < 2; i++) {
@@ -259,7 +261,7 @@ describe("maxOpenSockets with lruPurge", () => {
   });
 
   test("20 clients that hold their connections are all let in, as in the original's example", async () => {
-    const host = await capped({ maxOpenSockets: 7 });
+    const host = await capped({ limits: { maxConnections: 7 } });
     const visitors = [];
     for (let i = 0; i < 20; i++) {
       const visitor = await Visitor.come(host);
@@ -272,10 +274,10 @@ describe("maxOpenSockets with lruPurge", () => {
   });
 });
 
-describe("maxOpenSockets without lruPurge", () => {
+describe("maxConnections without lruPurge", () => {
   for (const mode of MODES) {
     test(`the newcomer waits in line, and is served when a slot frees, ${mode}`, async () => {
-      const host = await capped({ maxOpenSockets: 2, lruPurge: false }, mode);
+      const host = await capped({ limits: { maxConnections: 2, lruPurge: false } }, mode);
       const [a, b] = [await Visitor.come(host, mode), await Visitor.come(host, mode)];
       await a.ask("/a");
       await b.ask("/b");
@@ -298,7 +300,7 @@ describe("maxOpenSockets without lruPurge", () => {
   }
 
   test("spillover: exactly n of n + 1 clients are served", async () => {
-    const host = await capped({ maxOpenSockets: 4, lruPurge: false });
+    const host = await capped({ limits: { maxConnections: 4, lruPurge: false } });
     const clients = [];
     for (let i = 0; i < 5; i++) {
       const client = await RawClient.connect(host.port);
@@ -313,12 +315,10 @@ describe("maxOpenSockets without lruPurge", () => {
     for (const client of clients) client.destroy();
   });
 
-  test("backlogConn wait at the most, and no longer than handshakeTimeoutMs", async () => {
+  test("backlog wait at the most, and no longer than handshakeMs", async () => {
     const host = await capped({
-      maxOpenSockets: 1,
-      lruPurge: false,
-      backlogConn: 2,
-      handshakeTimeoutMs: 200,
+      limits: { maxConnections: 1, lruPurge: false, backlog: 2 },
+      timeouts: { handshakeMs: 200 },
     });
     const a = await Visitor.come(host);
     const begun = performance.now();
@@ -336,7 +336,7 @@ describe("maxOpenSockets without lruPurge", () => {
 
   for (const mode of MODES) {
     test(`a client that has ended its side keeps its slot while its handler runs, ${mode}`, async () => {
-      const host = await capped({ maxOpenSockets: 1, lruPurge: false }, mode);
+      const host = await capped({ limits: { maxConnections: 1, lruPurge: false } }, mode);
       const a = await Visitor.come(host, mode);
       await a.beBusy();
       a.client.end();
@@ -357,7 +357,7 @@ describe("maxOpenSockets without lruPurge", () => {
 
   for (const lruPurge of [true, false]) {
     test(`holds under a flood of 300, lruPurge ${lruPurge}`, async () => {
-      const host = await capped({ maxOpenSockets: 4, lruPurge, backlogConn: 5 });
+      const host = await capped({ limits: { maxConnections: 4, lruPurge, backlog: 5 } });
       let most = 0;
       host.server.addEventListener("connected", () => {
         most = Math.max(most, host.server.sessions.size);
@@ -397,7 +397,7 @@ test("keepAlive makes the system probe, and is off unless asked for", async () =
   }
 });
 
-describe("handlerTimeoutMs", () => {
+describe("handlerMs", () => {
   for (const mode of MODES) {
     test(`answers 503, aborts the handler's signal, and the connection goes on, ${mode}`, async () => {
       const reasons: string[] = [];
@@ -405,7 +405,7 @@ describe("handlerTimeoutMs", () => {
       const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
       const host = await started(
         undefined,
-        { handlerTimeoutMs: 10_000, uriMatch: () => true },
+        { timeouts: { handlerMs: 10_000 }, uriMatch: () => true },
         mode,
         clock,
       );
@@ -438,7 +438,7 @@ describe("handlerTimeoutMs", () => {
   test("is for the head of the response: its body may take longer", async () => {
     const clock = new TestClock();
     const { promise: later, resolve: goOn } = Promise.withResolvers<void>();
-    const host = await started(undefined, { handlerTimeoutMs: 10_000 }, "plain", clock);
+    const host = await started(undefined, { timeouts: { handlerMs: 10_000 } }, "plain", clock);
     host.server.route({
       uri: "/",
       method: "GET",
@@ -460,7 +460,7 @@ describe("handlerTimeoutMs", () => {
   });
 
   test("holds for error handlers too", async () => {
-    const host = await started(undefined, { handlerTimeoutMs: 60 });
+    const host = await started(undefined, { timeouts: { handlerMs: 60 } });
     host.server.onError(404, () => new Promise(() => {}));
     const client = await RawClient.connect(host.port);
     client.send(GET("/"));
@@ -544,12 +544,15 @@ class Dripper {
   }
 }
 
-describe("requestTimeoutMs", () => {
+describe("requestMs", () => {
   for (const mode of MODES) {
     test(`is for the whole request, however steadily its body drips, ${mode}`, async () => {
       const clock = new TestClock();
-      const limits = { requestTimeoutMs: 20_000, recvWaitTimeoutMs: 10_000, minBodyRate: 0 };
-      const host = await reading(limits, mode, clock);
+      const options = {
+        limits: { minBodyBytesPerSecond: 0 },
+        timeouts: { requestMs: 20_000, receiveMs: 10_000 },
+      };
+      const host = await reading(options, mode, clock);
       const dripper = await Dripper.begin(host, clock, mode, 1_000);
       const ms = await dripper.drip(1, 2_000, 60_000);
       assert.equal(await dripper.status(), 408);
@@ -560,8 +563,11 @@ describe("requestTimeoutMs", () => {
 
   test("counts from the first byte of the head", async () => {
     const clock = new TestClock();
-    const limits = { requestTimeoutMs: 20_000, recvWaitTimeoutMs: 100_000, minBodyRate: 0 };
-    const host = await reading(limits, "plain", clock);
+    const options = {
+      limits: { minBodyBytesPerSecond: 0 },
+      timeouts: { requestMs: 20_000, receiveMs: 100_000 },
+    };
+    const host = await reading(options, "plain", clock);
     const visitor = await Visitor.come(host);
     visitor.client.send("POST / HT");
     await until(
@@ -579,13 +585,17 @@ describe("requestTimeoutMs", () => {
   });
 });
 
-describe("minBodyRate", () => {
+describe("minBodyBytesPerSecond", () => {
   const RATE = 1_000;
-  const patient = { recvWaitTimeoutMs: 100_000, requestTimeoutMs: Infinity };
+  const patient = { timeouts: { receiveMs: 100_000, requestMs: Infinity } };
   for (const mode of MODES) {
     test(`cuts a body that is slower, after 5 s of grace, ${mode}`, async () => {
       const clock = new TestClock();
-      const host = await reading({ minBodyRate: RATE, ...patient }, mode, clock);
+      const host = await reading(
+        { limits: { minBodyBytesPerSecond: RATE }, ...patient },
+        mode,
+        clock,
+      );
       const dripper = await Dripper.begin(host, clock, mode, 1_000_000);
       const ms = await dripper.drip(100, 1_000, 60_000);
       assert.equal(await dripper.status(), 408);
@@ -593,9 +603,9 @@ describe("minBodyRate", () => {
     });
 
     test(`cuts none that is as fast, nor any where it is 0, ${mode}`, async () => {
-      for (const [minBodyRate, bytes] of [[RATE, 1_500], [0, 10]] as const) {
+      for (const [minBodyBytesPerSecond, bytes] of [[RATE, 1_500], [0, 10]] as const) {
         const clock = new TestClock();
-        const host = await reading({ minBodyRate, ...patient }, mode, clock);
+        const host = await reading({ limits: { minBodyBytesPerSecond }, ...patient }, mode, clock);
         const dripper = await Dripper.begin(host, clock, mode, bytes * 20);
         assert.equal(await dripper.drip(bytes, 1_000, 20_000), 20_000);
         await dripper.client.expect(`\r\n\r\n${bytes * 20}`);
@@ -608,7 +618,7 @@ describe("minBodyRate", () => {
 describe("a connection's end", () => {
   for (const mode of MODES) {
     test(`comes after maxRequestsPerConnection, announced, ${mode}`, async () => {
-      const host = await capped({ maxRequestsPerConnection: 3 }, mode);
+      const host = await capped({ limits: { maxRequestsPerConnection: 3 } }, mode);
       const client = await RawClient.connect(host.port, mode);
       client.send([1, 2, 3, 4, 5].map((n) => GET(`/${n}`)).join(""));
       const answers = readResponses(await client.rest());
@@ -620,7 +630,7 @@ describe("a connection's end", () => {
 
     test(`comes at maxConnectionAgeMs when it is idle, ${mode}`, async () => {
       const clock = new TestClock();
-      const host = await capped({ maxConnectionAgeMs: 20_000 }, mode, clock);
+      const host = await capped({ limits: { maxConnectionAgeMs: 20_000 } }, mode, clock);
       const visitor = await Visitor.come(host, mode);
       await visitor.ask("/a");
       await clock.advance(19_000);
@@ -631,7 +641,7 @@ describe("a connection's end", () => {
 
     test(`comes with the answer under way at maxConnectionAgeMs, ${mode}`, async () => {
       const clock = new TestClock();
-      const host = await capped({ maxConnectionAgeMs: 20_000 }, mode, clock);
+      const host = await capped({ limits: { maxConnectionAgeMs: 20_000 } }, mode, clock);
       const visitor = await Visitor.come(host, mode);
       await visitor.beBusy();
       await clock.advance(30_000);
@@ -692,7 +702,7 @@ describe("a reset", () => {
   }
 
   test("while it waits for a slot frees its place in the line", async () => {
-    const host = await capped({ maxOpenSockets: 1, lruPurge: false, backlogConn: 1 });
+    const host = await capped({ limits: { maxConnections: 1, lruPurge: false, backlog: 1 } });
     const first = await Visitor.come(host);
     for (let i = 0; i < 5; i++) {
       const waiting = await connectTcp(host.port);

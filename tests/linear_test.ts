@@ -105,9 +105,9 @@ const ENTITY = { etag: '"x"', lastModified: 0, settled: true };
 
 function parsed(text: string): void {
   const parser = new RequestParser({
-    maxUriLen: Infinity,
-    maxReqHdrLen: Infinity,
-    maxReqFields: 1e6,
+    maxUriBytes: Infinity,
+    maxHeaderBytes: Infinity,
+    maxHeaderFields: 1e6,
     maxBodyBytes: Infinity,
     maxChunkExtBytes: Infinity,
     maxTrailerBytes: Infinity,

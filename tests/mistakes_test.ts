@@ -28,6 +28,7 @@ import { compress } from "../lib/web/compress.ts";
 import { serveFiles } from "../lib/web/files.ts";
 import { type ServerSentEvent, serverSentEvents } from "../lib/web/sse.ts";
 import { type HttpsServerOptions, resolveConfig, resolveReload } from "../lib/config.ts";
+import { ESP_IDF_NAMES } from "../lib/httpd/esp_idf_options.ts";
 import { ConfigError, HttpsdError } from "../lib/errors.ts";
 import { HOST_NAMES, SERVER_NAMES, WEBSOCKET_NAMES } from "../lib/foreign_names.ts";
 import { nearest } from "../lib/options.ts";
@@ -46,6 +47,8 @@ interface Taker {
   readonly name: string;
   /** The names of its options. */
   readonly options: readonly string[];
+  /** The names in its groups of options, which may be meant too. */
+  readonly inside?: readonly string[];
   /** What must be given besides. */
   readonly needed?: object;
   /** Names of others that it has advice for. */
@@ -55,19 +58,77 @@ interface Taker {
   take(options: never): unknown;
 }
 
+const DEFAULTS = resolveConfig({});
+const IN_GROUPS = [...Object.keys(DEFAULTS.limits), ...Object.keys(DEFAULTS.timeouts)];
+const WITHOUT_DEFAULT = [
+  ...["cert", "key", "pfx", "passphrase", "cacert", "ciphers", "certSelect", "tlsUserData"],
+  ...["verifyClient", "userCallback", "openFn", "closeFn", "globalUserContext"],
+  ...["globalUserContextFree", "hostname", "tlsVersion", "proxyProtocol", "profile", "signal"],
+];
 const idle = (): HttpsServer => new HttpsServer({ transportMode: "insecure" });
 const IDENTITY = ["cert", "key", "pfx", "passphrase", "allowExpired"];
 const SETTINGS = [
-  ...["protocols", "deflate", "maxPayloadBytes", "maxFragments", "maxBufferedBytes"],
-  ...["maxPingsPerSecond", "pingPeriodMs", "notAliveMs", "idleTimeoutMs", "closeTimeoutMs"],
+  ...["protocols", "deflate", "pingPeriodMs", "notAliveMs", "limits", "timeouts"],
 ];
 
 const TAKERS: readonly Taker[] = [
   {
     name: "new HttpsServer()",
-    options: Object.keys(resolveConfig({})),
+    options: Object.keys(DEFAULTS),
+    inside: IN_GROUPS,
     foreign: SERVER_NAMES,
     take: (options) => new HttpsServer(options),
+  },
+  {
+    name: "limits",
+    options: Object.keys(DEFAULTS.limits),
+    foreign: {
+      ...SERVER_NAMES,
+      idleMs: "write timeouts: { idleMs }",
+      port: "write it beside the groups, not inside",
+    },
+    take: (limits) => resolveConfig({ limits }),
+  },
+  {
+    name: "timeouts",
+    options: Object.keys(DEFAULTS.timeouts),
+    foreign: {
+      ...SERVER_NAMES,
+      maxBodyBytes: "write limits: { maxBodyBytes }",
+      port: "write it beside the groups, not inside",
+    },
+    take: (timeouts) => resolveConfig({ timeouts }),
+  },
+  {
+    name: "limits of a WebSocket route",
+    options: Object.keys(resolveRouteOptions({}).limits),
+    foreign: { ...WEBSOCKET_NAMES, closeMs: "write timeouts: { closeMs }" },
+    take: (limits) => resolveRouteOptions({ limits }),
+  },
+  {
+    name: "timeouts of a WebSocket route",
+    options: Object.keys(resolveRouteOptions({}).timeouts),
+    foreign: { ...WEBSOCKET_NAMES, onOpen: "write it beside the groups, not inside" },
+    take: (timeouts) => resolveRouteOptions({ timeouts }),
+  },
+  {
+    name: 'profile: "esp-idf"',
+    options: ESP_IDF_NAMES,
+    inside: [...Object.keys(DEFAULTS), ...WITHOUT_DEFAULT, ...IN_GROUPS],
+    needed: { profile: "esp-idf" },
+    foreign: SERVER_NAMES,
+    take: (options) => resolveConfig(options),
+  },
+  {
+    name: "limits of createEdgeApp()",
+    options: ["maxRoutes", "maxResponseFields", "maxBodyBytes"],
+    foreign: {
+      ...SERVER_NAMES,
+      maxConnections: "is for servers with sockets, leave it out",
+      handlerMs: "write timeouts: { handlerMs }",
+      uriMatch: "write it beside the groups, not inside",
+    },
+    take: (limits) => createEdgeApp({ limits }),
   },
   {
     name: "identities",
@@ -107,7 +168,7 @@ const TAKERS: readonly Taker[] = [
   {
     name: "a WebSocket route",
     options: [
-      ...[...SETTINGS, "onUpgrade", "upgradeTimeoutMs", "onOpen", "onMessage", "onFrame"],
+      ...[...SETTINGS, "onUpgrade", "onOpen", "onMessage", "onFrame"],
       ...["maxPieceBytes", "manualControlFrames", "onPing", "onPong", "onClose", "onError"],
     ],
     foreign: WEBSOCKET_NAMES,
@@ -146,8 +207,7 @@ const MORE_TAKERS: readonly Taker[] = [
   {
     name: "createEdgeApp()",
     options: [
-      ...["uriMatch", "maxUriHandlers", "maxRespHeaders", "maxBodyBytes", "handlerTimeoutMs"],
-      ...["reportError", "trustForwardedCertificates"],
+      ...["uriMatch", "limits", "timeouts", "reportError", "trustForwardedCertificates"],
     ],
     foreign: {
       ...SERVER_NAMES,
@@ -262,7 +322,7 @@ const VALUES: readonly unknown[] = [
 ];
 
 for (const taker of [...TAKERS, ...MORE_TAKERS]) {
-  const { name, options, needed = {}, foreign = {}, others = [] } = taker;
+  const { name, options, inside = [], needed = {}, foreign = {}, others = [] } = taker;
   describe(`The options of ${name}`, () => {
     test("that are misspelt are refused with the name that was meant", async () => {
       for (const option of options) {
@@ -272,9 +332,11 @@ for (const taker of [...TAKERS, ...MORE_TAKERS]) {
           assert.equal(code, "INVALID_CONFIG", message);
           assert.ok(message.includes(wrong), message);
           if (Object.hasOwn(foreign, wrong)) continue; // its own advice is tested below
-          const meant = /did you mean (\w+)\?$/.exec(message)?.[1] ?? "";
-          assert.ok(options.includes(meant), `${wrong}: ${message}`);
-          assert.ok([option, nearest(wrong, options)].includes(meant), `${wrong}: ${message}`);
+          const [, meant = ""] = /did you mean (?:\w+: \{ )?(\w+)(?: \})?\?$/.exec(message) ?? [];
+          const known = [...options, ...inside];
+          assert.ok(known.includes(meant), `${wrong}: ${message}`);
+          const wanted = [option, nearest(wrong, known), nearest(wrong, known.toReversed())];
+          assert.ok(wanted.includes(meant), `${wrong}: ${message}`);
         }
       }
     }, 30_000); // hundreds of names for each function
@@ -335,6 +397,41 @@ test("reload() says which options it cannot change", () => {
     code: "INVALID_CONFIG",
     message: "Option port of reload() cannot be reloaded: it is set once, when the server is made",
   });
+});
+
+test("options written outside their group are refused with where they go", () => {
+  const wrong: [options: object, message: string][] = [
+    [
+      { maxConnections: 1 },
+      "Option maxConnections is not known here: write limits: { maxConnections }",
+    ],
+    [
+      { maxOpenSockets: 1 },
+      "Option maxOpenSockets is not known here: write limits: { maxConnections }",
+    ],
+    [
+      { max_open_sockets: 1 },
+      "Option max_open_sockets is not known here: write limits: { maxConnections }",
+    ],
+    [{ drainMs: 1 }, "Option drainMs is not known here: write timeouts: { drainMs }"],
+    [{ maxBodyByte: 1 }, "Option maxBodyByte is not known: did you mean limits: { maxBodyBytes }?"],
+    [
+      { limits: { idleMs: 1 } },
+      "Option limits.idleMs is not known here: write timeouts: { idleMs }",
+    ],
+    [
+      { timeouts: { idleTimeout: 1 } },
+      "Option timeouts.idleTimeout is not known here: write timeouts: { idleMs }, in ms",
+    ],
+    [
+      { limits: { port: 1 } },
+      "Option limits.port is not known here: write it beside the groups, not inside",
+    ],
+    [{ limits: 1 }, "Option limits is 1: it must be an object of options"],
+  ];
+  for (const [options, message] of wrong) {
+    assert.throws(() => resolveConfig(options), { code: "INVALID_CONFIG", message });
+  }
 });
 
 describe("serve() and new HttpsServer()", () => {

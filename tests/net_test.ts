@@ -659,7 +659,7 @@ describe("The handshake", () => {
     }, 30_000);
 
     test(`${mode}: cuts whoever has not shaken hands in time`, async () => {
-      await using transport = await openTransport(mode, { handshakeTimeoutMs: 300 });
+      await using transport = await openTransport(mode, { handshakeMs: 300 });
       const hello = await clientHello();
       const clients: Record<string, (socket: Socket) => void> = {
         "says nothing": () => {},
@@ -732,7 +732,7 @@ describe("The handshake", () => {
     }, 15_000);
 
     test(`${mode}: answers plain HTTP, and cuts it when it goes on`, async () => {
-      await using transport = await openTransport(mode, { handshakeTimeoutMs: 300, lingerMs: 300 });
+      await using transport = await openTransport(mode, { handshakeMs: 300, lingerMs: 300 });
       const client = await connectTcp(transport.port);
       const answer = received(client);
       const begun = performance.now();

@@ -18,38 +18,38 @@ import {
 assertRuntime();
 
 describe("fitSockets()", () => {
-  const defaults = { maxOpenSockets: 10_000, maxWaiting: 511 };
+  const defaults = { maxConnections: 10_000, maxWaiting: 511 };
 
   test("leaves everything as it is where it fits, or the limit is not known", () => {
     assert.deepEqual(fitSockets({}, defaults, undefined), defaults);
     assert.deepEqual(fitSockets({}, defaults, 20_000), defaults);
-    assert.deepEqual(fitSockets({ maxOpenSockets: 7 }, defaults, 20_000), {
-      maxOpenSockets: 7,
+    assert.deepEqual(fitSockets({ maxConnections: 7 }, defaults, 20_000), {
+      maxConnections: 7,
       maxWaiting: 511,
     });
   });
 
   test("lowers what was not asked for, and leaves room for other files", () => {
     for (const limit of [256, 1_024, 4_096, 10_500]) {
-      const { maxOpenSockets, maxWaiting } = fitSockets({}, defaults, limit);
-      assert.ok(maxWaiting >= 1 && maxOpenSockets > 2 * maxWaiting, `${limit}`);
-      assert.equal(limit - Math.max(64, Math.floor(limit / 8)), maxOpenSockets + maxWaiting);
+      const { maxConnections, maxWaiting } = fitSockets({}, defaults, limit);
+      assert.ok(maxWaiting >= 1 && maxConnections > 2 * maxWaiting, `${limit}`);
+      assert.equal(limit - Math.max(64, Math.floor(limit / 8)), maxConnections + maxWaiting);
     }
-    assert.deepEqual(fitSockets({ maxOpenSockets: 180 }, defaults, 256), {
-      maxOpenSockets: 180,
+    assert.deepEqual(fitSockets({ maxConnections: 180 }, defaults, 256), {
+      maxConnections: 180,
       maxWaiting: 12,
     });
     assert.deepEqual(fitSockets({ maxWaiting: 100 }, defaults, 256), {
-      maxOpenSockets: 92,
+      maxConnections: 92,
       maxWaiting: 100,
     });
   });
 
   test("refuses what was asked for and does not fit", () => {
-    for (const given of [{ maxOpenSockets: 192 }, { maxWaiting: 192 }]) {
+    for (const given of [{ maxConnections: 192 }, { maxWaiting: 192 }]) {
       assert.throws(() => fitSockets(given, defaults, 256), {
         code: "INVALID_CONFIG",
-        message: /maxOpenSockets .*backlogConn .*256 .*ulimit -n/,
+        message: /maxConnections .*backlog .*256 .*ulimit -n/,
       });
     }
     assert.throws(() => fitSockets({}, defaults, 65), { code: "INVALID_CONFIG" });
@@ -142,7 +142,7 @@ for (const mode of ["plain", "tls"] as const) {
     await using server = await limited(256, "{}", mode);
     assert.match(
       server.output(),
-      /maxOpenSockets is 144 instead of 10000.*48 more may wait.* 256 /,
+      /limits\.maxConnections is 144 instead of 10000.*48 more may wait.* 256 /,
     );
     for (let round = 0; round < 3; round++) {
       const sockets = await burst(server.port, 400);
@@ -165,7 +165,7 @@ test(
   async () => {
     await using server = await limited(
       256,
-      "{ maxOpenSockets: 100 }",
+      "{ limits: { maxConnections: 100 } }",
       "plain",
       `
     const files = [];
@@ -196,6 +196,6 @@ test(
 );
 
 test("a cap that was asked for and does not fit stops the start", async () => {
-  await using server = await limited(256, "{ maxOpenSockets: 250 }", "plain");
-  assert.match(server.output(), /FAILED INVALID_CONFIG Options maxOpenSockets \(250\)/);
+  await using server = await limited(256, "{ limits: { maxConnections: 250 } }", "plain");
+  assert.match(server.output(), /FAILED INVALID_CONFIG Options limits\.maxConnections \(250\)/);
 }, TIMEOUT_MS);

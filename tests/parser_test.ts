@@ -8,9 +8,9 @@ import { assertRuntime } from "./runtime.ts";
 assertRuntime();
 
 const LIMITS: ParserLimits = {
-  maxUriLen: 8192,
-  maxReqHdrLen: 16_384,
-  maxReqFields: 100,
+  maxUriBytes: 8192,
+  maxHeaderBytes: 16_384,
+  maxHeaderFields: 100,
   maxBodyBytes: Infinity,
   maxChunkExtBytes: 4096,
   maxTrailerBytes: 8192,

@@ -355,7 +355,7 @@ describe("send()", () => {
     }
   });
 
-  test("maxRespHeaders bounds the fields that are added, the type not counted", async () => {
+  test("maxResponseFields bounds the fields that are added, the type not counted", async () => {
     const { status, fields } = await answerTo(
       (request) => {
         request.type("a/b").header("X-1", "1").header("X-2", "2").header("Content-Type", "c/d");
@@ -363,7 +363,7 @@ describe("send()", () => {
         request.send();
       },
       CLOSING_GET,
-      { maxRespHeaders: 2 },
+      { limits: { maxResponseFields: 2 } },
     );
     assert.deepEqual([status, fields["x-2"], fields["x-3"]], [200, "2", undefined]);
   });

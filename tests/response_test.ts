@@ -154,7 +154,7 @@ describe("a handler that writes for ever", () => {
   for (const mode of MODES) {
     test(`is told CONNECTION_CLOSED when its client reads no more, ${mode}`, async () => {
       const writer = new EndlessWriter(WRITES["sendChunk()"]!);
-      const { server, port } = await answering(writer.handler, { sendWaitTimeoutMs: 200 }, mode);
+      const { server, port } = await answering(writer.handler, { timeouts: { sendMs: 200 } }, mode);
       const { client, stall, reset } = await leaver(port, mode);
       stall();
       client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -331,7 +331,9 @@ describe("a stream that waits for its source", () => {
     for (const [what, answer] of Object.entries(answers)) {
       test(`is cancelled soon after FIN: ${what}, ${mode}`, async () => {
         const { promise, resolve } = Promise.withResolvers<unknown>();
-        const { server, port, errors } = await started(answer(resolve), { lingerMs: 100 }, mode);
+        const { server, port, errors } = await started(answer(resolve), {
+          timeouts: { lingerMs: 100 },
+        }, mode);
         const client = await RawClient.connect(port, mode);
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         await client.expect(/\r\n\r\n./);
@@ -346,7 +348,7 @@ describe("a stream that waits for its source", () => {
     test(`is cancelled soon after FIN: sendStream(), ${mode}`, async () => {
       const { promise, resolve } = Promise.withResolvers<unknown>();
       const host = await answering((request) => request.sendStream(quiet(resolve)), {
-        lingerMs: 100,
+        timeouts: { lingerMs: 100 },
       }, mode);
       const client = await RawClient.connect(host.port, mode);
       client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -360,7 +362,9 @@ describe("a stream that waits for its source", () => {
   }
 
   test("is not taken for whole by an HTTP/1.0 client that still reads", async () => {
-    const { port, errors } = await started(() => new Response(quiet(() => {})), { lingerMs: 100 });
+    const { port, errors } = await started(() => new Response(quiet(() => {})), {
+      timeouts: { lingerMs: 100 },
+    });
     const client = await RawClient.connect(port);
     client.send("GET / HTTP/1.0\r\n\r\n");
     client.end();
@@ -374,7 +378,7 @@ describe("a stream that waits for its source", () => {
     const { server, port } = await started(
       (request) =>
         new URL(request.url).pathname === "/" ? new Response(quiet(() => {})) : new Response("in"),
-      { lingerMs: 100, maxOpenSockets: 5, lruPurge: false },
+      { timeouts: { lingerMs: 100 }, limits: { maxConnections: 5, lruPurge: false } },
     );
     for (let i = 0; i < 5; i++) {
       const client = await RawClient.connect(port);
@@ -404,7 +408,7 @@ describe("a stream that waits for its source", () => {
             }, { highWaterMark: 0 }),
           );
         },
-        { lingerMs: 2_000, sendWaitTimeoutMs: 100 },
+        { timeouts: { lingerMs: 2_000, sendMs: 100 } },
         mode,
       );
       const client = await RawClient.connect(port, mode);
@@ -489,7 +493,11 @@ describe("what a handler's callback throws when the client leaves becomes an err
     for (const leaves of ["FIN", "a reset"]) {
       for (const [what, handler] of Object.entries(handlers)) {
         test(`${what}, after ${leaves}, ${mode}`, async () => {
-          const { server, port, errors } = await started(handler, { lingerMs: 100 }, mode);
+          const { server, port, errors } = await started(
+            handler,
+            { timeouts: { lingerMs: 100 } },
+            mode,
+          );
           const { client, reset } = await leaver(port, mode);
           client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
           await client.expect("\r\n\r\n");
@@ -511,7 +519,7 @@ describe("what a handler's callback throws when the client leaves becomes an err
     const { port, errors } = await started((request) => {
       request.signal.addEventListener("abort", fail);
       return new Promise(() => {});
-    }, { handlerTimeoutMs: 50 });
+    }, { timeouts: { handlerMs: 50 } });
     const client = await RawClient.connect(port);
     client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     assert.equal(readResponses(await client.rest())[0]!.status, 503);
@@ -526,7 +534,8 @@ describe("what a handler's callback throws when the client leaves becomes an err
       const heard = [];
       process.on("uncaughtException", (error) => heard.push(error.message));
       const server = new HttpsServer({
-        transportMode: "insecure", hostname: "127.0.0.1", port: 0, lingerMs: 100,
+        transportMode: "insecure", hostname: "127.0.0.1", port: 0,
+        timeouts: { lingerMs: 100 },
       }, (request) => {
         const fail = (what) => () => { throw new Error(what); };
         AbortSignal.any([request.signal]).addEventListener("abort", fail("any"));
@@ -608,7 +617,7 @@ describe("what a handler's callback throws when the client leaves becomes an err
       );
       void cut.then((how) => seen.push(how));
       return new Response(endlessly());
-    }, { lingerMs: 50 });
+    }, { timeouts: { lingerMs: 50 } });
     const client = await RawClient.connect(port);
     client.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
     await client.expect("\r\n\r\n");
@@ -624,7 +633,7 @@ describe("what a handler's callback throws when the client leaves becomes an err
     process.on("uncaughtException", listener);
     try {
       const { port, errors } = await started(handlers["a listener of request.signal"]!, {
-        lingerMs: 100,
+        timeouts: { lingerMs: 100 },
       });
       const client = await RawClient.connect(port);
       client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");

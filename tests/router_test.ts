@@ -49,7 +49,7 @@ function table(routes: string[], matcher = matchExact, max = Infinity): Router {
     new HttpdFace<ServerHandle>({
       server: undefined,
       uriMatch: matcher,
-      maxRespHeaders: 8,
+      maxResponseFields: 8,
       failures,
     }),
   );
@@ -146,7 +146,7 @@ describe("add()", () => {
     table(["GET /*", "GET /foo"], sameText);
   });
 
-  test("refuses the route after maxUriHandlers, until one is removed", () => {
+  test("refuses the route after maxRoutes, until one is removed", () => {
     const eight = Array.from({ length: 8 }, (_, i) => `GET /${i}`);
     const router = table(eight, matchExact, 8);
     assert.throws(() => add(router, "GET /8"), { code: "HANDLERS_FULL" });
@@ -357,8 +357,8 @@ describe("a server's routes", () => {
     );
   });
 
-  test("the option maxUriHandlers bounds them", async () => {
-    const { server } = await started(undefined, { maxUriHandlers: 1 });
+  test("the option maxRoutes bounds them", async () => {
+    const { server } = await started(undefined, { limits: { maxRoutes: 1 } });
     server.route({ uri: "/", method: "GET", handler: noHandler });
     assert.throws(
       () => server.route({ uri: "/b", method: "GET", handler: noHandler }),

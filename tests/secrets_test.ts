@@ -213,7 +213,7 @@ describe("No key and no passphrase is seen", () => {
         {
           hostname: "127.0.0.1",
           port: 0,
-          drainMs: 0,
+          timeouts: { drainMs: 0 },
           expiryNoticeDays: 365,
           watch: true,
           clientAuth: { ca: clientCa.cert, mode: "optional" },

@@ -264,7 +264,7 @@ for (const version of VERSIONS) {
     test("fails one connection within the deadline when it never answers", async () => {
       const certSelect: CertSelect = ({ serverName }) =>
         serverName === "a.example" ? new Promise(() => {}) : undefined;
-      await using server = await startServer({ certSelect, handshakeTimeoutMs: 300 });
+      await using server = await startServer({ certSelect, timeouts: { handshakeMs: 300 } });
       const start = performance.now();
       const [slow, fast] = await Promise.all([
         sClient(server.port, { version, name: "a.example" }),
@@ -345,7 +345,7 @@ describe("certSelect", () => {
     const answers: (() => void)[] = [];
     const certSelect: CertSelect = () =>
       new Promise((resolve) => answers.push(() => resolve(identityA)));
-    await using server = await startServer({ certSelect, handshakeTimeoutMs: 200 });
+    await using server = await startServer({ certSelect, timeouts: { handshakeMs: 200 } });
     await sClient(server.port);
     const cut = sClient(server.port);
     await until(() => answers.length === 2, "The hook is called");

@@ -20,7 +20,12 @@ import { until } from "./support.ts";
 assertRuntime();
 stopServersAfterAll();
 
-const PLAIN = { hostname: "127.0.0.1", port: 0, transportMode: "insecure", lingerMs: 300 } as const;
+const PLAIN = {
+  hostname: "127.0.0.1",
+  port: 0,
+  transportMode: "insecure",
+  timeouts: { lingerMs: 300 },
+} as const;
 
 function plain(handler = () => new Response("x"), options = {}): HttpsServer {
   return new HttpsServer({ ...PLAIN, ...options }, handler);

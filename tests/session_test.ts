@@ -309,8 +309,10 @@ describe("bodies that nobody reads", () => {
   const POST = (length: number) =>
     `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${length}\r\n\r\n`;
 
-  test("are thrown away up to maxDrainBytes, and the connection goes on", async () => {
-    const { port } = await answering((request) => request.send("ok"), { maxDrainBytes: 100_000 });
+  test("are thrown away up to maxDiscardedBytes, and the connection goes on", async () => {
+    const { port } = await answering((request) => request.send("ok"), {
+      limits: { maxDiscardedBytes: 100_000 },
+    });
     const client = await RawClient.connect(port);
     client.send(POST(100_000) + GET("/").repeat(2_000).slice(0, 100_000).padEnd(100_000, "x"));
     client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
@@ -359,7 +361,9 @@ describe("bodies that nobody reads", () => {
   }
 
   test("a client that stalls in such a body is given up", async () => {
-    const { port } = await answering((request) => request.send("ok"), { recvWaitTimeoutMs: 100 });
+    const { port } = await answering((request) => request.send("ok"), {
+      timeouts: { receiveMs: 100 },
+    });
     const client = await RawClient.connect(port);
     client.send(POST(10) + "12345");
     assert.equal(readResponses(await client.rest())[0]?.status, 200);
@@ -408,7 +412,7 @@ describe("half-closed clients", () => {
 
   test("a long download goes on as long as the client reads", async () => {
     const { port } = await started(() => new Response(new Uint8Array(30_000_000)), {
-      sendWaitTimeoutMs: 300,
+      timeouts: { sendMs: 300 },
     });
     const client = await RawClient.connect(port);
     let received = 0;
@@ -459,9 +463,9 @@ describe("deadlines", () => {
     host.server.removeEventListener("data", count);
   }
 
-  test("an idle connection is closed after idleTimeoutMs, also after a request", async () => {
+  test("an idle connection is closed after idleMs, also after a request", async () => {
     const clock = new TestClock();
-    const host = await started(echoPath, { idleTimeoutMs: 10_000 }, "plain", clock);
+    const host = await started(echoPath, { timeouts: { idleMs: 10_000 } }, "plain", clock);
     const client = await RawClient.connect(host.port);
     await sessionOf(host);
     await clock.advance(9_000);
@@ -483,9 +487,9 @@ describe("deadlines", () => {
   });
 
   for (const mode of MODES) {
-    test(`headersTimeoutMs is for the whole head, however it drips in, ${mode}`, async () => {
+    test(`headersMs is for the whole head, however it drips in, ${mode}`, async () => {
       const clock = new TestClock();
-      const host = await started(echoPath, { headersTimeoutMs: 10_000 }, mode, clock);
+      const host = await started(echoPath, { timeouts: { headersMs: 10_000 } }, mode, clock);
       const client = await RawClient.connect(host.port, mode);
       client.send(GET("/first"));
       await client.expect("/first");
@@ -503,11 +507,11 @@ describe("deadlines", () => {
     });
   }
 
-  test("recvWaitTimeoutMs is for each byte of a body that is waited for", async () => {
+  test("receiveMs is for each byte of a body that is waited for", async () => {
     const clock = new TestClock();
     const host = await started(
       async (request) => new Response(await request.text()),
-      { recvWaitTimeoutMs: 10_000, minBodyRate: 0 },
+      { timeouts: { receiveMs: 10_000 }, limits: { minBodyBytesPerSecond: 0 } },
       "plain",
       clock,
     );
@@ -534,10 +538,7 @@ describe("deadlines", () => {
     const host = await started(
       () => answered,
       {
-        idleTimeoutMs: 1_000,
-        headersTimeoutMs: 1_000,
-        recvWaitTimeoutMs: 1_000,
-        sendWaitTimeoutMs: 1_000,
+        timeouts: { idleMs: 1_000, headersMs: 1_000, receiveMs: 1_000, sendMs: 1_000 },
       },
       "plain",
       clock,
@@ -552,7 +553,7 @@ describe("deadlines", () => {
     client.destroy();
   });
 
-  test("sendWaitTimeoutMs cuts a client that does not read", async () => {
+  test("sendMs cuts a client that does not read", async () => {
     const { promise: cancelled, resolve } = Promise.withResolvers<unknown>();
     const { port, server } = await started(() =>
       new Response(
@@ -560,7 +561,7 @@ describe("deadlines", () => {
           pull: (controller) => controller.enqueue(new Uint8Array(65_536)),
           cancel: resolve,
         }),
-      ), { sendWaitTimeoutMs: 200 });
+      ), { timeouts: { sendMs: 200 } });
     const { promise: disconnected, resolve: over } = Promise.withResolvers<HttpsdError>();
     server.addEventListener("disconnected", ({ error }) => over(error!));
     const client = await RawClient.connect(port);
@@ -573,8 +574,7 @@ describe("deadlines", () => {
 
   test("an error handler that never ends does not hold the connection", async () => {
     const { port, server } = await started(undefined, {
-      headersTimeoutMs: 50,
-      sendWaitTimeoutMs: 100,
+      timeouts: { headersMs: 50, sendMs: 100 },
     });
     for (const status of [400, 408]) server.onError(status, () => new Promise(() => {}));
     for (const text of ["GET / HT", "BAD\r\n\r\n"]) {
@@ -590,7 +590,7 @@ describe("deadlines", () => {
     const clock = new TestClock();
     const { port, errors } = await started(
       (request) => new Response(request.body),
-      { handlerTimeoutMs: 10_000, minBodyRate: 0 },
+      { timeouts: { handlerMs: 10_000 }, limits: { minBodyBytesPerSecond: 0 } },
       "plain",
       clock,
     );
@@ -605,7 +605,9 @@ describe("deadlines", () => {
   });
 
   test("a client that has ended its side is not waited on by a handler that never ends", async () => {
-    const { port, server } = await started(() => new Promise(() => {}), { sendWaitTimeoutMs: 100 });
+    const { port, server } = await started(() => new Promise(() => {}), {
+      timeouts: { sendMs: 100 },
+    });
     const client = await RawClient.connect(port);
     client.send(GET("/"));
     client.end();
@@ -638,7 +640,7 @@ describe("refused requests", () => {
 
   test("a broken body that the handler does not catch is answered with its status", async () => {
     const { port } = await started(async (request) => new Response(await request.text()), {
-      maxBodyBytes: 10,
+      limits: { maxBodyBytes: 10 },
     });
     const client = await RawClient.connect(port);
     client.send(

@@ -15,6 +15,7 @@ import process from "node:process";
 import tls from "node:tls";
 import v8 from "node:v8";
 import vm from "node:vm";
+import type { HttpsServerOptions } from "../lib/config.ts";
 import type { Connection } from "../lib/net/connection.ts";
 import type { Consumer } from "../lib/net/consumer.ts";
 import type { ConnectionEngine } from "../lib/net/engine.ts";
@@ -82,7 +83,7 @@ export interface Transport extends AsyncDisposable {
 
 /** What a bare transport may be opened with. */
 export type TransportOptions =
-  & Partial<Pick<GateOptions, "handshakeTimeoutMs" | "sendTimeoutMs" | "lingerMs">>
+  & Partial<Pick<GateOptions, "handshakeMs" | "sendTimeoutMs" | "lingerMs">>
   & {
     alpnProtocols?: string[];
     /** Given: every ClientHello is read; otherwise, with one certificate, it is not. */
@@ -94,13 +95,26 @@ export type TransportOptions =
     maxUnreadBytes?: number;
   };
 
+/** Options with more over them, the groups member by member. */
+export function withOptions(
+  options: HttpsServerOptions,
+  more: HttpsServerOptions,
+): HttpsServerOptions {
+  return {
+    ...options,
+    ...more,
+    limits: { ...options.limits, ...more.limits },
+    timeouts: { ...options.timeouts, ...more.timeouts },
+  };
+}
+
 /** Opens a bare transport on 127.0.0.1; all times are 10 s unless told. */
 export async function openTransport(
   mode: Flow,
   { alpnProtocols = [], certSelect, admitted, clock, maxUnreadBytes = Infinity, ...times }:
     TransportOptions = {},
 ): Promise<Transport> {
-  const limits = { handshakeTimeoutMs: 10_000, sendTimeoutMs: 10_000, lingerMs: 10_000, ...times };
+  const limits = { handshakeMs: 10_000, sendTimeoutMs: 10_000, lingerMs: 10_000, ...times };
   const deadlines = new Deadlines(Object.values(limits), clock);
   const unread = new Unread(maxUnreadBytes);
   const connections: ConnectionEngine[] = [];

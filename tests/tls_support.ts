@@ -18,6 +18,7 @@ import type { HttpsServerOptions } from "../lib/config.ts";
 import type { ServerErrorEvent } from "../lib/events.ts";
 import { HttpsServer } from "../lib/server.ts";
 import { createCertificateAuthority, type IssuedCertificate } from "../lib/tls/dev_certificates.ts";
+import { withOptions } from "./support.ts";
 
 /** The versions that every behaviour is tested with. */
 export const VERSIONS = ["TLSv1.2", "TLSv1.3"] as const;
@@ -175,7 +176,10 @@ export async function startServer(options: HttpsServerOptions = {}): Promise<Tes
   let requests = 0;
   const own = options.cert !== undefined || options.pfx !== undefined;
   const server = new HttpsServer(
-    { hostname: "127.0.0.1", port: 0, drainMs: 0, ...(own ? {} : localhost), ...options },
+    withOptions(
+      { hostname: "127.0.0.1", port: 0, timeouts: { drainMs: 0 }, ...(own ? {} : localhost) },
+      options,
+    ),
     (_, { session }) => {
       requests++;
       const { peerCertificate, ...facts } = session.tls ?? {};

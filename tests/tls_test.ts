@@ -225,8 +225,8 @@ describe("What is no handshake tells one error:", () => {
     assert.match((await theError(server)).error.code, /^TLS_/);
   });
 
-  test("nothing at all, within handshakeTimeoutMs", async () => {
-    await using server = await startServer({ handshakeTimeoutMs: 200 });
+  test("nothing at all, within handshakeMs", async () => {
+    await using server = await startServer({ timeouts: { handshakeMs: 200 } });
     const start = performance.now();
     await exchange(server.port, "");
     const ms = performance.now() - start;
@@ -236,8 +236,8 @@ describe("What is no handshake tells one error:", () => {
     assert.equal(phase, "client hello");
   });
 
-  test("a ClientHello that drips in, within handshakeTimeoutMs in all", async () => {
-    await using server = await startServer({ handshakeTimeoutMs: 200 });
+  test("a ClientHello that drips in, within handshakeMs in all", async () => {
+    await using server = await startServer({ timeouts: { handshakeMs: 200 } });
     const hello = await clientHello();
     const socket = await connectTcp(server.port);
     const answer = received(socket);
@@ -251,8 +251,8 @@ describe("What is no handshake tells one error:", () => {
     socket.destroy();
   });
 
-  test("a ClientHello and then nothing, within handshakeTimeoutMs", async () => {
-    await using server = await startServer({ handshakeTimeoutMs: 200 });
+  test("a ClientHello and then nothing, within handshakeMs", async () => {
+    await using server = await startServer({ timeouts: { handshakeMs: 200 } });
     await exchange(server.port, await clientHello());
     const { error, phase, sni } = await theError(server);
     assert.equal(error.code, "TLS_HANDSHAKE_TIMEOUT");

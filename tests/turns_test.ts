@@ -80,7 +80,7 @@ class StallClock implements Clock {
 describe("a stall of the event loop", () => {
   const TIMEOUT_MS = 600;
   const STALL_MS = 2_000;
-  const options = { idleTimeoutMs: TIMEOUT_MS, headersTimeoutMs: TIMEOUT_MS };
+  const options = { timeouts: { idleMs: TIMEOUT_MS, headersMs: TIMEOUT_MS } };
   const cases = {
     "40 requests that were sent in time": { count: 40, first: "", then: GET("/") },
     "10 heads that were completed in time": {

@@ -93,7 +93,11 @@ describe("maxUnreadBytes", () => {
   for (const mode of MODES) {
     test(`counts messages that a WebSocket's program does not take, ${mode}`, async () => {
       const never = () => new Promise<never>(() => {});
-      const host = await withRoute({ onMessage: never }, { maxUnreadBytes: LIMIT }, mode);
+      const host = await withRoute(
+        { onMessage: never },
+        { limits: { maxUnreadBytes: LIMIT } },
+        mode,
+      );
       let read = 0;
       const ends: (string | undefined)[] = [];
       host.server.addEventListener("disconnected", ({ error }) => void ends.push(error?.code));

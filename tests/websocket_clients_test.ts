@@ -147,7 +147,11 @@ describe("compression on the wire", () => {
   });
 
   test("a bomb is closed with 1009", async () => {
-    const { port, errors } = await withRoute({ ...echo, deflate: true, maxPayloadBytes: 100_000 });
+    const { port, errors } = await withRoute({
+      ...echo,
+      deflate: true,
+      limits: { maxPayloadBytes: 100_000 },
+    });
     const client = await FrameClient.open(port, { fields: OFFER });
     const { deflateRawSync, constants } = await import("node:zlib");
     const bomb = deflateRawSync(new Uint8Array(50_000_000), {

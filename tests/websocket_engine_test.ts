@@ -200,7 +200,7 @@ describe("the engine on a tunnel of memory", () => {
   });
 
   test("begins the closing handshake, and cuts a client that does not answer", async () => {
-    const { tunnel, ws, errors } = opened({ closeTimeoutMs: 70, onMessage: () => {} });
+    const { tunnel, ws, errors } = opened({ timeouts: { closeMs: 70 }, onMessage: () => {} });
     ws.close(4000, "x");
     assert.deepEqual(tunnel.written(), ["88030fa078"]);
     assert.equal(tunnel.closing, false);
@@ -242,7 +242,7 @@ describe("the engine on a tunnel of memory", () => {
   });
 
   test("fails a message that does not come in time", () => {
-    const { tunnel, errors } = opened({ messageTimeoutMs: 60, onMessage: () => {} });
+    const { tunnel, errors } = opened({ timeouts: { messageMs: 60 }, onMessage: () => {} });
     tunnel.receive({ op: 1, fin: false, text: "a" });
     assert.equal(tunnel.expire(), 60);
     assert.match(tunnel.written()[0]!, /^88..03f0/);
@@ -250,7 +250,7 @@ describe("the engine on a tunnel of memory", () => {
   });
 
   test("holds a sender back that is not read, closes at the cap, and cuts in time", async () => {
-    const { tunnel, ws, errors } = opened({ maxBufferedBytes: 3, onMessage: () => {} });
+    const { tunnel, ws, errors } = opened({ limits: { maxBufferedBytes: 3 }, onMessage: () => {} });
     tunnel.reading = false;
     let sent = false;
     const sending = ws.send("ab").then(() => sent = true);
@@ -369,7 +369,7 @@ describe("the engine on a tunnel of memory", () => {
     const held: (() => void)[] = [];
     const onMessage = (): Promise<void> => new Promise((resolve) => held.push(resolve));
     const endless = { pingPeriodMs: Infinity, notAliveMs: Infinity };
-    const { tunnel, errors } = opened({ messageTimeoutMs: 60, ...endless, onMessage });
+    const { tunnel, errors } = opened({ timeouts: { messageMs: 60 }, ...endless, onMessage });
     for (let i = 0; i < 6; i++) tunnel.receive({ op: 2, repeat: ["00", 30_000] });
     assert.equal(tunnel.deadline, Infinity, "what is read may take its time");
     tunnel.stop();
@@ -387,7 +387,7 @@ describe("the engine on a tunnel of memory", () => {
 
   test("judges no client while the tunnel is stopped", () => {
     const { tunnel, errors } = opened({
-      messageTimeoutMs: 1_000,
+      timeouts: { messageMs: 1_000 },
       pingPeriodMs: 50,
       notAliveMs: 80,
       onMessage: () => {},
@@ -403,7 +403,7 @@ describe("the engine on a tunnel of memory", () => {
 
   test("stays closed where onError cuts the socket", async () => {
     const { tunnel, ws } = opened({
-      messageTimeoutMs: 60,
+      timeouts: { messageMs: 60 },
       onMessage: () => {},
       onError: (ws) => ws.destroy(),
     });

@@ -81,7 +81,7 @@ async function startWss(
   const { cert, key } = await certificates();
   const log: string[] = [];
   const server = createWssServer(
-    { hostname: "127.0.0.1", port: 0, cert, key, lingerMs: 50, handshakeTimeoutMs: 5_000 },
+    { hostname: "127.0.0.1", port: 0, cert, key, timeouts: { lingerMs: 50, handshakeMs: 5_000 } },
     { ...options, log: (line) => void log.push(line) },
   );
   await server.start();

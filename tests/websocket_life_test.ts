@@ -24,7 +24,8 @@ assertRuntime();
 stopServersAfterAll();
 
 /** Server options under which deadlines are exact to a few ms. */
-const QUICK = { lingerMs: 100, idleTimeoutMs: 60_000 };
+const QUICK_TIMEOUTS = { lingerMs: 100, idleMs: 60_000 };
+const QUICK = { timeouts: QUICK_TIMEOUTS };
 
 for (const mode of MODES) {
   describe(`closing, ${mode}`, () => {
@@ -110,9 +111,9 @@ for (const mode of MODES) {
 }
 
 describe("deadlines", () => {
-  test("a client that does not answer the Close is cut after closeTimeoutMs", async () => {
+  test("a client that does not answer the Close is cut after closeMs", async () => {
     const { port, closes, sockets, errors } = await withRoute(
-      { ...echo, closeTimeoutMs: 50 },
+      { ...echo, timeouts: { closeMs: 50 } },
       QUICK,
     );
     const client = await FrameClient.open(port);
@@ -124,9 +125,9 @@ describe("deadlines", () => {
     assert.equal(errors[0]?.code, "CONNECTION_TIMEOUT");
   });
 
-  test("a Close behind a callback that never ends is answered after closeTimeoutMs", async () => {
+  test("a Close behind a callback that never ends is answered after closeMs", async () => {
     const { port } = await withRoute(
-      { onMessage: () => new Promise<void>(() => {}), closeTimeoutMs: 50 },
+      { onMessage: () => new Promise<void>(() => {}), timeouts: { closeMs: 50 } },
       QUICK,
     );
     const client = await FrameClient.open(port, { rest: [{ op: 1, text: "stuck" }, CLOSE] });
@@ -171,8 +172,11 @@ describe("deadlines", () => {
     await answering;
   });
 
-  test("an unused socket is closed with 1001 after idleTimeoutMs, pings or not", async () => {
-    const { port } = await withRoute({ ...echo, idleTimeoutMs: 100, pingPeriodMs: 30 }, QUICK);
+  test("an unused socket is closed with 1001 after idleMs, pings or not", async () => {
+    const { port } = await withRoute(
+      { ...echo, timeouts: { idleMs: 100 }, pingPeriodMs: 30 },
+      QUICK,
+    );
     const client = await FrameClient.open(port);
     let frame = await client.next();
     for (; frame?.op === 9; frame = await client.next()) client.send({ op: 10 });
@@ -187,7 +191,7 @@ describe("deadlines", () => {
       onMessage: () => gate.promise,
       pingPeriodMs: 20,
       notAliveMs: 60,
-      maxPayloadBytes: 10_000_000,
+      limits: { maxPayloadBytes: 10_000_000 },
     }, QUICK);
     const client = await FrameClient.open(port);
     const frame = clientFrame({ op: 2, repeat: ["00", 100_000] });
@@ -202,7 +206,7 @@ describe("deadlines", () => {
 
 describe("limits", () => {
   test("a ping flood is closed with 1008", async () => {
-    const { port, errors } = await withRoute({ ...echo, maxPingsPerSecond: 10 });
+    const { port, errors } = await withRoute({ ...echo, limits: { maxPingsPerSecond: 10 } });
     const client = await FrameClient.open(port);
     client.send(...new Array<ClientFrame>(11).fill({ op: 9 }), { op: 1, text: "never" });
     for (let i = 0; i < 10; i++) assert.equal(await client.text(), "10 ");
@@ -213,7 +217,7 @@ describe("limits", () => {
 
   test("a client that pings and does not read costs one pong", async () => {
     const { port, sockets } = await withRoute({
-      maxPingsPerSecond: Infinity,
+      limits: { maxPingsPerSecond: Infinity },
       onOpen: (ws) => void ws.send(new Uint8Array(30_000_000)),
     });
     const socket = await paused(port);
@@ -233,7 +237,7 @@ describe("limits", () => {
       let sent = 0;
       const { port, sockets } = await withRoute(
         {
-          maxBufferedBytes: 1_000_000,
+          limits: { maxBufferedBytes: 1_000_000 },
           async onOpen(ws) {
             const chunk = new Uint8Array(100_000);
             for (; sent < 500; sent++) await ws.send(chunk);
@@ -262,8 +266,8 @@ describe("limits", () => {
 
   test("a slow client is closed at maxBufferedBytes, and a rejection nobody sees does no harm", async () => {
     const { port, errors, closes, sockets } = await withRoute(
-      { maxBufferedBytes: 1_000_000, closeTimeoutMs: 100 },
-      { ...QUICK, sendWaitTimeoutMs: 200 },
+      { limits: { maxBufferedBytes: 1_000_000 }, timeouts: { closeMs: 100 } },
+      { timeouts: { ...QUICK_TIMEOUTS, sendMs: 200 } },
     );
     const socket = await paused(port);
     await until(() => sockets.length === 1, "It is open");
@@ -282,10 +286,10 @@ describe("limits", () => {
     socket.destroy();
   });
 
-  test("a client that never reads is cut after sendWaitTimeoutMs", async () => {
+  test("a client that never reads is cut after sendMs", async () => {
     const { port, closes } = await withRoute(
       { onOpen: (ws) => ws.send(new Uint8Array(30_000_000)) },
-      { ...QUICK, sendWaitTimeoutMs: 150 },
+      { timeouts: { ...QUICK_TIMEOUTS, sendMs: 150 } },
     );
     const socket = await paused(port);
     await until(() => closes.length === 1, "It is cut");
@@ -411,8 +415,8 @@ const BYTES = 16 * 1024;
 async function receiveAll(count: number, slow: number): Promise<void> {
   const before = residentMiB();
   const { server, port, errors, sockets, closes } = await withRoute(
-    { maxBufferedBytes: (ROUNDS - 4) * BYTES, closeTimeoutMs: 500 },
-    { ...QUICK, sendWaitTimeoutMs: 60_000 }, // the slow ones go by what waits for them, not by time
+    { limits: { maxBufferedBytes: (ROUNDS - 4) * BYTES }, timeouts: { closeMs: 500 } },
+    { timeouts: { ...QUICK_TIMEOUTS, sendMs: 60_000 } }, // the slow ones go by what waits for them, not by time
   );
   const asleep = await Promise.all(Array.from({ length: slow }, () => paused(port)));
   await until(() => sockets.length === slow, "The slow ones are open");

@@ -83,7 +83,7 @@ describe("a message that has begun", () => {
   for (const mode of MODES) {
     for (const [reader, websocket] of Object.entries(READERS)) {
       test(`must go on, read by ${reader} over ${mode}, and others are served`, async () => {
-        const host = await timed({ ...websocket, closeTimeoutMs: Infinity }, mode);
+        const host = await timed({ ...websocket, timeouts: { closeMs: Infinity } }, mode);
         for (const [what, bytes] of Object.entries(UNFINISHED)) {
           const good = await FrameClient.open(host.port, { mode });
           const client = await FrameClient.open(host.port, { mode });
@@ -107,7 +107,7 @@ describe("a message that has begun", () => {
     }
   }
 
-  test("must come at minMessageRate: 7 bytes in 1.5 s do not hold what came before", async () => {
+  test("must come at minMessageBytesPerSecond: 7 bytes in 1.5 s do not hold what came before", async () => {
     const host = await timed(echo);
     const client = await FrameClient.open(host.port);
     const frame = clientFrame({ op: 1, repeat: ["41", 60_000] });
@@ -123,8 +123,12 @@ describe("a message that has begun", () => {
     client.socket.destroy();
   });
 
-  test("must be over after messageTimeoutMs, at whatever speed", async () => {
-    const host = await timed({ ...echo, messageTimeoutMs: 60_000, minMessageRate: 0 });
+  test("must be over after messageMs, at whatever speed", async () => {
+    const host = await timed({
+      ...echo,
+      timeouts: { messageMs: 60_000 },
+      limits: { minMessageBytesPerSecond: 0 },
+    });
     const client = await FrameClient.open(host.port);
     const frame = clientFrame({ op: 1, repeat: ["41", 100] });
     for (let i = 0; i < 5; i++) {
@@ -177,8 +181,12 @@ describe("a message that has begun", () => {
   });
 
   test("any speed and any time can be allowed", async () => {
-    const limits = { messageTimeoutMs: Infinity, minMessageRate: 0, pingPeriodMs: Infinity };
-    const host = await timed({ ...echo, ...limits });
+    const host = await timed({
+      ...echo,
+      pingPeriodMs: Infinity,
+      limits: { minMessageBytesPerSecond: 0 },
+      timeouts: { messageMs: Infinity },
+    });
     const client = await FrameClient.open(host.port);
     const frame = clientFrame({ op: 1, text: "ab" });
     await sendAll(host, client, frame.subarray(0, 3));
@@ -217,7 +225,7 @@ describe("a program that takes nothing of what waits", () => {
   for (const mode of MODES) {
     for (const [program, websocket] of Object.entries(programs)) {
       test(`does not keep a client for ever that has left, in ${program} over ${mode}`, async () => {
-        const host = await timed({ ...websocket, messageTimeoutMs: 60_000 }, mode);
+        const host = await timed({ ...websocket, timeouts: { messageMs: 60_000 } }, mode);
         const client = await FrameClient.open(host.port, { mode });
         client.send(flood);
         client.socket.end();
@@ -233,8 +241,8 @@ describe("a program that takes nothing of what waits", () => {
 
     for (const [program, websocket] of Object.entries(programs)) {
       test(`has what is left of maxConnectionAgeMs, in ${program} over ${mode}`, async () => {
-        const limits = { maxConnectionAgeMs: 60_000 };
-        const host = await timed({ ...websocket, messageTimeoutMs: Infinity }, mode, limits);
+        const endless = { ...websocket, timeouts: { messageMs: Infinity } };
+        const host = await timed(endless, mode, { limits: { maxConnectionAgeMs: 60_000 } });
         const client = await FrameClient.open(host.port, { mode });
         await host.clock.advance(10_000);
         client.send(flood);
@@ -249,9 +257,11 @@ describe("a program that takes nothing of what waits", () => {
       });
     }
 
-    test(`has sendWaitTimeoutMs at least, however old it is, over ${mode}`, async () => {
-      const limits = { maxConnectionAgeMs: 10_000, sendWaitTimeoutMs: 30_000 };
-      const host = await timed({ onMessage: never }, mode, limits);
+    test(`has sendMs at least, however old it is, over ${mode}`, async () => {
+      const host = await timed({ onMessage: never }, mode, {
+        limits: { maxConnectionAgeMs: 10_000 },
+        timeouts: { sendMs: 30_000 },
+      });
       const client = await FrameClient.open(host.port, { mode });
       await host.clock.advance(20_000);
       client.send(clientFrame({ op: 9 }));
@@ -311,7 +321,7 @@ describe("what a client has inflated", () => {
       let inflated = 0;
       const host = await timed({
         deflate: true,
-        maxInflatedBytesPerSecond: 2 * MIB,
+        limits: { maxInflatedBytesPerSecond: 2 * MIB },
         onMessage(ws, message) {
           inflated += message.length;
           return message.length < MIB ? ws.send(message) : undefined;
@@ -348,7 +358,7 @@ describe("what a client has inflated", () => {
     let messages = 0;
     const host = await timed({
       deflate: { clientContextTakeover: true },
-      maxInflatedBytesPerSecond: MIB,
+      limits: { maxInflatedBytesPerSecond: MIB },
       onMessage: () => void messages++,
     });
     const client = await FrameClient.open(host.port, { fields: DEFLATE });
@@ -371,7 +381,7 @@ describe("what a client has inflated", () => {
     let messages = 0;
     const host = await withRoute({
       deflate: true,
-      maxInflatedBytesPerSecond: Infinity,
+      limits: { maxInflatedBytesPerSecond: Infinity },
       onMessage: () => void messages++,
     });
     const client = await FrameClient.open(host.port, { fields: DEFLATE });
@@ -489,7 +499,7 @@ describe("a client that leaves", () => {
             const host = await withRoute(
               {
                 deflate,
-                closeTimeoutMs: 50,
+                timeouts: { closeMs: 50 },
                 async onMessage(ws) {
                   await ws.closed;
                   const sending = call(ws) as Promise<void>;
@@ -585,7 +595,7 @@ describe("a client that leaves", () => {
 
   test("and does not read is reported as that alone", async () => {
     const host = await withRoute({
-      maxBufferedBytes: 1_000,
+      limits: { maxBufferedBytes: 1_000 },
       async onMessage(ws) {
         for (;;) {
           void ws.send(new Uint8Array(100_000));
@@ -741,10 +751,10 @@ describe("sendFrame()", () => {
 
 describe("the last request of a connection", () => {
   const lasts: Record<string, [HttpsServerOptions, Record<string, string>]> = {
-    "by maxRequestsPerConnection": [{ maxRequestsPerConnection: 1 }, {}],
+    "by maxRequestsPerConnection": [{ limits: { maxRequestsPerConnection: 1 } }, {}],
     "by Connection: Upgrade, close": [{}, { Connection: "Upgrade, close" }],
     "by Connection: close, Upgrade": [{}, { Connection: "close, Upgrade" }],
-    "by maxConnectionAgeMs": [{ maxConnectionAgeMs: 1_000 }, {}],
+    "by maxConnectionAgeMs": [{ limits: { maxConnectionAgeMs: 1_000 } }, {}],
   };
   for (const mode of MODES) {
     for (const [why, [options, fields]] of Object.entries(lasts)) {
@@ -776,7 +786,7 @@ describe("use of a WebSocket", () => {
       async () => {
         for (const use of ["send", "publish", "broadcast", "message"]) {
           const host = await withRoute({ onOpen: (ws) => ws.subscribe("all") }, {
-            maxOpenSockets: 2,
+            limits: { maxConnections: 2 },
           }, mode);
           const first = await FrameClient.open(host.port, { mode });
           const second = await FrameClient.open(host.port, { mode });

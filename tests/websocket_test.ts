@@ -147,7 +147,7 @@ describe("handshake", () => {
     });
     server.route({
       uri: "/never",
-      websocket: { onUpgrade: () => new Promise<void>(() => {}), upgradeTimeoutMs: 50 },
+      websocket: { onUpgrade: () => new Promise<void>(() => {}), timeouts: { upgradeMs: 50 } },
     });
     const [failed] = readResponses(await refusedHandshake(port, handshake("/ws")));
     assert.equal(failed?.status, 500);
@@ -179,7 +179,10 @@ describe("handshake", () => {
   test("options that cannot be meant are refused when the route is added", async () => {
     const { server } = await started(undefined);
     const refused: [WebSocketOptions, RegExp][] = [
-      [{ maxPayloadBytes: 0 }, /maxPayloadBytes of .* is 0: it must be a size in bytes/],
+      [
+        { limits: { maxPayloadBytes: 0 } },
+        /maxPayloadBytes of .* is 0: it must be a size in bytes/,
+      ],
       [{ protocols: ["a b"] }, /protocols\.0 of .* is a string: it must be a token/],
       [{ onFrame() {}, onMessage() {} }, /onFrame of .* excludes onMessage/],
       [{ onFrame() {}, deflate: true }, /deflate of .* goes with whole messages/],
@@ -245,7 +248,11 @@ for (const mode of MODES) {
     });
 
     test("a broken rule is told with its code, and ends the connection", async () => {
-      const { port, closes, errors } = await withRoute({ ...echo, maxPayloadBytes: 100 }, {}, mode);
+      const { port, closes, errors } = await withRoute(
+        { ...echo, limits: { maxPayloadBytes: 100 } },
+        {},
+        mode,
+      );
       const broken: [ClientFrame, number, string][] = [
         [{ op: 1, text: "a", mask: null }, 1002, "WS_PROTOCOL"],
         [{ op: 1, text: "a", rsv: 4 }, 1002, "WS_PROTOCOL"],
@@ -420,7 +427,7 @@ describe("reading without callbacks", () => {
       const got: [string, number][] = [];
       const { port } = await withRoute({
         deflate,
-        maxPayloadBytes: 50_000_000,
+        limits: { maxPayloadBytes: 50_000_000 },
         async onOpen(ws) {
           for await (const { type, body } of ws.messages) {
             let length = 0;
@@ -457,7 +464,7 @@ describe("reading without callbacks", () => {
     const gate = Promise.withResolvers<void>();
     const types: string[] = [];
     const { port } = await withRoute({
-      maxPayloadBytes: Infinity,
+      limits: { maxPayloadBytes: Infinity },
       async onOpen(ws) {
         for await (const { type, body } of ws.messages) {
           types.push(type);

@@ -33,7 +33,7 @@ interface Record {
 async function serveCases(mode: Mode): Promise<{ port: number; records: Map<string, Record> }> {
   const { server, port } = await started(
     undefined,
-    { maxUriHandlers: 1000, lingerMs: 5_000 },
+    { limits: { maxRoutes: 1000 }, timeouts: { lingerMs: 5_000 } },
     mode,
   );
   const records = new Map<string, Record>();
@@ -44,11 +44,13 @@ async function serveCases(mode: Mode): Promise<{ port: number; records: Map<stri
       uri: path,
       websocket: {
         deflate: deflate && { clientContextTakeover: takeover },
-        maxPayloadBytes: limits.maxPayloadBytes === null
-          ? Infinity
-          : limits.maxPayloadBytes ?? 2 ** 20,
-        maxFragments: limits.maxFragments ?? 1024,
-        maxPingsPerSecond: Infinity,
+        limits: {
+          maxPayloadBytes: limits.maxPayloadBytes === null
+            ? Infinity
+            : limits.maxPayloadBytes ?? 2 ** 20,
+          maxFragments: limits.maxFragments ?? 1024,
+          maxPingsPerSecond: Infinity,
+        },
         onMessage: (_, m) => report(typeof m === "string" ? ["text", m] : ["binary", inHex(m)]),
         onPing: (_, payload) => report(["ping", inHex(payload)]),
         onPong: (_, payload) => report(["pong", inHex(payload)]),

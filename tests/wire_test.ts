@@ -58,7 +58,7 @@ function serverFor(limits: Record<string, number>, mode: Mode): Promise<Started>
   const key = JSON.stringify([limits, mode]);
   let server = servers.get(key);
   if (server === undefined) {
-    const options = { ...DEFAULT_LIMITS, ...limits, lingerMs: 5_000 };
+    const options = { limits: { ...DEFAULT_LIMITS, ...limits }, timeouts: { lingerMs: 5_000 } };
     server = started(
       async (request, { session }) => {
         const calls = seen.get(connectionKey(session.connection.localPort, session.remotePort))!;
@@ -75,9 +75,9 @@ function serverFor(limits: Record<string, number>, mode: Mode): Promise<Started>
 }
 
 const DEFAULT_LIMITS: ParserLimits = {
-  maxUriLen: 8192,
-  maxReqHdrLen: 16_384,
-  maxReqFields: 100,
+  maxUriBytes: 8192,
+  maxHeaderBytes: 16_384,
+  maxHeaderFields: 100,
   maxBodyBytes: Infinity,
   maxChunkExtBytes: 4096,
   maxTrailerBytes: 8192,

@@ -23,8 +23,10 @@ const options: HttpsServerOptions = {
   key,
   hostname,
   port: 0,
-  maxOpenSockets: 12_000, // with a margin below the 20,000 descriptors that a process may have here
-  idleTimeoutMs: IDLE_TIMEOUT_MS,
+  limits: {
+    maxConnections: 12_000, // with a margin below the 20,000 descriptors that a process may have here
+  },
+  timeouts: { idleMs: IDLE_TIMEOUT_MS },
 };
 
 /** A fetch handler. */

@@ -34,7 +34,7 @@ export interface FetchHost {
   /** The longest request body, in bytes. */
   readonly maxBodyBytes: number;
   /** From the request to the head of its response, in ms. */
-  readonly handlerTimeoutMs: number;
+  readonly handlerMs: number;
   /** Reports that a request was refused, or its handler or response failed. */
   failed(error: HttpsdError, session: Session): void;
   /** Reports that an error was answered. */
@@ -103,7 +103,7 @@ class FetchDriver implements SessionDriver, ExchangeKeeper, Transport {
     const left = () => this.#left(signal.reason);
     if (signal.aborted) left();
     else signal.addEventListener("abort", left, { once: true });
-    this.#exchange.postpone(this.#host.handlerTimeoutMs);
+    this.#exchange.postpone(this.#host.handlerMs);
     const { contentLength = 0 } = this.#exchange.head;
     if (contentLength <= this.#host.maxBodyBytes) {
       this.#host.dispatcher.handle(this.#exchange);

@@ -100,9 +100,10 @@ export class EdgeApp {
     const config = resolveEdgeConfig(given.options);
     const { reportError } = config;
     this.#trusted = config.trustForwardedCertificates;
-    const { uriMatch, maxUriHandlers, maxRespHeaders, maxBodyBytes, handlerTimeoutMs } = config;
+    const { uriMatch, timeouts: { handlerMs } } = config;
+    const { maxRoutes, maxResponseFields, maxBodyBytes } = config.limits;
     const { handler: handle } = given;
-    this.#router = new Router(uriMatch, maxUriHandlers, readerOf(uriMatch));
+    this.#router = new Router(uriMatch, maxRoutes, readerOf(uriMatch));
     const dispatcher = new Dispatcher(
       this.#router,
       handle &&
@@ -113,13 +114,13 @@ export class EdgeApp {
     this.#httpd = new HttpdFace<ServerHandle>({
       server: undefined,
       uriMatch,
-      maxRespHeaders,
+      maxResponseFields,
       failures: dispatcher,
     });
     this.#host = {
       dispatcher,
       maxBodyBytes,
-      handlerTimeoutMs,
+      handlerMs,
       failed: (error, session) => report(reportError, error, session),
       errorAnswered: () => {}, // there are no events of an app
     };

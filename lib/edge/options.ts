@@ -5,20 +5,42 @@
  * @module
  */
 import * as v from "valibot";
-import { type HttpsServerOptions, isServerOption, SHARED_ENTRIES } from "../config.ts";
+import {
+  GROUPS as SERVER_GROUPS,
+  type HttpsServerOptions,
+  isServerOption,
+  uriMatch,
+} from "../config.ts";
 import type { HttpsdError } from "../errors.ts";
 import { SERVER_NAMES } from "../foreign_names.ts";
 import type { Session } from "../http/session.ts";
-import { adviceFrom, callback, checkOptions, members, oneOf } from "../options.ts";
+import {
+  type ServerLimits,
+  type ServerTimeouts,
+  SHARED_LIMITS,
+  SHARED_TIMEOUTS,
+} from "../limits.ts";
+import {
+  type Advice,
+  adviceFrom,
+  adviceInGroup,
+  callback,
+  checkOptions,
+  members,
+  type MembersWords,
+  oneOf,
+} from "../options.ts";
 import type { ForwardedField } from "./forwarded.ts";
 
-/** The options of a server that mean something without sockets. */
-export type SharedOptions = Pick<
-  HttpsServerOptions,
-  "uriMatch" | "maxUriHandlers" | "maxRespHeaders" | "maxBodyBytes" | "handlerTimeoutMs"
->;
+/** The options of a server that mean something without sockets, with the defaults of a server. */
+export interface SharedOptions extends Pick<HttpsServerOptions, "uriMatch"> {
+  /** How many, and how large. */
+  readonly limits?: Pick<ServerLimits, "maxBodyBytes" | "maxResponseFields" | "maxRoutes">;
+  /** For how long. */
+  readonly timeouts?: Pick<ServerTimeouts, "handlerMs">;
+}
 
-/** The options of {@linkcode createEdgeApp}; the shared ones have the defaults of a server. */
+/** The options of {@linkcode createEdgeApp}. */
 export interface EdgeOptions extends SharedOptions {
   /**
    * Takes the client's certificate from this field, as `session.tls.peerCertificate`, `authorized`.
@@ -35,19 +57,31 @@ export interface EdgeOptions extends SharedOptions {
 
 const advice = adviceFrom(SERVER_NAMES);
 
-const SCHEMA = members({
-  ...SHARED_ENTRIES,
+const GROUPS = { limits: Object.keys(SHARED_LIMITS), timeouts: Object.keys(SHARED_TIMEOUTS) };
+const OF_SERVERS = Object.values(SERVER_GROUPS).flat();
+
+const ofSockets: Advice = (name) =>
+  isServerOption(name) || OF_SERVERS.includes(name)
+    ? "is not known to edge apps: it is for servers with sockets, leave it out"
+    : advice(name);
+
+const inGroup: MembersWords = {
+  advice: adviceInGroup(GROUPS, (name) => Object.hasOwn(ENTRIES, name), ofSockets),
+  shape: "an object of options",
+};
+
+const ENTRIES = {
+  uriMatch,
+  limits: v.optional(members(SHARED_LIMITS, inGroup), {}),
+  timeouts: v.optional(members(SHARED_TIMEOUTS, inGroup), {}),
   trustForwardedCertificates: v.optional(oneOf("client-cert", "x-forwarded-client-cert")),
   reportError: v.optional(
     callback<(error: HttpsdError, session: Session) => void>(),
     () => console.error,
   ),
-}, {
-  advice: (name) =>
-    isServerOption(name)
-      ? "is not known to edge apps: it is for servers with sockets, leave it out"
-      : advice(name),
-});
+};
+
+const SCHEMA = members(ENTRIES, { advice: ofSockets, groups: GROUPS });
 
 /** An edge app's options, with all defaults in. */
 export type EdgeConfig = v.InferOutput<typeof SCHEMA>;

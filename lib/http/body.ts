@@ -125,7 +125,7 @@ export class RequestBody {
   }
 
   /**
-   * All that is still to be read, in memory: at most `maxBodyBytes` of it.
+   * All that is still to be read, in memory: at most `limits.maxBodyBytes` of it.
    *
    * @throws {HttpsdError} as {@linkcode RequestBody.read}
    */

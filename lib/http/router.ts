@@ -93,7 +93,7 @@ export class Router {
     if (this.#routes.length >= this.#max) {
       throw new StateError(
         "HANDLERS_FULL",
-        `There are ${this.#max} routes already: raise maxUriHandlers`,
+        `There are ${this.#max} routes already: raise limits.maxRoutes`,
       );
     }
     this.#routes = [...this.#routes, route]; // a matcher that adds routes goes on with the old ones

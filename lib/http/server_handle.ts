@@ -12,7 +12,7 @@ export type ServerState = "idle" | "starting" | "running" | "stopping";
 
 /** How to stop. */
 export interface StopOptions {
-  /** How long requests under way may take to end, in ms. Default: the option `drainMs`. */
+  /** How long requests under way may take to end, in ms. Default: the option `timeouts.drainMs`. */
   readonly drainMs?: number;
 }
 

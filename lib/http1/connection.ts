@@ -35,7 +35,7 @@ import { type ConnectionDriver, endContext, makeSession, type Session } from "..
 import type { SessionState } from "../http/session.ts";
 import type { SessionHost } from "../http/session_host.ts";
 import type { Transport } from "../http/exchange.ts";
-import type { TimeLimits } from "../http/times.ts";
+import type { PaceLimits, TimeLimits } from "../http/times.ts";
 import type { Protocol, Tunnel } from "../http/tunnel.ts";
 import type { LineEntry } from "../line.ts";
 import type { Clock } from "../net/clock.ts";
@@ -46,22 +46,28 @@ import { type ParserLimits, RequestParser, Step } from "./parser.ts";
 import { type AnsweredRequest, Http1ResponseSink, type WriteObserver } from "./response_sink.ts";
 import { Timeouts, type Wait } from "./timeouts.ts";
 
-/** How long each thing may take, and how much. */
-export interface Http1Limits extends ParserLimits, TimeLimits {
-  /** How long the hooks may take that let a session in, in ms. */
-  readonly handshakeTimeoutMs: number;
-  /** From the head of a request to the head of its response, in ms. */
-  readonly handlerTimeoutMs: number;
+/** How much there may be of each thing. */
+export interface Http1Limits extends ParserLimits, PaceLimits {
   /** How much of a body that no handler reads is thrown away to keep the connection, in bytes. */
-  readonly maxDrainBytes: number;
+  readonly maxDiscardedBytes: number;
   /** After so many requests the connection is closed. */
   readonly maxRequestsPerConnection: number;
 }
 
+/** How long each thing may take, in ms. */
+export interface Http1Timeouts extends TimeLimits {
+  /** How long the hooks may take that let a session in. */
+  readonly handshakeMs: number;
+  /** From the head of a request to the head of its response. */
+  readonly handlerMs: number;
+}
+
 /** The server, and what it holds all connections to. */
 export interface Http1Host extends SessionHost {
-  /** What all connections are held to. */
+  /** How much all connections may take. */
   readonly limits: Http1Limits;
+  /** How long all connections may take. */
+  readonly timeouts: Http1Timeouts;
   /**
    * Goes on in HTTP/2 with a connection without TLS that begins with its preface, which is put back;
    * `undefined` where that is not served.
@@ -109,11 +115,11 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
     this.connection = connection;
     this.#host = host;
     this.#parser = new RequestParser(host.limits);
-    this.#timeouts = new Timeouts(host.limits, connection.clock);
+    this.#timeouts = new Timeouts(host.timeouts, host.limits, connection.clock);
     this.#preface = host.foundPreface === undefined || connection.tls !== undefined ? -1 : 0;
     connection.observer = this.#bytes = new ByteReports(host, this.session);
     connection.attach(this);
-    connection.deadline = connection.after(host.limits.handshakeTimeoutMs);
+    connection.deadline = connection.after(host.timeouts.handshakeMs);
   }
 
   begin(): void {
@@ -318,12 +324,12 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
     this.#state = "busy";
     this.#requests++;
     this.#timeouts.requestCame();
-    const { limits } = this.#host;
+    const { limits, timeouts } = this.#host;
     const { head } = this.#parser;
     const sink = new Http1ResponseSink(this.connection, head, this);
     const exchange = this.#exchange = new Exchange(this.session, head, sink, this);
     this.#host.notify?.("http:header", this.session, 0);
-    exchange.answerWithin(limits.handlerTimeoutMs);
+    exchange.answerWithin(timeouts.handlerMs);
     const last = this.#last || this.#requests >= limits.maxRequestsPerConnection ||
       this.#timeouts.tooOld;
     if (last) exchange.response.closeAfterwards();
@@ -346,7 +352,7 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
     this.#timeouts.bodyCame(this.#parser.data.length);
     body.push(this.#parser.data);
     this.#holdBody(exchange);
-    if (!response.ended || body.discardedBytes <= this.#host.limits.maxDrainBytes) return;
+    if (!response.ended || body.discardedBytes <= this.#host.limits.maxDiscardedBytes) return;
     this.#last = true;
     this.#advance();
   }

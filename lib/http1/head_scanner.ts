@@ -35,7 +35,7 @@ const FIELDS = 3;
  * any byte and go on with the next.
  */
 export class HeadScanner {
-  readonly #maxUriLen: number;
+  readonly #maxUriBytes: number;
   readonly #fields: FieldScanner;
   readonly #hosts = new HostReader();
   #state = METHOD;
@@ -44,8 +44,8 @@ export class HeadScanner {
   #line: RequestLine | undefined;
 
   /** Makes a scanner with a cap for the target in bytes, and one for the number of fields. */
-  constructor(maxUriLen: number, maxFields: number) {
-    this.#maxUriLen = maxUriLen;
+  constructor(maxUriBytes: number, maxFields: number) {
+    this.#maxUriBytes = maxUriBytes;
     this.#fields = new FieldScanner(maxFields);
   }
 
@@ -101,11 +101,11 @@ export class HeadScanner {
 
   #scanTarget(bytes: Uint8Array, base: number, from: number, to: number): number {
     const start = base + this.#methodEnd + 1;
-    const stop = Math.min(to, start + this.#maxUriLen + 1);
+    const stop = Math.min(to, start + this.#maxUriBytes + 1);
     let pos = from;
     while (pos < stop && TARGET_BYTE[bytes[pos]!] === 1) pos++;
-    if (pos - start > this.#maxUriLen) {
-      throw targetTooLong(this.#maxUriLen);
+    if (pos - start > this.#maxUriBytes) {
+      throw targetTooLong(this.#maxUriBytes);
     }
     if (pos === to) return pos;
     if (bytes[pos] !== Byte.Space || pos === start) throw unexpected(bytes[pos]!, "in the target");

@@ -20,11 +20,11 @@ import type { Http1RequestHead } from "./request_head.ts";
 /** How much of what a client may send; lengths in bytes. */
 export interface ParserLimits {
   /** The target. A longer one is 414 `URI_TOO_LONG`. */
-  maxUriLen: number;
+  maxUriBytes: number;
   /** The head: request line, fields, and the empty line. A longer one is 431 `HEADERS_TOO_LARGE`. */
-  maxReqHdrLen: number;
+  maxHeaderBytes: number;
   /** How many fields a head or a trailer section has. More are 431 `HEADERS_TOO_LARGE`. */
-  maxReqFields: number;
+  maxHeaderFields: number;
   /** The body; may be `Infinity`. A longer one is 413 `BODY_TOO_LARGE`. */
   maxBodyBytes: number;
   /** All chunk extensions of one message. Longer ones are 400 `BAD_FRAMING`. */
@@ -111,7 +111,7 @@ export class RequestParser {
   /** Makes a parser for one connection. */
   constructor(limits: ParserLimits) {
     this.#limits = limits;
-    this.#headScanner = new HeadScanner(limits.maxUriLen, limits.maxReqFields);
+    this.#headScanner = new HeadScanner(limits.maxUriBytes, limits.maxHeaderFields);
   }
 
   /**
@@ -209,7 +209,7 @@ export class RequestParser {
   }
 
   #parseHead(): Step {
-    if (!this.#scanSection(this.#headScanner, this.#limits.maxReqHdrLen)) return this.#need();
+    if (!this.#scanSection(this.#headScanner, this.#limits.maxHeaderBytes)) return this.#need();
     const head = this.#headScanner.take(this.#section, this.#sectionStart, this.#sectionEnd);
     this.#section = NO_BYTES;
     const length = head.contentLength ?? 0;
@@ -246,7 +246,7 @@ export class RequestParser {
 
   #parseTrailers(): Step {
     const cap = this.#limits.maxTrailerBytes + CRLF_LENGTH;
-    const scanner = this.#trailerScanner ??= new FieldScanner(this.#limits.maxReqFields);
+    const scanner = this.#trailerScanner ??= new FieldScanner(this.#limits.maxHeaderFields);
     if (!this.#scanSection(scanner, cap)) return this.#need();
     const offsets = scanner.take();
     if (offsets.length > 0) this.trailers = this.#readTrailers(offsets);

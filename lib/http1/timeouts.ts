@@ -3,22 +3,23 @@
  * those that apply. The driver says what is waited for; each new wait begins its time anew, unless
  * the table says otherwise.
  *
- * | wait    | from                                   | until the earliest of                             |
- * | ------- | -------------------------------------- | ------------------------------------------------- |
- * | request | the connection, or an answer           | idleTimeoutMs; maxConnectionAgeMs                 |
- * | head    | the first byte of a head               | headersTimeoutMs; requestTimeoutMs                |
- * | body    | each new piece of a body               | recvWaitTimeoutMs; requestTimeoutMs from the head |
- * |         |                                        | on; minBodyRate over all waits for this body      |
- * | drain   | the answer, of a body that is not read | recvWaitTimeoutMs                                 |
- * | reader  | each time that the client has read     | sendWaitTimeoutMs                                 |
- * | answer  | the client's end, once for all answers | sendWaitTimeoutMs                                 |
- * | source  | each piece of an answer after that end | lingerMs                                          |
- * | stopped | what waits fills the connection        | requestTimeoutMs; the later of sendWaitTimeoutMs  |
- * |         |                                        | and maxConnectionAgeMs                            |
+ * | wait    | from                                   | until the earliest of                         |
+ * | ------- | -------------------------------------- | --------------------------------------------- |
+ * | request | the connection, or an answer           | idleMs; maxConnectionAgeMs                    |
+ * | head    | the first byte of a head               | headersMs; requestMs                          |
+ * | body    | each new piece of a body               | receiveMs; requestMs from the head on;        |
+ * |         |                                        | minBodyBytesPerSecond over all waits for this |
+ * |         |                                        | body                                          |
+ * | drain   | the answer, of a body that is not read | receiveMs                                     |
+ * | reader  | each time that the client has read     | sendMs                                        |
+ * | answer  | the client's end, once for all answers | sendMs                                        |
+ * | source  | each piece of an answer after that end | lingerMs                                      |
+ * | stopped | what waits fills the connection        | requestMs; the later of sendMs and            |
+ * |         |                                        | maxConnectionAgeMs                            |
  *
  * @module
  */
-import { BodyTime, type TimeLimits } from "../http/times.ts";
+import { BodyTime, type PaceLimits, type TimeLimits } from "../http/times.ts";
 import type { Clock } from "../net/clock.ts";
 
 /** What a connection can wait for: a client's bytes, a client that reads, or a handler. */
@@ -46,7 +47,8 @@ export type Wait = typeof SESSION_WAITS[number];
 
 /** Turns what a session waits for into its deadline. Times are on the clock it is given. */
 export class Timeouts {
-  readonly #limits: TimeLimits;
+  readonly #timeouts: TimeLimits;
+  readonly #limits: PaceLimits;
   readonly #clock: Clock;
   readonly #connectedAt: number;
   #wait: Wait | undefined;
@@ -60,7 +62,8 @@ export class Timeouts {
   #deadline = Infinity;
 
   /** Starts with a connection that is established now. */
-  constructor(limits: TimeLimits, clock: Clock) {
+  constructor(timeouts: TimeLimits, limits: PaceLimits, clock: Clock) {
+    this.#timeouts = timeouts;
     this.#limits = limits;
     this.#clock = clock;
     this.#connectedAt = clock.now();
@@ -128,27 +131,27 @@ export class Timeouts {
   }
 
   #deadlineOf(wait: Wait, now: number): number {
-    const limits = this.#limits;
+    const timeouts = this.#timeouts;
     switch (wait) {
       case "request":
-        return Math.min(now + limits.idleTimeoutMs, this.oldAt);
+        return Math.min(now + timeouts.idleMs, this.oldAt);
       case "head":
-        return now + Math.min(limits.headersTimeoutMs, limits.requestTimeoutMs);
+        return now + Math.min(timeouts.headersMs, timeouts.requestMs);
       case "body":
-        return this.#body.deadline(limits, now);
+        return this.#body.deadline(timeouts, this.#limits, now);
       case "drain":
-        return now + limits.recvWaitTimeoutMs;
+        return now + timeouts.receiveMs;
       case "reader":
-        return now + limits.sendWaitTimeoutMs;
+        return now + timeouts.sendMs;
       case "answer":
-        return (this.#answersFrom ??= now) + limits.sendWaitTimeoutMs;
+        return (this.#answersFrom ??= now) + timeouts.sendMs;
       case "stopped":
         return now + Math.min(
-          limits.requestTimeoutMs,
-          Math.max(limits.sendWaitTimeoutMs, this.oldAt - now),
+          timeouts.requestMs,
+          Math.max(timeouts.sendMs, this.oldAt - now),
         );
       case "source":
-        return now + limits.lingerMs;
+        return now + timeouts.lingerMs;
     }
   }
 }

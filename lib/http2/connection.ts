@@ -58,30 +58,36 @@ import {
   settingsEntries,
   type SettingsListener,
 } from "./settings.ts";
-import { Http2Stream, type StreamLimits, type StreamOwner } from "./stream.ts";
+import { Http2Stream, type StreamLimits, type StreamOwner, type StreamTimeouts } from "./stream.ts";
 import { isAdequate } from "./suites.ts";
 import { ReceiveWindow } from "./windows.ts";
 
-/** How long each thing may take, and how much. */
+/** How much there may be of each thing. */
 export interface ConnectionLimits extends StreamLimits {
-  /** How long the hooks may take that let a session in, in ms. */
-  readonly handshakeTimeoutMs: number;
   /** The longest target. */
-  readonly maxUriLen: number;
+  readonly maxUriBytes: number;
   /** The longest head, names and values and 32 for each field; half of it as it travels, in bytes. */
-  readonly maxReqHdrLen: number;
+  readonly maxHeaderBytes: number;
   /** The most fields of a head or of trailers. */
-  readonly maxReqFields: number;
+  readonly maxHeaderFields: number;
   /** The longest trailers, counted as a head. */
   readonly maxTrailerBytes: number;
   /** After so many requests no further one is taken. */
   readonly maxRequestsPerConnection: number;
 }
 
+/** How long each thing may take, in ms. */
+export interface ConnectionTimeouts extends StreamTimeouts {
+  /** How long the hooks may take that let a session in. */
+  readonly handshakeMs: number;
+}
+
 /** The server, and what it holds all connections to. */
 export interface Http2Host extends SessionHost {
-  /** What all connections are held to. */
+  /** How much all connections may take. */
   readonly limits: ConnectionLimits;
+  /** How long all connections may take. */
+  readonly timeouts: ConnectionTimeouts;
 }
 
 type State = "opening" | "greeting" | "open" | "leaving" | "failed" | "closed";
@@ -153,7 +159,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     http2: Http2Config,
     session?: Session,
   ) {
-    const { limits } = host;
+    const { limits, timeouts } = host;
     this.#config = http2;
     this.connection = connection;
     this.#host = host;
@@ -161,15 +167,15 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     if (session !== undefined) handOver(session, this);
     this.#reader = new FrameReader({
       maxFrameBytes: http2.maxFrameBytes,
-      maxBlockBytes: 2 * limits.maxReqHdrLen,
+      maxBlockBytes: 2 * limits.maxHeaderBytes,
       maxContinuations: http2.maxContinuations,
       maxSettings: http2.maxSettings,
     });
     this.#requests = new RequestReader({
       maxTableBytes: http2.headerTableBytes,
-      maxListBytes: limits.maxReqHdrLen,
-      maxFields: limits.maxReqFields,
-      maxUriLen: limits.maxUriLen,
+      maxListBytes: limits.maxHeaderBytes,
+      maxFields: limits.maxHeaderFields,
+      maxUriBytes: limits.maxUriBytes,
       maxBodyBytes: limits.maxBodyBytes,
       maxTrailerBytes: limits.maxTrailerBytes,
       connectProtocol: true,
@@ -180,7 +186,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     this.#bytes = connection.observer = new ByteReports(host, this.session, session !== undefined);
     connection.stopsByHeld = false;
     connection.attach(this);
-    connection.deadline = connection.after(limits.handshakeTimeoutMs);
+    connection.deadline = connection.after(timeouts.handshakeMs);
   }
 
   begin(): void {
@@ -194,7 +200,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
       maxConcurrentStreams: http2.maxConcurrentStreams,
       initialWindowSize: http2.streamWindowBytes,
       maxFrameBytes: http2.maxFrameBytes,
-      maxHeaderListBytes: limits.maxReqHdrLen,
+      maxHeaderListBytes: limits.maxHeaderBytes,
       enableConnectProtocol: true,
     }));
     this.giveBack(0);
@@ -638,6 +644,10 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     return this.#host.limits;
   }
 
+  get timeouts(): ConnectionTimeouts {
+    return this.#host.timeouts;
+  }
+
   get streamWindowBytes(): number {
     return this.#config.streamWindowBytes;
   }
@@ -764,7 +774,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     if (this.#state === "leaving") return this.#finish();
     if (this.#state !== "open") return;
     if (this.connection.peerEnded) return this.#leave();
-    this.#idleBy = Math.min(this.connection.after(this.#host.limits.idleTimeoutMs), this.oldAt);
+    this.#idleBy = Math.min(this.connection.after(this.#host.timeouts.idleMs), this.oldAt);
     this.waits(this.#idleBy);
   }
 
@@ -826,9 +836,9 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
 
   /** A head that has begun has its time to end. */
   #watchBlock(): void {
-    const { headersTimeoutMs, requestTimeoutMs } = this.#host.limits;
+    const { headersMs, requestMs } = this.#host.timeouts;
     this.#blockBy = this.#reader.inBlock
-      ? this.connection.after(Math.min(headersTimeoutMs, requestTimeoutMs))
+      ? this.connection.after(Math.min(headersMs, requestMs))
       : Infinity;
     this.waits(this.#blockBy);
   }

@@ -32,7 +32,7 @@ import { Field, FieldKind, whyMalformed } from "./field.ts";
 /** How much of what a client may ask for; lengths in bytes. */
 export interface HeadLimits {
   /** The target. A longer one is 414 `URI_TOO_LONG`. */
-  readonly maxUriLen: number;
+  readonly maxUriBytes: number;
   /** The body; may be `Infinity`. A longer one is 413 `BODY_TOO_LARGE`. */
   readonly maxBodyBytes: number;
   /** Whether SETTINGS_ENABLE_CONNECT_PROTOCOL was announced (RFC 8441 section 3). */
@@ -253,14 +253,14 @@ class HeadParts {
   }
 
   /** The target of all other requests, held to what HTTP/1.1 would take (RFC 9113 section 8.3.1). */
-  readTarget(method: string, { maxUriLen }: HeadLimits): Target {
+  readTarget(method: string, { maxUriBytes }: HeadLimits): Target {
     const { path, scheme } = this;
     if (scheme === undefined) throw this.#malformed("The request has no :scheme");
     if (path === undefined) throw this.#malformed("The request has no :path");
     if (scheme.value !== "https" && scheme.value !== "http") {
       throw badTarget("its scheme is neither https nor http");
     }
-    if (path.value.length > maxUriLen) throw targetTooLong(maxUriLen);
+    if (path.value.length > maxUriBytes) throw targetTooLong(maxUriBytes);
     if (path.target !== undefined) return path.target;
     if (path.value === "*" && method === "OPTIONS") return WHOLE_SERVER;
     if (!path.value.startsWith("/") || !isTarget(path.value)) {

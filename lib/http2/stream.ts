@@ -8,7 +8,7 @@
  * | ---------- | --------- | ---------------------------- | --------------------- |
  * | open       | open      | DATA, trailers, RST_STREAM   | HEADERS, DATA         |
  * | ended      | open      | RST_STREAM                   | HEADERS, DATA         |
- * | open       | ended     | DATA, which is thrown away up to `maxDrainBytes`; then RST_STREAM(NO_ERROR) is sent | |
+ * | open       | ended     | DATA, which is thrown away up to `limits.maxDiscardedBytes`; then RST_STREAM(NO_ERROR) is sent | |
  * | over       | over      | nothing: the connection judges what comes for a stream that it does not know | |
  *
  * A stream that is over still has its place among `maxConcurrentStreams` while its handler runs, so
@@ -21,7 +21,7 @@ import type { Trailers } from "../http/body.ts";
 import { Exchange, type ExchangeKeeper, type Transport } from "../http/exchange.ts";
 import { UNREAD_HEAD } from "../http/request_head.ts";
 import type { Session } from "../http/session.ts";
-import { BodyTime, type TimeLimits } from "../http/times.ts";
+import { BodyTime, type PaceLimits, type TimeLimits } from "../http/times.ts";
 import type { Protocol, Tunnel } from "../http/tunnel.ts";
 import type { Clock } from "../net/clock.ts";
 import { ErrorCode } from "./error_code.ts";
@@ -31,20 +31,25 @@ import { Http2ResponseSink, type SinkStream } from "./response_sink.ts";
 import { Http2Tunnel, type TunnelStream } from "./tunnel.ts";
 import { ReceiveWindow, SendWindow } from "./windows.ts";
 
-/** What one stream is held to. */
-export interface StreamLimits extends TimeLimits {
-  /** From the head of a request to the head of its response, in ms. */
-  readonly handlerTimeoutMs: number;
+/** How much one stream may take. */
+export interface StreamLimits extends PaceLimits {
   /** How much of a body that no handler reads is thrown away, in bytes. */
-  readonly maxDrainBytes: number;
+  readonly maxDiscardedBytes: number;
   /** The longest body, in bytes. */
   readonly maxBodyBytes: number;
+}
+
+/** How long one stream may take, in ms. */
+export interface StreamTimeouts extends TimeLimits {
+  /** From the head of a request to the head of its response. */
+  readonly handlerMs: number;
 }
 
 /** The connection of a stream. */
 export interface StreamOwner {
   readonly session: Session;
   readonly limits: StreamLimits;
+  readonly timeouts: StreamTimeouts;
   /** The receive window of a stream, in bytes. */
   readonly streamWindowBytes: number;
   readonly clock: Clock;
@@ -143,7 +148,7 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   /** Has the request answered. */
   begin(): void {
     this.#handling = true;
-    this.exchange.answerWithin(this.#owner.limits.handlerTimeoutMs);
+    this.exchange.answerWithin(this.#owner.timeouts.handlerMs);
     if (this.exchange.answerBy !== Infinity) this.#arm();
     this.#owner.handle(this.exchange);
   }
@@ -250,15 +255,15 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   /** Lets go of the rest of a body that nothing reads. */
   #drain(): void {
     if (this.#remoteEnded || this.#isOver) return;
-    const { maxDrainBytes, recvWaitTimeoutMs } = this.#owner.limits;
+    const { limits: { maxDiscardedBytes }, timeouts: { receiveMs } } = this.#owner;
     const { exchange } = this;
     const left = (exchange.head.contentLength ?? 0) - this.#received;
     const drained = this.#received - this.#receivedBefore;
-    if (drained > maxDrainBytes || left > maxDrainBytes || exchange.awaitsContinue) {
+    if (drained > maxDiscardedBytes || left > maxDiscardedBytes || exchange.awaitsContinue) {
       this.reset(ErrorCode.NoError);
       return;
     }
-    this.#drainBy = this.#owner.clock.now() + recvWaitTimeoutMs;
+    this.#drainBy = this.#owner.clock.now() + receiveMs;
     this.#arm();
   }
 
@@ -462,7 +467,7 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     const time = this.#time ??= new BodyTime();
     if (this.#bodyFrom !== undefined) time.waitedMs += now - this.#bodyFrom;
     this.#bodyFrom = starved ? now : undefined;
-    return starved ? time.deadline(this.#owner.limits, now) : Infinity;
+    return starved ? time.deadline(this.#owner.timeouts, this.#owner.limits, now) : Infinity;
   }
 
   /** The deadline has passed: judges what was waited for. */

@@ -33,7 +33,7 @@ export interface FaceParts<S> {
   /** How a route's template is compared with a path. */
   readonly uriMatch: UriMatcher;
   /** The most fields that a route's handler may add to a response. */
-  readonly maxRespHeaders: number;
+  readonly maxResponseFields: number;
   /** Deals with what fails. */
   readonly failures: FailureHandler;
 }
@@ -44,9 +44,9 @@ export class HttpdFace<S = ServerHandle> {
   readonly #origin: RequestOrigin<S>;
 
   /** Makes the face of a server, or of an app. */
-  constructor({ server, uriMatch, maxRespHeaders, failures }: FaceParts<S>) {
+  constructor({ server, uriMatch, maxResponseFields, failures }: FaceParts<S>) {
     this.#uriMatch = uriMatch;
-    this.#origin = { server, maxRespHeaders, failures };
+    this.#origin = { server, maxResponseFields, failures };
   }
 
   /**

@@ -32,7 +32,7 @@ export interface RequestOrigin<S = ServerHandle> {
   /** The server that the requests come to; `undefined` where there is none. */
   readonly server: S | undefined;
   /** The most fields that a handler may add to a response. */
-  readonly maxRespHeaders: number;
+  readonly maxResponseFields: number;
   /** Deals with what fails. */
   readonly failures: FailureHandler;
 }
@@ -287,7 +287,7 @@ export class HttpdRequest<S = ServerHandle> {
    * the framing's and the connection's fields are the server's, but for `Connection: close`.
    *
    * @throws {HttpError} `BAD_RESPONSE` for a name or value that HTTP does not allow, and for more
-   * fields than `maxRespHeaders`
+   * fields than `limits.maxResponseFields`
    * @throws {StateError} `ALREADY_SENT`
    */
   header(name: string, value: string): this {
@@ -295,11 +295,11 @@ export class HttpdRequest<S = ServerHandle> {
     assertFieldName(name);
     if (name.toLowerCase() === "content-type") return this.type(value);
     assertFieldValue(name, value);
-    if (this.#fields.length >= this.#origin.maxRespHeaders) {
+    if (this.#fields.length >= this.#origin.maxResponseFields) {
       throw new HttpError(
         500,
         "BAD_RESPONSE",
-        `More than ${this.#origin.maxRespHeaders} response fields: raise maxRespHeaders`,
+        `More than ${this.#origin.maxResponseFields} response fields: raise limits.maxResponseFields`,
       );
     }
     this.#fields.push([name, value]);

@@ -28,7 +28,10 @@ export class WorkQueue {
    */
   queue<T>(work: () => T | Promise<T>): Promise<T> {
     if (this.#waiting.length >= this.#max) {
-      const error = new StateError("QUEUE_FULL", `${this.#max} works wait: raise maxQueuedWork`);
+      const error = new StateError(
+        "QUEUE_FULL",
+        `${this.#max} works wait: raise limits.maxQueuedWork`,
+      );
       return Promise.reject(error);
     }
     const { promise, resolve, reject } = Promise.withResolvers<T>();

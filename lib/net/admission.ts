@@ -58,7 +58,7 @@ export interface AdmissionOptions {
   /** The most connections from one address, those at the gate included. */
   readonly maxConnectionsPerAddress: number;
   /** How long from accept to the end of the handshake, in ms. */
-  readonly handshakeTimeoutMs: number;
+  readonly handshakeMs: number;
   /** How long a write may wait for the peer to read, in ms. */
   readonly sendTimeoutMs: number;
   /** How long a closed connection waits for the peer's end, in ms. */
@@ -149,7 +149,7 @@ export class Admission implements Waiting {
     // A socket that is reset at once has no addresses any more: keep what there is now.
     this.#endpoints = endpointsOf(raw);
     this.since = options.deadlines.clock.now();
-    this.deadline = this.since + options.handshakeTimeoutMs;
+    this.deadline = this.since + options.handshakeMs;
   }
 
   /** Takes the first step. */
@@ -252,7 +252,7 @@ export class Admission implements Waiting {
 
   /** Refuses a client that has not come through in time. */
   expire(): void {
-    const ms = this.#options.handshakeTimeoutMs;
+    const ms = this.#options.handshakeMs;
     this.refuse(
       this.#selector === undefined
         ? new ConnectionError("CONNECTION_TIMEOUT", `The PROXY header did not come in ${ms} ms`)

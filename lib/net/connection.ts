@@ -48,7 +48,7 @@ export interface Connection extends Endpoints {
   /**
    * Closes gracefully: all that was written leaves, then this side ends, and what the peer still
    * sends is thrown away until it ends too, so that no reset destroys the last answer (RFC 9112
-   * section 9.6). A peer that takes longer for that than the option `lingerMs` is cut.
+   * section 9.6). A peer that takes longer for that than the option `timeouts.lingerMs` is cut.
    */
   close(): void;
   /** Cuts the connection at once; `error` is what its end reports. */

@@ -127,7 +127,7 @@ export class Listener {
       new ListenError(
         "TOO_MANY_OPEN_FILES",
         "Cannot accept: the process has as many files open as it may; raise the limit (ulimit -n), " +
-          "lower maxOpenSockets, or find what opens them",
+          "lower limits.maxConnections, or find what opens them",
         { cause },
       ),
     );

@@ -17,7 +17,7 @@ const WAITING_PART = 4;
 /** How many sockets a server may hold. */
 export interface SocketLimits {
   /** The most sockets that are open at a time. */
-  readonly maxOpenSockets: number;
+  readonly maxConnections: number;
   /** The most newcomers that wait for one of them to close. */
   readonly maxWaiting: number;
 }
@@ -65,11 +65,11 @@ export function fitSockets(
 ): SocketLimits {
   if (limit === undefined) return { ...defaults, ...given };
   const room = limit - Math.max(MIN_MARGIN, Math.floor(limit / 8));
-  const { maxOpenSockets = 1, maxWaiting = 1 } = given;
-  if (maxOpenSockets + maxWaiting > room) {
+  const { maxConnections = 1, maxWaiting = 1 } = given;
+  if (maxConnections + maxWaiting > room) {
     throw new ConfigError(
       "INVALID_CONFIG",
-      `Options maxOpenSockets (${given.maxOpenSockets ?? "default"}) and backlogConn (${
+      `Options limits.maxConnections (${given.maxConnections ?? "default"}) and limits.backlog (${
         given.maxWaiting ?? "default"
       }) need more than the ${Math.max(0, room)} files that ${limit - room} others leave of the ` +
         `${limit} that this process may open: lower them, or raise the limit (ulimit -n)`,
@@ -77,10 +77,10 @@ export function fitSockets(
   }
   const fitting = given.maxWaiting ?? Math.min(
     defaults.maxWaiting,
-    Math.max(1, Math.min(Math.floor(room / WAITING_PART), room - maxOpenSockets)),
+    Math.max(1, Math.min(Math.floor(room / WAITING_PART), room - maxConnections)),
   );
   return {
-    maxOpenSockets: given.maxOpenSockets ?? Math.min(defaults.maxOpenSockets, room - fitting),
+    maxConnections: given.maxConnections ?? Math.min(defaults.maxConnections, room - fitting),
     maxWaiting: fitting,
   };
 }

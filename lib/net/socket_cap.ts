@@ -101,7 +101,7 @@ export class SocketCap {
 
   /** Takes a socket as accepted: lets it in, keeps it waiting, or turns it away. */
   offer(raw: Socket): void {
-    if (this.#open < this.#limits.maxOpenSockets) {
+    if (this.#open < this.#limits.maxConnections) {
       this.#letIn(raw);
       return;
     }
@@ -151,7 +151,7 @@ export class SocketCap {
 
   #next(): void {
     for (const newcomer of this.#waiting) {
-      if (this.#open >= this.#limits.maxOpenSockets) return;
+      if (this.#open >= this.#limits.maxConnections) return;
       this.#drop(newcomer);
       this.#letIn(newcomer.raw);
     }
@@ -167,9 +167,9 @@ export class SocketCap {
   }
 
   #refuse(endpoints: Endpoints, why: string): void {
-    const { maxOpenSockets } = this.#limits;
+    const { maxConnections } = this.#limits;
     this.#options.refused(
-      new ConnectionError("SERVER_FULL", `All of ${maxOpenSockets} sockets are in use, and ${why}`),
+      new ConnectionError("SERVER_FULL", `All of ${maxConnections} sockets are in use, and ${why}`),
       endpoints,
     );
   }

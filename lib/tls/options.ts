@@ -88,6 +88,28 @@ export const CLIENT_AUTH = members({
   mode: v.optional(oneOf("required", "optional"), "required"),
 }, { advice });
 
+/** The check of names of application protocols. */
+export const ALPN_PROTOCOLS: v.GenericSchema<readonly string[]> = v.pipe(
+  v.array(
+    v.pipe(
+      v.string("must be protocol names"),
+      v.regex(/^[\x20-\x7e]{1,255}$/, "must be protocol names of 1 to 255 characters"),
+    ),
+    "must be an array",
+  ),
+  v.readonly(),
+);
+
+/** The check of names of cipher suites. */
+export const CIPHER_NAMES: v.GenericSchema<readonly string[]> = v.pipe(
+  v.array(
+    v.pipe(v.string("must be cipher names"), v.regex(/^[A-Z0-9-]+$/, "must be cipher names")),
+    "must be an array of cipher names",
+  ),
+  v.nonEmpty("must not be empty"),
+  v.readonly(),
+);
+
 const SCHEMA = members(IDENTITY_ENTRIES, { advice });
 
 /**

@@ -16,8 +16,8 @@ export type Overdue = Exclude<SocketState, "quiet"> | Due;
 /** Keeps the deadlines of one socket; `Infinity` is one for a state that the socket is not in. */
 export class SocketDeadlines {
   readonly #tunnel: Tunnel;
-  readonly #closeTimeoutMs: number;
-  readonly #messageTimeoutMs: number;
+  readonly #closeMs: number;
+  readonly #messageMs: number;
   readonly #keepAlive: KeepAlive;
   readonly #message: MessageWait;
   readonly #inflating: InflateBudget;
@@ -39,11 +39,18 @@ export class SocketDeadlines {
   /** Makes the deadlines of a socket that is quiet. */
   constructor(tunnel: Tunnel, config: SocketConfig) {
     this.#tunnel = tunnel;
-    this.#closeTimeoutMs = config.closeTimeoutMs;
-    this.#messageTimeoutMs = config.messageTimeoutMs;
-    this.#keepAlive = new KeepAlive(config, tunnel.clock);
-    this.#message = new MessageWait(config);
-    this.#inflating = new InflateBudget(config.maxInflatedBytesPerSecond);
+    this.#closeMs = config.timeouts.closeMs;
+    this.#messageMs = config.timeouts.messageMs;
+    this.#keepAlive = new KeepAlive({
+      pingPeriodMs: config.pingPeriodMs,
+      notAliveMs: config.notAliveMs,
+      idleMs: config.timeouts.idleMs,
+    }, tunnel.clock);
+    this.#message = new MessageWait({
+      messageMs: config.timeouts.messageMs,
+      minMessageBytesPerSecond: config.limits.minMessageBytesPerSecond,
+    });
+    this.#inflating = new InflateBudget(config.limits.maxInflatedBytesPerSecond);
   }
 
   /** Sets the tunnel's deadline to the earliest. */
@@ -96,7 +103,7 @@ export class SocketDeadlines {
   #programTakesUntil(): number {
     const tunnel = this.#tunnel;
     const byAge = Math.max(tunnel.oldAt, tunnel.after(tunnel.sendTimeoutMs));
-    return Math.min(tunnel.after(this.#messageTimeoutMs), byAge);
+    return Math.min(tunnel.after(this.#messageMs), byAge);
   }
 
   /** Stops waiting for the program, since it has taken something. */
@@ -137,7 +144,7 @@ export class SocketDeadlines {
 
   /** Waits for the end of the closing handshake, or of what holds it up, from now. */
   awaitEnd(): void {
-    this.#closingUntil = this.#tunnel.after(this.#closeTimeoutMs);
+    this.#closingUntil = this.#tunnel.after(this.#closeMs);
     this.arm();
   }
 

@@ -100,9 +100,9 @@ export class Engine implements Protocol, ReceiverHost, SendingHost, Member {
       threshold: config.deflate?.threshold ?? Infinity,
       closedError: () => this.#closedError(),
     });
-    this.sending = new Sending(this, this.#sender, config.maxBufferedBytes);
+    this.sending = new Sending(this, this.#sender, config.limits.maxBufferedBytes);
     this.#deadlines = new SocketDeadlines(tunnel, config);
-    this.#pings = new PingBudget(config.maxPingsPerSecond);
+    this.#pings = new PingBudget(config.limits.maxPingsPerSecond);
   }
 
   /** Opens the socket that programs hold as `ws`: calls `opened`, and then the other callbacks. */
@@ -353,7 +353,8 @@ export class Engine implements Protocol, ReceiverHost, SendingHost, Member {
   #mayPing(): boolean {
     this.#touch();
     if (this.#pings.spend(this.tunnel.clock.now())) return true;
-    const message = `More than ${this.#config.maxPingsPerSecond} Ping and Pong frames in a second`;
+    const message =
+      `More than ${this.#config.limits.maxPingsPerSecond} Ping and Pong frames in a second`;
     this.broken(new WebSocketError(CloseCode.PolicyViolation, "WS_PING_FLOOD", message));
     return false;
   }
@@ -475,13 +476,14 @@ export class Engine implements Protocol, ReceiverHost, SendingHost, Member {
   }
 
   #messageOverdue(): void {
-    const message = "The message did not come in time: see messageTimeoutMs and minMessageRate";
+    const message =
+      "The message did not come in time: see timeouts.messageMs, limits.minMessageBytesPerSecond";
     this.broken(new WebSocketError(CloseCode.PolicyViolation, "WS_MESSAGE_TIMEOUT", message));
   }
 
   /** Says goodbye, and reads on, so that the end of a client that has left is seen. */
   #programOverdue(): void {
-    const message = "The program takes nothing of what waits: see messageTimeoutMs";
+    const message = "The program takes nothing of what waits: see timeouts.messageMs";
     this.#report(new ConnectionError("CONNECTION_TIMEOUT", message));
     if (!this.isOpen) return; // onError has closed it
     this.#beginClose(encodeClose(CloseCode.InternalError, "The server takes nothing"));

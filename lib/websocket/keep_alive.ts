@@ -13,7 +13,7 @@ export interface KeepAliveTimes {
   /** How long nothing may come before the client is dead. */
   readonly notAliveMs: number;
   /** How long no message may go either way. */
-  readonly idleTimeoutMs: number;
+  readonly idleMs: number;
 }
 
 /** What has to be done now. */
@@ -45,18 +45,18 @@ export class KeepAlive {
   /** Notes that a message came or went: the socket is used. */
   used(): void {
     // Reading the clock costs as much as reading a short message: not where the result is unused.
-    if (this.#times.idleTimeoutMs !== Infinity) this.#usedAt = this.#clock.now();
+    if (this.#times.idleMs !== Infinity) this.#usedAt = this.#clock.now();
   }
 
   /** When {@linkcode KeepAlive.due} may next have something; traffic moves it back, never ahead. */
   get next(): number {
-    return Math.min(this.#pingDue, this.#deadDue, this.#usedAt + this.#times.idleTimeoutMs);
+    return Math.min(this.#pingDue, this.#deadDue, this.#usedAt + this.#times.idleMs);
   }
 
   /** Returns what is due; a Ping that it returns counts as sent. */
   due(now: number): Due {
     if (this.#deadDue <= now) return "dead";
-    if (this.#usedAt + this.#times.idleTimeoutMs <= now) return "idle";
+    if (this.#usedAt + this.#times.idleMs <= now) return "idle";
     if (this.#pingDue > now) return undefined;
     this.#pingedAt = now;
     this.#askedAt = Math.min(this.#askedAt, now);

@@ -21,7 +21,14 @@ export type {
 } from "./browser_socket.ts";
 export { Opcode } from "./opcode.ts";
 export type { BroadcastData } from "./hub.ts";
-export type { WebSocketDeflateOptions, WebSocketOptions, WebSocketSettings } from "./options.ts";
+export type {
+  WebSocketDeflateOptions,
+  WebSocketLimits,
+  WebSocketOptions,
+  WebSocketRouteTimeouts,
+  WebSocketSettings,
+  WebSocketTimeouts,
+} from "./options.ts";
 export { type Bytes, PreparedMessage } from "./prepared_message.ts";
 export type { WebSocketFrame, WebSocketMessage, WebSocketMessageStream } from "./incoming.ts";
 export { type CloseInfo, type OutgoingFrame, ReadyState, type ServerWebSocket } from "./socket.ts";

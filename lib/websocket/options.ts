@@ -12,16 +12,21 @@ import type { HttpdRequest } from "../httpd/request.ts";
 import {
   type Advice,
   adviceFrom,
-  bytes,
-  callback,
+  adviceInGroup,
   checkOptions,
-  count,
+  duration,
   either,
+  endless,
   endlessMs,
+  flag,
+  hook,
+  many,
   members,
-  milliseconds,
+  type MembersWords,
   number,
   optionError,
+  rate,
+  size,
   yesOrNo,
 } from "../options.ts";
 import type { DeflateOptions } from "./deflate_negotiation.ts";
@@ -35,51 +40,82 @@ export interface WebSocketDeflateOptions extends DeflateOptions {
   readonly threshold?: number;
 }
 
-/** What a WebSocket is held to. Times are in ms, sizes in bytes; `Infinity` turns a limit off. */
-export interface WebSocketSettings {
+/**
+ * How much a WebSocket may take. Sizes are in bytes, and `Infinity` turns a limit off. The defaults are
+ * httpsd's own.
+ */
+export interface WebSocketLimits {
   /**
-   * The subprotocols that the server speaks (original: `supported_subprotocol`). The first that the
-   * client offers and the server speaks is chosen. Default: none.
+   * The longest message from the client, also once inflated (ws: `maxPayload`; Bun:
+   * `maxPayloadLength`). Longer: 1009. Default: 1 MiB.
    */
-  readonly protocols?: readonly string[];
-  /** Whether and how messages are compressed (RFC 7692). Default: false. */
-  readonly deflate?: boolean | WebSocketDeflateOptions;
-  /** The longest message from the client, also once inflated. Longer: 1009. Default: 1 MiB. */
   readonly maxPayloadBytes?: number;
   /** The most frames of one message from the client. More: 1008. Default: 1,024. */
   readonly maxFragments?: number;
   /**
-   * How much may wait for the client to read. When something is sent while more than this waits,
-   * the client is closed with 1008. A program that awaits each `send()` never comes near. Default: 4 MiB.
+   * How much may wait for the client to read (Bun: `backpressureLimit`). When something is sent while
+   * more than this waits, the client is closed with 1008. A program that awaits each `send()` never
+   * comes near. Default: 4 MiB.
    */
   readonly maxBufferedBytes?: number;
   /** The most Ping and Pong frames from the client in a second. More: 1008. Default: 100. */
   readonly maxPingsPerSecond?: number;
   /**
-   * How long a message may take from its first byte to its last, while it is waited for; also a
-   * frame's header. Longer: 1008. Also how long the program may take nothing of so much that its
-   * socket is stopped; then 1011. Default: 300,000.
+   * How fast a message must come while it is waited for; 0 for any speed. Slower, after 5 s: 1008.
+   * Default: 240, as `limits.minBodyBytesPerSecond` of a server.
    */
-  readonly messageTimeoutMs?: number;
-  /**
-   * How fast a message must come while it is waited for, in bytes per second; 0 for any speed.
-   * Slower, after 5 s: 1008. Default: 240.
-   */
-  readonly minMessageRate?: number;
+  readonly minMessageBytesPerSecond?: number;
   /**
    * How many bytes a client's compressed messages may inflate to in a second; with
    * `clientContextTakeover` each also counts the window before it, up to 32 KiB. Beyond them nothing
    * is read until it is due. Default: 16 MiB.
    */
   readonly maxInflatedBytesPerSecond?: number;
-  /** How long nothing may come from the client before it is sent a Ping. Default: 30,000. */
+}
+
+/** How long a WebSocket may take, in ms; `Infinity` for ever. The defaults are httpsd's own. */
+export interface WebSocketTimeouts {
+  /**
+   * How long a message may take from its first byte to its last, while it is waited for; also a
+   * frame's header. Longer: 1008. Also how long the program may take nothing of so much that its
+   * socket is stopped; then 1011. Default: 300,000, as `timeouts.requestMs` of a server.
+   */
+  readonly messageMs?: number;
+  /**
+   * How long no message may go either way (Bun: `idleTimeout`); then it is closed with 1001. Default:
+   * `Infinity`.
+   */
+  readonly idleMs?: number;
+  /** How long the closing handshake may take before the connection is cut. Default: 5,000. */
+  readonly closeMs?: number;
+}
+
+/** The timeouts of a WebSocket route. */
+export interface WebSocketRouteTimeouts extends WebSocketTimeouts {
+  /** How long `onUpgrade` may take; then the answer is 503. Not `Infinity`. Default: 10,000. */
+  readonly upgradeMs?: number;
+}
+
+/** How a WebSocket is spoken. Times are in ms. */
+export interface WebSocketSettings {
+  /**
+   * The subprotocols that the server speaks (original: `supported_subprotocol`). The first that the
+   * client offers and the server speaks is chosen. Default: none.
+   */
+  readonly protocols?: readonly string[];
+  /** Whether and how messages are compressed (RFC 7692). Default: false, as in ws and Bun. */
+  readonly deflate?: boolean | WebSocketDeflateOptions;
+  /**
+   * How long nothing may come from the client before it is sent a Ping; `Infinity` for none. Default:
+   * 30,000.
+   */
   readonly pingPeriodMs?: number;
   /** How long nothing may come before the client counts as dead. Default: twice `pingPeriodMs`. */
   readonly notAliveMs?: number;
-  /** How long no message may go either way; then it is closed with 1001. Default: `Infinity`. */
-  readonly idleTimeoutMs?: number;
-  /** How long the closing handshake may take before the connection is cut. Default: 5,000. */
-  readonly closeTimeoutMs?: number;
+  /** How much it may take. */
+  readonly limits?: WebSocketLimits;
+  /** How long it may take. */
+  readonly timeouts?: WebSocketTimeouts;
 }
 
 /**
@@ -97,8 +133,8 @@ export interface WebSocketOptions<S = ServerHandle> extends WebSocketSettings {
   readonly onUpgrade?: (
     request: HttpdRequest<S>,
   ) => Response | void | Promise<Response | void>;
-  /** How long `onUpgrade` may take; then the answer is 503. Default: 10,000. */
-  readonly upgradeTimeoutMs?: number;
+  /** How long it may take; `upgradeMs` is for `onUpgrade`. */
+  readonly timeouts?: WebSocketRouteTimeouts;
   /**
    * Called once the socket is open (original: `ws_post_handshake_cb`). When there is neither
    * `onMessage` nor `onFrame`, it may read the socket itself, by iterating over it or with
@@ -134,11 +170,37 @@ export interface WebSocketOptions<S = ServerHandle> extends WebSocketSettings {
 
 const DEFAULT_THRESHOLD = 1_024;
 
-const duration = (fallback: number) => v.optional(endlessMs, fallback);
-const size = (fallback: number, least = 1) => v.optional(bytes(least), fallback);
-const many = (fallback: number) => v.optional(count(), fallback);
-const hook = v.optional(callback());
 const windowBits = v.optional(number("a number of bits", 8, 15));
+
+const LIMITS = {
+  maxPayloadBytes: size(1024 * 1024),
+  maxFragments: many(1024),
+  maxBufferedBytes: size(4 * 1024 * 1024),
+  maxPingsPerSecond: many(100),
+  minMessageBytesPerSecond: rate(240),
+  maxInflatedBytesPerSecond: size(16 * 1024 * 1024),
+};
+
+const TIMEOUTS = {
+  messageMs: endless(300_000),
+  idleMs: endless(Infinity),
+  closeMs: endless(5_000),
+};
+
+const ROUTE_TIMEOUTS = { ...TIMEOUTS, upgradeMs: duration(10_000) };
+
+/** The groups of options, with the names in each. */
+const GROUPS = { limits: Object.keys(LIMITS), timeouts: Object.keys(TIMEOUTS) };
+const ROUTE_GROUPS = { limits: GROUPS.limits, timeouts: Object.keys(ROUTE_TIMEOUTS) };
+
+const advice = adviceFrom(WEBSOCKET_NAMES);
+
+const inGroup: MembersWords = {
+  advice: adviceInGroup(ROUTE_GROUPS, (name) => Object.hasOwn(ROUTE, name), advice),
+  shape: "an object of options",
+};
+
+const limits = v.optional(members(LIMITS, inGroup), {});
 
 const SETTINGS = {
   protocols: v.optional(
@@ -166,37 +228,32 @@ const SETTINGS = {
     ),
     false,
   ),
-  maxPayloadBytes: size(1024 * 1024),
-  maxFragments: many(1024),
-  maxBufferedBytes: size(4 * 1024 * 1024),
-  maxPingsPerSecond: many(100),
-  messageTimeoutMs: duration(300_000),
-  minMessageRate: v.optional(number("bytes per second", 0, 2 ** 31 - 1), 240),
-  maxInflatedBytesPerSecond: size(16 * 1024 * 1024),
-  pingPeriodMs: duration(30_000),
+  pingPeriodMs: endless(30_000),
   notAliveMs: v.optional(endlessMs),
-  idleTimeoutMs: duration(Infinity),
-  closeTimeoutMs: duration(5_000),
+  limits,
+  timeouts: v.optional(members(TIMEOUTS, inGroup), {}),
 };
-
-const advice = adviceFrom(WEBSOCKET_NAMES);
 
 const ROUTE = {
   ...SETTINGS,
-  onUpgrade: hook,
-  upgradeTimeoutMs: v.optional(milliseconds(), 10_000),
-  onOpen: hook,
-  onMessage: hook,
-  onFrame: hook,
+  timeouts: v.optional(members(ROUTE_TIMEOUTS, inGroup), {}),
+  onUpgrade: hook(),
+  onOpen: hook(),
+  onMessage: hook(),
+  onFrame: hook(),
   maxPieceBytes: size(64 * 1024),
-  manualControlFrames: v.optional(yesOrNo, false),
-  onPing: hook,
-  onPong: hook,
-  onClose: hook,
-  onError: hook,
+  manualControlFrames: flag(false),
+  onPing: hook(),
+  onPong: hook(),
+  onClose: hook(),
+  onError: hook(),
 };
 
-const ROUTE_SCHEMA = members(ROUTE, { advice, shape: "an object of WebSocketOptions" });
+const ROUTE_SCHEMA = members(ROUTE, {
+  advice,
+  shape: "an object of WebSocketOptions",
+  groups: ROUTE_GROUPS,
+});
 
 /** A route's options that a fetch handler has no use for. */
 const ofRoutes: Advice = (name) =>
@@ -207,6 +264,7 @@ const ofRoutes: Advice = (name) =>
 const SETTINGS_SCHEMA = members(SETTINGS, {
   advice: ofRoutes,
   shape: "an object of WebSocketSettings",
+  groups: GROUPS,
 });
 
 /** The callbacks of an open socket. */
@@ -216,7 +274,17 @@ export type SocketCallbacks = Pick<
 >;
 
 /** Settings with all defaults in. */
-export interface SocketConfig extends Omit<Required<WebSocketSettings>, "deflate"> {
+export interface SocketConfig {
+  /** The subprotocols. */
+  readonly protocols: readonly string[];
+  /** How long nothing may come before a Ping. */
+  readonly pingPeriodMs: number;
+  /** How long nothing may come before the client counts as dead. */
+  readonly notAliveMs: number;
+  /** How much the socket may take. */
+  readonly limits: Readonly<Required<WebSocketLimits>>;
+  /** How long it may take. */
+  readonly timeouts: Readonly<Required<WebSocketTimeouts>>;
   /** How to compress; `undefined`: not at all. */
   readonly deflate: WebSocketDeflateOptions & { readonly threshold: number } | undefined;
   /** The longest piece of a frame. */
@@ -232,7 +300,7 @@ export interface RouteConfig<S = ServerHandle> extends SocketConfig {
   /** What may refuse a handshake. */
   readonly onUpgrade: WebSocketOptions<S>["onUpgrade"];
   /** How long it may take, in ms. */
-  readonly upgradeTimeoutMs: number;
+  readonly upgradeMs: number;
   /** What hears of a socket that is open. */
   readonly onOpen: WebSocketOptions<S>["onOpen"];
 }
@@ -261,7 +329,7 @@ export function resolveRouteOptions<S>(options: WebSocketOptions<S>): RouteConfi
     callbacks: options,
     onUpgrade: options.onUpgrade,
     onOpen: options.onOpen,
-    upgradeTimeoutMs: output.upgradeTimeoutMs,
+    upgradeMs: output.timeouts.upgradeMs,
   };
 }
 

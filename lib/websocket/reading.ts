@@ -58,7 +58,7 @@ export class Reading {
     const { maxPieceBytes, manualControlFrames } = this.#config;
     const receiver = new FrameReceiver(
       this.#host,
-      this.#config,
+      this.#config.limits,
       maxPieceBytes,
       manualControlFrames,
     );
@@ -119,7 +119,7 @@ export class Reading {
   get messages(): ReadableStream<WebSocketMessageStream> {
     if (this.#messages !== undefined) return this.#messages;
     if (this.#receiver !== undefined) throw alreadyRead();
-    const receiver = new StreamReceiver(this.#host, this.#config, this.#inflater());
+    const receiver = new StreamReceiver(this.#host, this.#config.limits, this.#inflater());
     this.#receiver = receiver;
     const { inbox } = receiver;
     this.#selfRead = true;
@@ -135,7 +135,7 @@ export class Reading {
   }
 
   #messageReceiver(): MessageReceiver {
-    return new MessageReceiver(this.#host, this.#config, this.#inflater());
+    return new MessageReceiver(this.#host, this.#config.limits, this.#inflater());
   }
 
   #inflater(): Inflater | undefined {

@@ -78,7 +78,7 @@ export interface ServerWebSocket extends AsyncIterable<WebSocketMessage> {
    * the next may follow: at once, or when the client has read enough.
    *
    * Rejects with {@linkcode WebSocketError} `WS_CLOSED` once the socket is closing,
-   * `WS_SLOW_CONSUMER` when more than `maxBufferedBytes` waits, and `WS_CANNOT_SEND` inside a message
+   * `WS_SLOW_CONSUMER` when more than `limits.maxBufferedBytes` waits, and `WS_CANNOT_SEND` inside a message
    * that {@linkcode ServerWebSocket.sendFrame} has begun and not ended. A rejection that is not
    * handled does no harm.
    *
@@ -111,7 +111,7 @@ export interface ServerWebSocket extends AsyncIterable<WebSocketMessage> {
 
   /**
    * Begins the closing handshake behind what was sent before. What the client still sends is thrown
-   * away; if it does not answer in `closeTimeoutMs`, the connection is cut. Does nothing when the
+   * away; if it does not answer in `timeouts.closeMs`, the connection is cut. Does nothing when the
    * socket is closing already.
    *
    * @param code 1000 to 1003, 1007 to 1014 or 3000 to 4999; none when absent

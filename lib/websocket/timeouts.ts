@@ -8,18 +8,18 @@
 /**
  * Every state in which a WebSocket waits for its client, or for time to pass:
  *
- * - `upgrading`: `onUpgrade` is asked, for `upgradeTimeoutMs` at most; then 503
+ * - `upgrading`: `onUpgrade` is asked, for `timeouts.upgradeMs` at most; then 503
  * - `quiet`: nothing comes; after `pingPeriodMs` a Ping, after `notAliveMs` it is cut, after
- *   `idleTimeoutMs` without a message closed with 1001
- * - `message`: one has begun and not ended, for `messageTimeoutMs` at most, and no slower than
- *   `minMessageRate`; then 1008
- * - `throttled`: it has made more than `maxInflatedBytesPerSecond` and is read again when it is due
+ *   `timeouts.idleMs` without a message closed with 1001
+ * - `message`: one has begun and not ended, for `timeouts.messageMs` at most, and no slower than
+ *   `limits.minMessageBytesPerSecond`; then 1008
+ * - `throttled`: it has made more than `limits.maxInflatedBytesPerSecond` and is read again when it is due
  * - `stopped`: so much waits for the program that nothing is read, nor the client's end seen; it takes
- *   some within `messageTimeoutMs`, or what is left of the server's `maxConnectionAgeMs` if that is
- *   less (but `sendWaitTimeoutMs` at least), or the socket is closed with 1011
- * - `unread`: the client must read, within the server's `sendWaitTimeoutMs`; then it is cut
+ *   some within `timeouts.messageMs`, or what is left of the server's `limits.maxConnectionAgeMs` if that is
+ *   less (but `timeouts.sendMs` at least), or the socket is closed with 1011
+ * - `unread`: the client must read, within the server's `timeouts.sendMs`; then it is cut
  * - `closing`: the closing handshake is under way, or the client is gone and a callback holds back
- *   what it had sent, for `closeTimeoutMs` at most; then it is cut
+ *   what it had sent, for `timeouts.closeMs` at most; then it is cut
  */
 export const SOCKET_STATES = [
   "upgrading",
@@ -37,12 +37,12 @@ export type SocketState = Exclude<typeof SOCKET_STATES[number], "upgrading">;
 /** How long the rest of a message is waited for. */
 export interface MessageLimits {
   /** From its first byte to its last, while it is waited for, in ms. */
-  readonly messageTimeoutMs: number;
+  readonly messageMs: number;
   /** How fast it must come while it is waited for, in bytes per second; 0 for any speed. */
-  readonly minMessageRate: number;
+  readonly minMessageBytesPerSecond: number;
 }
 
-/** A message may be slower than `minMessageRate` for so long. */
+/** A message may be slower than `limits.minMessageBytesPerSecond` for so long. */
 const RATE_GRACE_MS = 5_000;
 
 /** Measures how long the client takes for its message: the time in which this side would read it. */
@@ -79,9 +79,11 @@ export class MessageWait {
     }
     if (message === undefined || !reading) return Infinity;
     this.#since = now;
-    const { messageTimeoutMs, minMessageRate } = this.#limits;
-    const earned = minMessageRate === 0 ? Infinity : RATE_GRACE_MS + bytes * 1000 / minMessageRate;
-    return now + Math.min(messageTimeoutMs, earned) - this.#waitedMs;
+    const { messageMs, minMessageBytesPerSecond } = this.#limits;
+    const earned = minMessageBytesPerSecond === 0
+      ? Infinity
+      : RATE_GRACE_MS + bytes * 1000 / minMessageBytesPerSecond;
+    return now + Math.min(messageMs, earned) - this.#waitedMs;
   }
 }
 

@@ -66,9 +66,9 @@ async function acceptWebSocket<S>(
   if (!exchange.upgradable) return refuseUpgrade(exchange);
   const upgrade = checkUpgrade(exchange.head);
   if (!upgrade.ok) return exchange.sendError(upgrade.status, upgrade.message, upgrade.headers);
-  const { onUpgrade, onOpen, upgradeTimeoutMs } = config;
+  const { onUpgrade, onOpen, upgradeMs } = config;
   if (onUpgrade !== undefined) {
-    exchange.postpone(upgradeTimeoutMs);
+    exchange.postpone(upgradeMs);
     const answer = await onUpgrade(request);
     if (exchange.response.answered || exchange.response.gone) return;
     if (answer !== undefined) return answer;

@@ -63,8 +63,8 @@ const handlers = {
 };
 
 /** How long a session may live: its age, then the longest of what may still be under way. */
-const LONGEST_MS = DEADLINES.maxConnectionAgeMs + DEADLINES.requestTimeoutMs +
-  DEADLINES.sendWaitTimeoutMs * 12 + DEADLINES.lingerMs;
+const LONGEST_MS = DEADLINES.limits.maxConnectionAgeMs + DEADLINES.timeouts.requestMs +
+  DEADLINES.timeouts.sendMs * 12 + DEADLINES.timeouts.lingerMs;
 
 /** Which event may come after which, in one session. */
 const MIDDLE = [
@@ -139,10 +139,8 @@ async function main(mode: string): Promise<void> {
   const server = new HttpsServer({
     hostname: "127.0.0.1",
     port: 0,
-    maxOpenSockets: 40,
-    backlogConn: 20,
-    drainMs: 3_000,
-    ...DEADLINES,
+    limits: { ...DEADLINES.limits, maxConnections: 40, backlog: 20 },
+    timeouts: { ...DEADLINES.timeouts, drainMs: 3_000 },
     ...(mode === "tls" ? { cert, key } : { transportMode: "insecure" as const }),
   }, async (request) => {
     const { pathname, searchParams } = new URL(request.url);

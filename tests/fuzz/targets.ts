@@ -151,9 +151,9 @@ const proxyHeader: StreamTarget = {
 // HTTP/1.1
 
 const LIMITS: ParserLimits = {
-  maxUriLen: 300,
-  maxReqHdrLen: 600,
-  maxReqFields: 20,
+  maxUriBytes: 300,
+  maxHeaderBytes: 600,
+  maxHeaderFields: 20,
   maxBodyBytes: 1_000,
   maxChunkExtBytes: 100,
   maxTrailerBytes: 200,
@@ -499,7 +499,11 @@ const handshake: TextTarget = {
   ],
   reaches: [/^true/, /^false400/, /^false426/, /^no head/],
   read(text) {
-    const parser = new RequestParser({ ...LIMITS, maxReqHdrLen: 128 * 1024, maxReqFields: 100 });
+    const parser = new RequestParser({
+      ...LIMITS,
+      maxHeaderBytes: 128 * 1024,
+      maxHeaderFields: 100,
+    });
     parser.push(latin1(text));
     if (parser.next() !== Step.Head) return "no head";
     const result = checkUpgrade(parser.head);

@@ -11,7 +11,10 @@ import { DEADLINES, WEBSOCKET_DEADLINES } from "../chaos/protocol.ts";
 import { heapMiB, openDescriptors, residentMiB } from "../support.ts";
 
 /** A busy Bun puts handshakes behind all else: see docs/runtimes.md. */
-const SOAKED = { handshakeTimeoutMs: 10_000 };
+const SOAKED = {
+  ...DEADLINES,
+  timeouts: { ...DEADLINES.timeouts, handshakeMs: 10_000 },
+};
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const pair = JSON.parse((await lines.next()).value!);
 const counts: Record<string, number> = {};
@@ -20,7 +23,6 @@ const servers = await Promise.all(
     const server = new HttpsServer({
       hostname: "127.0.0.1",
       port: 0,
-      ...DEADLINES,
       ...SOAKED,
       ...how,
     }, () => {
