@@ -282,7 +282,9 @@ export function nearest(name: string, known: Iterable<string>): string | undefin
   let meant: string | undefined;
   for (const candidate of known) {
     const other = plainName(candidate);
-    const distance = isBeginning(wanted, other) ? 0.5 : distanceOf(wanted, other);
+    const distance = isBeginning(wanted, other)
+      ? 0.5 + Math.abs(wanted.length - other.length) / 100
+      : distanceOf(wanted, other);
     if (distance >= least) continue;
     least = distance;
     meant = candidate;
