@@ -1080,7 +1080,7 @@ test("examples/files.ts, run as its README says, serves its own folder and no ke
     assert.match(await page("/"), />hello\.txt<[^]*>sub\/</);
     assert.match(readFileSync(join(certs, "ca.key"), "latin1"), /PRIVATE KEY/);
     for (const path of ["/certs/ca.key", "/certs/", "/ca.key"]) {
-      assert.match(await page(path), /^HTTP\/1\.1 404 /, path);
+      assert.match(await page(path), /^HTTP\/2 404 /, path);
     }
   } finally {
     child.kill("SIGKILL");
