@@ -756,6 +756,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     if (this.#state !== "open" && this.#state !== "greeting") return;
     this.#goAway(ErrorCode.NoError);
     this.#leave();
+    for (const stream of this.#streams.values()) stream.sayGoodbye();
   }
 
   /** Takes no further request, and closes behind the last answer. */

@@ -388,6 +388,11 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     return tunnel.spokenBy(speak(tunnel));
   }
 
+  /** Ends a tunnel, since its connection takes no further request. */
+  sayGoodbye(): void {
+    this.#tunnel?.shutdown();
+  }
+
   // How it ends.
 
   /** Ends the stream with RST_STREAM. */

@@ -174,6 +174,11 @@ export class Http2Tunnel implements Tunnel {
     if (!this.#closing && !this.#closed) this.#protocol.bytesReady();
   }
 
+  /** The connection is about to end. */
+  shutdown(): void {
+    if (!this.#closing && !this.#closed) this.#protocol?.shutdown();
+  }
+
   /** Something that waited was sent. */
   wrote(): void {
     this.#stream.finished();
