@@ -282,9 +282,10 @@ export function nearest(name: string, known: Iterable<string>): string | undefin
   let meant: string | undefined;
   for (const candidate of known) {
     const other = plainName(candidate);
-    const distance = isBeginning(wanted, other)
-      ? 0.5 + Math.abs(wanted.length - other.length) / 100
-      : distanceOf(wanted, other);
+    const longer = Math.abs(wanted.length - other.length); // so many letters to change at the least
+    const begins = isBeginning(wanted, other);
+    if (!begins && longer >= least) continue;
+    const distance = begins ? 0.5 + longer / 100 : distanceOf(wanted, other);
     if (distance >= least) continue;
     least = distance;
     meant = candidate;
