@@ -12,7 +12,7 @@ import { ConfigError, type HttpsdError } from "./errors.ts";
 import { HOST_NAMES, SERVER_NAMES } from "./foreign_names.ts";
 import { ESP_IDF_NAMES, type EspIdfOptions, fromEspIdf } from "./httpd/esp_idf_options.ts";
 import { matchExact, type UriMatcher } from "./httpd/matcher.ts";
-import { HTTP2_OPTION, type Http2Config, type Http2Options } from "./http2/options.ts";
+import { HTTP2_NAMES, HTTP2_OPTION, type Http2Config, type Http2Options } from "./http2/options.ts";
 import type { Session } from "./http/session.ts";
 import { LIMITS, type ServerLimits, type ServerTimeouts, TIMEOUTS } from "./limits.ts";
 import {
@@ -244,7 +244,11 @@ const RELOADABLE = {
 };
 
 /** The groups of options, with the names in each. */
-export const GROUPS = { limits: Object.keys(LIMITS), timeouts: Object.keys(TIMEOUTS) };
+export const GROUPS = {
+  limits: Object.keys(LIMITS),
+  timeouts: Object.keys(TIMEOUTS),
+  http2: HTTP2_NAMES,
+};
 
 const inGroup = {
   advice: adviceInGroup(GROUPS, isServerOption, advice),

@@ -158,8 +158,8 @@ export const milliseconds = (least = 1): v.GenericSchema<number> =>
 export const endlessMs: v.GenericSchema<number> = number("a time in ms, or Infinity", 1, Infinity);
 
 /** A size in bytes. */
-export const bytes = (least = 1): v.GenericSchema<number> =>
-  number("a size in bytes", least, Infinity);
+export const bytes = (least = 1, most = Infinity): v.GenericSchema<number> =>
+  number("a size in bytes", least, most);
 
 /** How many of something. */
 export const count = (least = 1, most = Infinity): v.GenericSchema<number> =>
@@ -183,7 +183,8 @@ export const duration = (fallback: number, least = 1) => v.optional(milliseconds
 export const endless = (fallback: number) => v.optional(endlessMs, fallback);
 
 /** A size in bytes that may be left out. */
-export const size = (fallback: number, least = 1) => v.optional(bytes(least), fallback);
+export const size = (fallback: number, least = 1, most = Infinity) =>
+  v.optional(bytes(least, most), fallback);
 
 /** How many of something; may be left out. */
 export const many = (fallback: number, least = 1, most = Infinity) =>

@@ -59,7 +59,11 @@ interface Taker {
 }
 
 const DEFAULTS = resolveConfig({});
-const IN_GROUPS = [...Object.keys(DEFAULTS.limits), ...Object.keys(DEFAULTS.timeouts)];
+const IN_GROUPS = [
+  ...Object.keys(DEFAULTS.limits),
+  ...Object.keys(DEFAULTS.timeouts),
+  ...Object.keys(DEFAULTS.http2),
+];
 const WITHOUT_DEFAULT = [
   ...["cert", "key", "pfx", "passphrase", "cacert", "ciphers", "certSelect", "tlsUserData"],
   ...["verifyClient", "userCallback", "openFn", "closeFn", "globalUserContext"],
@@ -413,6 +417,10 @@ test("options written outside their group are refused with where they go", () =>
     [
       { max_open_sockets: 1 },
       "Option max_open_sockets is not known here: write limits: { maxConnections }",
+    ],
+    [
+      { maxConcurrentStreams: 1 },
+      "Option maxConcurrentStreams is not known here: write http2: { maxConcurrentStreams }",
     ],
     [{ drainMs: 1 }, "Option drainMs is not known here: write timeouts: { drainMs }"],
     [{ maxBodyByte: 1 }, "Option maxBodyByte is not known: did you mean limits: { maxBodyBytes }?"],

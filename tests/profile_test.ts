@@ -116,7 +116,7 @@ describe("the original's names", () => {
     [{ uriMatchFn: f }, { uriMatch: f }],
     [{ servercert: cert, prvtkeyPem: "y" }, { cert, key: "y" }],
     [{ serverKey: "y" }, { key: "y" }],
-    [{ cacertPem: cert }, { clientAuth: { ca: cert, mode: "required", option: "cacert" } }],
+    [{ cacertPem: cert }, { clientAuth: { ca: cert, mode: "required" } }],
     [
       { cacertPem: cert, clientCertAuthmodeOptional: true },
       { clientAuth: { ca: cert, mode: "optional" } },
@@ -163,6 +163,10 @@ describe("the original's names", () => {
     [
       { prvtkeyPem: "x", serverKey: "y" },
       "Option serverKey says the same as key: give one of them",
+    ],
+    [
+      { cacertPem: "x", clientAuth: { ca: "y" } },
+      "Option cacertPem says the same as clientAuth: give one of them",
     ],
     [{ lingerTimeout: 3 }, "Option lingerTimeout needs enableSoLinger: true"],
     [{ keepAliveIdle: 3 }, "Option keepAliveIdle needs keepAliveEnable: true"],

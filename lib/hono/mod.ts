@@ -31,15 +31,15 @@ import type { ServerHandle } from "../http/server_handle.ts";
 import type { RequestInfo } from "../fetch/fetch_handler.ts";
 import {
   adviceFrom,
-  callback,
   checkOptions,
   either,
+  flag,
+  hook,
   members,
   number,
   optionError,
   shown,
   text,
-  yesOrNo,
 } from "../options.ts";
 import type { PeerCertificate } from "../tls/peer_certificate.ts";
 
@@ -181,7 +181,7 @@ const RULES = members({
   san: names,
   issuer: names,
   fingerprint256: names,
-  verify: v.optional(callback<NonNullable<ClientCertificateRules["verify"]>>()),
+  verify: hook<NonNullable<ClientCertificateRules["verify"]>>(),
 }, {
   advice: adviceFrom({
     fingerprint: "write fingerprint256",
@@ -307,8 +307,8 @@ const HSTS = members({
     number("a whole number of seconds", 0, Number.MAX_SAFE_INTEGER),
     YEAR_SECONDS,
   ),
-  includeSubDomains: v.optional(yesOrNo, false),
-  preload: v.optional(yesOrNo, false),
+  includeSubDomains: flag(false),
+  preload: flag(false),
 }, { advice: adviceFrom({ maxAge: "write maxAgeSeconds" }) });
 
 /**

@@ -4,7 +4,7 @@
  * @module
  */
 import * as v from "valibot";
-import { bytes, count, either, members, milliseconds, number } from "../options.ts";
+import { count, duration, either, many, members, number, size } from "../options.ts";
 import type { BudgetSize } from "./budgets.ts";
 import { MAX_MAX_FRAME_BYTES, MAX_WINDOW, MIN_MAX_FRAME_BYTES } from "./settings.ts";
 
@@ -42,29 +42,31 @@ export interface Http2Options {
 /** {@linkcode Http2Options} with all defaults in. */
 export type Http2Config = Required<Http2Options>;
 
-const size = (fallback: number, least: number, most: number) =>
-  v.optional(number("a size in bytes", least, most), fallback);
-
 const budget = (burst: number, perSecond: number) =>
   v.optional(
     members({ burst: count(), perSecond: number("a count", 0, Infinity) }),
     Object.freeze({ burst, perSecond }),
   );
 
-const HTTP2 = members({
-  maxConcurrentStreams: v.optional(count(1, MAX_WINDOW), 100),
+const ENTRIES = {
+  maxConcurrentStreams: many(100, 1, MAX_WINDOW),
   streamWindowBytes: size(256 * 1024, 1, MAX_WINDOW),
   connectionWindowBytes: size(1024 * 1024, 65_535, MAX_WINDOW),
   maxFrameBytes: size(MIN_MAX_FRAME_BYTES, MIN_MAX_FRAME_BYTES, MAX_MAX_FRAME_BYTES),
   headerTableBytes: size(4_096, 0, 65_536),
-  maxContinuations: v.optional(count(0), 8),
+  maxContinuations: many(8, 0),
   clientResets: budget(1_000, 33),
   serverResets: budget(100, 10),
   controlFrames: budget(1_000, 100),
-  maxUnsentControlBytes: v.optional(bytes(), 64 * 1024),
-  maxSettings: v.optional(count(1, 32), 32),
-  settingsTimeoutMs: v.optional(milliseconds(), 10_000),
-}, { shape: "true, false or the limits of HTTP/2" });
+  maxUnsentControlBytes: size(64 * 1024),
+  maxSettings: many(32, 1, 32),
+  settingsTimeoutMs: duration(10_000),
+};
+
+const HTTP2 = members(ENTRIES, { shape: "true, false or the limits of HTTP/2" });
+
+/** The names of {@linkcode Http2Options}. */
+export const HTTP2_NAMES: readonly string[] = Object.keys(ENTRIES);
 
 /** Checks the option `http2`; `true` is all defaults. */
 export const HTTP2_OPTION: v.GenericSchema<boolean | Http2Options, Http2Config | false> = v.pipe(

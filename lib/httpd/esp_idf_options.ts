@@ -74,9 +74,9 @@ export interface EspIdfOptions {
   readonly prvtkeyPem?: KeySource;
   /** `server_key`: `key`. */
   readonly serverKey?: KeySource;
-  /** `cacert_pem`: `cacert`, or `clientAuth.ca` with `clientCertAuthmodeOptional`. */
+  /** `cacert_pem`: `clientAuth.ca`. */
   readonly cacertPem?: ClientAuthOptions["ca"];
-  /** `client_cert_authmode_optional`: `clientAuth.mode` is `"optional"`. Default: `false`. */
+  /** `client_cert_authmode_optional`: whether `clientAuth.mode` is `"optional"`. Default: `false`. */
   readonly clientCertAuthmodeOptional?: boolean;
   /** `port_secure`: `port` in secure mode. Default: 443. */
   readonly portSecure?: number;
@@ -136,7 +136,7 @@ const COMBINED = {
   lingerTimeout: v.optional(seconds),
   keepAliveEnable: v.optional(yesOrNo),
   keepAliveIdle: v.optional(seconds),
-  cacertPem: v.optional(given("the CA's certificate")),
+  cacertPem: v.optional(given<ClientAuthOptions["ca"]>("the CA's certificate")),
   clientCertAuthmodeOptional: v.optional(yesOrNo),
   portSecure: v.optional(port),
   portInsecure: v.optional(port),
@@ -206,12 +206,18 @@ function* movesOf(given: v.InferOutput<typeof SCHEMA>, secure: boolean): Generat
   yield secure
     ? ["portSecure", "port", given.portSecure]
     : ["portInsecure", "port", given.portInsecure];
-  const { cacertPem: ca, clientCertAuthmodeOptional } = given;
-  if (!clientCertAuthmodeOptional) return yield ["cacertPem", "cacert", ca];
-  if (ca === undefined) {
-    throw optionError("", "clientCertAuthmodeOptional", "needs cacertPem: give it");
+  yield ["cacertPem", "clientAuth", clientAuthOf(given)];
+}
+
+/** The policy for client certificates. */
+function clientAuthOf(
+  { cacertPem, clientCertAuthmodeOptional }: v.InferOutput<typeof SCHEMA>,
+): ClientAuthOptions | undefined {
+  if (cacertPem !== undefined) {
+    return { ca: cacertPem, mode: clientCertAuthmodeOptional ? "optional" : "required" };
   }
-  yield ["cacertPem", "clientAuth", { ca, mode: "optional" }];
+  if (!clientCertAuthmodeOptional) return undefined;
+  throw optionError("", "clientCertAuthmodeOptional", "needs cacertPem: give it");
 }
 
 /** How long to linger; without the original's switch its time means nothing, and has to be 0. */

@@ -6,7 +6,7 @@
  */
 import * as v from "valibot";
 import { SERVER_NAMES } from "../foreign_names.ts";
-import { adviceFrom, checkOptions, given, members, oneOf, text, yesOrNo } from "../options.ts";
+import { adviceFrom, checkOptions, flag, given, members, oneOf, text } from "../options.ts";
 import type { KeySource } from "./private_key.ts";
 import type { Source } from "./source.ts";
 
@@ -77,7 +77,7 @@ export const IDENTITY_ENTRIES = {
     given<NonNullable<IdentityOptions["pfx"]>>("a PKCS#12 file: give its bytes, or its path"),
   ),
   passphrase: v.optional(text),
-  allowExpired: v.optional(yesOrNo, false),
+  allowExpired: flag(false),
 };
 
 const advice = adviceFrom(SERVER_NAMES);

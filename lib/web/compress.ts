@@ -6,7 +6,7 @@
  */
 import * as v from "valibot";
 import { ConfigError } from "../errors.ts";
-import { adviceFrom, bytes, checkOptions, members, oneOf, shown } from "../options.ts";
+import { adviceFrom, checkOptions, members, oneOf, shown, size } from "../options.ts";
 import {
   type ContentCoding,
   parseAcceptEncoding,
@@ -111,7 +111,7 @@ const SCHEMA = members({
     ),
     [...DEFAULT_CODINGS],
   ),
-  threshold: v.optional(bytes(0), DEFAULT_THRESHOLD),
+  threshold: size(DEFAULT_THRESHOLD, 0),
 }, {
   advice: adviceFrom({
     encoding: 'write codings: ["gzip"]',

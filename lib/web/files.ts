@@ -24,15 +24,15 @@ import {
   adviceFrom,
   callback,
   checkOptions,
-  count,
   either,
+  flag,
   isPlain,
+  many,
   members,
   oneOf,
   optionError,
   shown,
   text,
-  yesOrNo,
 } from "../options.ts";
 import {
   type ContentCoding,
@@ -159,7 +159,7 @@ const SCHEMA = members({
     v.string("must be a file's name, or undefined for none"),
     v.check((name) => isServable(name, "all"), "must be a file's name, without a path"),
   )),
-  listing: v.optional(yesOrNo, false),
+  listing: flag(false),
   fallback: v.optional(v.pipe(
     text,
     v.check(
@@ -181,7 +181,7 @@ const SCHEMA = members({
     ),
     [],
   ),
-  keyFiles: v.optional(yesOrNo, false),
+  keyFiles: flag(false),
   cacheControl: v.optional(
     either<string, (path: string) => string | undefined>(
       (value) => typeof value !== "function",
@@ -192,7 +192,7 @@ const SCHEMA = members({
       callback<(path: string) => string | undefined>(),
     ),
   ),
-  precompressed: v.optional(yesOrNo, true),
+  precompressed: flag(true),
   contentTypes: v.optional(
     v.pipe(
       v.custom<Readonly<Record<string, string>>>(isPlain, "must be an object of media types"),
@@ -207,7 +207,7 @@ const SCHEMA = members({
     ),
     {},
   ),
-  maxRanges: v.optional(count(), 16),
+  maxRanges: many(16),
 }, {
   advice: adviceFrom({
     root: "give it as first argument, serveFiles(root, options)",

@@ -26,7 +26,6 @@ import { ConfigError, ConnectionError, HttpError } from "../errors.ts";
 import { nextTurn } from "../runtime/turn.ts";
 import {
   adviceFrom,
-  bytes,
   checkOptions,
   either,
   endlessMs,
@@ -34,6 +33,7 @@ import {
   members,
   milliseconds,
   shown,
+  size,
 } from "../options.ts";
 
 /** An event. What is left out is not sent. */
@@ -122,7 +122,7 @@ const SCHEMA = members({
     either<number, number>((value) => value === Infinity, endlessMs, milliseconds()),
     15_000,
   ),
-  maxBufferedBytes: v.optional(bytes(), 1024 * 1024),
+  maxBufferedBytes: size(1024 * 1024),
   headers: v.optional(v.custom<HeadersInit>(areHeaders, "must be what new Headers() takes")),
 }, {
   advice: adviceFrom({

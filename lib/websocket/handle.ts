@@ -6,7 +6,7 @@
  */
 import * as v from "valibot";
 import type { Session } from "../http/session.ts";
-import { adviceFrom, checkOptions, members, yesOrNo } from "../options.ts";
+import { adviceFrom, checkOptions, flag, members, yesOrNo } from "../options.ts";
 import { encodeClose } from "./close.ts";
 import type { Engine } from "./engine.ts";
 import type { WebSocketHub } from "./hub.ts";
@@ -25,7 +25,7 @@ const FRAME = members({
     "must be one of Opcode",
   ),
   payload: v.optional(v.any(), ""),
-  final: v.optional(yesOrNo, true),
+  final: flag(true),
   /** A frame that `onFrame` was given can be sent as it is, if it is whole. */
   remaining: v.optional(v.literal(0, "must be 0: send a piece of a frame as a fragment")),
 }, {
