@@ -87,11 +87,11 @@ export interface ProxyProtocolOptions {
 
 /** The options that {@linkcode HttpsServer.reload} can change while the server runs. */
 export interface ReloadOptions extends IdentityOptions {
-  /** Certificates for names, besides the default one. */
+  /** Certificates for names, besides the default one. Default: none. */
   readonly identities?: readonly HostOptions[];
-  /** Whom client certificates must come from; `null`: none is asked for. */
+  /** Whom client certificates must come from; `null`: none is asked for. Default: none is asked for. */
   readonly clientAuth?: ClientAuthOptions | null;
-  /** Short for `clientAuth: { ca, mode: "required" }` (original: `cacert_pem`). */
+  /** Short for `clientAuth: { ca, mode: "required" }` (original: `cacert_pem`). Default: none. */
   readonly cacert?: ClientAuthOptions["ca"];
 }
 
@@ -118,7 +118,10 @@ export interface HttpsServerOptions extends ReloadOptions {
   readonly http2?: boolean | Http2Options;
   /** Whether HTTP/1.1 is served. Default: `true`. */
   readonly http1?: boolean;
-  /** Only this TLS version (original: `tls_version`); short for `minVersion` and `maxVersion`. */
+  /**
+   * Only this TLS version (original: `tls_version`); short for `minVersion` and `maxVersion`. Default:
+   * none.
+   */
   readonly tlsVersion?: TlsVersion;
   /** The oldest TLS version. Default: `"TLSv1.2"`, as in Node. */
   readonly minVersion?: TlsVersion;
@@ -131,28 +134,29 @@ export interface HttpsServerOptions extends ReloadOptions {
   readonly ciphers?: readonly string[];
   /** Whether sessions may be resumed with tickets. `false` on Bun only. Default: `true`, as in Node. */
   readonly sessionTickets?: boolean;
-  /** Chooses a certificate for each ClientHello (original: `cert_select_cb`). */
+  /** Chooses a certificate for each ClientHello (original: `cert_select_cb`). Default: none. */
   readonly certSelect?: CertSelect;
   /** Refuse, with alert unrecognized_name, names that no identity is for. Default: `false`. */
   readonly strictSni?: boolean;
-  /** Anything that hooks want to be given (original: `ssl_userdata`). */
+  /** Anything that hooks want to be given (original: `ssl_userdata`). Default: none. */
   readonly tlsUserData?: unknown;
   /**
    * Asked about each certificate that was verified, after the handshake and before anything is read,
    * as for revocation. Only `true` lets the client in; anything else, or a throw, cuts the connection.
+   * Default: none.
    */
   readonly verifyClient?: (
     certificate: PeerCertificate,
     session: Session,
   ) => boolean | Promise<boolean>;
-  /** Called when a TLS session begins, ends, or fails (original: `user_cb`). */
+  /** Called when a TLS session begins, ends, or fails (original: `user_cb`). Default: none. */
   readonly userCallback?: (change: TlsSessionChange) => void;
   /**
    * Asked about each new session, before anything is read. Only `true` lets it in, as `ESP_OK` does
-   * in the original's `open_fn`; anything else, or a throw, cuts the connection.
+   * in the original's `open_fn`; anything else, or a throw, cuts the connection. Default: none.
    */
   readonly openFn?: (session: Session) => boolean | Promise<boolean>;
-  /** Called when a session that `openFn` let in is over (original: `close_fn`). */
+  /** Called when a session that `openFn` let in is over (original: `close_fn`). Default: none. */
   readonly closeFn?: (session: Session, error: HttpsdError | undefined) => void;
   /** Follow certificate files that change on disk. Default: `false`. */
   readonly watch?: boolean;
@@ -188,13 +192,16 @@ export interface HttpsServerOptions extends ReloadOptions {
    * {@linkcode EspIdfServerOptions} lists. See docs/esp-idf.md. Default: none.
    */
   readonly profile?: "esp-idf";
-  /** What handlers share, as `server.context` (original: `global_user_ctx`). */
+  /** What handlers share, as `server.context` (original: `global_user_ctx`). Default: none. */
   readonly globalUserContext?: unknown;
-  /** Called with `globalUserContext` when the server has stopped. */
+  /**
+   * Called with `globalUserContext` when the server has stopped (original:
+   * `global_user_ctx_free_fn`). Default: none.
+   */
   readonly globalUserContextFree?: (context: unknown) => void;
   /** How route templates are compared with paths. Default: {@linkcode matchExact}, as in ESP-IDF. */
   readonly uriMatch?: UriMatcher;
-  /** Stops the server when it is aborted. */
+  /** Stops the server when it is aborted, as in `Deno.serve`. Default: none. */
   readonly signal?: AbortSignal;
 }
 

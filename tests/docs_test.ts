@@ -45,6 +45,48 @@ const pages = [
     .map((name) => `docs/${name}`),
 ];
 
+/** Where options are documented, and the interfaces of them with what is before their names there. */
+const OPTION_TABLES: {
+  readonly page: string;
+  readonly table: RegExp;
+  readonly interfaces: Record<string, string>;
+}[] = [
+  {
+    page: "docs/configuration.md",
+    table: /^\| option .*\n((?:\|.*\n)+)/gm,
+    interfaces: {
+      HttpsServerOptions: "",
+      ReloadOptions: "",
+      IdentityOptions: "",
+      ServerLimits: "limits.",
+      ServerTimeouts: "timeouts.",
+    },
+  },
+  {
+    page: "docs/websocket.md",
+    table: /^\| setting .*\n((?:\|.*\n)+)/gm,
+    interfaces: {
+      WebSocketSettings: "",
+      WebSocketOptions: "",
+      WebSocketLimits: "limits.",
+      WebSocketTimeouts: "timeouts.",
+      WebSocketRouteTimeouts: "timeouts.",
+    },
+  },
+  {
+    page: "docs/http2.md",
+    table: /^\| limit .*\n((?:\|.*\n)+)/gm,
+    interfaces: { Http2Options: "" },
+  },
+];
+const OPTION_SOURCES = [
+  "lib/config.ts",
+  "lib/limits.ts",
+  "lib/tls/options.ts",
+  "lib/websocket/options.ts",
+  "lib/http2/options.ts",
+];
+
 interface Block {
   /** The page and the heading above, for messages. */
   readonly name: string;
@@ -241,19 +283,23 @@ describe("The documentation", () => {
     });
   }
 
-  test("has every option, with its default", () => {
-    const page = readFileSync(join(root, "docs/configuration.md"), "utf8");
-    const documented = new Map<string, string>();
-    for (const [, name, fallback] of page.matchAll(/^\| `([\w.]+)` +\| ([^|]*)\|/gm)) {
-      documented.set(name!, fallback!.trim());
-    }
-    for (const { name, fallback } of declaredOptions()) {
-      assert.ok(documented.has(name), `Option ${name} is missing`);
-      if (fallback !== undefined) assert.equal(documented.get(name), fallback, name);
-      documented.delete(name);
-    }
-    assert.deepEqual([...documented.keys()], [], "these are no options");
-  });
+  for (const { page, table, interfaces } of OPTION_TABLES) {
+    test(`${page} has every option, with its default`, () => {
+      const text = readFileSync(join(root, page), "utf8");
+      const documented = new Map<string, string>();
+      for (const [, rows] of text.matchAll(table)) {
+        for (const [, name, fallback] of rows!.matchAll(/^\| `([\w.]+)` +\| ([^|]*)\|/gm)) {
+          documented.set(name!, fallback!.trim());
+        }
+      }
+      for (const { name, fallback } of declaredOptions(interfaces)) {
+        assert.ok(documented.has(name), `Option ${name} is missing`);
+        if (fallback !== undefined) assert.equal(documented.get(name), fallback, name);
+        documented.delete(name);
+      }
+      assert.deepEqual([...documented.keys()], [], "these are no options");
+    });
+  }
 
   test("has every name of the original that the profile takes", () => {
     const page = readFileSync(join(root, "docs/esp-idf.md"), "utf8");
@@ -263,34 +309,28 @@ describe("The documentation", () => {
   });
 });
 
-/** The interfaces of a server's options, with where their members are written. */
-const INTERFACES: Record<string, string> = {
-  HttpsServerOptions: "",
-  ReloadOptions: "",
-  IdentityOptions: "",
-  ServerLimits: "limits.",
-  ServerTimeouts: "timeouts.",
-};
-
-/** The members of the options' interfaces, and the defaults in their comments. */
-function declaredOptions(): { name: string; fallback: string | undefined }[] {
-  const sources = ["lib/config.ts", "lib/limits.ts", "lib/tls/options.ts"]
-    .map((file) => readFileSync(join(root, file), "utf8"));
-  return Object.entries(INTERFACES).flatMap(([type, prefix]) => {
+/** The members of options' interfaces but for groups and callbacks, and the defaults in their comments. */
+function declaredOptions(
+  interfaces: Record<string, string>,
+): { name: string; fallback: string | undefined }[] {
+  const sources = OPTION_SOURCES.map((file) => readFileSync(join(root, file), "utf8"));
+  return Object.entries(interfaces).flatMap(([type, prefix]) => {
     const body = sources.map((text) =>
-      new RegExp(`interface ${type} [^]*?\\{\\n([^]*?)\\n\\}`).exec(text)?.[1]
+      new RegExp(`interface ${type}\\b[^]*?\\{\\n([^]*?)\\n\\}`).exec(text)?.[1]
     ).find((found) => found !== undefined);
     assert.ok(body !== undefined, type);
-    return [...body.matchAll(/\/\*\*([^]*?)\*\/\n {2}readonly (\w+)\??:/g)].map((match) => ({
-      name: prefix + match[2]!,
-      fallback: fallbackIn(match[1]!),
-    })).filter(({ name }) => name !== "limits" && name !== "timeouts");
+    return [...body.matchAll(/\/\*\*([^]*?)\*\/\n {2}readonly (\w+)\??:/g)]
+      .filter(([, , name]) => !/^(?:limits|timeouts|on[A-Z]\w+)$/.test(name!))
+      .map(([, comment, name]) => {
+        const text = comment!.replace(/\s*\n\s*\*/g, "");
+        assert.match(text, /Default: |Not supported/, `The comment of ${name}`);
+        return { name: prefix + name, fallback: fallbackIn(text) };
+      });
   });
 }
 
 /** A default that is a plain value; `undefined` when there is none, or it takes words to tell. */
-function fallbackIn(comment: string): string | undefined {
-  const text = comment.replace(/\s*\n\s*\*/g, "");
+function fallbackIn(text: string): string | undefined {
   const [, value] =
     /Default: `?(\d+ [KM]iB|\w[\w,]*\w|\w|"[^"]*")`?(?:, as [^.;]*)?[.;]/.exec(text) ?? [];
   if (value === undefined || /^(?:none|every)$/.test(value)) return undefined;

@@ -14,7 +14,7 @@ import type { Source } from "./source.ts";
 export interface IdentityOptions {
   /**
    * The certificate and behind it the intermediate certificates, each issued by the next: in one
-   * source, or in several (original: `servercert`).
+   * source, or in several (original: `servercert`). Default: none.
    */
   readonly cert?: Source | readonly Source[];
   /**
@@ -23,9 +23,9 @@ export interface IdentityOptions {
    * `cert` too.
    */
   readonly key?: KeySource;
-  /** What opens an encrypted key, or `pfx`. */
+  /** What opens an encrypted key, or `pfx`. Default: none. */
   readonly passphrase?: string;
-  /** A PKCS#12 file with certificate, chain and key, instead of `cert` and `key`. */
+  /** A PKCS#12 file with certificate, chain and key, instead of `cert` and `key`. Default: none. */
   readonly pfx?: Source;
   /** Serve certificates that have expired, for tests and for clocks that are wrong. Default: false. */
   readonly allowExpired?: boolean;
