@@ -61,9 +61,9 @@ class Node {
   }
 
   /** Adds a field that was checked; `undefined` when it is not to be kept. */
-  add(name: string, value: string): Node | undefined {
-    if (name.length + value.length > MAX_KEPT_BYTES || tree.varying.has(name)) return undefined;
-    if (isSensitive(name.toLowerCase())) return undefined;
+  add(name: string, lowerName: string, value: string): Node | undefined {
+    if (name.length + value.length > MAX_KEPT_BYTES) return undefined;
+    if (tree.varying.has(name) || isSensitive(lowerName)) return undefined;
     const others = this.#branches.filter((branch) => branch.name !== name);
     if (this.#branches.length - others.length === MAX_VALUES) {
       tree.varying.add(name);
@@ -146,8 +146,8 @@ function enlarged(bytes: Uint8Array, length: number): Uint8Array<ArrayBuffer> {
 /** A head, or a trailer section, as far as it goes. */
 export class PartialHead {
   #node: Node;
-  /** Names and values by turns: the fields that are not in the tree. */
-  #own: string[] | undefined = undefined;
+  /** The fields that are not in the tree, by their names in lower case. */
+  #own: Map<string, string[]> | undefined = undefined;
 
   /** Begins with a field of the tree. */
   constructor(node: Node) {
@@ -160,17 +160,21 @@ export class PartialHead {
    * @throws {HttpError} `BAD_RESPONSE` for a name or value that HTTP does not allow
    */
   field(name: string, value: string): this {
-    const node = this.#node.find(name, value) ?? this.#newField(name, value);
-    if (node !== undefined) this.#node = node;
+    const found = this.#own === undefined ? this.#node.find(name, value) : undefined;
+    if (found === undefined) this.#addField(name, value);
+    else this.#node = found;
     return this;
   }
 
-  #newField(name: string, value: string): Node | undefined {
+  #addField(name: string, value: string): void {
     roleOf(name);
     assertFieldValue(name, value);
-    const node = this.#node.add(name, value);
-    if (node === undefined) (this.#own ??= []).push(name, value);
-    return node;
+    const lower = name.toLowerCase();
+    const values = this.#own?.get(lower); // those of one name keep their order
+    if (values !== undefined) return void values.push(value);
+    const node = this.#node.find(name, value) ?? this.#node.add(name, lower, value);
+    if (node !== undefined) this.#node = node;
+    else (this.#own ??= new Map()).set(lower, [value]);
   }
 
   /**
@@ -183,20 +187,26 @@ export class PartialHead {
     if (this.#own !== undefined) return this.#block(length, date, this.#own);
     const last = node.lastBlock(length, date);
     if (last !== undefined) return last;
-    const block = this.#block(length, date, NONE);
+    const block = this.#block(length, date, NO_FIELDS);
     node.keepBlock(block, length, date);
     return block;
   }
 
-  #block(length: number | undefined, date: string | undefined, own: readonly string[]): Uint8Array {
+  #block(
+    length: number | undefined,
+    date: string | undefined,
+    own: ReadonlyMap<string, readonly string[]>,
+  ): Uint8Array {
     const path = this.#node.encode();
     let most = path.length + MOST_END_BYTES;
-    for (let i = 0; i < own.length; i += 2) most += mostBytes(own[i]!, own[i + 1]!);
+    for (const [name, values] of own) {
+      for (const value of values) most += mostBytes(name, value);
+    }
     const start = reserve(most);
     arena.set(path, start);
     let end = start + path.length;
-    for (let i = 0; i < own.length; i += 2) {
-      end = encodeField(own[i]!.toLowerCase(), own[i + 1]!, arena, end);
+    for (const [name, values] of own) {
+      for (const value of values) end = encodeField(name, value, arena, end);
     }
     if (date !== undefined) {
       const bytes = dateBytes(date);
@@ -209,7 +219,7 @@ export class PartialHead {
   }
 }
 
-const NONE: readonly string[] = [];
+const NO_FIELDS: ReadonlyMap<string, readonly string[]> = new Map();
 
 /** The most bytes of a `Date` and a `Content-Length`. */
 const MOST_END_BYTES = 96;
