@@ -1,7 +1,6 @@
 /** HPACK: RFC 7541 with its own examples, and beside an implementation that shares no code. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { readFileSync } from "node:fs";
 import { describe, test } from "bun:test";
 import { Http2Fault } from "../lib/http2/error_code.ts";
 import { type DecoderLimits, HpackDecoder } from "../lib/http2/hpack/decoder.ts";
@@ -9,6 +8,7 @@ import { encodeField, encodeInteger, mostBytes, PeerTable } from "../lib/http2/h
 import { decodeHuffman, encodeHuffman, huffmanLength } from "../lib/http2/hpack/huffman.ts";
 import { DynamicTable, STATIC_TABLE } from "../lib/http2/hpack/tables.ts";
 import { Field } from "../lib/http2/field.ts";
+import { loadHpackCases } from "./http2_head_cases.ts";
 import * as other from "./http2_hpack.ts";
 import { Random } from "./random.ts";
 import { assertRuntime } from "./runtime.ts";
@@ -17,20 +17,7 @@ assertRuntime();
 
 type Pair = [name: string, value: string];
 
-interface Block {
-  hex: string;
-  fields: Pair[];
-  table: Pair[];
-  bytes: number;
-}
-
-const cases = JSON.parse(
-  readFileSync(new URL("./cases/hpack.json", import.meta.url), "utf8"),
-) as {
-  integers: { name: string; value: number; prefix: number; hex: string }[];
-  series: { name: string; tableBytes?: number; blocks: Block[] }[];
-  errors: { name: string; blocks: string[]; message: string }[];
-};
+const cases = loadHpackCases();
 
 const LIMITS: DecoderLimits = { maxTableBytes: 4096, maxListBytes: 1e6, maxFields: 1e4 };
 

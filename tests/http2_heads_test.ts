@@ -1,12 +1,11 @@
 /** Heads and trailers of HTTP/2: RFC 9113 section 8, RFC 8441 sections 4 and 5. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { readFileSync } from "node:fs";
 import { describe, test } from "bun:test";
 import { HttpError } from "../lib/errors.ts";
 import { Http2Fault } from "../lib/http2/error_code.ts";
 import type { Http2RequestHead } from "../lib/http2/request_head.ts";
-import { type RequestLimits, RequestReader } from "../lib/http2/request_reader.ts";
+import { RequestReader } from "../lib/http2/request_reader.ts";
 import {
   beginHead,
   encodeHead,
@@ -14,64 +13,26 @@ import {
   encodeTunnelHead,
 } from "../lib/http2/response_head.ts";
 import { acceptKey, checkUpgrade } from "../lib/websocket/handshake.ts";
-import { expand, type Text } from "./cases_loader.ts";
+import { expand } from "./cases_loader.ts";
+import {
+  type Expected,
+  type HeadCase,
+  LIMITS,
+  limitsOf,
+  listOf,
+  loadHeadCases,
+  type Pairs,
+  PSEUDO,
+} from "./http2_head_cases.ts";
 import * as hpack from "./http2_hpack.ts";
 import { Random } from "./random.ts";
 import { assertRuntime } from "./runtime.ts";
 
 assertRuntime();
 
-type Pairs = [name: string, value: Text][];
-
-interface Expected {
-  fault?: string;
-  error?: { status: number; code: string };
-}
-
-interface HeadCase extends Expected {
-  name: string;
-  pseudo?: Record<string, Text | null>;
-  fields?: Pairs;
-  list?: Pairs;
-  endStream?: boolean;
-  limits?: Record<string, unknown>;
-  head?: Record<string, unknown> & { fields?: [string, string][] };
-}
-
-interface TrailerCase extends Expected {
-  name: string;
-  fields: Pairs;
-  trailers?: [string, string][];
-}
-
-const cases = JSON.parse(
-  readFileSync(new URL("./cases/http2_heads.json", import.meta.url), "utf8"),
-) as { heads: HeadCase[]; trailers: TrailerCase[] };
-
-const LIMITS: RequestLimits = {
-  maxTableBytes: 4_096,
-  maxListBytes: 16_384,
-  maxFields: 100,
-  maxUriLen: 8_192,
-  maxBodyBytes: 1_000_000,
-  maxTrailerBytes: 8_192,
-  connectProtocol: true,
-};
+const cases = loadHeadCases();
 
 const STREAM = 5;
-
-const PSEUDO = { ":method": "GET", ":scheme": "https", ":authority": "a.example", ":path": "/" };
-
-/** The list of a case: the pseudo-fields of a GET, changed, and the fields behind them. */
-function listOf({ pseudo = {}, fields = [], list }: HeadCase): hpack.Field[] {
-  const all = list ?? [...Object.entries({ ...PSEUDO, ...pseudo }), ...fields];
-  return all.flatMap(([name, value]) => value === null ? [] : [[name, expand(value)] as const]);
-}
-
-function limitsOf({ limits = {} }: HeadCase): RequestLimits {
-  const given = Object.entries(limits).map(([name, value]) => [name, value ?? Infinity]);
-  return { ...LIMITS, ...Object.fromEntries(given) };
-}
 
 function fieldsOf(head: Http2RequestHead): [string, string][] {
   return Array.from(

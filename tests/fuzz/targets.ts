@@ -32,6 +32,7 @@ import { loadCases as loadHttpCases } from "../cases_loader.ts";
 import { certificates, matchesName } from "../support.ts";
 import { inputOf, loadCases as loadWebSocketCases, readerFor } from "../websocket_cases.ts";
 import { frames, priorities } from "./http2_frames.ts";
+import { heads, hpack } from "./http2_heads.ts";
 import type { FuzzTarget, Reading, StreamTarget, TextTarget } from "./engine.ts";
 
 const latin1 = (text: string): Buffer => Buffer.from(text, "latin1");
@@ -670,6 +671,8 @@ export const targets: readonly FuzzTarget[] = [
   host,
   frames,
   priorities,
+  hpack,
+  heads,
   names,
   uriMatch,
   cookies,
