@@ -14,7 +14,23 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 
 const ca = await createCertificateAuthority();
 const { cert, key } = await ca.issue();
-const texts = `const [cert, key, ca] = ${JSON.stringify([cert, key, ca.cert])};`;
+const client = await ca.issue({ usage: "client", subject: "CN=pump 7" });
+const texts = `const [cert, key, ca, client] = ${JSON.stringify([cert, key, ca.cert, client])};`;
+
+/** A program with a TLS server whose handler looks at the certificate that its client shows. */
+const served = (options: string) => `
+  import { connect } from "node:tls";
+  import { ClientAuth, loadIdentity, serve } from "./mod.ts";
+  ${texts}
+  const identity = await loadIdentity({ cert, key });
+  const server = await serve({ hostname: "127.0.0.1", port: 0, ${options} }, (_, { session }) =>
+    new Response(session.tls.peerCertificate.subject));
+  const socket = connect({ ...client, ca, port: server.address.port, host: "127.0.0.1", servername: "localhost" });
+  socket.write("GET / HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n");
+  let answer = "";
+  for await (const chunk of socket) answer += chunk;
+  if (!answer.endsWith("CN=pump 7")) throw new Error(answer);
+  await server.stop();`;
 
 /** Runs a program in the repository and gives what it printed. */
 function printed(program: string): string {
@@ -45,6 +61,11 @@ describe("the certificate library is not loaded by", () => {
       const server = await serve(options, () => new Response("hello"));
       await (await fetch("http://127.0.0.1:" + server.address.port)).text();
       await server.stop();`,
+    "a server with TLS": `
+      import { serve } from "./mod.ts";
+      ${texts}
+      const server = await serve({ cert, key, hostname: "127.0.0.1", port: 0 }, () => new Response());
+      await server.stop();`,
     "new ClientAuth()": `
       import { ClientAuth } from "./mod.ts";
       ${texts}
@@ -61,11 +82,9 @@ describe("the certificate library is not loaded by", () => {
 
 describe("the certificate library is loaded by", () => {
   const programs: Record<string, string> = {
-    "a server with TLS": `
-      import { serve } from "./mod.ts";
-      ${texts}
-      const server = await serve({ cert, key, hostname: "127.0.0.1", port: 0 }, () => new Response());
-      await server.stop();`,
+    "a server that asks for client certificates": served("clientAuth: { ca }, cert, key"),
+    "a server whose certSelect may ask for them": served(`certSelect: () =>
+      ({ identity, clientAuth: new ClientAuth({ ca }) })`),
     "an edge app whose proxy forwards a certificate": `
       import { createEdgeApp } from "./lib/edge/mod.ts";
       ${texts}

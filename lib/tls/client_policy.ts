@@ -8,12 +8,11 @@ import { createHash } from "node:crypto";
 import type { TLSSocket } from "node:tls";
 import { ConfigError } from "../errors.ts";
 import { runtime } from "../runtime/current.ts";
-import { readCertificate } from "./certificate.ts";
+import { type Certificate, readCertificate } from "./certificate.ts";
 import { firstElement } from "./der.ts";
 import type { ClientAuthOptions, WrittenClientAuth } from "./options.ts";
 import { type PeerCertificate, peerCertificate } from "./peer_certificate.ts";
 import { derOf, invalid, type Material, pemBlocks, readSource, type Source } from "./source.ts";
-import { readTrustAnchor, type TrustAnchor } from "./trust_anchor.ts";
 import { digestOf } from "./watch.ts";
 import { loadX509 } from "./x509.ts";
 
@@ -53,7 +52,7 @@ const MAX_CERTIFICATE_BYTES = 2 ** 16 - 1;
 /** What a {@linkcode ClientPolicy} is made of. */
 export interface PolicyParts {
   /** The certificates of the option `ca`, read and checked. */
-  readonly certificates: readonly TrustAnchor[];
+  readonly certificates: readonly Certificate[];
   /** Whether a certificate must be shown. */
   readonly required: boolean;
 }
@@ -198,8 +197,7 @@ export async function loadPolicy(
 ): Promise<LoadedPolicy> {
   const materials = await Promise.all(listOf(ca).map((source) => readSource(source, option)));
   const certificates = readAuthorities(materials, option);
-  await loadX509(); // there is time to read them whole
-  for (const { x509, source } of certificates) readCertificate(x509.raw, source);
+  await loadX509(); // which reads clients' certificates when a handler looks at them
   const contents = new Map<string, Uint8Array>();
   for (const { file, bytes } of materials) if (file !== undefined) contents.set(file, bytes);
   const parts = { certificates, required: mode !== "optional" };
@@ -221,7 +219,7 @@ export function listOf(ca: ClientAuthOptions["ca"]): readonly Source[] {
  * @throws {ConfigError} `INVALID_CERTIFICATE` naming the file or option when one cannot be read or has
  * expired
  */
-export function readAuthorities(materials: readonly Material[], option: string): TrustAnchor[] {
+export function readAuthorities(materials: readonly Material[], option: string): Certificate[] {
   if (materials.length === 0) {
     throw invalid(`Option ${option} is empty: give the CA's certificate`);
   }
@@ -231,12 +229,21 @@ export function readAuthorities(materials: readonly Material[], option: string):
     if (certificates.length === 0) {
       throw invalid(`${material.name} has no BEGIN CERTIFICATE line: give the CA's certificate`);
     }
-    return certificates.map((der) => readTrustAnchor(der, material.name));
+    return certificates.map((der) => readAuthority(der, material.name));
   });
 }
 
+function readAuthority(der: Uint8Array, source: string): Certificate {
+  const certificate = readCertificate(der, source);
+  const { x509, name } = certificate;
+  if (x509.validToDate < new Date()) {
+    throw invalid(`${name} expired on ${x509.validToDate.toISOString()}: give its successor`);
+  }
+  return certificate;
+}
+
 /** Bun trusts no intermediate authority by itself: each needs its issuers, up to the root. */
-function assertAnchors(issuing: readonly TrustAnchor[]): void {
+function assertAnchors(issuing: readonly Certificate[]): void {
   if (runtime.name !== "bun") return;
   for (const { name, x509, isSelfIssued } of issuing) {
     if (isSelfIssued || issuing.some((issuer) => x509.checkIssued(issuer.x509))) continue;
@@ -248,7 +255,7 @@ function assertAnchors(issuing: readonly TrustAnchor[]): void {
   }
 }
 
-function pemOf({ x509 }: TrustAnchor): string {
+function pemOf({ x509 }: Certificate): string {
   return x509.toString();
 }
 

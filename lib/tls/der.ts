@@ -1,28 +1,81 @@
 /**
- * The few facts of a certificate that `node:crypto` does not give, read from its DER (X.690, RFC
- * 5280): only of certificates that `node:crypto` has parsed.
+ * The fields of a certificate that `node:crypto` does not give on all runtimes, taken from its DER
+ * (X.690, RFC 5280): only of certificates that `node:crypto` has parsed, so nothing is judged here.
  *
  * @module
  */
 
 /** One element of DER. */
-interface Element {
+export interface Element {
+  /** What it is. */
   readonly tag: number;
+  /** What is in it. */
   readonly content: Uint8Array;
 }
 
-/** Marks the extensions in the body of a certificate: `[3] EXPLICIT` (RFC 5280 section 4.1). */
-const EXTENSIONS = 0xa3;
+/** The tags that are met in certificates (X.690 section 8, RFC 5280 appendix A). */
+export const TAG = {
+  boolean: 0x01,
+  bitString: 0x03,
+  octetString: 0x04,
+  identifier: 0x06,
+  utf8String: 0x0c,
+  bmpString: 0x1e,
+  version: 0xa0,
+  extensions: 0xa3,
+} as const;
+
+/** Fields of a certificate, as far as they are needed. */
+export interface CertificateFields {
+  /** The values of the common names in the subject, in order. */
+  readonly commonNames: readonly string[];
+  /** The algorithm of the public key, and its parameters. */
+  readonly keyAlgorithm: readonly Element[];
+  /** The public key itself. */
+  readonly publicKey: Uint8Array;
+  /** The algorithm of the signature, and its parameters. */
+  readonly signatureAlgorithm: readonly Element[];
+  /** The contents of the extensions by their object identifiers; of two alike, of the first. */
+  readonly extensions: ReadonlyMap<string, Uint8Array>;
+}
 
 /**
- * The extensions of a certificate: their contents, by the DER of their object identifiers in
- * hexadecimal. Of one that is there twice the first counts.
+ * Reads fields of a certificate.
  *
  * @throws {SyntaxError} when the bytes are no certificate
  */
-export function extensionsOf(certificate: Uint8Array): Map<string, Uint8Array> {
-  const body = firstElement(firstElement(certificate).content);
-  const wrapped = elementsOf(body.content).find(({ tag }) => tag === EXTENSIONS);
+export function fieldsOf(certificate: Uint8Array): CertificateFields {
+  const [body, signature] = elementsOf(firstElement(certificate).content);
+  const fields = elementsOf(body!.content);
+  if (fields[0]?.tag === TAG.version) fields.shift();
+  // Serial number, signature, issuer and validity come before these two.
+  const [subject, key] = fields.slice(4);
+  if (key === undefined || signature === undefined) {
+    throw new SyntaxError("The certificate has too few fields");
+  }
+  const [algorithm, publicKey] = elementsOf(key.content);
+  return {
+    commonNames: commonNamesOf(subject!),
+    keyAlgorithm: elementsOf(algorithm!.content),
+    publicKey: publicKey!.content.subarray(1), // behind the number of unused bits
+    signatureAlgorithm: elementsOf(signature.content),
+    extensions: extensionsOf(fields.find(({ tag }) => tag === TAG.extensions)),
+  };
+}
+
+const COMMON_NAME = "2.5.4.3";
+
+function commonNamesOf(subject: Element): string[] {
+  return elementsOf(subject.content).flatMap(({ content }) => elementsOf(content))
+    .map(({ content }) => elementsOf(content))
+    .filter(([type]) => identifierOf(type!) === COMMON_NAME)
+    .map(([, value]) => textOf(value!));
+}
+
+/** The tags of an extension: its identifier, whether it is critical, its contents. */
+const SHAPES = ["6 4", "6 1 4"];
+
+function extensionsOf(wrapped: Element | undefined): Map<string, Uint8Array> {
   const extensions = new Map<string, Uint8Array>();
   if (wrapped === undefined) return extensions;
   for (const { content } of elementsOf(firstElement(wrapped.content).content)) {
@@ -30,14 +83,11 @@ export function extensionsOf(certificate: Uint8Array): Map<string, Uint8Array> {
     if (!SHAPES.includes(parts.map(({ tag }) => tag).join(" "))) {
       throw new SyntaxError("An extension is not made as the standard says");
     }
-    const id = hexOf(parts[0]!.content);
+    const id = identifierOf(parts[0]!);
     if (!extensions.has(id)) extensions.set(id, parts.at(-1)!.content);
   }
   return extensions;
 }
-
-/** The tags of an extension: its identifier, whether it is critical, its contents. */
-const SHAPES = ["6 4", "6 1 4"];
 
 /** The first element of `bytes`, which has at least one. */
 export function firstElement(bytes: Uint8Array): Element {
@@ -45,7 +95,7 @@ export function firstElement(bytes: Uint8Array): Element {
 }
 
 /** The elements of `bytes`, one behind the other. */
-function elementsOf(bytes: Uint8Array): Element[] {
+export function elementsOf(bytes: Uint8Array): Element[] {
   const elements: Element[] = [];
   for (let at = 0; at < bytes.length;) {
     const element = elementAt(bytes, at);
@@ -72,6 +122,33 @@ function elementAt(bytes: Uint8Array, at: number): Element {
 /** The length of an element that ends with a mark, which DER does not have. */
 const INDEFINITE = 0x80;
 
-function hexOf(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+/**
+ * An object identifier with dots (X.690 section 8.19).
+ *
+ * @throws {SyntaxError} when the element is none
+ */
+export function identifierOf({ tag, content }: Element): string {
+  if (tag !== TAG.identifier) throw new SyntaxError("There is no object identifier");
+  const arcs: number[] = [];
+  let arc = 0;
+  for (const byte of content) {
+    arc = arc * 128 + (byte & 0x7f);
+    if (byte < 0x80) {
+      arcs.push(arc);
+      arc = 0;
+    }
+  }
+  const [first = 0, ...rest] = arcs;
+  const root = Math.min(2, Math.floor(first / 40));
+  return [root, first - 40 * root, ...rest].join(".");
 }
+
+/** A text; what is neither UTF-8 nor in two bytes each is taken for Latin-1. */
+export function textOf({ tag, content }: Element): string {
+  if (tag === TAG.utf8String) return new TextDecoder().decode(content);
+  if (tag === TAG.bmpString) return new TextDecoder("utf-16be").decode(content);
+  return String.fromCharCode(...content.subarray(0, MAX_TEXT));
+}
+
+/** Longer text is no name of anything; the arguments of a call are bounded. */
+const MAX_TEXT = 4096;

@@ -22,7 +22,6 @@ import {
   type Source,
 } from "./source.ts";
 import { digestOf } from "./watch.ts";
-import { loadX509 } from "./x509.ts";
 
 /** What an {@linkcode Identity} is made of. */
 interface IdentityParts {
@@ -121,7 +120,6 @@ export async function loadIdentity(options: IdentityOptions): Promise<Identity> 
  * @throws {ConfigError} as {@linkcode loadIdentity}
  */
 export async function readIdentity(options: IdentityOptions): Promise<Identity> {
-  await loadX509();
   const { chain, key, materials } = options.pfx === undefined
     ? await loadPair(options)
     : await loadPfx(options.pfx, options);
@@ -288,7 +286,7 @@ async function assertLinked(chain: readonly Certificate[]): Promise<void> {
     const certificate = chain[index - 1];
     if (certificate === undefined || await isIssuedBy(certificate, issuer)) continue;
     throw invalid(
-      `${certificate.name} was not issued by the next one, ${issuer.parsed.subject}: put the ` +
+      `${certificate.name} was not issued by the next one, ${issuer.subject}: put the ` +
         "server's own certificate first and behind each the one that issued it, nothing else",
     );
   }

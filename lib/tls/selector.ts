@@ -27,6 +27,7 @@ import type { ClientAuthOptions, HostOptions } from "./options.ts";
 import { byAddress, byName, type LoadedHosts } from "./owners.ts";
 import { ContextCache, type LoadedPolicies, Policies } from "./policies.ts";
 import { canVerify } from "./signing.ts";
+import { loadX509 } from "./x509.ts";
 
 /** What a {@linkcode Selector} is made of. */
 export interface SelectorOptions {
@@ -106,6 +107,8 @@ export class Selector {
     changed: ReadonlySet<HostOptions | ClientAuthOptions> = new Set(),
   ): Promise<Selector> {
     assertSettings(options.settings);
+    // The hook may ask for client certificates, which the library reads when a handler looks at them.
+    if (options.certSelect !== undefined) await loadX509();
     for (const { alpnProtocols } of options.hosts) assertServed(alpnProtocols, options.served);
     const policies = new Policies(previous === undefined ? new Map() : previous.#policies, changed);
     const policy = options.clientAuth && await policies.get(options.clientAuth);

@@ -1,6 +1,6 @@
 /**
- * The library that reads and makes certificates, loaded when the first is read: it takes longer to
- * load than all the rest of a server.
+ * The library that reads and makes certificates: those of clients, and those for development. It takes
+ * longer to load than all the rest of a server, so it is loaded where that may happen only.
  *
  * @module
  */
@@ -23,8 +23,7 @@ async function load(): Promise<X509Library> {
 }
 
 /**
- * The library, where it has been loaded before: wherever TLS is served, since the server's own
- * certificate has been read.
+ * The library, where it has been loaded before: wherever clients are asked for certificates.
  *
  * @throws {TypeError} when it has not been loaded, which is a mistake of ours
  */
