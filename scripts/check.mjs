@@ -1,6 +1,6 @@
 /**
  * Every check but the tests: format, lint, the directions of imports, types for both runtimes, documentation, the public API,
- * publishing to JSR, the npm package. Runs them all and names those that failed.
+ * publishing to JSR, the npm package, its sizes. Runs them all and names those that failed.
  *
  * `node scripts/check.mjs --update` first writes the public API as it is now to docs/api.txt.
  */
@@ -12,6 +12,7 @@ import process from "node:process";
 import { describeApi } from "./api.mjs";
 import { checkDirections } from "./directions.mjs";
 import { ensureInstalled, PINNED, root, runtimeBinary } from "./runtimes.mjs";
+import { checkSizes } from "./sizes.mjs";
 
 const { exports } = JSON.parse(readFileSync(join(root, "deno.json"), "utf8"));
 const apiFile = join(root, "docs/api.txt");
@@ -27,6 +28,7 @@ const checks = [
   ["docs/api.txt", compareApi],
   ["deno publish", () => run(runtimeBinary("deno"), "publish", "--dry-run", "--allow-dirty")],
   ["npm package", build],
+  ["sizes", checkSizes],
 ];
 
 ensureInstalled();
