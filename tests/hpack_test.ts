@@ -89,7 +89,7 @@ describe("the decoder reads", () => {
 
   test("a string that is longer than all before, coded", () => {
     const decoder = new HpackDecoder(LIMITS);
-    const long = "0".repeat(100_000); // the shortest code there is
+    const long = "0".repeat(20_000); // the shortest code there is
     const block = Uint8Array.from(other.literal("a", long, "none", true));
     assert.equal(decoder.decode(block)[0]!.value, long);
   });
@@ -151,7 +151,7 @@ describe("tables of other sizes", () => {
     const table = new DynamicTable(500);
     let model: Field[] = [];
     const sizeOf = () => model.reduce((sum, { size }) => sum + size, 0);
-    for (let i = 0; i < 5_000; i++) {
+    for (let i = 0; i < 2_000; i++) {
       if (random.oneIn(50)) table.resize(random.below(1_000));
       const field = new Field(`n${i}`, "v".repeat(random.below(60)));
       table.add(field);
@@ -217,7 +217,7 @@ describe("the Huffman code", () => {
     const random = new Random(3);
     const out = new Uint8Array(2_000);
     const back = new Uint8Array(2_000);
-    for (let i = 0; i < 3_000; i++) {
+    for (let i = 0; i < 500; i++) {
       const most = random.pick([128, 256]);
       const bytes = Uint8Array.from({ length: random.below(60) }, () => random.below(most));
       const text = Buffer.from(bytes).toString("latin1");
@@ -233,7 +233,7 @@ describe("the Huffman code", () => {
     const random = new Random(4);
     const back = new Uint8Array(200);
     let refused = 0;
-    for (let i = 0; i < 20_000; i++) {
+    for (let i = 0; i < 4_000; i++) {
       const bytes = Uint8Array.from(
         { length: random.below(8) },
         () => random.oneIn(2) ? 0xff : random.below(256),
@@ -251,7 +251,7 @@ describe("the Huffman code", () => {
         : Buffer.from(back.subarray(0, length)).toString("latin1");
       assert.equal(actual, expected, hexOf(bytes));
     }
-    assert.ok(refused > 1_000 && refused < 19_000, `${refused}`);
+    assert.ok(refused > 500 && refused < 3_500, `${refused}`);
   });
 });
 
@@ -288,7 +288,7 @@ describe("the encoder", () => {
     const random = new Random(5);
     const ours = new HpackDecoder(LIMITS);
     const theirs = new other.Decoder();
-    for (let i = 0; i < 2_000; i++) {
+    for (let i = 0; i < 800; i++) {
       const fields = someFields(random);
       const block = Buffer.concat(fields.map(([name, value]) => encoded(name, value)));
       assert.deepEqual(pairsOf(ours.decode(block)), fields);
@@ -314,7 +314,7 @@ describe("the encoder", () => {
 
 test("the decoder agrees with another one on generated blocks of all kinds", () => {
   const random = new Random(6);
-  for (let connection = 0; connection < 60; connection++) {
+  for (let connection = 0; connection < 15; connection++) {
     const ours = new HpackDecoder(LIMITS);
     const theirs = new other.Decoder();
     for (let i = 0; i < 40; i++) {
@@ -346,7 +346,7 @@ test("the static tables are equal", () => {
 const NAMES = ["accept", "a", "x-long-name-that-is-nowhere", ":path", "cookie", "etag", "vary"];
 
 function someText(random: Random): string {
-  const length = random.oneIn(20) ? random.below(2_000) : random.below(30);
+  const length = random.oneIn(20) ? random.below(400) : random.below(30);
   const most = random.pick([128, 256]);
   return Buffer.from(Array.from({ length }, () => random.below(most))).toString("latin1");
 }

@@ -333,7 +333,7 @@ describe("an answer's head", () => {
       (_, i) => `${random.pick(["X-", "etag", "vary"])}${i}`,
     );
     const blocks: [Uint8Array, [string, string][]][] = [];
-    for (let i = 0; i < 6_000; i++) {
+    for (let i = 0; i < 1_200; i++) {
       const status = random.pick([200, 200, 200, 404, 500]);
       const pairs = Array.from({ length: random.below(8) }, (): [string, string] => {
         const value = random.oneIn(3) ? `${random.next()}` : `${random.below(4)}`;
