@@ -64,6 +64,9 @@ const KINDS: ReadonlyMap<string, FieldKind> = new Map([
 /** A token in lower case (RFC 9110 section 5.1, RFC 9113 section 8.2). */
 const NAME = /^[!#$%&'*+.^_`|~0-9a-z-]+$/;
 
+/** All that `TE` may say (RFC 9113 section 8.2.2). */
+const ASKS_FOR_TRAILERS = /^trailers$/i;
+
 /** One field of a header list; never changes. */
 export class Field {
   /** The name, one character per byte. */
@@ -100,7 +103,7 @@ function kindOf(name: string, value: string): FieldKind {
   const kind = KINDS.get(name);
   if (kind !== undefined) return kind;
   if (!NAME.test(name)) return FieldKind.Malformed;
-  return name === "te" && value !== "trailers" ? FieldKind.Malformed : FieldKind.Message;
+  return name === "te" && !ASKS_FOR_TRAILERS.test(value) ? FieldKind.Malformed : FieldKind.Message;
 }
 
 /** Whether it has no character that HTTP forbids, and no blank at an end (RFC 9113 section 8.2.1). */
@@ -113,11 +116,15 @@ function isBlank(value: string, at: number): boolean {
   return character === 0x20 || character === 0x09;
 }
 
+/** So much of a name is shown in a message. */
+const SHOWN_CHARACTERS = 40;
+
 /** Says what is wrong with a field of the kind `Malformed`. */
 export function whyMalformed({ name, value }: Field): string {
   if (!isWellFormedValue(value)) return "A field value has a character that is not allowed there";
   if (name === "te") return "Only trailers may be asked for by a TE field";
   if (KINDS.has(name)) return `The field ${name} belongs to HTTP/1.1 alone`;
-  if (name.startsWith(":")) return `${JSON.stringify(name)} is no pseudo-field of a request`;
-  return `The field name ${JSON.stringify(name)} is no token in lower case`;
+  const shown = JSON.stringify(name.slice(0, SHOWN_CHARACTERS));
+  if (name.startsWith(":")) return `${shown} is no pseudo-field of a request`;
+  return `The field name ${shown} is no token in lower case`;
 }
