@@ -132,6 +132,16 @@ describe("settings", () => {
     });
   }
 
+  test("of the client are these until they come (6.5.2)", () => {
+    assert.deepEqual({ ...new PeerSettings() }, {
+      headerTableSize: 4096,
+      initialWindowSize: 65_535,
+      maxFrameBytes: 16_384,
+      maxHeaderListBytes: Infinity,
+      noRfc7540Priorities: undefined,
+    });
+  });
+
   test("of the client take effect in their order", () => {
     const settings = new PeerSettings();
     const changes: [string, number][] = [];
@@ -243,6 +253,9 @@ describe("a Priority field", () => {
     ['a=1, b="x\\"y\\\\", *c=tok/en:x, d=:YWI=:, e=?0, f=(), g=( 1 "a";q  b);h, j=1.250, u=4', "4"],
     ['t=@1659578233, s=%"caf%c3%a9", u=4', "4"],
     ["u-x=1, u=4", "4"],
+    ["k09=1, u=4", "4"],
+    ["a=100.050, b=90.0;c=-0.9, u=4", "4"],
+    ["u=4, a=@123456789012345", "4"],
     // Malformed anywhere: all of it counts for nothing.
     ["u=1,", "3"],
     ["u=1, ", "3"],
@@ -258,6 +271,10 @@ describe("a Priority field", () => {
     ["\tu=1", "3"],
     ["u=1, b=1234567890123456", "3"],
     ["u=1, b=1.2345", "3"],
+    ["u=1, b=1234567890123.1", "3"],
+    ["u=1, b=@1234567890123450", "3"],
+    ["u=1, b=-", "3"],
+    ["u=1, b=%", "3"],
     ["u=1, b=1.", "3"],
     ['u=1, b="', "3"],
     ['u=1, b="\\x"', "3"],
@@ -358,6 +375,24 @@ describe("Scheduler", () => {
     );
     assert.deepEqual(run(scheduler), [3, 7, 5, 1]);
     assert.equal(scheduler.isEmpty, true);
+  });
+
+  test("goes by urgency however much was sent", () => {
+    for (let urgency = 0; urgency < 7; urgency++) {
+      const large = stream(1, `u=${urgency}`, 1000 * KB);
+      const scheduler = schedulerOf(large);
+      run(scheduler, 14);
+      scheduler.add(stream(3, `u=${urgency + 1}`, 10));
+      assert.deepEqual(run(scheduler, 1), [1]);
+      assert.deepEqual(run(scheduler, 1), [3], "one turn in sixteen");
+    }
+  });
+
+  test("counts an answer as small up to 64 KB", () => {
+    for (const [sentBytes, first] of [[64 * KB - 1, 1], [64 * KB, 3]] as const) {
+      const scheduler = schedulerOf({ ...stream(1, "", KB), sentBytes }, stream(3, "", KB));
+      assert.equal(scheduler.next()!.id, first);
+    }
   });
 
   test("lets what is not incremental go one after the other, by number", () => {

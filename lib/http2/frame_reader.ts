@@ -23,7 +23,7 @@ export interface FrameLimits {
   readonly maxBlockBytes: number;
   /** CONTINUATION frames of one header block. More are `ENHANCE_YOUR_CALM`. */
   readonly maxContinuations: number;
-  /** Entries of one SETTINGS frame, 32 or fewer. More are `ENHANCE_YOUR_CALM`. */
+  /** Entries of one SETTINGS frame. More are `ENHANCE_YOUR_CALM`. */
   readonly maxSettings: number;
 }
 
@@ -87,10 +87,6 @@ const FAILED = 9;
 const PRIORITY_UPDATE_PREFIX_BYTES = 4;
 /** The dependency and the weight of RFC 7540. */
 const PRIORITY_BYTES = 5;
-/** The most settings in one frame that there is room for. */
-const MAX_SETTINGS = 32;
-/** The longest payload that is read in one go. */
-const MAX_WHOLE_BYTES = MAX_SETTINGS * SETTING_BYTES;
 
 const PREFACE_BYTES = Uint8Array.from(PREFACE, (character) => character.charCodeAt(0));
 
@@ -333,7 +329,6 @@ export class FrameReader {
 
   #beginData(length: number): Progress {
     if (!this.#isClients()) return this.#failStream("DATA");
-    this.#overhead = 0;
     if (!this.#has(Flag.Padded)) return this.#goTo(IN_DATA);
     if (length === 0) return this.#failLength("padded DATA", "1 or more");
     return this.#goTo(AT_DATA_PADDING);
@@ -439,7 +434,7 @@ export class FrameReader {
       return FrameStep.SettingsAck;
     }
     if (length % SETTING_BYTES !== 0) return this.#failLength("SETTINGS", "a multiple of 6");
-    const most = Math.min(this.#limits.maxSettings, MAX_SETTINGS);
+    const most = this.#limits.maxSettings;
     if (length > most * SETTING_BYTES) {
       return this.#fail(ErrorCode.EnhanceYourCalm, `SETTINGS with more than ${most} entries`);
     }
@@ -569,7 +564,9 @@ export class FrameReader {
       this.#pos = start + length;
       return true;
     }
-    const scratch = this.#scratch ??= new Uint8Array(MAX_WHOLE_BYTES);
+    const scratch = this.#scratch ??= new Uint8Array(
+      Math.max(FRAME_HEADER_BYTES, this.#limits.maxSettings * SETTING_BYTES),
+    );
     const end = start + Math.min(length - this.#scratchBytes, available);
     while (this.#pos < end) scratch[this.#scratchBytes++] = this.#input[this.#pos++]!;
     if (this.#scratchBytes < length) return false;
