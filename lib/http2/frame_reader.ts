@@ -240,7 +240,6 @@ export class FrameReader {
         return this.#fail(ErrorCode.ProtocolError, "The client's preface is not that of HTTP/2");
       }
     }
-    this.#left = 0;
     this.#state = AT_HEADER;
     return FrameStep.Preface;
   }
