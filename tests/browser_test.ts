@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe } from "bun:test";
 import { type HttpsServer, type RequestInfo, serve, type Session } from "../mod.ts";
+import { connectionInfo } from "../lib/fetch/connection_info.ts";
 import { upgradeWebSocket } from "../lib/websocket/mod.ts";
 import { serveFiles } from "../lib/web/files.ts";
 import { serverSentEvents } from "../lib/web/sse.ts";
@@ -57,6 +58,8 @@ const errors: string[] = [];
 const parts: Part[] = [];
 /** The `Last-Event-ID` of each request for events, and its session. */
 const listeners: { lastEventId: string | undefined; session: Session }[] = [];
+/** The sessions that WebSockets were opened on. */
+const echoedOver: Session[] = [];
 let listenersLeft = 0;
 let downloadsLeft = 0;
 
@@ -148,6 +151,7 @@ function download(): Response {
 function echo(request: Request): Response {
   const { response, socket } = upgradeWebSocket(request, { protocols: ["echo"], deflate: true });
   socket.onmessage = ({ data }) => socket.send(data);
+  echoedOver.push(connectionInfo(request)!.session);
   return response;
 }
 
@@ -193,7 +197,7 @@ describe("Chromium", () => {
     await page.until("events.length === 6");
     listeners.at(-1)!.session.destroy();
     await until(() => page.complaints.length > 0, "The page sees the stream break");
-    assert.match(page.complaints.splice(0).join(), /ERR_INCOMPLETE_CHUNKED_ENCODING/);
+    assert.match(page.complaints.splice(0).join(), /ERR_CONNECTION_CLOSED/);
     await page.until("events.length === 9");
     await page.evaluate("eventSource.close()");
     await until(() => listenersLeft === 2, "The server sees the page leave");
@@ -246,6 +250,10 @@ describe("Chromium", () => {
     });
     assert.equal(received, sent);
     assert.match(extensions, /^permessage-deflate/);
+    // It opens the socket on the connection that has brought the page, by itself.
+    const session = echoedOver.at(-1)!;
+    assert.equal(session.tls?.alpn, "h2");
+    assert.ok(session.requests > 1);
   });
 });
 

@@ -88,6 +88,30 @@ for (const mode of MODES) {
       assert.deepEqual([closes[0]!.code, closes[0]!.wasClean], [1000, true]);
     });
 
+    test("echoes a message that is longer than all windows", async () => {
+      const { client, closes } = await serving(echo);
+      const id = await open(client);
+      const message = clientFrame({ op: 2, repeat: ["ab", 2 ** 20] });
+      let sent = 0;
+      const granted = (streamId: number) =>
+        client.frames.filter((frame) => frame.type === Type.WINDOW_UPDATE)
+          .filter((frame) => frame.streamId === streamId)
+          .reduce((sum, frame) => sum + frame.payload.readUInt32BE(), 0);
+      while (sent < message.length) {
+        const window = Math.min(262_144 + granted(id), 65_535 + granted(0)) - sent;
+        if (window === 0) {
+          const before = client.frames.length;
+          await client.until(() => client.frames.length > before, "a window");
+          continue;
+        }
+        const piece = message.subarray(sent, sent + Math.min(window, 16_384));
+        client.send(data(id, piece, { endStream: false }));
+        sent += piece.length;
+      }
+      await client.until(() => client.soFar(id).body.length >= 2 ** 20, "the echo");
+      assert.deepEqual(closes, []);
+    });
+
     test("goes beside requests and other sockets on one connection", async () => {
       const { client, server } = await serving(echo);
       server.route({ uri: "/", method: "GET", handler: (request) => request.send("page") });

@@ -146,7 +146,7 @@ export class Http2ResponseSink implements ResponseSink, Sender {
   }
 
   data(chunk: Chunk): boolean {
-    return this.#hand(chunk, false);
+    return chunk.length === 0 ? !this.#waits : this.#hand(chunk, false);
   }
 
   /** Sends a piece of the body at once where it is short, and in its turn where it is not. */
