@@ -70,6 +70,14 @@ describe("ReceiveWindow", () => {
     assert.equal(window.size, 1 << 20);
   });
 
+  test("gives back all that is owed when it is asked to", () => {
+    const window = new ReceiveWindow(100_000, 65_535);
+    assert.equal(window.giveBack(0), 34_465);
+    assert.equal(window.giveBack(0), 0);
+    assert.equal(window.giveBack(1), 0);
+    assert.equal(window.giveBack(0), 1);
+  });
+
   test("larger than its target gives back no more than has come", () => {
     const window = new ReceiveWindow(1_000, 65_535);
     assert.equal(window.giveBack(0), 0);

@@ -587,6 +587,9 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     this.#settingsAcknowledged = true;
     this.#settingsBy = Infinity;
     this.#requests.settingsAcknowledged();
+    const delta = this.streamWindowBytes - this.#earlyWindowBytes;
+    if (delta === 0) return;
+    for (const stream of this.#streams.values()) stream.settingsAcknowledged(delta);
   }
 
   /** The client opens no further streams. */
@@ -650,6 +653,17 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
 
   get streamWindowBytes(): number {
     return this.#config.streamWindowBytes;
+  }
+
+  /** A client may send as much as the default until it knows of a smaller window (6.9.3). */
+  get #earlyWindowBytes(): number {
+    return Math.max(DEFAULT_WINDOW, this.streamWindowBytes);
+  }
+
+  receiveWindow(): ReceiveWindow {
+    const { streamWindowBytes } = this;
+    const size = this.#settingsAcknowledged ? streamWindowBytes : this.#earlyWindowBytes;
+    return new ReceiveWindow(streamWindowBytes, size);
   }
 
   get clock(): Clock {

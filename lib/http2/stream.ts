@@ -29,7 +29,7 @@ import type { Output } from "./output.ts";
 import type { Http2RequestHead } from "./request_head.ts";
 import { Http2ResponseSink, type SinkStream } from "./response_sink.ts";
 import { Http2Tunnel, type TunnelStream } from "./tunnel.ts";
-import { ReceiveWindow, SendWindow } from "./windows.ts";
+import { type ReceiveWindow, SendWindow } from "./windows.ts";
 
 /** How much one stream may take. */
 export interface StreamLimits extends PaceLimits {
@@ -74,6 +74,8 @@ export interface StreamOwner {
   shutdown(): void;
   /** Takes note that so many bytes more of bodies wait for handlers, or less. */
   held(bytes: number): void;
+  /** Makes the receive window of a stream, as the client knows it. */
+  receiveWindow(): ReceiveWindow;
   /** Gives back a part of the connection's receive window. */
   giveBack(bytes: number): void;
   /** Takes note that so many bytes of a body were read, or thrown away. */
@@ -180,7 +182,7 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
    * Takes a piece of DATA of which `flowBytes` count for the windows. Returns what is wrong with it.
    */
   data(bytes: Uint8Array, flowBytes: number, endStream: boolean): ErrorCode | undefined {
-    const receiving = this.#receiving ??= new ReceiveWindow(this.#owner.streamWindowBytes);
+    const receiving = this.#receiving ??= this.#owner.receiveWindow();
     if (!receiving.receive(flowBytes)) return ErrorCode.FlowControlError;
     const { length } = bytes;
     this.#received += length;
@@ -194,6 +196,11 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     if (length > 0) this.#push(bytes);
     if (endStream) this.#endBody([]);
     return undefined;
+  }
+
+  /** The client has changed the stream's window as SETTINGS have said. */
+  settingsAcknowledged(delta: number): void {
+    this.#receiving?.change(delta);
   }
 
   /** Takes the trailer section, which ends the client's side. Returns what is wrong with it. */

@@ -69,12 +69,12 @@ export class ReceiveWindow {
   }
 
   /**
-   * Gives back bytes that take no more memory here. Returns the increment of the WINDOW_UPDATE that
-   * is to be sent now, or 0 while it is too early for one.
+   * Gives back bytes that take no more memory here; 0 for whatever is owed. Returns the increment of
+   * the WINDOW_UPDATE that is to be sent now, or 0 while it is too early for one.
    */
   giveBack(bytes: number): number {
     this.#owed += bytes;
-    if (this.#owed < this.#half) return 0;
+    if (this.#owed < this.#half && bytes > 0) return 0;
     const increment = this.#owed;
     this.#size += increment;
     this.#owed = 0;

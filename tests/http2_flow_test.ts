@@ -1,0 +1,163 @@
+/** Flow control of what clients send over HTTP/2 (RFC 9113 sections 6.9.1 to 6.9.3), on sockets. */
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { describe, test } from "bun:test";
+import type { FetchHandler } from "../lib/fetch/fetch_handler.ts";
+import type { Http2Options } from "../lib/http2/options.ts";
+import {
+  data,
+  headers,
+  Http2Client,
+  requestFields,
+  settingsAck,
+  Type,
+  windowUpdate,
+} from "./http2_client.ts";
+import { MODES, started, stopServersAfterAll } from "./http_support.ts";
+import { assertRuntime } from "./runtime.ts";
+import { blocks, digestOf } from "./support.ts";
+
+assertRuntime();
+stopServersAfterAll();
+
+const length: FetchHandler = async (request) => {
+  if (request.url.endsWith("/hold")) {
+    await new Promise((resolve) => request.signal.addEventListener("abort", resolve));
+  }
+  return new Response(digestOf([await request.bytes()]));
+};
+
+/** How much of what came may still be sent: what WINDOW_UPDATE has given. */
+function given(client: Http2Client, streamId: number): number {
+  return client.frames
+    .filter((frame) => frame.type === Type.WINDOW_UPDATE && frame.streamId === streamId)
+    .reduce((sum, { payload }) => sum + payload.readUInt32BE(), 0);
+}
+
+const post = (streamId: number, path = "/") =>
+  headers(streamId, requestFields({ method: "POST", path }), { endStream: false });
+
+/** DATA of so many bytes in frames of 10,000 at most. */
+function dataOf(streamId: number, body: Uint8Array, endStream = false): Uint8Array[] {
+  const frames: Uint8Array[] = [];
+  for (let at = 0; at < body.length; at += 10_000) {
+    const end = endStream && at + 10_000 >= body.length;
+    frames.push(data(streamId, body.subarray(at, at + 10_000), { endStream: end }));
+  }
+  return frames;
+}
+
+for (const mode of MODES) {
+  describe(`HTTP/2's windows, ${mode}`, () => {
+    async function client(http2: Http2Options, acknowledge = true): Promise<Http2Client> {
+      const { port } = await started(length, { http2 }, mode);
+      return await Http2Client.connect(port, mode, { acknowledge });
+    }
+
+    test("a stream's is full to the last byte, and one more resets that stream alone", async () => {
+      using sender = await client({ streamWindowBytes: 70_000 });
+      await sender.ready();
+      sender.send(post(1, "/hold"), ...dataOf(1, new Uint8Array(70_000)));
+      await sender.settled();
+      assert.equal(sender.count(Type.RST_STREAM), 0);
+      sender.send(data(1, "1", { endStream: false }));
+      assert.equal((await sender.answer(1)).reset, "FLOW_CONTROL_ERROR");
+      sender.send(post(3), data(3, "next"));
+      assert.equal((await sender.answer(3)).body.toString(), digestOf([Buffer.from("next")]));
+    });
+
+    test("padding counts for it", async () => {
+      using sender = await client({ streamWindowBytes: 70_000 });
+      await sender.ready();
+      sender.send(post(1, "/hold"), ...dataOf(1, new Uint8Array(69_990)));
+      sender.send(data(1, "1234", { endStream: false, padding: 5 })); // 10 bytes
+      await sender.settled();
+      assert.equal(sender.count(Type.RST_STREAM), 0);
+      sender.send(data(1, "", { endStream: false, padding: 20 }));
+      assert.equal((await sender.answer(1)).reset, "FLOW_CONTROL_ERROR");
+    });
+
+    test("the connection's is shared, and one byte more ends the connection", async () => {
+      using sender = await client({ connectionWindowBytes: 100_000, streamWindowBytes: 80_000 });
+      await sender.ready();
+      assert.equal(65_535 + given(sender, 0), 100_000);
+      sender.send(post(1, "/hold"), ...dataOf(1, new Uint8Array(40_000)));
+      sender.send(post(3, "/hold"), ...dataOf(3, new Uint8Array(60_000)));
+      await sender.settled();
+      sender.send(data(3, "1", { endStream: false }));
+      await sender.over();
+      assert.equal(sender.goaway?.code, "FLOW_CONTROL_ERROR");
+    });
+
+    test("what is thrown away is given back on the connection", async () => {
+      using sender = await client({ connectionWindowBytes: 65_535, serverResets: many });
+      await sender.ready();
+      for (let id = 1; id < 41; id += 2) {
+        // Longer than declared, so that each is reset, and its DATA belongs to no stream any more.
+        const fields = requestFields({ method: "POST", fields: [["content-length", "1"]] });
+        sender.send(headers(id, fields, { endStream: false }), data(id, new Uint8Array(10_000)));
+        assert.equal((await sender.answer(id)).reset, "PROTOCOL_ERROR");
+        await sender.settled();
+      }
+      assert.equal(sender.goaway, undefined);
+    });
+
+    test("one smaller than the default holds once the client knows of it", async () => {
+      using sender = await client({ streamWindowBytes: 1_000 }, false);
+      await sender.ready();
+      const body = Buffer.concat([...blocks(80_000)]).subarray(0, 66_935);
+      // The client has not read SETTINGS: it may send as much as the default (6.9.3).
+      sender.send(post(1), ...dataOf(1, body.subarray(0, 65_535)));
+      await sender.settled();
+      assert.equal(sender.count(Type.RST_STREAM), 0, sender.story());
+      // Now its window is below zero, and grows to 1,000 again as the handler reads.
+      sender.send(settingsAck());
+      await sender.until(() => given(sender, 1) >= 65_535 - 500, "the window");
+      const size = 1_000 - 65_535 + given(sender, 1);
+      assert.ok(size >= 500 && size <= 1_000, `${size}`);
+      sender.send(data(1, body.subarray(65_535, 65_535 + size), { endStream: false }));
+      await sender.until(() => given(sender, 1) > 65_535 - 1_000 + size, "the window");
+      sender.send(data(1, body.subarray(65_535 + size, 65_535 + size + 500)));
+      const sent = body.subarray(0, 65_535 + size + 500);
+      assert.equal((await sender.answer(1)).body.toString(), digestOf([sent]));
+      // Streams that open now have the smaller one.
+      sender.send(post(3, "/hold"), data(3, new Uint8Array(1_000), { endStream: false }));
+      await sender.settled();
+      assert.equal(sender.soFar(3).reset, undefined);
+      sender.send(data(3, "1", { endStream: false }));
+      assert.equal((await sender.answer(3)).reset, "FLOW_CONTROL_ERROR");
+    });
+
+    test("one smaller than the default is none for a client that does not say it knows", async () => {
+      using sender = await client({ streamWindowBytes: 1_000 }, false);
+      await sender.ready();
+      sender.send(post(1, "/hold"), ...dataOf(1, new Uint8Array(65_535)));
+      await sender.settled();
+      sender.send(data(1, "1", { endStream: false }));
+      assert.equal((await sender.answer(1)).reset, "FLOW_CONTROL_ERROR");
+    });
+
+    test("of a stream that opened before and sends after the acknowledgement is the smaller one", async () => {
+      using sender = await client({ streamWindowBytes: 1_000 }, false);
+      await sender.ready();
+      sender.send(post(1, "/hold"), settingsAck(), data(1, new Uint8Array(1_000), more));
+      await sender.settled();
+      assert.equal(sender.soFar(1).reset, undefined);
+      sender.send(data(1, "1", more));
+      assert.equal((await sender.answer(1)).reset, "FLOW_CONTROL_ERROR");
+    });
+
+    test("longer frames are taken where they were announced", async () => {
+      using sender = await client({ maxFrameBytes: 100_000, streamWindowBytes: 200_000 });
+      await sender.ready();
+      const body = new Uint8Array(60_000).fill(7);
+      sender.send(post(1), data(1, body));
+      assert.equal((await sender.answer(1)).body.toString(), digestOf([body]));
+      sender.send(windowUpdate(0, 1));
+      await sender.settled();
+    });
+  });
+}
+
+const more = { endStream: false };
+const many = { burst: 1_000, perSecond: 0 };
