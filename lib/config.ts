@@ -11,7 +11,8 @@ import { capabilities } from "./runtime/capabilities.ts";
 import { ConfigError, type HttpsdError } from "./errors.ts";
 import { HOST_NAMES, SERVER_NAMES } from "./foreign_names.ts";
 import { ESP_IDF_NAMES, type EspIdfOptions, fromEspIdf } from "./httpd/esp_idf_options.ts";
-import { matchExact, type UriMatcher } from "./httpd/matcher.ts";
+import type { UriMatcher } from "./httpd/matcher.ts";
+import { uriMatch } from "./httpd/route.ts";
 import { HTTP2_NAMES, HTTP2_OPTION, type Http2Config, type Http2Options } from "./http2/options.ts";
 import type { Session } from "./http/session.ts";
 import { LIMITS, type ServerLimits, type ServerTimeouts, TIMEOUTS } from "./limits.ts";
@@ -19,7 +20,6 @@ import {
   type Advice,
   adviceFrom,
   adviceInGroup,
-  callback,
   checkOptions,
   duration,
   either,
@@ -261,9 +261,6 @@ const inGroup = {
   advice: adviceInGroup(GROUPS, isServerOption, advice),
   shape: "an object of options",
 };
-
-/** How route templates are compared with paths. */
-export const uriMatch = v.optional(callback<UriMatcher>(), () => matchExact);
 
 const ENTRIES = {
   ...RELOADABLE,

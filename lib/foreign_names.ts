@@ -149,19 +149,22 @@ const UNGROUPED = {
 };
 
 /** The original's names as they are, and in camelCase. */
-const originalNames = Object.fromEntries(
-  Object.entries(ORIGINAL).flatMap(([name, advice]) => [
-    [name, advice],
-    [name.replaceAll(/_(\w)/g, (_, letter: string) => letter.toUpperCase()), advice],
-  ]),
-);
+function originalNames(): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(ORIGINAL).flatMap(([name, advice]) => [
+      [name, advice],
+      [name.replaceAll(/_(\w)/g, (_, letter: string) => letter.toUpperCase()), advice],
+    ]),
+  );
+}
 
 /** Options of other servers, and what to write for them in a server's options. */
-export const SERVER_NAMES: Readonly<Record<string, string>> = {
-  ...OTHER_SERVERS,
-  ...originalNames,
-  ...UNGROUPED,
-};
+export const SERVER_NAMES: Readonly<Record<string, string>> = /* @__PURE__ */ serverNames();
+
+/** Made by a call that bundlers leave out where the names are not used. */
+function serverNames(): Record<string, string> {
+  return { ...OTHER_SERVERS, ...originalNames(), ...UNGROUPED };
+}
 
 /** What other servers call the names of an identity, and what to write for them. */
 export const HOST_NAMES: Readonly<Record<string, string>> = {

@@ -30,6 +30,7 @@ import { type ServerSentEvent, serverSentEvents } from "../lib/web/sse.ts";
 import { type HttpsServerOptions, resolveConfig, resolveReload } from "../lib/config.ts";
 import { ESP_IDF_NAMES } from "../lib/httpd/esp_idf_options.ts";
 import { ConfigError, HttpsdError } from "../lib/errors.ts";
+import { EDGE_NAMES } from "../lib/edge/options.ts";
 import { HOST_NAMES, SERVER_NAMES, WEBSOCKET_NAMES } from "../lib/foreign_names.ts";
 import { nearest } from "../lib/options.ts";
 import { HttpsServer, serve } from "../lib/server.ts";
@@ -127,7 +128,7 @@ const TAKERS: readonly Taker[] = [
     name: "limits of createEdgeApp()",
     options: ["maxRoutes", "maxResponseFields", "maxBodyBytes"],
     foreign: {
-      ...SERVER_NAMES,
+      ...EDGE_NAMES,
       maxConnections: "is for servers with sockets, leave it out",
       handlerMs: "write timeouts: { handlerMs }",
       uriMatch: "write it beside the groups, not inside",
@@ -214,7 +215,8 @@ const MORE_TAKERS: readonly Taker[] = [
       ...["uriMatch", "limits", "timeouts", "reportError", "trustForwardedCertificates"],
     ],
     foreign: {
-      ...SERVER_NAMES,
+      ...EDGE_NAMES,
+      maxConcurrentStreams: "is for servers with sockets, leave it out",
       port: "is for servers with sockets, leave it out",
       openFn: "is for servers with sockets, leave it out",
       clientAuth: "is for servers with sockets, leave it out",

@@ -5,15 +5,11 @@
  * @module
  */
 import * as v from "valibot";
-import {
-  GROUPS as SERVER_GROUPS,
-  type HttpsServerOptions,
-  isServerOption,
-  uriMatch,
-} from "../config.ts";
+import type { HttpsServerOptions } from "../config.ts";
 import type { HttpsdError } from "../errors.ts";
-import { SERVER_NAMES } from "../foreign_names.ts";
 import type { Session } from "../http/session.ts";
+import type { Http2Options } from "../http2/options.ts";
+import { uriMatch } from "../httpd/route.ts";
 import {
   type ServerLimits,
   type ServerTimeouts,
@@ -55,13 +51,116 @@ export interface EdgeOptions extends SharedOptions {
   readonly reportError?: (error: HttpsdError, session: Session) => void;
 }
 
-const advice = adviceFrom(SERVER_NAMES);
+/** Names of other servers that mean something here; advice on all would be a tenth of an app. */
+export const EDGE_NAMES: Readonly<Record<string, string>> = {
+  handler: "give the handler as second argument, createEdgeApp(options, handler)",
+  fetch: "give the handler as second argument, createEdgeApp(options, handler)",
+  onError: "write app.onError(500, handler)",
+  error: "write app.onError(500, handler)",
+  routes: "write app.route({ uri, method, handler }) for each",
+  static: "write app.route() for each",
+  maxRequestBodySize: "write limits: { maxBodyBytes }",
+  timeout: "write timeouts: { handlerMs }",
+};
+
+const advice = adviceFrom(EDGE_NAMES);
 
 const GROUPS = { limits: Object.keys(SHARED_LIMITS), timeouts: Object.keys(SHARED_TIMEOUTS) };
-const OF_SERVERS = Object.values(SERVER_GROUPS).flat();
+
+/**
+ * The names of a server's options that an edge app has not: all of them, or this does not compile. A
+ * list of names is smaller than their checks, which come with sockets.
+ */
+const OF_SERVERS: Record<
+  Exclude<
+    keyof HttpsServerOptions | keyof ServerLimits | keyof ServerTimeouts | keyof Http2Options,
+    | keyof EdgeOptions
+    | keyof NonNullable<EdgeOptions["limits"]>
+    | keyof NonNullable<EdgeOptions["timeouts"]>
+  >,
+  0
+> = {
+  allowExpired: 0,
+  alpnProtocols: 0,
+  backlog: 0,
+  cacert: 0,
+  cert: 0,
+  certSelect: 0,
+  ciphers: 0,
+  clientAuth: 0,
+  clientResets: 0,
+  closeFn: 0,
+  connectionWindowBytes: 0,
+  controlFrames: 0,
+  drainMs: 0,
+  earlyData: 0,
+  ecdsaKeyEfuseBlk: 0,
+  expiryNoticeDays: 0,
+  globalUserContext: 0,
+  globalUserContextFree: 0,
+  handshakeMs: 0,
+  headerTableBytes: 0,
+  headersMs: 0,
+  hostname: 0,
+  http1: 0,
+  http2: 0,
+  identities: 0,
+  idleMs: 0,
+  keepAlive: 0,
+  key: 0,
+  lingerMs: 0,
+  lruPurge: 0,
+  maxChunkExtBytes: 0,
+  maxConcurrentStreams: 0,
+  maxConnectionAgeMs: 0,
+  maxConnections: 0,
+  maxConnectionsPerAddress: 0,
+  maxContinuations: 0,
+  maxDiscardedBytes: 0,
+  maxFrameBytes: 0,
+  maxHandshakes: 0,
+  maxHeaderBytes: 0,
+  maxHeaderFields: 0,
+  maxQueuedWork: 0,
+  maxRequestsPerConnection: 0,
+  maxSettings: 0,
+  maxTrailerBytes: 0,
+  maxUnreadBytes: 0,
+  maxUnsentControlBytes: 0,
+  maxUriBytes: 0,
+  maxVersion: 0,
+  minBodyBytesPerSecond: 0,
+  minVersion: 0,
+  ocspStapling: 0,
+  openFn: 0,
+  passphrase: 0,
+  pfx: 0,
+  port: 0,
+  profile: 0,
+  proxyProtocol: 0,
+  receiveMs: 0,
+  requestMs: 0,
+  sendMs: 0,
+  serverResets: 0,
+  sessionTicketKeys: 0,
+  sessionTickets: 0,
+  settingsTimeoutMs: 0,
+  signal: 0,
+  streamWindowBytes: 0,
+  strictSni: 0,
+  tlsUserData: 0,
+  tlsVersion: 0,
+  transportMode: 0,
+  useEcdsaPeripheral: 0,
+  useSecureElement: 0,
+  userCallback: 0,
+  verifyClient: 0,
+  watch: 0,
+  watchIntervalMs: 0,
+};
 
 const ofSockets: Advice = (name) =>
-  isServerOption(name) || OF_SERVERS.includes(name)
+  Object.hasOwn(OF_SERVERS, name)
     ? "is not known to edge apps: it is for servers with sockets, leave it out"
     : advice(name);
 

@@ -29,6 +29,12 @@ export interface HandlerRoute<S = ServerHandle> {
   readonly context?: unknown;
 }
 
+/** The option of that name: how templates are compared with paths; its default and its check. */
+export const uriMatch: v.GenericSchema<UriMatcher | undefined, UriMatcher> = v.optional(
+  callback<UriMatcher>(),
+  () => matchExact,
+);
+
 const CALLEE = "route()";
 
 const advice = adviceFrom(ROUTE_NAMES);
