@@ -145,6 +145,84 @@ describe("the blocks of one connection", () => {
     ]);
   });
 
+  describe("that are the same bytes again", () => {
+    const request = Object.entries(PSEUDO);
+    const newest = Buffer.concat([hpack.encode(request), Uint8Array.from(hpack.indexed(62))]);
+    const insert = (value: string) => Uint8Array.from(hpack.literal("x", value, "incremental"));
+    const begin = () => {
+      const reader = new RequestReader(LIMITS);
+      reader.skip(insert("1"));
+      const head = reader.readHead(1, newest, true);
+      assert.equal(head.get("x"), "1");
+      return { reader, head };
+    };
+
+    test("are the same head, also among others", () => {
+      const { reader, head } = begin();
+      assert.equal(reader.readHead(3, newest, true), head);
+      reader.readHead(5, hpack.encode(request), true);
+      const again = reader.readHead(7, newest, true);
+      assert.deepEqual(fieldsOf(again), fieldsOf(head));
+      reader.readTrailers(7, hpack.encode([["a", "b"]]));
+      assert.equal(reader.readHead(9, newest, true), again);
+    });
+
+    test("are another head where the stream goes on", () => {
+      const { reader } = begin();
+      assert.equal(reader.readHead(3, newest, false).hasBody, true);
+      assert.equal(reader.readHead(5, newest, true).hasBody, false);
+    });
+
+    test("are another head once the table is another", () => {
+      const { reader } = begin();
+      reader.skip(insert("2"));
+      assert.equal(reader.readHead(3, newest, true).get("x"), "2");
+      reader.readTrailers(3, insert("3"));
+      assert.equal(reader.readHead(5, newest, true).get("x"), "3");
+      assert.throws(() =>
+        reader.readHead(7, Buffer.concat([insert("4"), newest, Uint8Array.of(0, 0, 0)]), true)
+      );
+      assert.equal(reader.readHead(9, newest, true).get("x"), "4");
+      reader.skip(Uint8Array.from(hpack.sizeUpdate(0)));
+      assert.throws(() => reader.readHead(11, newest, true), /in no table/);
+    });
+
+    test("change the table again where they did before", () => {
+      const { reader } = begin();
+      const block = Buffer.concat([hpack.encode(request), insert("5")]);
+      reader.readHead(3, block, true);
+      reader.readHead(5, block, true);
+      const both = Buffer.concat([hpack.encode(request), Uint8Array.of(0xbe, 0xbf, 0xc0)]);
+      assert.deepEqual(reader.readHead(7, both, true).getAll("x"), ["5", "5", "1"]);
+    });
+
+    test("are held to a table that must become smaller", () => {
+      const reader = new RequestReader({ ...LIMITS, maxTableBytes: 0 });
+      reader.readHead(1, hpack.encode(request), true);
+      reader.settingsAcknowledged();
+      assert.throws(() => reader.readHead(3, hpack.encode(request), true), /not made smaller/);
+    });
+
+    test("are not taken for others of the same length, or for longer ones", () => {
+      const reader = new RequestReader(LIMITS);
+      for (const path of ["/a", "/b", "/", "/a", "/aa", `/${"a".repeat(300)}`, "/a"]) {
+        const block = hpack.encode(Object.entries({ ...PSEUDO, ":path": path }));
+        for (let turn = 0; turn < 2; turn++) {
+          assert.equal(reader.readHead(1, block, true).path, path);
+        }
+      }
+    });
+
+    test("are kept though the memory of the first is used again", () => {
+      const reader = new RequestReader(LIMITS);
+      const memory = Uint8Array.from(hpack.encode(Object.entries({ ...PSEUDO, ":path": "/a" })));
+      const at = memory.indexOf(0x61, memory.indexOf(0x2f)); // the a of /a
+      assert.equal(reader.readHead(1, memory, true).path, "/a");
+      memory[at] = 0x62;
+      assert.equal(reader.readHead(3, memory, true).path, "/b");
+    });
+  });
+
   test("a fault of the table is the connection's", () => {
     for (const read of ["readHead", "readTrailers", "skip"] as const) {
       const reader = new RequestReader(LIMITS);

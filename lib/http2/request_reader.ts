@@ -17,12 +17,46 @@ export interface RequestLimits extends DecoderLimits, HeadLimits {
 }
 
 /**
+ * The last head, and the block that it was made of: many clients ask for the same over and over. Kept
+ * only of a block that leaves the table as it was, and used until something else changes that.
+ */
+class LastHead {
+  /** A longer block is read anew. */
+  static readonly MAX_BYTES = 256;
+  readonly #block = new Uint8Array(LastHead.MAX_BYTES);
+  #length = -1;
+  #version = 0;
+  #endStream = false;
+  #head: Http2RequestHead | undefined = undefined;
+
+  /** Returns the head if this is its block. */
+  find(block: Uint8Array, version: number, endStream: boolean): Http2RequestHead | undefined {
+    if (block.length !== this.#length || version !== this.#version) return undefined;
+    if (endStream !== this.#endStream) return undefined;
+    for (let i = 0; i < block.length; i++) if (block[i] !== this.#block[i]) return undefined;
+    return this.#head;
+  }
+
+  /** Keeps the head of a block. */
+  keep(block: Uint8Array, version: number, endStream: boolean, head: Http2RequestHead): void {
+    if (block.length > LastHead.MAX_BYTES) return;
+    this.#block.set(block);
+    this.#length = block.length;
+    this.#version = version;
+    this.#endStream = endStream;
+    this.#head = head;
+  }
+}
+
+/**
  * Reads the field blocks of one connection. Every block has to go through it, in the order they come,
  * for each may change how the next is read.
  */
 export class RequestReader {
   readonly #limits: RequestLimits;
   readonly #decoder: HpackDecoder;
+  /** Made for the first block that leaves the table as it was. */
+  #last: LastHead | undefined = undefined;
 
   /** Makes the reader of a connection. */
   constructor(limits: RequestLimits) {
@@ -44,9 +78,17 @@ export class RequestReader {
    * request is refused, and the connection goes on
    */
   readHead(streamId: number, block: Uint8Array, endStream: boolean): Http2RequestHead {
+    const { version } = this.#decoder;
+    const known = this.#last?.find(block, version, endStream);
+    if (known !== undefined) return known;
     const fields = this.#decoder.decode(block, this.#limits.maxListBytes);
     this.#assertNoExcess(this.#limits.maxListBytes);
-    return new Http2RequestHead(streamId, fields, endStream, this.#limits);
+    const head = new Http2RequestHead(streamId, fields, endStream, this.#limits);
+    // A tunnel's has a key of its own.
+    if (version === this.#decoder.version && !head.upgrade) {
+      (this.#last ??= new LastHead()).keep(block, version, endStream, head);
+    }
+    return head;
   }
 
   /**

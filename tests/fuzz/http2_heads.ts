@@ -7,9 +7,10 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { HttpError } from "../../lib/errors.ts";
 import { isAuthority } from "../../lib/http/authority.ts";
+import { headTooLong } from "../../lib/http/request_rules.ts";
 import { Http2Fault } from "../../lib/http2/error_code.ts";
 import { HpackDecoder } from "../../lib/http2/hpack/decoder.ts";
-import type { Http2RequestHead } from "../../lib/http2/request_head.ts";
+import { Http2RequestHead } from "../../lib/http2/request_head.ts";
 import { RequestReader } from "../../lib/http2/request_reader.ts";
 import { LIMITS, listOf, loadHeadCases, loadHpackCases } from "../http2_head_cases.ts";
 import { Decoder, encode, literal } from "../http2_hpack.ts";
@@ -134,15 +135,33 @@ export const heads: TextTarget = {
   read(text) {
     const block = Buffer.from(text, "latin1");
     const reader = new RequestReader(LIMITS);
-    try {
-      return sayHead(reader.readHead(1, block, false));
-    } catch (error) {
-      if (error instanceof Http2Fault) return `fault ${error.scope} ${error.message}`;
-      assert.ok(error instanceof HttpError, String(error));
-      return `error ${error.status} ${error.code}`;
+    const first = sayReading(() => reader.readHead(1, block, false));
+    if (first.startsWith("fault connection")) return first;
+    // Again, as many clients ask for the same; beside what keeps no heads.
+    const decoder = new HpackDecoder(LIMITS);
+    for (let turn = 0; turn < 3; turn++) {
+      const plain = sayReading(() => {
+        const fields = decoder.decode(block);
+        if (decoder.excess !== undefined) throw headTooLong(LIMITS.maxListBytes);
+        return new Http2RequestHead(1, fields, false, LIMITS);
+      });
+      const said = turn === 0 ? first : sayReading(() => reader.readHead(1, block, false));
+      assert.equal(said, plain);
+      if (said.startsWith("fault connection")) break;
     }
+    return first;
   },
 };
+
+function sayReading(read: () => Http2RequestHead): string {
+  try {
+    return sayHead(read());
+  } catch (error) {
+    if (error instanceof Http2Fault) return `fault ${error.scope} ${error.message}`;
+    assert.ok(error instanceof HttpError, String(error));
+    return `error ${error.status} ${error.code}`;
+  }
+}
 
 function sayHead(head: Http2RequestHead): string {
   assert.ok(isAuthority(head.host));

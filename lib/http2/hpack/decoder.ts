@@ -39,6 +39,8 @@ let scratch = new Uint8Array(4096);
 export class HpackDecoder {
   /** Whether the last list exceeds a limit, and which; it is incomplete then. */
   excess: Excess = undefined;
+  /** A number that grows with every change of what blocks mean: of the table, or of its size. */
+  version = 0;
   readonly #limits: DecoderLimits;
   readonly #table = new DynamicTable(DEFAULT_TABLE_BYTES);
   /** The largest table that the peer may choose. */
@@ -66,6 +68,7 @@ export class HpackDecoder {
   settingsAcknowledged(): void {
     this.#maxTableBytes = this.#limits.maxTableBytes;
     this.#updateDue = this.#table.maxBytes > this.#maxTableBytes;
+    this.version++;
   }
 
   /**
@@ -98,6 +101,7 @@ export class HpackDecoder {
       if (size > this.#maxTableBytes) throw broken("A table is larger than was announced");
       if (++updates > MAX_SIZE_UPDATES) throw broken("The size of the table changes too often");
       this.#table.resize(size);
+      this.version++;
       this.#updateDue = false;
     }
     if (this.#updateDue) throw broken("The table was not made smaller as was announced");
@@ -110,6 +114,7 @@ export class HpackDecoder {
     if (byte >= 0x40) {
       const field = this.#readLiteral(0x3f);
       this.#table.add(field);
+      this.version++;
       return field;
     }
     if (byte >= 0x20) throw broken("The size of the table changes within a block");
