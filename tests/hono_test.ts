@@ -1,4 +1,4 @@
-/** lib/hono: its helpers, and a Hono app of some size on real sockets. */
+/** A Hono app of some size on real sockets, and its client certificates. */
 import "reflect-metadata";
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
@@ -7,7 +7,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type tls from "node:tls";
 import { gunzipSync } from "node:zlib";
-import { SubjectAlternativeNameExtension, X509CertificateGenerator } from "@peculiar/x509";
 import { afterAll, describe, test } from "bun:test";
 import { Hono, type MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
@@ -22,22 +21,20 @@ import { stream, streamSSE, streamText } from "hono/streaming";
 import { timeout } from "hono/timeout";
 import {
   clientCertificate,
-  type ClientCertificateRules,
   getConnInfo,
   hsts,
   type HttpsdEnv,
-  redirectToHttps,
   requireClientCertificate,
-  upgradeWebSocket,
 } from "../lib/hono/mod.ts";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import { type HttpsServer, serve } from "../lib/server.ts";
 import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
-import { type PeerCertificate, peerCertificate } from "../lib/tls/peer_certificate.ts";
+import { peerCertificate } from "../lib/tls/peer_certificate.ts";
 import { compress } from "../lib/web/compress.ts";
 import { serveFiles } from "../lib/web/files.ts";
 import { serverSentEvents } from "../lib/web/sse.ts";
 import { app as exampleApp } from "../examples/hono.ts";
+import { clientCa, infoWith, pump } from "./hono_support.ts";
 import { RawClient, readResponses, type WireResponse } from "./http_support.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 import { certificates, connect, until } from "./support.ts";
@@ -45,7 +42,9 @@ import { certificates, connect, until } from "./support.ts";
 assertRuntime();
 
 const directory = mkdtempSync(join(tmpdir(), "httpsd-hono-"));
+
 writeFileSync(join(directory, "page.html"), "<h1>static</h1>");
+
 writeFileSync(join(directory, "data.json"), JSON.stringify({ text: "x".repeat(3000) }));
 
 const servers: HttpsServer[] = [];
@@ -54,13 +53,8 @@ afterAll(async () => {
   rmSync(directory, { recursive: true });
 });
 
-const clientCa = await createCertificateAuthority({ name: "Fleet CA" });
 const otherCa = await createCertificateAuthority({ name: "Other CA" });
-const pump = await clientCa.issue({
-  usage: "client",
-  subject: "CN=pump 7",
-  names: ["pump7.example.com", "spiffe://example.com/pump/7"],
-});
+
 const stranger = await otherCa.issue({ usage: "client", subject: "CN=stranger" });
 
 type Env = HttpsdEnv & { Variables: RequestIdVariables };
@@ -203,6 +197,7 @@ async function start(options: HttpsServerOptions, app: Hono<Env>): Promise<numbe
 }
 
 const { cert, key } = await certificates();
+
 const port = await start(
   { cert, key, clientAuth: { ca: clientCa.cert, mode: "optional" } },
   makeApp(),
@@ -477,216 +472,6 @@ describe("client certificates over TLS", () => {
     // Deno ends such a handshake; Bun lets it through as not authorized.
     const result = await ask("/fleet", asStranger).catch(() => undefined);
     assert.ok(result === undefined || result.status === 403);
-  });
-});
-
-/** What an app sees of a client: enough of a session for the middleware. */
-function infoWith(certificate: PeerCertificate | undefined, authorized = true) {
-  const tls = { peerCertificate: certificate, authorized };
-  return {
-    session: { remoteAddress: "::1", remotePort: 9, tls },
-  } as unknown as HttpsdEnv["Bindings"];
-}
-
-/** The status that a client with this certificate gets. */
-async function statusFor(
-  certificate: PeerCertificate | undefined,
-  rules?: ClientCertificateRules,
-  authorized = true,
-): Promise<number> {
-  const app = new Hono<HttpsdEnv>().get("/", requireClientCertificate(rules), (c) => c.text("in"));
-  return (await app.request("/", {}, infoWith(certificate, authorized))).status;
-}
-
-describe("requireClientCertificate()", () => {
-  const pumps = peerCertificate(pump.certDer);
-
-  test("asks for a certificate that stands", async () => {
-    assert.equal(await statusFor(pumps), 200);
-    assert.equal(await statusFor(pumps, {}, false), 403);
-    assert.equal(await statusFor(undefined), 403);
-    assert.equal(
-      await statusFor(peerCertificate(new Uint8Array([1, 2, 3])), { san: "x" }),
-      403,
-    );
-  });
-
-  const fingerprint = pumps.fingerprint256;
-  const table: [name: string, rules: ClientCertificateRules, status: number][] = [
-    ["a DNS name", { san: "pump7.example.com" }, 200],
-    ["one of several", { san: ["a.example", "pump7.example.com"] }, 200],
-    ["a URI", { san: "spiffe://example.com/pump/7" }, 200],
-    ["another DNS name", { san: "pump8.example.com" }, 403],
-    ["a wildcard, which is no name", { san: "*.example.com" }, 403],
-    ["the common name, which is no SAN", { san: "pump 7" }, 403],
-    ["a URI in other letter case", { san: "spiffe://example.com/PUMP/7" }, 403],
-    ["the issuer", { issuer: "CN=Fleet CA" }, 200],
-    ["another issuer", { issuer: "CN=Other CA" }, 403],
-    ["the issuer and more", { issuer: "C=DE, CN=Fleet CA" }, 403],
-    ["the fingerprint", { fingerprint256: fingerprint }, 200],
-    ["without colons", { fingerprint256: fingerprint.replaceAll(":", "").toLowerCase() }, 200],
-    ["another fingerprint", { fingerprint256: "ab".repeat(32) }, 403],
-    ["all rules hold", { san: "pump7.example.com", fingerprint256: fingerprint }, 200],
-    ["one rule does not", { san: "pump7.example.com", issuer: "CN=Other CA" }, 403],
-    ["verify says yes", { verify: ({ subject }) => subject === "CN=pump 7" }, 200],
-    ["verify says no", { verify: () => false }, 403],
-    ["verify says no in time", { verify: () => Promise.resolve(false) }, 403],
-    ["verify throws", {
-      verify: () => {
-        throw new HTTPException(503);
-      },
-    }, 503],
-  ];
-  for (const [name, rules, status] of table) {
-    test(`${name}: ${status}`, async () => assert.equal(await statusFor(pumps, rules), status));
-  }
-
-  test("is not deceived by names that look like two", async () => {
-    const keys = await crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, true, [
-      "sign",
-      "verify",
-    ]);
-    const forged = await X509CertificateGenerator.createSelfSigned({
-      name: "CN=Fleet CA\\, O=x",
-      keys,
-      extensions: [
-        new SubjectAlternativeNameExtension([
-          { type: "url", value: "http://a/, DNS:admin.example" },
-          { type: "email", value: "root.example" },
-        ]),
-      ],
-    });
-    const certificate = peerCertificate(new Uint8Array(forged.rawData));
-    assert.equal(await statusFor(certificate), 200);
-    for (const san of ["admin.example", "root.example", "DNS:admin.example"]) {
-      assert.equal(await statusFor(certificate, { san }), 403, san);
-    }
-    assert.equal(await statusFor(certificate, { issuer: "CN=Fleet CA, O=x" }), 403);
-    assert.equal(await statusFor(certificate, { issuer: "CN=Fleet CA\\, O=x" }), 200);
-  });
-
-  test("refuses rules that nobody could mean", () => {
-    const wrong: ClientCertificateRules[] = [
-      { san: "" },
-      { san: [] },
-      { issuer: [] },
-      { issuer: "Fleet CA" },
-      { issuer: "NoSuchType=x" },
-      { fingerprint256: "abcd" },
-      { fingerprint256: ["ab".repeat(32), "x"] },
-    ];
-    for (const rules of wrong) {
-      assert.throws(() => requireClientCertificate(rules), { code: "INVALID_CONFIG" });
-    }
-  });
-});
-
-test("getConnInfo() tells the kind of address, and whom to ask for one", async () => {
-  const app = new Hono<HttpsdEnv>().get("/", (c) => c.json(getConnInfo(c)));
-  app.onError((error, c) => c.text((error as { code?: string }).code ?? "", 500));
-  const response = await app.request("/", {}, infoWith(undefined));
-  assert.deepEqual(await response.json(), {
-    remote: { address: "::1", addressType: "IPv6", port: 9, transport: "tcp" },
-  });
-  assert.equal(await (await app.request("/")).text(), "INVALID_CONFIG");
-});
-
-describe("upgradeWebSocket()", () => {
-  const app = new Hono<HttpsdEnv>();
-  const closed = Promise.withResolvers<{ code: number; wasClean: boolean }>();
-  app.get(
-    "/ws/:room",
-    upgradeWebSocket((c) => ({
-      onOpen: (_, ws) => ws.send(`${c.req.param("room")} ${ws.readyState} ${ws.protocol}`),
-      onMessage: ({ data }, ws) =>
-        data === "bye" ? ws.close(4001, "told") : ws.send(`echo ${data}`),
-      onClose: (event) => closed.resolve(event),
-    })),
-    (c) => c.text("no upgrade"),
-  );
-
-  test("opens, echoes and closes; a plain request goes on to the next handler", async () => {
-    const server = await serve(
-      { transportMode: "insecure", hostname: "127.0.0.1", port: 0 },
-      app.fetch,
-    );
-    servers.push(server);
-    const authority = `127.0.0.1:${server.address.port}`;
-    assert.equal(await (await fetch(`http://${authority}/ws/a`)).text(), "no upgrade");
-
-    const messages: unknown[] = [];
-    const socket = new WebSocket(`ws://${authority}/ws/a`);
-    const over = new Promise<CloseEvent>((resolve) => socket.onclose = resolve);
-    socket.onmessage = ({ data }) => {
-      messages.push(data);
-      socket.send(messages.length === 1 ? "one" : "bye");
-    };
-    const { code, reason } = await over;
-    assert.deepEqual(messages, ["a 1 ", "echo one"]);
-    assert.deepEqual([code, reason], [4001, "told"]);
-    assert.equal((await closed.promise).wasClean, true);
-  });
-});
-
-describe("hsts()", () => {
-  const header = async (url: string, ...options: Parameters<typeof hsts>) => {
-    const app = new Hono().use(hsts(...options)).get("/", (c) => c.text("x"));
-    return (await app.request(url)).headers.get("strict-transport-security");
-  };
-  test("says so over https only", async () => {
-    assert.equal(await header("https://a/"), "max-age=31536000");
-    assert.equal(await header("http://a/"), null);
-    assert.equal(await header("https://a/", { maxAgeSeconds: 0 }), "max-age=0");
-    assert.equal(
-      await header("https://a/", { includeSubDomains: true, preload: true }),
-      "max-age=31536000; includeSubDomains; preload",
-    );
-  });
-  test("refuses what browsers' lists refuse", () => {
-    for (
-      const options of [
-        { maxAgeSeconds: -1 },
-        { maxAgeSeconds: 1.5 },
-        { preload: true },
-        { preload: true, includeSubDomains: true, maxAgeSeconds: 60 },
-      ]
-    ) assert.throws(() => hsts(options), { code: "INVALID_CONFIG" });
-  });
-});
-
-describe("redirectToHttps()", () => {
-  const target = (url: string, ...options: Parameters<typeof redirectToHttps>) => {
-    const response = redirectToHttps(...options)(new Request(url));
-    assert.equal(response.status, 308);
-    return response.headers.get("location");
-  };
-  test("keeps host, path and query", () => {
-    assert.equal(target("http://a.example/x/y?z=1"), "https://a.example/x/y?z=1");
-    assert.equal(target("http://a.example:8080/"), "https://a.example/");
-    assert.equal(target("http://a.example:8080/", { port: 8443 }), "https://a.example:8443/");
-    assert.equal(target("http://[::1]:80/x", { port: 8443 }), "https://[::1]:8443/x");
-    assert.equal(target("http://10.0.0.1/", { hostname: "a.example" }), "https://a.example/");
-    assert.equal(target("http://a.example//evil.example"), "https://a.example//evil.example");
-  });
-  test("refuses ports and hosts that cannot be", () => {
-    const code = "INVALID_CONFIG";
-    assert.throws(() => redirectToHttps({ port: 0 }), { code });
-    assert.throws(() => redirectToHttps({ port: 65536 }), { code });
-    assert.throws(() => redirectToHttps({ hostname: "a b" }), { code });
-    assert.throws(() => redirectToHttps({ hostname: "a/b" }), { code });
-    assert.throws(() => redirectToHttps({ hostname: "user@a" }), { code });
-  });
-  test("serves a server in insecure mode", async () => {
-    const server = await serve(
-      { hostname: "127.0.0.1", port: 0, transportMode: "insecure" },
-      redirectToHttps({ port: 8443 }),
-    );
-    servers.push(server);
-    const response = await fetch(`http://127.0.0.1:${server.address.port}/a?b`, {
-      redirect: "manual",
-    });
-    assert.equal(response.headers.get("location"), "https://127.0.0.1:8443/a?b");
-    await response.body?.cancel();
   });
 });
 

@@ -1,0 +1,136 @@
+/** A reader that pauses stops its peer, whatever that sends. */
+import assert from "node:assert/strict";
+import type { Socket } from "node:net";
+import { describe, test } from "bun:test";
+import { assertConnectionError, MIB, pair, rejection, turn } from "./net_support.ts";
+import { assertRuntime, runtime } from "./runtime.ts";
+import {
+  certificates,
+  end,
+  FLOWS,
+  openTransport,
+  RecordingConsumer,
+  residentMiB,
+  startScript,
+  type Transport,
+  until,
+} from "./support.ts";
+
+assertRuntime();
+
+describe("Backpressure", () => {
+  for (const mode of FLOWS) {
+    const fullTest = mode === "paced" && runtime === "bun" ? () => {} : test;
+
+    test(`${mode}: a reader that pauses holds little of what the peer pushes`, async () => {
+      await using transport = await openTransport(mode);
+      const pusher = startScript(await clientScript(transport, pushing));
+      const connection = await transport.accept();
+      const reader = connection.readable.getReader();
+      await reader.read();
+      await until(() => connection.queuedBytes > 0, "the queue fills");
+      const before = residentMiB();
+      for (let i = 0; i < 200; i++) await turn();
+      assert.ok(connection.queuedBytes <= MIB, `${connection.queuedBytes} bytes queued`);
+      const grown = residentMiB() - before;
+      assert.ok(grown < 8, `${grown} MiB more`);
+      // And it is not stuck: all of it comes when the reader goes on.
+      let bytes = connection.queuedBytes;
+      while (bytes < 50 * MIB) bytes += (await reader.read()).value!.length;
+      connection.destroy();
+      end(pusher);
+    }, 20_000);
+
+    test(`${mode}: a reader that pauses holds little of what comes byte by byte`, async () => {
+      await using transport = await openTransport(mode);
+      const { client, connection } = await pair(transport);
+      client.setNoDelay(true);
+      connection.attach(new RecordingConsumer());
+      let sent = 0;
+      while (sent < 5_000 && connection.queuedBytes === sent) {
+        client.write("x");
+        sent++;
+        const patience = performance.now() + 300;
+        while (connection.queuedBytes < sent && performance.now() < patience) {
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+      }
+      // Each chunk costs more than its bytes: the socket stops long before the mark is reached.
+      assert.ok(connection.queuedBytes < 2_000, `${connection.queuedBytes} bytes queued`);
+      connection.destroy();
+      client.destroy();
+    }, 20_000);
+
+    fullTest(
+      `${mode}: a writer waits for a peer that does not read, which is cut in time`,
+      async () => {
+        await using transport = await openTransport(mode, { sendTimeoutMs: 1_000 });
+        const reader = startScript(await clientScript(transport, idling));
+        const connection = await transport.accept();
+        await until(() => reader.output().includes("connected"), "the client is there");
+        reader.process.kill("SIGSTOP");
+        const consumer = connection.readable.getReader();
+        const writer = connection.writable.getWriter();
+        const chunk = new Uint8Array(64 * 1024);
+        const before = residentMiB();
+        let written = 0;
+        const begun = performance.now();
+        const error = await rejection((async () => {
+          for (;;) {
+            await writer.write(chunk);
+            written += chunk.length;
+          }
+        })());
+        assertConnectionError(error, "CONNECTION_TIMEOUT");
+        assert.ok(performance.now() - begun > 900);
+        assert.ok(written < 16 * MIB, `${written} bytes written`);
+        const grown = residentMiB() - before;
+        assert.ok(grown < 8, `${grown} MiB more`);
+        assertConnectionError(await rejection(consumer.read()), "CONNECTION_TIMEOUT");
+        end(reader);
+      },
+      20_000,
+    );
+
+    fullTest(`${mode}: close() of the writable is cut in time, too`, async () => {
+      await using transport = await openTransport(mode, { sendTimeoutMs: 300 });
+      const reader = startScript(await clientScript(transport, idling));
+      const connection = await transport.accept();
+      await until(() => reader.output().includes("connected"), "the client is there");
+      reader.process.kill("SIGSTOP");
+      const writer = connection.writable.getWriter();
+      writer.write(new Uint8Array(32 * MIB)).catch(() => {});
+      assertConnectionError(await rejection(writer.close()), "CONNECTION_TIMEOUT");
+      end(reader);
+    }, 20_000);
+  }
+});
+
+/** A script for a process of its own: connects, and gives the socket to `act`. */
+async function clientScript(
+  { mode, port }: Transport,
+  act: (socket: Socket) => void,
+): Promise<string> {
+  const { ca } = await certificates();
+  const options = { port, host: "127.0.0.1", servername: "localhost", ca };
+  return `
+    const { connect } = await import(${JSON.stringify(mode === "plain" ? "node:net" : "node:tls")});
+    const socket = connect(${JSON.stringify(options)}, () => (${act})(socket));
+    socket.on("error", () => {});
+  `;
+}
+
+function idling(socket: Socket): void {
+  socket.write("here");
+  console.log("connected");
+}
+
+function pushing(socket: Socket): void {
+  const chunk = new Uint8Array(64 * 1024);
+  let left = 200 * 16;
+  const push = (): void => {
+    while (left-- > 0 && socket.write(chunk));
+  };
+  socket.on("drain", push);
+  push();
+}
