@@ -134,6 +134,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   #reset: Set<number> | undefined;
   #heldBytes = 0;
   #pumping = false;
+  #isInputOver = false;
   /** Why this side closes, where a reason was given. */
   #reason: HttpsdError | undefined;
 
@@ -358,7 +359,10 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
 
   #feed(): boolean {
     const bytes = this.connection.take();
-    if (bytes === undefined) return false;
+    if (bytes === undefined) {
+      if (this.connection.ended) this.#inputEnded();
+      return false;
+    }
     this.#reader.push(bytes);
     return true;
   }
@@ -821,16 +825,17 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   /** The client has ended its side: it may wait for its answers still, but most have gone away. */
   peerEnded(): void {
     const reason = clientEnded();
-    for (const { exchange, remoteEnded } of this.#streams.values()) {
-      exchange.abort(reason);
-      if (!remoteEnded) exchange.cutBody(reason);
-    }
-    if (this.#state === "opening") return;
-    if (this.#streams.size === 0) this.connection.close();
-    else {
-      this.#idleBy = this.connection.after(this.sendTimeoutMs);
-      this.waits(this.#idleBy);
-    }
+    for (const { exchange } of this.#streams.values()) exchange.abort(reason);
+    this.#pump();
+  }
+
+  /** All was read that the client sent before it ended its side. */
+  #inputEnded(): void {
+    if (this.#isInputOver) return;
+    this.#isInputOver = true;
+    const reason = clientEnded();
+    for (const stream of this.#streams.values()) stream.clientEnded(reason);
+    if (this.#streams.size === 0 && !this.connection.closing) this.connection.close();
   }
 
   drained(): void {
@@ -890,16 +895,8 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     } else if (this.#blockBy <= now) {
       this.#fail(calm("The head of a request did not arrive in time"));
     } else if (this.#idleBy <= now) {
-      if (this.#streams.size === 0) this.shutdown();
-      else this.#notRead();
+      this.shutdown();
     }
-  }
-
-  /** The client has ended its side, and answers are left after a time. */
-  #notRead(): void {
-    this.connection.destroy(
-      new ConnectionError("CONNECTION_TIMEOUT", "The client ended its side, and answers are late"),
-    );
   }
 }
 

@@ -20,6 +20,7 @@ import { ConnectionError, HttpError, type HttpsdError } from "../errors.ts";
 import type { Trailers } from "../http/body.ts";
 import { Exchange, type ExchangeKeeper, type Transport } from "../http/exchange.ts";
 import { UNREAD_HEAD } from "../http/request_head.ts";
+import { bodyIncomplete } from "../http/request_rules.ts";
 import type { Session } from "../http/session.ts";
 import { BodyTime, type PaceLimits, type TimeLimits } from "../http/times.ts";
 import type { Protocol, Tunnel } from "../http/tunnel.ts";
@@ -127,6 +128,8 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   #readBy = Infinity;
   /** Until when the rest of a body may come that nothing reads. */
   #drainBy = Infinity;
+  /** Until when the answer to a client that has ended its side may take to begin. */
+  #answerBy = Infinity;
   #tunnel: Http2Tunnel | undefined;
 
   /**
@@ -418,6 +421,27 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     this.#end(reason);
   }
 
+  /**
+   * Takes note that the client has ended its side of the connection: it sends nothing more of the
+   * request, and gives back no window. It may read what fits, but most have gone away.
+   */
+  clientEnded(reason: HttpsdError): void {
+    const { exchange } = this;
+    exchange.abort(reason);
+    if (!this.#remoteEnded) {
+      if (this.#tunnel !== undefined) {
+        this.#remoteEnded = true;
+        this.#tunnel.end();
+        return this.finished();
+      }
+      exchange.cutBody(bodyIncomplete());
+      if (this.#localEnded) return this.#close();
+    }
+    this.#answerBy = this.#owner.clock.now() + this.#owner.sendTimeoutMs;
+    this.#readBy = Infinity;
+    this.#arm();
+  }
+
   /** Ends the stream: both sides have ended. */
   #close(): void {
     if (this.#isOver) return;
@@ -462,12 +486,25 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     const { exchange } = this;
     const owner = this.#owner;
     if (exchange.response.blocked) {
-      if (this.#readBy === Infinity) this.#readBy = owner.clock.now() + owner.sendTimeoutMs;
+      if (this.#readBy === Infinity) {
+        this.#readBy = owner.clock.now() + (this.#isShut ? 0 : owner.sendTimeoutMs);
+      }
       return this.#readBy;
     }
     this.#readBy = Infinity;
     if (this.#localEnded) return this.#drainBy;
+    if (this.#answerBy !== Infinity) {
+      return exchange.response.started
+        ? owner.clock.now() + owner.timeouts.lingerMs
+        : this.#answerBy;
+    }
     return exchange.hasBody ? this.#bodyBy() : Infinity;
+  }
+
+  /** Whether the answer waits for a window that no client gives back any more. */
+  get #isShut(): boolean {
+    if (this.#answerBy === Infinity) return false;
+    return this.window.size <= 0 || this.#owner.output.window.size <= 0;
   }
 
   /** Until when the next piece of the body is waited for, while a handler does. */
@@ -491,6 +528,7 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     if (exchange.overdue) this.#giveUp();
     else if (this.#readBy <= now) this.#notRead();
     else if (this.#localEnded && this.#drainBy <= now) this.reset(ErrorCode.NoError);
+    else if (this.#answerBy !== Infinity) this.#isLate();
     else if (this.#bodyFrom !== undefined) {
       const error = new HttpError(
         408,
@@ -508,6 +546,18 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     const error = new ConnectionError("CONNECTION_TIMEOUT", "The client did not read in time");
     this.failed(error);
     this.reset(ErrorCode.Cancel);
+  }
+
+  /** The client has ended its side, and does not wait for ever. */
+  #isLate(): void {
+    const { response } = this.exchange;
+    if (!response.started) return this.#notRead();
+    response.giveUp(
+      new ConnectionError(
+        "CONNECTION_CLOSED",
+        "The client ended its side, and the answer paused",
+      ),
+    );
   }
 
   /** Answers for a handler that takes too long; no error handler delays that further. */
