@@ -6,6 +6,7 @@
  */
 import { type HttpsdError, StateError } from "../errors.ts";
 import { closeByteStream, transferable } from "../net/streams.ts";
+import { ByteQueue } from "./byte_queue.ts";
 
 /** Nothing more is parsed while so many bytes wait to be read. */
 const HIGH_MARK = 64 * 1024;
@@ -27,8 +28,7 @@ export interface BodySource {
 /** A request body between the parser and the handler. */
 export class RequestBody {
   readonly #source: BodySource;
-  #chunks: Uint8Array[] = [];
-  #queuedBytes = 0;
+  readonly #queue = new ByteQueue();
   #ended = false;
   #error: HttpsdError | undefined;
   #waiting: PromiseWithResolvers<void> | undefined;
@@ -50,7 +50,7 @@ export class RequestBody {
 
   /** Whether the parser should wait for the reader. */
   get full(): boolean {
-    return this.#queuedBytes + PIECE_COST * this.#chunks.length >= HIGH_MARK;
+    return this.#queue.bytes + PIECE_COST * this.#queue.pieces >= HIGH_MARK;
   }
 
   /** Whether a reader waits for bytes that the client has not sent. */
@@ -60,7 +60,7 @@ export class RequestBody {
 
   /** How many bytes wait for a reader. */
   get queuedBytes(): number {
-    return this.#queuedBytes;
+    return this.#queue.bytes;
   }
 
   /** How many bytes were thrown away since {@linkcode RequestBody.discard}. */
@@ -73,16 +73,25 @@ export class RequestBody {
     return this.#trailers;
   }
 
-  /** Takes the next bytes. */
+  /** Takes the next bytes, which must not change any more. */
   push(bytes: Uint8Array): void {
-    if (this.#discarded !== undefined) {
-      this.#discarded += bytes.length;
-      this.#source.taken(bytes.length);
-      return;
-    }
-    this.#chunks.push(bytes);
-    this.#queuedBytes += bytes.length;
+    if (this.#isThrownAway(bytes)) return;
+    this.#queue.push(bytes);
     this.#wake();
+  }
+
+  /** Takes a copy of the next bytes, which are few. */
+  pushCopy(bytes: Uint8Array): void {
+    if (this.#isThrownAway(bytes)) return;
+    this.#queue.pushCopy(bytes);
+    this.#wake();
+  }
+
+  #isThrownAway(bytes: Uint8Array): boolean {
+    if (this.#discarded === undefined) return false;
+    this.#discarded += bytes.length;
+    this.#source.taken(bytes.length);
+    return true;
   }
 
   /** Ends the body. */
@@ -101,10 +110,8 @@ export class RequestBody {
 
   /** Throws away what waits and what comes, since no handler will read it. */
   discard(): void {
-    const bytes = this.#queuedBytes;
+    const bytes = this.#queue.clear();
     this.#discarded ??= bytes;
-    this.#chunks = [];
-    this.#queuedBytes = 0;
     if (bytes > 0) this.#source.taken(bytes);
     this.#wake();
   }
@@ -117,7 +124,7 @@ export class RequestBody {
    * @throws {StateError} `BODY_USED` when it is being read already, `REQUEST_ENDED` after the exchange
    */
   async read(max = Infinity): Promise<Uint8Array | undefined> {
-    while (this.#chunks.length === 0) {
+    while (this.#queue.pieces === 0) {
       if (this.#isOver()) return undefined;
       await this.#more();
     }
@@ -132,8 +139,8 @@ export class RequestBody {
   async readAll(): Promise<Uint8Array> {
     const pieces: Uint8Array[] = [];
     let length = 0;
-    while (this.#chunks.length > 0 || !this.#isOver()) {
-      if (this.#chunks.length === 0) {
+    while (this.#queue.pieces > 0 || !this.#isOver()) {
+      if (this.#queue.pieces === 0) {
         await this.#more();
         continue;
       }
@@ -156,8 +163,8 @@ export class RequestBody {
    * `undefined` for any other. It counts as read, and stays for callers of the other methods.
    */
   show(): Uint8Array | undefined {
-    if (!this.#ended || this.#chunks.length !== 1 || this.#stream !== undefined) return undefined;
-    const bytes = this.#chunks[0]!;
+    if (!this.#ended || this.#queue.pieces !== 1 || this.#stream !== undefined) return undefined;
+    const bytes = this.#queue.first!;
     if (bytes.length > HIGH_MARK) return undefined;
     if (!this.#shown) this.#source.taken(bytes.length);
     this.#shown = true;
@@ -184,18 +191,9 @@ export class RequestBody {
   }
 
   #next(max: number): Uint8Array {
-    const bytes = this.#take(max);
+    const bytes = this.#queue.take(max)!;
     if (!this.#shown) this.#source.taken(bytes.length);
     if (!this.#ended) this.#source.wanted();
-    return bytes;
-  }
-
-  #take(max: number): Uint8Array {
-    const first = this.#chunks[0]!;
-    const bytes = first.length <= max ? first : first.subarray(0, max);
-    if (bytes === first) this.#chunks.shift();
-    else this.#chunks[0] = first.subarray(max);
-    this.#queuedBytes -= bytes.length;
     return bytes;
   }
 

@@ -93,7 +93,7 @@ export interface StreamOwner {
   errorAnswered(error: HttpError): void;
 }
 
-/** Pieces of a body that are shorter than this are copied: a view keeps all of what was read alive. */
+/** Pieces of up to so many bytes are copied: a view keeps all of what was read alive. */
 const COPIED_BYTES = 2_048;
 
 /** One stream of a connection. */
@@ -228,10 +228,9 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   #push(bytes: Uint8Array): void {
     const { length } = bytes;
     const owner = this.#owner;
-    const piece = length <= COPIED_BYTES ? new Uint8Array(bytes) : bytes;
     if (this.#tunnel !== undefined) {
       owner.held(length);
-      return this.#tunnel.push(piece);
+      return this.#tunnel.push(bytes, length <= COPIED_BYTES);
     }
     const { exchange } = this;
     if (!exchange.hasBody) return this.#giveBack(length); // of a request that was refused
@@ -242,7 +241,8 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     if (this.#time !== undefined) this.#time.bytes += length;
     this.#unread += length;
     owner.held(length);
-    exchange.body.push(piece);
+    if (length <= COPIED_BYTES) exchange.body.pushCopy(bytes);
+    else exchange.body.push(bytes);
     if (this.#drainBy !== Infinity) this.#drain();
     else if (this.#bodyFrom !== undefined) this.#arm();
   }

@@ -6,6 +6,7 @@
  * @module
  */
 import type { HttpsdError } from "../errors.ts";
+import { ByteQueue } from "../http/byte_queue.ts";
 import type { Protocol, Tunnel } from "../http/tunnel.ts";
 import type { Clock } from "../net/clock.ts";
 import { ErrorCode } from "./error_code.ts";
@@ -38,8 +39,7 @@ export class Http2Tunnel implements Tunnel {
   readonly #stream: TunnelStream;
   #protocol: Protocol | undefined;
   #deadline = Infinity;
-  #queue: Uint8Array[] = [];
-  #queuedBytes = 0;
+  readonly #queue = new ByteQueue();
   /** Bytes that were taken and not released. */
   #takenBytes = 0;
   #closing = false;
@@ -97,7 +97,7 @@ export class Http2Tunnel implements Tunnel {
   }
 
   get ended(): boolean {
-    return this.peerEnded && this.#queue.length === 0;
+    return this.peerEnded && this.#queue.bytes === 0;
   }
 
   get stopped(): boolean {
@@ -113,9 +113,8 @@ export class Http2Tunnel implements Tunnel {
   }
 
   take(): Uint8Array | undefined {
-    const bytes = this.#queue.shift();
+    const bytes = this.#queue.take();
     if (bytes === undefined) return undefined;
-    this.#queuedBytes -= bytes.length;
     this.#takenBytes += bytes.length;
     return bytes;
   }
@@ -155,13 +154,13 @@ export class Http2Tunnel implements Tunnel {
 
   // What the stream reports.
 
-  /** Takes bytes that have come. */
-  push(bytes: Uint8Array): void {
+  /** Takes bytes that have come, or a copy of them. */
+  push(bytes: Uint8Array, copied: boolean): void {
     if (this.#closing) return this.#stream.release(bytes.length);
-    this.#queue.push(bytes);
-    this.#queuedBytes += bytes.length;
+    if (copied) this.#queue.pushCopy(bytes);
+    else this.#queue.push(bytes);
     this.#protocol?.bytesReady();
-    const waiting = this.#queuedBytes + this.#takenBytes;
+    const waiting = this.#queue.bytes + this.#takenBytes;
     if (this.#closed || this.#stopped || 2 * waiting < this.#stream.windowBytes) return;
     this.#stopped = true; // the client may have to wait before it ends its side
     this.#protocol?.stopped();
@@ -201,9 +200,8 @@ export class Http2Tunnel implements Tunnel {
   }
 
   #dropInput(): void {
-    const bytes = this.#queuedBytes + this.#takenBytes;
-    this.#queue = [];
-    this.#queuedBytes = this.#takenBytes = 0;
+    const bytes = this.#queue.clear() + this.#takenBytes;
+    this.#takenBytes = 0;
     if (bytes > 0) this.#stream.release(bytes);
   }
 }

@@ -1,0 +1,63 @@
+/** Bytes that wait come out as they went in, and take little more memory than they are. */
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { describe, test } from "bun:test";
+import { ByteQueue } from "../lib/http/byte_queue.ts";
+import { Random } from "./random.ts";
+import { assertRuntime } from "./runtime.ts";
+
+assertRuntime();
+
+describe("ByteQueue", () => {
+  test("gives what it was given, in order, whatever is put in and taken", () => {
+    const random = new Random(14);
+    for (let round = 0; round < 300; round++) {
+      const queue = new ByteQueue();
+      const put: Buffer[] = [];
+      const taken: { bytes: Uint8Array; was: string }[] = [];
+      const take = (max?: number): void => {
+        const bytes = queue.take(max);
+        if (bytes !== undefined) taken.push({ bytes, was: Buffer.from(bytes).toString("latin1") });
+      };
+      for (let i = 0; i < 60; i++) {
+        const piece = Buffer.alloc(random.below(random.oneIn(3) ? 3_000 : 9) + 1, random.next());
+        if (random.oneIn(3)) queue.push(piece);
+        else {
+          const lent = Buffer.from(piece);
+          queue.pushCopy(lent);
+          lent.fill(0); // its memory is used again
+        }
+        put.push(piece);
+        if (random.oneIn(4)) take(random.oneIn(2) ? 1 + random.below(5) : undefined);
+      }
+      assert.equal(
+        queue.bytes,
+        put.reduce((sum, { length }) => sum + length, 0) -
+          taken.reduce((sum, { bytes }) => sum + bytes.length, 0),
+      );
+      while (queue.pieces > 0) take(random.oneIn(2) ? undefined : 100);
+      assert.equal(queue.bytes, 0);
+      for (const { bytes, was } of taken) {
+        assert.equal(Buffer.from(bytes).toString("latin1"), was, "what was given away has changed");
+      }
+      assert.deepEqual(Buffer.concat(taken.map(({ bytes }) => bytes)), Buffer.concat(put));
+    }
+  });
+
+  test("puts single bytes together", () => {
+    const queue = new ByteQueue();
+    for (let i = 0; i < 100_000; i++) queue.pushCopy(Uint8Array.of(i));
+    assert.equal(queue.bytes, 100_000);
+    assert.ok(queue.pieces < 30, `${queue.pieces} pieces`);
+  });
+
+  test("forgets what waits", () => {
+    const queue = new ByteQueue();
+    queue.pushCopy(Uint8Array.of(1));
+    queue.pushCopy(Uint8Array.of(2, 3));
+    assert.equal(queue.clear(), 3);
+    assert.equal(queue.take(), undefined);
+    queue.pushCopy(Uint8Array.of(4));
+    assert.deepEqual([...queue.take()!], [4]);
+  });
+});
