@@ -108,7 +108,9 @@ export function uint32(value: number): Uint8Array {
 
 /** Several pieces as one. */
 export function join(...pieces: (Uint8Array | readonly number[])[]): Uint8Array {
-  return Buffer.concat(pieces.map((piece) => Uint8Array.from(piece)));
+  return Buffer.concat(
+    pieces.map((piece) => piece instanceof Uint8Array ? piece : Uint8Array.from(piece)),
+  );
 }
 
 /** What HEADERS and DATA may have beside what they carry. */
@@ -330,6 +332,7 @@ export class Http2Client implements Disposable {
   #unread: Buffer<ArrayBufferLike> = Buffer.alloc(0);
   #block: Buffer[] = [];
   #blockFlags = 0;
+  #greeted = false;
   #nextStreamId = 1;
   readonly #waits = new Set<() => void>();
   readonly #maxFrameSize: number;
@@ -544,11 +547,13 @@ export class Http2Client implements Disposable {
     return this.soFar(streamId);
   }
 
-  /** Sends a request and waits for its answer. */
+  /** Sends a request and waits for its answer; on the next stream, or on the one that is given. */
   async fetch(
     head: Parameters<typeof requestFields>[0] = {},
     body?: string | Uint8Array,
+    streamId?: number,
   ): Promise<Answer> {
+    if (streamId !== undefined) this.#nextStreamId = streamId;
     return await this.answer(this.request(head, body));
   }
 
@@ -583,7 +588,8 @@ export class Http2Client implements Disposable {
     const payload = Buffer.from(this.#unread.subarray(at, at + length));
     assert.ok(length <= this.#maxFrameSize, `A frame of ${length} bytes, larger than allowed`);
     if (this.#block.length > 0) assert.equal(type, Type.CONTINUATION, "Nothing but CONTINUATION");
-    if (this.frames.length === 0) assert.equal(type, Type.SETTINGS, "The first frame is SETTINGS");
+    if (!this.#greeted) assert.equal(type, Type.SETTINGS, "The first frame is SETTINGS");
+    this.#greeted = true;
     const fields = this.#fields(type, flags, payload);
     this.frames.push({ type, flags, streamId, payload, ...(fields && { fields }) });
     if (type === Type.SETTINGS && (flags & Flag.ACK) === 0) this.#serverSettings(payload);
