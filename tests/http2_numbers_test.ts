@@ -209,6 +209,20 @@ describe("Budget", () => {
     assert.deepEqual([budget.spend(), budget.spend(), budget.spend()], [true, true, false]);
   });
 
+  test("may be without limit, or nothing", () => {
+    const clock = { now: () => 7 };
+    const spend = (burst: number, perSecond: number) => {
+      const budget = new Budget({ burst, perSecond }, clock);
+      return Array.from({ length: 5 }, () => budget.spend());
+    };
+    assert.deepEqual(spend(1, Infinity), Array(5).fill(true));
+    assert.deepEqual(spend(Infinity, 0), Array(5).fill(true));
+    assert.deepEqual(spend(Infinity, Infinity), Array(5).fill(true));
+    assert.deepEqual(spend(0, 10), Array(5).fill(false));
+    assert.deepEqual(spend(0, Infinity), Array(5).fill(false));
+    assert.deepEqual(spend(2, 0), [true, true, false, false, false]);
+  });
+
   test("keeps to its rate however often it is asked", () => {
     let now = 0;
     const budget = new Budget({ burst: 10, perSecond: 33 }, { now: () => now });
@@ -304,6 +318,13 @@ describe("a Priority field", () => {
       assert.equal(say(parsePriority(field)), priority);
     });
   }
+
+  test("that is very long counts for nothing", () => {
+    const long = (length: number) => "u=1, a".padEnd(length, "a");
+    assert.equal(say(parsePriority(long(1_024))), "1");
+    assert.equal(say(parsePriority(long(1_025))), "3");
+    assert.equal(say(parsePriority(long(1_025), parsePriority("u=6"))), "6");
+  });
 
   test("of a response changes what it says alone (8)", () => {
     const asked = parsePriority("u=5, i");

@@ -11,7 +11,7 @@ import type { Clock } from "../net/clock.ts";
 export interface BudgetSize {
   /** How often at once. */
   readonly burst: number;
-  /** How many times a second it may be done for as long as one likes. */
+  /** How many times a second it may be done for as long as one likes; may be `Infinity`. */
   readonly perSecond: number;
 }
 
@@ -36,7 +36,8 @@ export class Budget {
     const now = this.#clock.now();
     const passed = now - (this.#countedAt ?? now);
     this.#countedAt = now;
-    this.#left = Math.min(burst, this.#left + passed * perSecond / 1000);
+    const more = perSecond === Infinity ? Infinity : passed * perSecond / 1000;
+    this.#left = Math.min(burst, this.#left + more);
     if (this.#left < 1) return false;
     this.#left--;
     return true;

@@ -17,6 +17,8 @@ export interface Priority {
 }
 
 const URGENCIES = 8;
+/** A longer field is not read. */
+const MAX_CHARACTERS = 1_024;
 
 /** One object for each of all priorities. */
 const ALL: readonly Priority[] = Array.from(
@@ -34,10 +36,12 @@ const SIDE_BY_SIDE = priorityOf(DEFAULT_PRIORITY.urgency, true);
 
 /**
  * Reads a `Priority` field, several of them joined with ", ". What it does not say, or says in a
- * wrong type or out of range, is as in `base`; so is everything when it is malformed. (RFC 9218
- * section 4; for the field of a response, section 8, `base` is the request's priority.)
+ * wrong type or out of range, is as in `base`; so is everything when it is malformed, or much longer
+ * than any that says something: it is a wish, and reading it must not cost more than it is worth.
+ * (RFC 9218 section 4; for the field of a response, section 8, `base` is the request's priority.)
  */
 export function parsePriority(field: string, base: Priority = DEFAULT_PRIORITY): Priority {
+  if (field.length > MAX_CHARACTERS) return base;
   const scanner = new DictionaryScanner(field);
   let { urgency, incremental } = base;
   while (scanner.next()) {
