@@ -266,6 +266,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     if (this.busy || this.state === "closing" || this.#state === "opening") return false;
     this.#reason = new ConnectionError("CONNECTION_ABORTED", "Closed to make room for another");
     this.#goAway(ErrorCode.NoError);
+    this.output.flushLast();
     this.#state = "leaving";
     this.connection.close({ withinMs: GOODBYE_MS });
     return true;

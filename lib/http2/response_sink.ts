@@ -88,8 +88,12 @@ export class Http2ResponseSink implements ResponseSink, Sender {
     return this.#queue.length > 0 || this.#blocks !== undefined;
   }
 
+  /**
+   * Heeds what the fields of an answer say. Why else an answer would be the last one of a connection
+   * of HTTP/1.1, such as a handler that has failed, concerns its own stream alone.
+   */
   closeAfterwards(): void {
-    this.stream.closeAfterwards();
+    if (this.#head !== undefined) this.stream.closeAfterwards();
   }
 
   informational(status: number, fields: Fields): void {
