@@ -44,6 +44,7 @@ export function createServer(
     log = console.log,
   }: WssOptions = {},
 ): HttpsServer {
+  let members = 0;
   const server = new HttpsServer(options)
     .route({ uri: "/", method: "GET", handler: () => page() })
     .route({
@@ -57,10 +58,10 @@ export function createServer(
         notAliveMs,
         limits: { maxPayloadBytes: 4 * MAX_TEXT },
         onUpgrade: ({ headers }) => isOwnPage(headers) ? undefined : forbidden(),
-        onOpen: (ws) => join(server, ws),
+        onOpen: (ws) => join(server, ws, ++members),
         onMessage: (ws, text) => say(server, ws, text),
         onPong: (ws) => tellPulse(server, ws),
-        onClose: (ws) => void server.publish(CHAT, event({ type: "left", id: ws.session.id })),
+        onClose: (ws) => void server.publish(CHAT, event({ type: "left", id: memberOf(ws).id })),
       },
     });
 
@@ -106,6 +107,8 @@ const CHAT = "chat";
 
 /** What the page's sockets keep. */
 interface Member {
+  /** Its number: over HTTP/2 the sockets of one browser share a session. */
+  readonly id: number;
   /** When the last Ping left, on the `performance.now()` clock. */
   pingedAt: number;
 }
@@ -122,29 +125,33 @@ function event(of: ChatEvent): string {
   return JSON.stringify(of);
 }
 
-async function join(server: HttpsServer, ws: ServerWebSocket): Promise<void> {
-  const { id } = ws.session;
+function memberOf(ws: ServerWebSocket): Member {
+  return ws.context as Member;
+}
+
+async function join(server: HttpsServer, ws: ServerWebSocket, id: number): Promise<void> {
+  ws.context = { id, pingedAt: 0 } satisfies Member;
   server.publish(CHAT, event({ type: "joined", id }));
   ws.subscribe(CHAT);
   const members = [...server.websockets].filter(({ topics }) => topics.has(CHAT));
-  await ws.send(event({ type: "welcome", id, ids: members.map(({ session }) => session.id) }));
+  await ws.send(event({ type: "welcome", id, ids: members.map((member) => memberOf(member).id) }));
   ping(ws);
 }
 
 function say(server: HttpsServer, ws: ServerWebSocket, message: string | Uint8Array): void {
   if (typeof message !== "string" || message.length > MAX_TEXT) return ws.close(1003, "Text only");
-  server.publish(CHAT, event({ type: "say", id: ws.session.id, text: message }));
+  server.publish(CHAT, event({ type: "say", id: memberOf(ws).id, text: message }));
 }
 
 function ping(ws: ServerWebSocket): void {
-  ws.context = { pingedAt: performance.now() } satisfies Member;
+  memberOf(ws).pingedAt = performance.now();
   void ws.ping();
 }
 
 function tellPulse(server: HttpsServer, ws: ServerWebSocket): void {
-  const { pingedAt } = ws.context as Member;
+  const { id, pingedAt } = memberOf(ws);
   const ms = Math.round((performance.now() - pingedAt) * 100) / 100;
-  server.publish(CHAT, event({ type: "pong", id: ws.session.id, ms }));
+  server.publish(CHAT, event({ type: "pong", id, ms }));
 }
 
 /** Browsers let any page open a WebSocket to anywhere, and name the page in Origin. */

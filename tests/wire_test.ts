@@ -58,7 +58,11 @@ function serverFor(limits: Record<string, number>, mode: Mode): Promise<Started>
   const key = JSON.stringify([limits, mode]);
   let server = servers.get(key);
   if (server === undefined) {
-    const options = { limits: { ...DEFAULT_LIMITS, ...limits }, timeouts: { lingerMs: 5_000 } };
+    const options = {
+      http2: false, // the cases are HTTP/1.1's, with the preface of HTTP/2 as what it is there
+      limits: { ...DEFAULT_LIMITS, ...limits },
+      timeouts: { lingerMs: 5_000 },
+    };
     server = started(
       async (request, { session }) => {
         const calls = seen.get(connectionKey(session.connection.localPort, session.remotePort))!;
