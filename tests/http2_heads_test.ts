@@ -398,6 +398,17 @@ describe("an answer's head", () => {
     ]]);
   });
 
+  test("of many long fields is whole", () => {
+    const fields = Array.from(
+      { length: 20 },
+      (_, i): [string, string] => [`x-${i}`, `${i}|`.repeat(600)],
+    );
+    for (let turn = 0; turn < 4; turn++) {
+      const block = encodeHead(200, fields);
+      assert.deepEqual(decode(block), [[":status", "200"], ...fields]);
+    }
+  });
+
   test("never keeps a cookie", () => {
     const head = () => beginHead(200).field("Set-Cookie", "a=b").end(undefined, true);
     for (let turn = 0; turn < 4; turn++) assert.notEqual(head(), head());
