@@ -251,7 +251,9 @@ describe("over HTTP/2", () => {
 
   test("answers are compressed", async () => {
     const text = "text ".repeat(1_000);
-    const { client } = await serving((request) => compress(new Response(text), request));
+    const { client } = await serving((request) =>
+      compress(new Response(text, { headers: { "content-type": "text/plain" } }), request)
+    );
     const answer = await client.fetch({ fields: [["accept-encoding", "gzip"]] });
     assert.equal(answer.fields["content-encoding"], "gzip");
     assert.equal(gunzipSync(answer.body).toString(), text);
