@@ -10,7 +10,7 @@ import { existsSync, readFileSync } from "node:fs";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import { resolveConfig } from "../lib/config.ts";
 import type { SessionState } from "../lib/http/session.ts";
-import type { Wait } from "../lib/http1/timeouts.ts";
+import type { Wait } from "../lib/http/timeouts.ts";
 import type { ClosingState } from "../lib/net/engine.ts";
 import type { GatePhase } from "../lib/net/admission.ts";
 import {

@@ -1,5 +1,5 @@
 /**
- * What an HTTP/1.1 connection waits for, and until when: one deadline at a time, the earliest of
+ * What a connection of HTTP/1.1, or a stream of HTTP/2, waits for, and until when: one deadline at a time, the earliest of
  * those that apply. The driver says what is waited for; each new wait begins its time anew, unless
  * the table says otherwise.
  *
@@ -19,7 +19,7 @@
  *
  * @module
  */
-import { BodyTime, type PaceLimits, type TimeLimits } from "../http/times.ts";
+import { BodyTime, type PaceLimits, type TimeLimits } from "./times.ts";
 import type { Clock } from "../net/clock.ts";
 
 /** What a connection can wait for: a client's bytes, a client that reads, or a handler. */
