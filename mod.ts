@@ -29,6 +29,8 @@ export type {
 export { type ConnectionInfo, connectionInfo } from "./lib/fetch/connection_info.ts";
 export * from "./lib/errors.ts";
 export type { EspIdfOptions } from "./lib/httpd/esp_idf_options.ts";
+export type { BudgetSize } from "./lib/http2/budgets.ts";
+export type { Http2Options } from "./lib/http2/options.ts";
 export type { ServerLimits, ServerTimeouts } from "./lib/limits.ts";
 export {
   type DataEvent,

@@ -381,6 +381,7 @@ export function resolveConfig(options: HttpsServerOptions): Config {
     maxVersion: maxVersion ?? "TLSv1.3",
     limits: Object.freeze(output.limits),
     timeouts: Object.freeze(output.timeouts),
+    http2: output.http2 && Object.freeze(output.http2),
   };
   if (config.minVersion > config.maxVersion) {
     throw optionError(

@@ -62,6 +62,26 @@ describe("resolveConfig()", () => {
     assert.deepEqual(config.alpnProtocols, ["http/1.1"]);
   });
 
+  test("returns frozen copies of the groups, in whichever way they are written", () => {
+    const groups = {
+      limits: { maxBodyBytes: 1 },
+      timeouts: { idleMs: 1 },
+      http2: { maxConcurrentStreams: 1 },
+    };
+    for (const options of [groups, { ...groups, profile: "esp-idf" as const }]) {
+      const config = resolveConfig(options);
+      const { limits, timeouts, http2 } = config;
+      for (const group of [limits, timeouts, http2]) assert.ok(Object.isFrozen(group));
+      groups.limits.maxBodyBytes = 2;
+      assert.equal(limits.maxBodyBytes, 1);
+      groups.limits.maxBodyBytes = 1;
+      assert.equal(limits.maxHeaderFields, 100); // what is left out has its default
+    }
+    for (const options of [{}, { http2: true }]) {
+      assert.ok(Object.isFrozen(resolveConfig(options).http2));
+    }
+  });
+
   const bad: [options: object, message: string | RegExp][] = [
     [{ port: -1 }, "Option port is -1: it must be a port, 0 to 65535"],
     [{ port: 65_536 }, "Option port is 65536: it must be a port, 0 to 65535"],

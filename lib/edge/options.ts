@@ -61,6 +61,9 @@ export const EDGE_NAMES: Readonly<Record<string, string>> = {
   static: "write app.route() for each",
   maxRequestBodySize: "write limits: { maxBodyBytes }",
   timeout: "write timeouts: { handlerMs }",
+  handlerTimeoutMs: "write timeouts: { handlerMs }",
+  maxUriHandlers: "write limits: { maxRoutes }",
+  maxRespHeaders: "write limits: { maxResponseFields }",
 };
 
 const advice = adviceFrom(EDGE_NAMES);
@@ -144,7 +147,7 @@ const OF_SERVERS: Record<
   serverResets: 0,
   sessionTicketKeys: 0,
   sessionTickets: 0,
-  settingsTimeoutMs: 0,
+  settingsMs: 0,
   signal: 0,
   streamWindowBytes: 0,
   strictSni: 0,

@@ -205,7 +205,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
       enableConnectProtocol: true,
     }));
     this.giveBack(0);
-    this.#settingsBy = connection.after(http2.settingsTimeoutMs);
+    this.#settingsBy = connection.after(http2.settingsMs);
     connection.deadline = this.#settingsBy;
     const { tls } = connection;
     if (tls !== undefined && !isAdequate(tls)) {

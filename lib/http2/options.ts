@@ -36,7 +36,7 @@ export interface Http2Options {
   /** The most entries of one SETTINGS frame, 32 at most. Default: 32. */
   readonly maxSettings?: number;
   /** How long the client's preface, and its answer to SETTINGS, may take. Default: 10,000. */
-  readonly settingsTimeoutMs?: number;
+  readonly settingsMs?: number;
 }
 
 /** {@linkcode Http2Options} with all defaults in. */
@@ -60,7 +60,7 @@ const ENTRIES = {
   controlFrames: budget(1_000, 100),
   maxUnsentControlBytes: size(64 * 1024),
   maxSettings: many(32, 1, 32),
-  settingsTimeoutMs: duration(10_000),
+  settingsMs: duration(10_000),
 };
 
 const HTTP2 = members(ENTRIES, { shape: "true, false or the limits of HTTP/2" });
