@@ -13,6 +13,7 @@ import {
 import { capped, Visitor } from "./limits_support.ts";
 import { assertRuntime } from "./runtime.ts";
 import { connectTcp, until } from "./support.ts";
+import { TestClock } from "./test_clock.ts";
 
 assertRuntime();
 stopServersAfterAll();
@@ -204,20 +205,27 @@ describe("maxConnections without lruPurge", () => {
   });
 
   test("backlog wait at the most, and no longer than handshakeMs", async () => {
-    const host = await capped({
-      limits: { maxConnections: 1, lruPurge: false, backlog: 2 },
-      timeouts: { handshakeMs: 200 },
-    });
-    const a = await Visitor.come(host);
-    const begun = performance.now();
-    const newcomers = [];
-    for (let i = 0; i < 4; i++) newcomers.push(await RawClient.connect(host.port));
-    const over = newcomers.map((client) =>
-      client.rest().catch(() => "").then(() => performance.now() - begun)
+    const clock = new TestClock();
+    const host = await capped(
+      {
+        limits: { maxConnections: 1, lruPurge: false, backlog: 2 },
+        timeouts: { handshakeMs: 200 },
+      },
+      "plain",
+      clock,
     );
-    const times = (await Promise.all(over)).sort((one, other) => one - other);
-    assert.ok(times[1]! < 150, `${times}: two are cut at once`);
-    assert.ok(times[2]! >= 190 && times[3]! < 2_000, `${times}: two wait`);
+    const a = await Visitor.come(host);
+    const newcomers: RawClient[] = [];
+    for (let i = 0; i < 4; i++) newcomers.push(await RawClient.connect(host.port));
+    const over = new Set<RawClient>();
+    for (const client of newcomers) {
+      void client.rest().catch(() => "").then(() => over.add(client));
+    }
+    await until(() => over.size === 2, "two are cut while no time passes");
+    await clock.advance(190);
+    assert.equal(over.size, 2, "the others wait");
+    await clock.advance(210); // deadlines are looked at in steps
+    await until(() => over.size === 4, "they wait no longer");
     await a.ask("/still");
     for (const client of [a.client, ...newcomers]) client.destroy();
   });

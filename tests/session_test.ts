@@ -411,16 +411,19 @@ describe("half-closed clients", () => {
   });
 
   test("a long download goes on as long as the client reads", async () => {
-    const { port } = await started(() => new Response(new Uint8Array(30_000_000)), {
-      timeouts: { sendMs: 300 },
-    });
+    const clock = new TestClock();
+    const answer = () => new Response(new Uint8Array(30_000_000));
+    const { port } = await started(answer, { timeouts: { sendMs: 3_000 } }, "plain", clock);
     const client = await RawClient.connect(port);
     let received = 0;
     client.socket.removeAllListeners("data");
+    // Three times as long in all as the server waits for the next read.
     client.socket.on("data", (bytes) => {
+      const megabytes = Math.floor(received / 1_000_000);
       received += bytes.length;
+      if (Math.floor(received / 1_000_000) === megabytes) return;
       client.socket.pause();
-      setTimeout(() => client.socket.resume(), 2);
+      void clock.advance(300).then(() => client.socket.resume());
     });
     client.send(GET("/"));
     client.end();
