@@ -4,6 +4,8 @@ import { Buffer } from "node:buffer";
 import { describe, test } from "bun:test";
 import { HttpError } from "../lib/errors.ts";
 import { Http2Fault } from "../lib/http2/error_code.ts";
+import type { RequestHead } from "../lib/http/request_head.ts";
+import { RequestParser, Step } from "../lib/http1/parser.ts";
 import type { Http2RequestHead } from "../lib/http2/request_head.ts";
 import { RequestReader } from "../lib/http2/request_reader.ts";
 import {
@@ -238,6 +240,121 @@ describe("the blocks of one connection", () => {
     assert.throws(() => reader.skip(Uint8Array.of(0x82)), /not made smaller/);
   });
 });
+
+test("what HTTP/1.1 refuses is refused, and what it takes is the same head: generated requests", () => {
+  const random = new Random(12);
+  let taken = 0;
+  for (let i = 0; i < 1_000; i++) {
+    const { method, target, host, fields } = someRequest(random);
+    const lines = [["host", host], ...fields].map(([name, value]) => `${name}: ${value}\r\n`);
+    const text = `${method} ${target} HTTP/1.1\r\n${lines.join("")}\r\n`;
+    const parser = new RequestParser({
+      ...LIMITS,
+      maxHeaderBytes: LIMITS.maxListBytes,
+      maxHeaderFields: LIMITS.maxFields,
+      maxChunkExtBytes: 0,
+    });
+    parser.push(Uint8Array.from(Buffer.from(text, "latin1")));
+    const list: hpack.Field[] = method === "CONNECT"
+      ? [[":method", method], [":authority", target]]
+      : Object.entries({
+        ":method": method,
+        ":scheme": "https",
+        ":authority": host,
+        ":path": target,
+      });
+    if (method === "CONNECT") list.push(["host", host]);
+    const read = () =>
+      new RequestReader(LIMITS).readHead(1, hpack.encode([...list, ...fields]), false);
+    if (parser.next() === Step.Fail) {
+      assert.throws(
+        read,
+        (error) => error instanceof Http2Fault || error instanceof HttpError,
+        text,
+      );
+      continue;
+    }
+    taken++;
+    const [actual, expected] = [read(), parser.head];
+    const members = [
+      "method",
+      "target",
+      "path",
+      "query",
+      "host",
+      "contentLength",
+      "expectContinue",
+    ];
+    for (const name of members as (keyof RequestHead)[]) {
+      assert.equal(actual[name], expected[name], `${name} of ${text}`);
+    }
+    const shown = Array.from(
+      { length: expected.fieldCount },
+      (_, i) => [expected.fieldName(i), expected.fieldValue(i)],
+    );
+    assert.deepEqual(fieldsOf(actual), shown, text);
+  }
+  assert.ok(taken > 100 && taken < 900, `${taken}`);
+});
+
+/** A request, in which now and then something is wrong that both versions can say. */
+function someRequest(random: Random) {
+  const wrong = (text: string): string => {
+    if (!random.oneIn(12)) return text;
+    const at = random.below(text.length + 1);
+    const byte = random.oneIn(2)
+      ? random.pick('#\\"<>@,/?*%^ \t')
+      : String.fromCharCode(random.below(256));
+    return /[\r\n]/.test(byte) ? text : text.slice(0, at) + byte + text.slice(at);
+  };
+  const method = wrong(
+    random.pick(["GET", "GET", "POST", "OPTIONS", "PROPFIND", "CONNECT", "BREW", "get"]),
+  );
+  const hosts = [
+    "a.example",
+    "a.example:8443",
+    "[::1]",
+    "127.0.0.1:1",
+    "127.1",
+    "a.example:",
+    "a:65536",
+    "A.b",
+  ];
+  const host = wrong(random.pick(hosts)).trim();
+  const paths = ["/", "/a/b?c=d", "/%41%zz?%00", "/%00", "/a%0d", "*", "", "/a?b?c", "//a", "/.."];
+  const target = method === "CONNECT" ? host : wrong(random.pick(paths));
+  const names = [
+    "x",
+    "accept",
+    "content-length",
+    "expect",
+    "cookie",
+    "__proto__",
+    "range",
+    "priority",
+  ];
+  const values = [
+    "",
+    "1",
+    "0",
+    "007",
+    "5, 5",
+    "9007199254740992",
+    "100-continue",
+    "100-Continue",
+    "a=b",
+    "x y",
+  ];
+  const used = new Set<string>();
+  const fields: [string, string][] = [];
+  for (let left = random.below(5); left > 0; left--) {
+    const name = wrong(random.pick(names)).replace(":", "").toLowerCase();
+    if (used.has(name) && name === "cookie") continue;
+    used.add(name);
+    fields.push([name, wrong(random.pick(values)).replace(/^[ \t]+|[ \t]+$/g, "")]);
+  }
+  return { method, target, host, fields };
+}
 
 describe("a WebSocket", () => {
   const list: Pairs = [
