@@ -264,7 +264,7 @@ class HeadParts {
     if (path.target !== undefined) return path.target;
     if (path.value === "*" && method === "OPTIONS") return WHOLE_SERVER;
     if (!path.value.startsWith("/") || !isTarget(path.value)) {
-      throw this.#malformed(":path has a character that it may not have");
+      throw this.#malformed("The :path is no path and query");
     }
     const target = splitTarget(path.value);
     assertPath(target.path);
@@ -346,8 +346,7 @@ function joinCookies(fields: Field[]): void {
 
 /**
  * The fields with which HTTP/1.1 would have asked for the WebSocket. HTTP/2 needs no key (RFC 8441
- * section 5); the one that is shown has a use only in this process, where it tells one upgrade from
- * another.
+ * section 5): the one that is shown is made up here, and its answer is never sent.
  */
 function askForUpgrade(fields: readonly Field[], skip: number): Field[] {
   const own = fields.slice(skip).filter(({ name }) => name !== "sec-websocket-key");

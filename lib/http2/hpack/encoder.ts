@@ -107,10 +107,7 @@ export function encodeInteger(
   return at;
 }
 
-/**
- * What one connection's client has to be told of the table that its decoder keeps for us, and that
- * nothing ever enters.
- */
+/** The size of the table that a client's decoder keeps for this encoder, which leaves it empty. */
 export class PeerTable {
   #bytes = DEFAULT_TABLE_BYTES;
   #updateDue = false;
@@ -118,7 +115,7 @@ export class PeerTable {
   /** Takes note of the client's SETTINGS_HEADER_TABLE_SIZE. */
   announced(bytes: number): void {
     if (bytes >= this.#bytes) return;
-    this.#bytes = 0; // once it is empty, no other size need ever be said
+    this.#bytes = 0; // the size that is said, so that no other need ever be
     this.#updateDue = true;
   }
 
