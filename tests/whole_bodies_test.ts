@@ -219,6 +219,25 @@ describe("a body that is all there", () => {
     ]);
   });
 
+  test("has its type also where it is long", async () => {
+    // As many characters of one byte as of three: this takes as much memory as its bytes do. The
+    // pieces in which it is looked at end within characters.
+    const texts = ["a\u20ac".repeat(100_000), "bb" + "a\u20ac".repeat(100_000) + "\u20ac\u20ac"];
+    const pieces = [
+      new Uint8Array(400_000).fill(97),
+      new Uint8Array(400_000).fill(252),
+      Buffer.from(texts[0]!).subarray(0, -1),
+      Buffer.concat([Buffer.from(texts[0]!), Uint8Array.of(97, 97)]),
+    ];
+    const all = await answers(...[...texts, ...pieces].map((body) => new Response(body)));
+    const types = all.map(({ fields }) => fields["content-type"]?.toLowerCase());
+    const bytes = runtime === "bun" ? "application/octet-stream" : undefined;
+    assert.deepEqual(types, [
+      ...texts.map(() => "text/plain;charset=utf-8"),
+      ...pieces.map(() => bytes),
+    ]);
+  });
+
   if (runtime === "bun") {
     test("is bytes where nothing tells that it was a text", async () => {
       const touched = new Response("a");

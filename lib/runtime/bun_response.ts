@@ -122,11 +122,27 @@ function isMadeOfText(bytes: Uint8Array, size: number, isExact: boolean): boolea
   if (size <= 0) return false;
   const isAsLong = size === bytes.length;
   if (isExact && !isAsLong) return true;
+  return isAsLong
+    ? 2 * charactersOf(bytes, size / 2) === size
+    : !Number.isNaN(charactersOf(bytes, Infinity));
+}
+
+/** Bytes are looked at in pieces, so that what is no text, or too much, is seen early. */
+const PIECE_BYTES = 64 * 1024;
+
+/** How many characters the bytes are in UTF-8, or any number above `most`; NaN: they are no UTF-8. */
+function charactersOf(bytes: Uint8Array, most: number): number {
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  let count = 0;
   try {
-    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-    return !isAsLong || 2 * text.length === size;
+    for (let at = 0; at < bytes.length && count <= most; at += PIECE_BYTES) {
+      const end = Math.min(bytes.length, at + PIECE_BYTES);
+      const stream = end < bytes.length;
+      count += decoder.decode(bytes.subarray(at, end), { stream }).length;
+    }
+    return count;
   } catch {
-    return false; // it is no UTF-8
+    return NaN;
   }
 }
 
