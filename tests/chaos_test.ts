@@ -16,13 +16,14 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
 import { play, ROLES, World } from "./chaos/clients.ts";
+import { HTTP2_ROLES } from "./chaos/http2_clients.ts";
 import type { Command, Report } from "./chaos/protocol.ts";
 import { Random } from "./random.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 
 assertRuntime();
 
-const SECONDS = Number(process.env["HTTPSD_CHAOS_SECONDS"] ?? 20);
+const SECONDS = Number(process.env["HTTPSD_CHAOS_SECONDS"] ?? 40);
 const SEED = Number(process.env["HTTPSD_SEED"] ?? 20261127);
 const verbose = process.env["HTTPSD_CHAOS_SECONDS"] !== undefined;
 
@@ -99,13 +100,14 @@ async function makeTrouble(server: ChildServer, world: World, random: Random): P
 
 /** Lets all clients and misfortunes loose for a time, and waits until the server is rid of them. */
 async function round(
+  roles: typeof ROLES,
   server: ChildServer,
   world: World,
   ms: number,
   random: Random,
 ): Promise<Report> {
   world.frozen = false;
-  const playing = Object.entries(ROLES).flatMap(([name, [role, clients]]) =>
+  const playing = Object.entries(roles).flatMap(([name, [role, clients]]) =>
     Array.from({ length: clients }, () => play(name, role, world, new Random(random.next())))
   );
   playing.push(makeTrouble(server, world, new Random(random.next())));
@@ -122,17 +124,22 @@ async function round(
   return report;
 }
 
+const PROTOCOLS = { "HTTP/1.1": ROLES, "HTTP/2": HTTP2_ROLES };
+const RUNS = Object.entries(PROTOCOLS).flatMap(([protocol, roles]) =>
+  (["plain", "tls"] as const).map((mode) => ({ protocol, roles, mode }))
+);
+
 describe(`chaos (seed ${SEED})`, () => {
-  for (const mode of ["plain", "tls"] as const) {
-    test(mode, async () => {
+  for (const { protocol, roles, mode } of RUNS) {
+    test(`${protocol}, ${mode}`, async () => {
       const random = new Random(SEED);
       const world = new World(mode);
       const server = new ChildServer(mode);
       try {
         ({ port: world.port } = await server.ask(pairs[0]!));
-        const ms = Math.max(500, SECONDS * 1000 / 2 - 5_000); // without the start and two quiets
-        const first = await round(server, world, ms / 3, random);
-        const last = await round(server, world, ms * 2 / 3, random);
+        const ms = Math.max(500, SECONDS * 1000 / RUNS.length - 5_000); // without the start and two quiets
+        const first = await round(roles, server, world, ms / 3, random);
+        const last = await round(roles, server, world, ms * 2 / 3, random);
         if (verbose) {
           const { counts, heapMiB, residentMiB } = last;
           console.log(mode, { answers: world.answers, ...world.ends }, counts);
@@ -146,7 +153,7 @@ describe(`chaos (seed ${SEED})`, () => {
         // The sockets were counted exactly; the runtime opens files of its own now and then.
         assert.ok(last.descriptors <= first.descriptors + 4, `${last.descriptors} descriptors`);
         assert.ok(last.heapMiB < first.heapMiB + 8, `${first.heapMiB} became ${last.heapMiB} MiB`);
-        for (const name of Object.keys(ROLES)) assert.ok(world.ends[name], `no ${name} has ended`);
+        for (const name of Object.keys(roles)) assert.ok(world.ends[name], `no ${name} has ended`);
         assert.ok(world.answers > 100, `only ${world.answers} answers`);
         await server.end();
       } finally {

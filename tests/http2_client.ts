@@ -368,6 +368,11 @@ export class Http2Client implements Disposable {
     if (mode === "tls" && options.tls?.ALPNProtocols === undefined) {
       assert.equal((socket as TLSSocket).alpnProtocol, "h2");
     }
+    return Http2Client.over(socket, options);
+  }
+
+  /** Speaks on a socket that is connected. */
+  static over(socket: Socket, options: ClientOptions = {}): Http2Client {
     const client = new Http2Client(socket, options);
     if (options.settings !== null) client.send(PREFACE, settings(...options.settings ?? []));
     return client;
@@ -399,6 +404,12 @@ export class Http2Client implements Disposable {
   /** Ends this side: FIN, over TLS behind a close_notify. */
   end(): void {
     this.socket.end();
+  }
+
+  /** Resets the connection, as a network may. */
+  resetConnection(): void {
+    const socket = this.socket as { _parent?: Socket };
+    (socket._parent ?? this.socket).resetAndDestroy();
   }
 
   /** Closes without a word. */

@@ -291,8 +291,9 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     this.#owner.shutdown();
   }
 
+  /** What a tunnel carries is no part of a response. */
   get wrote(): ((part: "head" | "body", bytes: number) => void) | undefined {
-    return this.#owner.wrote;
+    return this.#tunnel === undefined ? this.#owner.wrote : undefined;
   }
 
   ended(): void {

@@ -42,7 +42,7 @@ export class World {
   answers = 0;
   readonly unanswered: Unanswered[] = [];
   /** Connections that were left open. */
-  readonly left: RawClient[] = [];
+  readonly left: { destroy(): void }[] = [];
   /** How often each client has come to its end. */
   readonly ends: Record<string, number> = {};
 
@@ -52,10 +52,17 @@ export class World {
 
   /** Connects; undefined when the server does not take the connection, as while it restarts. */
   async connect(): Promise<RawClient | undefined> {
+    const socket = await this.socket();
+    return socket && new RawClient(socket);
+  }
+
+  /** Connects, and leaves the protocol to the caller. */
+  async socket(ALPNProtocols: string[] = []): Promise<net.Socket | undefined> {
     const target = { port: this.port, host: "127.0.0.1", allowHalfOpen: true };
+    const secure = { servername: "localhost", rejectUnauthorized: false, ALPNProtocols };
     const socket = this.mode === "plain"
       ? net.connect({ ...target, noDelay: true })
-      : tls.connect({ ...target, servername: "localhost", rejectUnauthorized: false } as object);
+      : tls.connect({ ...target, ...secure } as object);
     const over = new AbortController();
     const events = [this.mode === "plain" ? "connect" : "secureConnect", "error", "close"];
     const stuck = AbortSignal.timeout(STUCK_MS);
@@ -66,7 +73,7 @@ export class World {
     );
     over.abort();
     assert.ok(!stuck.aborted, "a connection was neither taken nor refused");
-    if (event === events[0]) return new RawClient(socket);
+    if (event === events[0]) return socket;
     socket.destroy();
     return undefined;
   }
@@ -89,7 +96,7 @@ export class World {
   }
 
   /** A client is done with a connection. */
-  leave(client: RawClient): void {
+  leave(client: { destroy(): void }): void {
     if (this.frozen) this.left.push(client);
     else client.destroy();
   }
