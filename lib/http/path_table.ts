@@ -44,22 +44,21 @@ export class PathTable<T> {
 
   /** The values whose pattern has `path`, in the order of addition. */
   find(path: string): readonly T[] {
-    let found: readonly T[] = this.#whole.get(path) ?? NONE;
-    let isOneList = true; // which is given away as it is: most requests need no other
+    let first: readonly T[] = this.#whole.get(path) ?? NONE;
+    let all: T[] | undefined; // where one list does for most, which is given away as it is
     let at = 0;
     let here: Branch<T> | undefined = this.#root;
     while (here !== undefined && path.startsWith(here.label, at)) {
       const { label, values, next }: Branch<T> = here;
-      if (found.length === 0) found = values;
+      if (first.length === 0) first = values;
       else if (values.length > 0) {
-        found = [...found, ...values];
-        isOneList = false;
+        all ??= [...first];
+        for (const value of values) all.push(value);
       }
       at += label.length;
       here = next.get(path.charCodeAt(at));
     }
-    if (isOneList) return found;
-    return found.toSorted((one, other) => this.#ranks.get(one)! - this.#ranks.get(other)!);
+    return all?.sort((one, other) => this.#ranks.get(one)! - this.#ranks.get(other)!) ?? first;
   }
 
   /** The branch where `prefix` ends; makes it, and splits another where the two part. */
