@@ -20,6 +20,11 @@ export interface Example {
   fetch(request: string): Promise<WireResponse>;
 }
 
+/** An example, and the lines that its handlers have said. */
+export interface Talking extends Example {
+  lines: string[];
+}
+
 const running: HttpsServer[] = [];
 
 /** Stops every example at the end of the file; to be called once, at its top. */

@@ -1,80 +1,48 @@
 /**
- * Identities: every form a certificate and key come in, made by openssl; everything that is refused
- * at load and what the message says; and that the runtime's TLS really serves what is not refused.
+ * Identities: every form a certificate and key come in, made by openssl; and that the runtime's TLS
+ * really serves them.
  */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { execFileSync, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { createPrivateKey, createPublicKey, X509Certificate } from "node:crypto";
 import { once } from "node:events";
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { type AddressInfo, createServer as createNetServer } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import process from "node:process";
 import { createServer } from "node:tls";
 import { pathToFileURL } from "node:url";
-import { afterAll, beforeAll, describe, test } from "bun:test";
-import { ConfigError, type ConfigErrorCode } from "../lib/errors.ts";
+import { describe, test } from "bun:test";
+import type { ConfigErrorCode } from "../lib/errors.ts";
 import type { KeyType } from "../lib/tls/certificate.ts";
 import type { ClientHello } from "../lib/tls/client_hello.ts";
 import { ClientHelloReader } from "../lib/tls/client_hello_reader.ts";
-import {
-  type CertificateAuthority,
-  createCertificateAuthority,
-  type IssuedCertificate,
-} from "../lib/tls/dev_certificates.ts";
 import { filesDigestOf, type Identity, keyPemOf, loadIdentity } from "../lib/tls/identity.ts";
 import type { IdentityOptions } from "../lib/tls/options.ts";
 import type { KeySource } from "../lib/tls/private_key.ts";
 import { canVerify } from "../lib/tls/signing.ts";
 import cases from "./cases/client_hello.json" with { type: "json" };
+import {
+  identityFilesForAll,
+  intermediate,
+  leaf,
+  leafFile,
+  leafKeyFile,
+  openssl,
+  path,
+  refused,
+  rejects,
+  root,
+  selfSigned,
+  write,
+} from "./identity_support.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 
 assertRuntime();
+identityFilesForAll();
 
 const PASSPHRASE = "sécret";
 
-/** Self-signed certificates by kind of key: `<kind>.pem` with `<kind>.key`. */
-const KEY_OPTIONS: Record<string, string[]> = {
-  "rsa": ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
-  "rsa-1024": ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"],
-  "rsa-3072": ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"],
-  "rsa-pss": ["-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"],
-  "ec-p224": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-224"],
-  "ec-p256": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
-  "ec-p384": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
-  "ec-p521": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
-  "secp256k1": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"],
-  "brainpool": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:brainpoolP256r1"],
-  "ed25519": ["-algorithm", "ED25519"],
-  "ed448": ["-algorithm", "ED448"],
-};
 const SERVED: KeyType[] = ["rsa", "ec-p256", "ec-p384", "ec-p521", "ed25519"];
-
-let directory: string;
-let root: CertificateAuthority;
-let intermediate: CertificateAuthority;
-let leaf: IssuedCertificate;
-let leafFile: string;
-let leafKeyFile: string;
-
-beforeAll(async () => {
-  directory = mkdtempSync(join(tmpdir(), "httpsd-identity-"));
-  for (const [kind, options] of Object.entries(KEY_OPTIONS)) {
-    openssl("genpkey", ...options, "-out", path(`${kind}.key`));
-    selfSigned(kind, kind);
-  }
-  root = await createCertificateAuthority({ name: "root" });
-  intermediate = await root.issueAuthority({ name: "intermediate" });
-  leaf = await intermediate.issue({ names: ["localhost", "*.Example.com", "127.0.0.1", "::1"] });
-  leafFile = write("leaf.pem", leaf.cert);
-  leafKeyFile = write("leaf.key", leaf.key);
-  write("leaf-alone.pem", leaf.cert.slice(0, leaf.cert.indexOf("-----END") + 26));
-  write("cas.pem", root.cert + intermediate.cert);
-});
-
-afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 describe("loadIdentity() tells", () => {
   test("what it has loaded", async () => {
@@ -350,212 +318,6 @@ describe("loadIdentity() reads PKCS#12", () => {
   });
 });
 
-describe("loadIdentity() refuses sources:", () => {
-  test("none", async () => {
-    await refused({}, "INVALID_CERTIFICATE", "Option cert", /missing/);
-    await refused({ cert: [], key: leaf.key }, "INVALID_CERTIFICATE", "Option cert", /missing/);
-  });
-
-  test("a file that does not exist, is a directory, or is elsewhere", async () => {
-    const missing = path("missing.pem");
-    await refused({ cert: missing }, "INVALID_CERTIFICATE", missing, /does not exist/);
-    const noKey = { cert: leafFile, key: missing };
-    await refused(noKey, "INVALID_CERTIFICATE", missing, /option key does not exist/);
-    await refused({ cert: directory }, "INVALID_CERTIFICATE", directory, /is a directory/);
-    for (const url of ["https://localhost/a.pem", "file://elsewhere/a.pem"]) {
-      if (url.startsWith("file:") && process.platform === "win32") continue;
-      await refused({ cert: new URL(url) }, "INVALID_CERTIFICATE", "Option cert", /file: URL/);
-    }
-  });
-
-  test("a file that this process may not read", async () => {
-    const secret = write("secret.pem", leaf.cert);
-    chmodSync(secret, 0o000);
-    const message = await loadInChild(secret, runtime === "deno" ? ["--allow-all"] : []);
-    assert.match(message, /^INVALID_CERTIFICATE File .*secret\.pem .*may not be read: let/);
-  }, 20_000);
-
-  test("a file outside of Deno's sandbox", async () => {
-    if (runtime !== "deno") return;
-    const allowed = `--allow-read=${new URL("..", import.meta.url).pathname}`;
-    const message = await loadInChild(leafFile, [allowed, "--allow-env", "--allow-sys"]);
-    assert.match(message, /^INVALID_CERTIFICATE File .*leaf\.pem .*may not be read: run Deno with/);
-    assert.ok(message.includes(`--allow-read=${leafFile}`), message);
-  }, 20_000);
-
-  test("what holds something else, or nothing", async () => {
-    const swapped = { cert: leafKeyFile, key: leafFile };
-    await refused(swapped, "INVALID_CERTIFICATE", leafKeyFile, /no certificate, .* PRIVATE KEY/);
-    const noKey = { cert: leafFile, key: leafFile };
-    await refused(noKey, "INVALID_CERTIFICATE", leafFile, /no private key, it has CERTIFICATE/);
-    await refused({ cert: leafFile }, "INVALID_CERTIFICATE", leafFile, /give it in option key/);
-    const empty = write("empty.pem", "");
-    await refused({ cert: empty }, "INVALID_CERTIFICATE", empty, /no certificate/);
-    const emptyKey = { cert: leafFile, key: empty };
-    await refused(emptyKey, "INVALID_CERTIFICATE", empty, /no private key/);
-  });
-
-  test("a PEM that is cut off or damaged", async () => {
-    const half = leaf.cert.slice(0, 200);
-    await refused({ cert: half }, "INVALID_CERTIFICATE", "Option cert", /cut off/);
-    const cutKey = { cert: leafFile, key: leaf.key.slice(0, 100) };
-    await refused(cutKey, "INVALID_CERTIFICATE", "Option key", /cut off/);
-    const damaged = leaf.cert.replace(/^.*MII/m, "AAA");
-    await refused({ cert: damaged }, "INVALID_CERTIFICATE", "Option cert", /damaged/);
-    const damagedKey = { cert: leafFile, key: leaf.key.replace("MI", "AA") };
-    await refused(damagedKey, "INVALID_CERTIFICATE", "Option key", /no private key/);
-    // Linear, however many blocks begin.
-    const beginnings = "-----BEGIN CERTIFICATE-----\n".repeat(100_000);
-    await refused({ cert: beginnings }, "INVALID_CERTIFICATE", "Option cert", /damaged|cut off/);
-  });
-
-  test("what is no source, without telling a secret that was taken for a path", async () => {
-    for (const cert of [5, null, {}, true]) {
-      const options = { cert } as unknown as IdentityOptions;
-      await refused(options, "INVALID_CONFIG", "Option cert", /give PEM/);
-    }
-    const secret = createPrivateKey(leaf.key).export({ type: "pkcs8", format: "der" });
-    for (const key of [secret.toString("base64"), secret.toString("base64url"), "a\nb", " "]) {
-      const options = { cert: leafFile, key };
-      const error = await refused(options, "INVALID_CERTIFICATE", "Option key", /neither PEM/);
-      assert.ok(key === " " || !error.message.includes(key));
-      assert.equal(error.cause, undefined);
-    }
-  });
-});
-
-describe("loadIdentity() refuses certificates:", () => {
-  for (const kind of ["rsa-pss", "ec-p224", "secp256k1", "brainpool", "ed448"]) {
-    test(`${kind}, which the runtime's TLS does not serve`, async () => {
-      const cert = path(`${kind}.pem`);
-      const error = await refused(
-        { cert, key: path(`${kind}.key`) },
-        "NOT_SUPPORTED",
-        cert,
-        /P-256/,
-      );
-      assert.ok(error.message.includes(runtime));
-    });
-  }
-
-  test("RSA that is too short", async () => {
-    const short = { cert: path("rsa-1024.pem"), key: path("rsa-1024.key") };
-    await refused(short, "INVALID_CERTIFICATE", short.cert, /1024 bits.*2048/);
-  });
-
-  test("the wrong pair", async () => {
-    for (const kind of ["ec-p384", "rsa", "ed25519"]) {
-      const key = path(`${kind}.key`);
-      const pair = { cert: leafFile, key };
-      const error = await refused(pair, "INVALID_CERTIFICATE", leafFile, /pair/);
-      assert.ok(error.message.includes(key));
-    }
-    const other = await intermediate.issue();
-    const pair = { cert: leaf.cert, key: other.key };
-    await refused(pair, "INVALID_CERTIFICATE", "Option cert", /CN=localhost .*Option key.*pair/);
-    const rsa = { cert: path("rsa.pem"), key: path("rsa-3072.key") };
-    await refused(rsa, "INVALID_CERTIFICATE", rsa.cert, /pair/);
-  });
-
-  test("expired, unless that is allowed", async () => {
-    const expired = pairOf(await root.issue({ notAfter: new Date("2026-01-02T03:04:05Z") }));
-    await refused(expired, "INVALID_CERTIFICATE", "Option cert", /expired on 2026-01-02T03:04:05/);
-    const { validTo } = await loadIdentity({ ...expired, allowExpired: true });
-    assert.equal(validTo.toISOString(), "2026-01-02T03:04:05.000Z");
-  });
-
-  test("expired or not yet valid intermediates", async () => {
-    const old = await root.issueAuthority({ notAfter: new Date("2026-01-02"), name: "old CA" });
-    const young = await root.issueAuthority({
-      notBefore: new Date("2999-01-02"),
-      name: "young CA",
-    });
-    const byOld = pairOf(await old.issue());
-    await refused(byOld, "INVALID_CERTIFICATE", "Option cert", /CN=old CA expired/);
-    assert.equal((await loadIdentity({ ...byOld, allowExpired: true })).chain.length, 2);
-    await refused(
-      pairOf(await young.issue()),
-      "INVALID_CERTIFICATE",
-      "Option cert",
-      /CN=young CA is not/,
-    );
-  });
-
-  test("but not for an old root behind the chain", async () => {
-    const old = await createCertificateAuthority({ notAfter: new Date("2026-01-02") });
-    const { cert, key } = await old.issue();
-    assert.equal((await loadIdentity({ cert: [cert, old.cert], key })).chain.length, 2);
-  });
-
-  test("not yet valid", async () => {
-    const early = pairOf(await root.issue({ notBefore: new Date("2999-01-02T00:00:00Z") }));
-    const says = /not valid before 2999-01-02/;
-    await refused(early, "INVALID_CERTIFICATE", "Option cert", says);
-    await refused({ ...early, allowExpired: true }, "INVALID_CERTIFICATE", "Option cert", says);
-  });
-
-  test("for clients only, for signing only, or an authority's", async () => {
-    const client = pairOf(await root.issue({ usage: "client", names: ["a.example"] }));
-    await refused(client, "INVALID_CERTIFICATE", "Option cert", /extendedKeyUsage=serverAuth/);
-    await refused(pairOf(intermediate), "INVALID_CERTIFICATE", "Option cert", /CA:TRUE/);
-    const key = path("ec-p256.key");
-    selfSigned("usage", "ec-p256", { extensions: ["keyUsage=critical,keyAgreement"] });
-    const cert = path("usage.pem");
-    await refused({ cert, key }, "INVALID_CERTIFICATE", cert, /keyUsage=digitalSignature/);
-  });
-
-  test("but not a self-signed one that calls itself an authority, as openssl req -x509 makes", async () => {
-    selfSigned("quick", "ec-p256", { authority: true });
-    await loadIdentity({ cert: path("quick.pem"), key: path("ec-p256.key") });
-  });
-
-  test("but not for servers among other things, or for anything", async () => {
-    for (const usage of ["clientAuth,serverAuth", "anyExtendedKeyUsage"]) {
-      selfSigned("usages", "ec-p256", { extensions: [`extendedKeyUsage=${usage}`] });
-      await loadIdentity({ cert: path("usages.pem"), key: path("ec-p256.key") });
-    }
-  });
-
-  test("signed with SHA-1 or MD5", async () => {
-    for (const hash of ["-sha1", "-md5"]) {
-      selfSigned("weak", "rsa", { options: [hash] });
-      const weak = { cert: path("weak.pem"), key: path("rsa.key") };
-      await refused(weak, "INVALID_CERTIFICATE", weak.cert, /MD5 or SHA-1/);
-    }
-  });
-
-  test("a chain out of order, with a gap, or with a stranger", async () => {
-    const [own, above] = leaf.cert.split(/(?<=-----END CERTIFICATE-----\n)/) as [string, string];
-    const refuse = (cert: string, says: RegExp) =>
-      refused({ cert, key: leaf.key }, "INVALID_CERTIFICATE", "Option cert", says);
-    await refuse(above + own, /CN=intermediate does not fit the private key/);
-    await refuse(own + root.cert + above, /CN=localhost was not issued by the next one, CN=root/);
-    await refuse(own + root.cert, /CN=localhost was not issued by/);
-    await refuse(own + above + own, /CN=intermediate was not issued by/);
-    await refuse(own + own, /CN=localhost was not issued by/);
-  });
-
-  test("a chain with a namesake of the issuer", async () => {
-    const namesake = await root.issueAuthority({ name: "intermediate" });
-    const options = { cert: [leaf.certDer, namesake.cert], key: leaf.key };
-    await refused(options, "INVALID_CERTIFICATE", "Option cert", /was not issued by/);
-  });
-
-  test("a chain with a forged signature", async () => {
-    const own = Uint8Array.from(leaf.certDer);
-    own[own.length - 1]! ^= 1;
-    const options = { cert: [own, intermediate.cert], key: leaf.key };
-    await refused(options, "INVALID_CERTIFICATE", "Option cert", /was not issued by/);
-  });
-
-  test("but no chain by an issuer whose key only clients need to know", async () => {
-    for (const kind of ["ec-p521", "rsa-3072", "ed448", "brainpool"]) {
-      const chain = issuedBy(kind);
-      assert.equal((await loadIdentity({ cert: chain, key: path("ec-p256.key") })).chain.length, 2);
-    }
-  });
-});
-
 describe("canVerify()", () => {
   for (const { name, hex } of cases.captured) {
     test(`on ${name}`, async () => {
@@ -653,122 +415,6 @@ async function connect(
   await Promise.all([once(client, "close"), over.promise]);
   server.close();
   return { suits, handshake };
-}
-
-/** Loads a certificate in a child without privileges; resolves with the error's code and message. */
-async function loadInChild(cert: string, options: string[]): Promise<string> {
-  const script = write(
-    "load.ts",
-    `import { loadIdentity } from ${
-      JSON.stringify(new URL("../lib/tls/identity.ts", import.meta.url))
-    };
-    await loadIdentity({ cert: ${JSON.stringify(cert)} }).then(
-      () => console.log("loaded"),
-      ({ code, message }) => console.log(code, message),
-    );`,
-  );
-  const root = new URL("..", import.meta.url).pathname;
-  const runFlags = runtime === "deno"
-    ? [
-      "run",
-      "--quiet",
-      "--no-prompt",
-      `--config=${root}deno.json`,
-      "--node-modules-dir=manual",
-      ...options,
-    ]
-    : options;
-  chmodSync(directory, 0o755);
-  const nobody = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {};
-  const child = spawn(process.execPath, [...runFlags, script], {
-    ...nobody,
-    cwd: root,
-    env: { ...process.env, HOME: directory, DENO_DIR: path("deno") },
-  });
-  let output = "";
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding("utf8").on("data", (text: string) => output += text);
-  }
-  await once(child, "close");
-  return output;
-}
-
-/** What of a certificate is an identity's. */
-function pairOf({ cert, key }: IssuedCertificate): IdentityOptions {
-  return { cert, key };
-}
-
-/** Expects a refusal whose message starts with, and so names, the file or option. */
-function refused(
-  options: IdentityOptions,
-  code: ConfigErrorCode,
-  named: string,
-  says: RegExp,
-): Promise<ConfigError> {
-  const start = named.startsWith("Option ") ? named : `File ${named}`;
-  return rejects(loadIdentity(options), code, says, start);
-}
-
-async function rejects(
-  promise: Promise<unknown>,
-  code: ConfigErrorCode,
-  says: RegExp,
-  start = "",
-): Promise<ConfigError> {
-  const error = await promise.then(() => assert.fail("It was accepted"), (reason) => reason);
-  assert.ok(error instanceof ConfigError, String(error));
-  assert.equal(error.code, code, error.message);
-  assert.match(error.message, says);
-  assert.ok(error.message.startsWith(start), error.message);
-  return error;
-}
-
-/** A certificate for `ec-p256.key` by a CA with this kind of key, followed by the CA's. */
-function issuedBy(kind: string): string {
-  const key = path(`${kind}.key`);
-  const ca = path(`${kind}-ca.pem`);
-  const request = path("issued.csr");
-  const cert = path("issued.pem");
-  const csr = ["-key", path("ec-p256.key"), "-subj", "/CN=localhost"];
-  openssl("req", "-x509", "-key", key, "-subj", "/CN=CA", "-days", "9", "-out", ca);
-  openssl("req", "-new", ...csr, "-out", request);
-  openssl("x509", "-req", "-in", request, "-CA", ca, "-CAkey", key, "-days", "9", "-out", cert);
-  return readFileSync(cert, "utf8") + readFileSync(ca, "utf8");
-}
-
-interface SelfSignedOptions {
-  authority?: boolean;
-  san?: string | undefined;
-  extensions?: string[];
-  options?: string[];
-}
-
-/** Writes `<name>.pem` for the key of `kind`. */
-function selfSigned(name: string, kind: string, given: SelfSignedOptions = {}): void {
-  const { authority, san, extensions, options } = {
-    authority: false,
-    san: "DNS:localhost",
-    extensions: [],
-    ...given,
-  };
-  const all = [`basicConstraints=critical,CA:${authority ? "TRUE" : "FALSE"}`, ...extensions];
-  if (san !== undefined) all.push(`subjectAltName=${san}`);
-  const added = all.flatMap((extension) => ["-addext", extension]);
-  const subject = ["-subj", "/CN=localhost", "-days", "9", ...added, ...(options ?? [])];
-  openssl("req", "-x509", "-key", path(`${kind}.key`), "-out", path(`${name}.pem`), ...subject);
-}
-
-function openssl(...args: string[]): string {
-  return execFileSync("openssl", args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
-}
-
-function path(name: string): string {
-  return join(directory, name);
-}
-
-function write(name: string, content: string): string {
-  writeFileSync(path(name), content);
-  return path(name);
 }
 
 function commonName({ subject }: X509Certificate): string {
