@@ -4,22 +4,20 @@
  *
  * @module
  */
-import { test } from "bun:test";
 import type { Buffer } from "node:buffer";
-import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { testsWith } from "./programs.ts";
 
-/** Where continuous integration lacks Chromium, its tests fail. */
-const runs = Boolean(process.env["CI"]) || spawnSync("chromium", ["--version"]).status === 0;
-if (!runs) console.warn("Tests with Chromium are left out: there is none on this machine");
+const withChromium = testsWith("chromium");
 
-/** Registers a test that needs Chromium; where there is none and `CI` is not set, it is left out. */
+/** Registers a test that needs Chromium. */
 export function testWithChromium(name: string, body: () => Promise<void>): void {
-  if (runs) test(name, body, 60_000); // the first start reads Chromium from the disk
+  withChromium(name, body, 60_000); // the first start reads Chromium from the disk
 }
 
 const FLAGS = [
