@@ -21,12 +21,19 @@ type Decoded = readonly (readonly [name: string, value: string])[] | undefined;
 
 const MAX_LIST_BYTES = 2_000;
 
+/** A block whose one field enters the table, in hex. */
+function insertion(name: string, length: number): string {
+  return Buffer.from(literal(name, "v".repeat(length), "incremental")).toString("hex");
+}
+
 /** The blocks of a connection, each behind a byte that says how long it is; beside another decoder. */
 export const hpack: StreamTarget = {
   name: "hpack",
   corpus: [
     ...loadHpackCases().series.map(({ blocks }) => blocks.map(({ hex }) => hex)),
     ...loadHpackCases().errors.map(({ blocks }) => blocks),
+    [insertion("a", 200), "be".repeat(12)], // too many bytes
+    [insertion("b", 1), "be82".repeat(30)], // too many fields
   ].map((blocks) => {
     const framed = blocks.map((hex) => Buffer.from(hex, "hex")).map((block) =>
       Buffer.concat([Buffer.of(block.length), block])
