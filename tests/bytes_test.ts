@@ -1,12 +1,41 @@
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import { asBuffer } from "../lib/buffer.ts";
-import { asciiOrUtf8, concat, GrowingBytes, isAscii, utf8, viewOf } from "../lib/bytes.ts";
+import {
+  asciiOrUtf8,
+  concat,
+  copyAscii,
+  GrowingBytes,
+  isAscii,
+  utf8,
+  viewOf,
+} from "../lib/bytes.ts";
 import { assertRuntime } from "./runtime.ts";
 
 assertRuntime();
 
 describe("bytes", () => {
+  test("of ASCII text are copied to their place, and nothing beside it is touched", () => {
+    for (const length of [0, 1, 31, 32, 33, 100, 5_000]) {
+      const text = Array.from({ length }, (_, i) => String.fromCharCode(i % 128)).join("");
+      const target = new Uint8Array(length + 20).fill(255);
+      copyAscii(text, target, 10);
+      const expected = [...Array(10).fill(255), ...new TextEncoder().encode(text)];
+      assert.deepEqual([...target], [...expected, ...Array(10).fill(255)]);
+    }
+  });
+
+  test("of text that is not ASCII leave no old byte", () => {
+    for (const length of [5, 50]) {
+      for (const strange of ["\u00e9", "\u0416", "\u20ac"]) {
+        const target = new Uint8Array(length + 2).fill(1);
+        copyAscii("a".repeat(length - 1) + strange, target, 1);
+        const last = strange.charCodeAt(0) & 255;
+        assert.deepEqual([...target], [1, ...Array(length - 1).fill(97), last, 1]);
+      }
+    }
+  });
+
   test("that come one by one are copied a bounded number of times, and never grow past the cap", () => {
     const growing = new GrowingBytes();
     const memories = new Set<ArrayBuffer>();

@@ -10,7 +10,7 @@
  */
 import { Buffer } from "node:buffer";
 import { NO_BUFFER } from "../buffer.ts";
-import { utf8 } from "../bytes.ts";
+import { copyAscii, utf8 } from "../bytes.ts";
 import type { Chunk } from "../net/chunks.ts";
 import type { ErrorCode } from "./error_code.ts";
 import { Flag, FRAME_HEADER_BYTES, FrameType } from "./frame_type.ts";
@@ -20,10 +20,6 @@ import { MIN_MAX_FRAME_BYTES, SETTING_BYTES } from "./settings.ts";
 const SLAB_BYTES = 64 * 1024;
 /** Up to so many bytes of a body are copied beside their frame's header: joining them later costs more. */
 const COPIED_BYTES = 4 * 1024;
-/** Up to so many characters are quicker one by one. */
-const SPELLED_CHARACTERS = 32;
-
-const encoder = new TextEncoder();
 
 /**
  * The memory that all writers fill, one behind the other. What was handed out of it is never written
@@ -84,7 +80,7 @@ export class FrameWriter {
     const at = this.#begin(8 + debug.length, FrameType.GoAway, 0, 0);
     writeUint32(at, lastStreamId);
     writeUint32(at + 4, code);
-    writeText(at + 8, debug);
+    copyAscii(debug, slab, at + 8);
   }
 
   /** Writes RST_STREAM. */
@@ -134,7 +130,7 @@ export class FrameWriter {
   /** Writes a frame with its payload beside its header. */
   #copy(type: number, flags: number, streamId: number, payload: Chunk): void {
     const at = this.#begin(payload.length, type, flags, streamId);
-    if (typeof payload === "string") writeText(at, payload);
+    if (typeof payload === "string") copyAscii(payload, slab, at);
     else slab.set(payload, at);
   }
 
@@ -192,14 +188,4 @@ function writeUint32(at: number, value: number): void {
   slab[at + 1] = value >>> 16;
   slab[at + 2] = value >>> 8;
   slab[at + 3] = value;
-}
-
-/** Writes text of nothing but ASCII. */
-function writeText(at: number, text: string): void {
-  const { length } = text;
-  if (length > SPELLED_CHARACTERS) {
-    encoder.encodeInto(text, slab.subarray(at, at + length));
-    return;
-  }
-  for (let i = 0; i < length; i++) slab[at + i] = text.charCodeAt(i);
 }

@@ -7,6 +7,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
+import { copyAscii } from "../bytes.ts";
 
 /**
  * Bytes that must not change any more, or text of nothing but ASCII, a byte a character. (Deno's
@@ -32,10 +33,10 @@ export function join(chunks: readonly Chunk[], length: number): Uint8Array {
 }
 
 /** Copies chunks to the beginning of `target`, one behind the other. */
-export function copyInto(target: Buffer, chunks: readonly Chunk[]): void {
+export function copyInto(target: Uint8Array, chunks: readonly Chunk[]): void {
   let at = 0;
   for (const chunk of chunks) {
-    if (typeof chunk === "string") target.write(chunk, at, "latin1");
+    if (typeof chunk === "string") copyAscii(chunk, target, at);
     else target.set(chunk, at);
     at += chunk.length;
   }
