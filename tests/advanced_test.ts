@@ -42,7 +42,7 @@ function advancedTests(mode: Mode): void {
     });
   });
 
-  /** Sends bytes and gives the status of the answer, which must close the connection if told. */
+  /** Sends bytes and gives the status of the answer, which must close the connection if asked. */
   async function statusOf(bytes: string, { closes }: { closes: boolean }): Promise<number> {
     const client = await example.connect();
     const { status, fields } = await ask(client, bytes);

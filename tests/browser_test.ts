@@ -154,7 +154,7 @@ async function form(request: Request): Promise<Response> {
   const fields = await request.formData();
   const file = fields.get("file") as File;
   const sha256 = digestOf([await file.bytes()]);
-  const { name, size } = file; // Bun does not tell its type
+  const { name, size } = file; // Bun does not give its type
   return Response.json({ text: fields.get("text"), name, size, sha256 });
 }
 
@@ -294,13 +294,13 @@ function browserTests(testInPage: TestInPage, protocol: "http/1.1" | "h2"): void
   });
 }
 
-/** What the page tells of an upload: the digest of what it sent, and the server's answer. */
+/** What the page reports of an upload: the digest of what it sent, and the server's answer. */
 interface Upload {
   sent: string;
   received: unknown;
 }
 
-/** What the page tells of a WebSocket: the texts that came back, and digests of the bytes. */
+/** What the page reports of a WebSocket: the texts that came back, and digests of the bytes. */
 interface Echo {
   echoed: string[];
   sent: string;

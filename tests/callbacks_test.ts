@@ -70,7 +70,7 @@ describe("what a handler's callback throws when the client leaves becomes an err
           if (leaves === "FIN") client.end();
           else reset();
           await until(() => server.sessions.size === 0, "the session is over");
-          await until(() => errors.length > 0, "the error is told");
+          await until(() => errors.length > 0, "the error is reported");
           await sleep(10); // for another that would be too many
           assert.deepEqual(errors.map(({ code, cause }) => [code, cause]), [
             ["HANDLER_FAILED", thrown],
@@ -148,7 +148,7 @@ describe("what a handler's callback throws when the client leaves becomes an err
     );
     const answer = await server.fetch(new Request("http://a/"));
     await answer.body!.cancel();
-    await until(() => errors.length > 0, "the error is told");
+    await until(() => errors.length > 0, "the error is reported");
     assert.deepEqual(errors.map(({ cause }) => cause), [thrown]);
   });
 
@@ -205,7 +205,7 @@ describe("what a handler's callback throws when the client leaves becomes an err
       client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
       await client.expect("\r\n\r\n");
       client.destroy();
-      await until(() => errors.length > 0, "the error is told");
+      await until(() => errors.length > 0, "the error is reported");
       assert.deepEqual(heard, []);
       assert.ok(process.listeners("uncaughtException").includes(listener));
     } finally {
@@ -240,7 +240,7 @@ describe("a rejection of a thenable that is no Promise is not lost", () => {
       client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
       await client.expect("\r\n\r\nx");
       client.destroy();
-      await until(() => errors.length > 0, "the error is told");
+      await until(() => errors.length > 0, "the error is reported");
       assert.deepEqual(errors.map((error) => error.cause), [cause]);
     });
   }
@@ -259,7 +259,7 @@ describe("a rejection of a thenable that is no Promise is not lost", () => {
       certSelect: rejecting as never,
     }, "tls");
     await assert.rejects(RawClient.connect(port, "tls"));
-    await until(() => errors.length > 0, "the error is told");
+    await until(() => errors.length > 0, "the error is reported");
     assert.equal(errors[0]!.cause, cause);
   });
 

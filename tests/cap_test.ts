@@ -178,7 +178,7 @@ for (const mode of MODES) {
       for (const client of [...sockets, newcomer]) client.destroy();
     });
 
-    test("that is turned away is told in an event, and counted", async () => {
+    test("that is turned away is reported in an event, and counted", async () => {
       const host = await capped({
         limits: { maxConnections: 1, backlog: 2 },
         timeouts: { handshakeMs: 400 },
@@ -263,7 +263,7 @@ class StalledClock extends TestClock {
 }
 
 for (const mode of MODES) {
-  test(`nobody goes for a silence that the server has not listened to, ${mode}`, async () => {
+  test(`none is closed for a silence that the server has not listened to, ${mode}`, async () => {
     const clock = new StalledClock();
     const answer = (request: Request) => new Response(new URL(request.url).pathname);
     const { server, port } = await started(answer, { limits: { maxConnections: 1 } }, mode, clock);

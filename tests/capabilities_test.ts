@@ -115,7 +115,7 @@ describe("server.capabilities", () => {
     assert.deepEqual(Object.keys(capabilities).sort(), tested.sort());
   });
 
-  test("tells the TLS versions that are served, and no others are", async () => {
+  test("names the TLS versions that are served, and no others are", async () => {
     assert.deepEqual(capabilities.tlsVersions, VERSIONS);
     for (const version of VERSIONS) {
       assert.equal((await serves({ tlsVersion: version })).facts?.protocol, version);

@@ -1,6 +1,6 @@
 /**
  * Loads the HTTP/1.1 wire cases of tests/cases/http1_*.json, so that the parser and the servers on
- * real sockets are held to the same; tests/cases/README.md tells the format.
+ * real sockets are held to the same; tests/cases/README.md describes the format.
  *
  * @module
  */

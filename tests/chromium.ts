@@ -1,6 +1,6 @@
 /**
  * A page in a headless Chromium, driven over its DevTools protocol. Each has a home of its own, in
- * whose NSS database the authorities stand that it trusts.
+ * whose NSS database are the authorities that it trusts.
  *
  * @module
  */
@@ -32,7 +32,7 @@ const FLAGS = [
   "--remote-debugging-port=0",
 ];
 
-/** How long the page may take for one thing; less than a test may take, so that it is told which. */
+/** How long the page may take for one thing; less than a test may take, so that the failure says which. */
 const PATIENCE_MS = 40_000;
 
 interface Reply {
@@ -49,7 +49,7 @@ interface Notice {
 
 /** A page in a Chromium that ends with it. */
 export class Page implements AsyncDisposable {
-  /** Uncaught exceptions and what the console was told: nothing, if all is well. */
+  /** Uncaught exceptions and what the console was given: nothing, if all is well. */
   readonly complaints: string[] = [];
   readonly #socket: WebSocket;
   readonly #calls = new Map<number, PromiseWithResolvers<unknown>>();

@@ -53,9 +53,9 @@ async function assertShutOut(
   const results = await Promise.all(Array.from({ length: ATTEMPTS }, attempt));
   for (const { status, output } of results) assert.equal(status, undefined, output);
   assert.equal(server.requests, requests);
-  const told = server.errors.slice(errors);
-  assert.equal(told.length, ATTEMPTS, told.map(({ error }) => error.message).join("\n"));
-  for (const { error, phase, remoteAddress } of told) {
+  const reported = server.errors.slice(errors);
+  assert.equal(reported.length, ATTEMPTS, reported.map(({ error }) => error.message).join("\n"));
+  for (const { error, phase, remoteAddress } of reported) {
     assert.match(error.code, code);
     assert.equal(phase, "handshake");
     assert.equal(remoteAddress, "127.0.0.1");
@@ -76,7 +76,7 @@ async function sessionOf(
 
 for (const version of VERSIONS) {
   describe(`A required client certificate, ${version}`, () => {
-    test("lets in whom the CA knows, full and resumed", async () => {
+    test("lets in clients of the CA, full and resumed", async () => {
       await using server = await startServer(required);
       const resume = await sessionOf(server, version, { client: alice });
       const again = await sClient(server.port, { version, client: alice, resume });
@@ -93,7 +93,7 @@ for (const version of VERSIONS) {
       assert.equal((await sClient(server.port, { version })).status, undefined);
     });
 
-    test("lets in whom an intermediate of the CA has certified", async () => {
+    test("lets in clients of an intermediate of the CA", async () => {
       const intermediate = await clientCa.issueAuthority({ name: "Devices" });
       const client = await intermediate.issue({ usage: "client", subject: "CN=pump 7" });
       await using server = await startServer(required);
@@ -257,7 +257,7 @@ for (const version of VERSIONS) {
 }
 
 describe("verifyClient", () => {
-  /** Serves with a hook, and gives what the client got and the one error told. */
+  /** Serves with a hook, and gives what the client got and the one error reported. */
   async function judgedBy(verifyClient: NonNullable<HttpsServerOptions["verifyClient"]>) {
     await using server = await startServer({
       ...required,
@@ -305,7 +305,7 @@ describe("verifyClient", () => {
     }
   });
 
-  test("shuts out when it throws or rejects, and tells why", async () => {
+  test("shuts out when it throws or rejects, and reports why", async () => {
     const cause = new Error("The list is out of date");
     const throws = () => {
       throw cause;
@@ -337,7 +337,7 @@ describe("verifyClient", () => {
 });
 
 describe("PeerCertificate", () => {
-  test("tells its facts in handlers, hooks and events", async () => {
+  test("gives its facts to handlers, hooks and events", async () => {
     const seen: SessionEvent["session"][] = [];
     await using server = await startServer({
       ...required,
@@ -425,7 +425,7 @@ for (const version of VERSIONS) {
       assert.equal(server.requests, 2);
     }, SHUT_OUT_MS);
 
-    test("authorizes nobody else where it is optional", async () => {
+    test("authorizes no others where it is optional", async () => {
       await using server = await startServer({ clientAuth: { ca: alice.cert, mode: "optional" } });
       const authorized = async (client?: Pair) => {
         const args = client === minted ? ["-cert_chain", file(alice.cert)] : [];
@@ -552,7 +552,7 @@ describe("The client CA in files", () => {
       writeFileSync(sameCa, otherCa.cert);
       await becomes("own.example", [false, true]);
       writeFileSync(ca, clientCa.cert.slice(0, 100));
-      await until(() => failures() === 1, "the failure is told");
+      await until(() => failures() === 1, "the failure is reported");
       assert.deepEqual(await lets("localhost"), [false, true]);
       writeFileSync(ca, clientCa.cert + otherCa.cert);
       await becomes("localhost", [true, true]);

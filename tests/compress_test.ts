@@ -1,4 +1,4 @@
-/** lib/web/compress.ts: what is compressed for whom, and what becomes of the response's fields. */
+/** lib/web/compress.ts: what is compressed for which client, and what becomes of the response's fields. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { brotliDecompressSync, gunzipSync, inflateSync, zstdDecompressSync } from "node:zlib";
@@ -109,7 +109,7 @@ describe("compress() chooses", () => {
 describe("compress() leaves as it is", () => {
   const table: [name: string, response: () => Response][] = [
     ["an image", () => page({ "content-type": "image/png" })],
-    ["a type that is not told", () => new Response(new TextEncoder().encode(TEXT))],
+    ["a type that is not given", () => new Response(new TextEncoder().encode(TEXT))],
     ["an event stream", () => page({ "content-type": "text/event-stream" })],
     ["what is encoded", () => page({ "content-encoding": "br" })],
     ["no-transform", () => page({ "cache-control": "public, No-Transform" })],
@@ -233,7 +233,7 @@ describe("compress() streams", () => {
     assert.equal((await reader.read()).done, false);
     const soFar = pulled;
     await new Promise((resolve) => setTimeout(resolve, 50)); // time to take more, if it would
-    assert.ok(pulled - soFar < 16, `${pulled - soFar} chunks were taken that nobody asked for`);
+    assert.ok(pulled - soFar < 16, `${pulled - soFar} chunks were taken that were not asked for`);
     await reader.cancel();
   });
 
@@ -248,7 +248,7 @@ describe("compress() streams", () => {
       const reader = response.body!.getReader();
       await reader.read();
       await reader.cancel("gone");
-      await until(() => reason !== undefined, "The source is told");
+      await until(() => reason !== undefined, "The source is cancelled");
       assert.equal(reason, "gone");
     }
   });

@@ -430,17 +430,17 @@ describe("the table in docs/security.md", () => {
   ];
 
   test("has every state, with the deadline that runs in it", () => {
-    const told = Object.fromEntries(rows.map(([, state, , deadline]) => [state, deadline]));
+    const documented = Object.fromEntries(rows.map(([, state, , deadline]) => [state, deadline]));
     const wanted = Object.fromEntries(
       Object.entries(scenarios).map(([state, { deadline }]) => [state, deadline]),
     );
-    assert.deepEqual(told, wanted);
+    assert.deepEqual(documented, wanted);
   });
 
   test("has the defaults", () => {
     const config: object = resolveConfig({ transportMode: "insecure" });
     const webSocket: object = resolveRouteOptions({});
-    for (const [, state, , deadline, told] of rows) {
+    for (const [, state, , deadline, documented] of rows) {
       const [from, path] = deadline!.startsWith("websocket.")
         ? [webSocket, deadline!.slice(10)]
         : [config, deadline!];
@@ -448,7 +448,11 @@ describe("the table in docs/security.md", () => {
         (at, name) => (at as never)[name],
         from,
       ) as never as number;
-      assert.equal(told, value === Infinity ? "`Infinity`" : value.toLocaleString("en"), state!);
+      assert.equal(
+        documented,
+        value === Infinity ? "`Infinity`" : value.toLocaleString("en"),
+        state!,
+      );
     }
   });
 

@@ -135,14 +135,14 @@ const DIFFERENCES: Difference[] = [
     on: ["bun"],
     what: "Bytes that are UTF-8, in a class of its own with private properties, are text/plain",
     reason:
-      "Bun tells a text from bytes to its own server only; the estimate of memory is not exact",
+      "Bun shows its own server only whether a body was text or bytes; the estimate of memory is not exact",
     explains: (seen) =>
       seen.response?.maker === "subclass" && typesAre(seen, TEXT_TYPE, BYTES_TYPE),
   },
   {
     on: ["bun"],
     what: "Response.json() beyond ASCII whose type was deleted is application/octet-stream",
-    reason: "Bun tells a text from bytes to its own server only",
+    reason: "Bun shows its own server only whether a body was text or bytes",
     explains: (seen) =>
       seen.response?.maker === "json" && seen.response.touch === "delete the type" &&
       typesAre(seen, BYTES_TYPE, TEXT_TYPE),

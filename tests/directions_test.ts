@@ -8,7 +8,7 @@ import { assertRuntime } from "./runtime.ts";
 
 assertRuntime();
 
-/** The script's exports; tsc, which is not shown JavaScript, is told their types. */
+/** The script's exports; tsc, which does not read JavaScript, needs their types. */
 const { checkDirections, readImports, readRooms }: {
   checkDirections(imports?: Map<string, string[]>, lines?: string[][]): string[];
   readImports(): Map<string, string[]>;

@@ -60,7 +60,7 @@ describe("error handlers", () => {
   }
 
   for (const status of [400, 401, 403, 404, 405, 408, 411, 413, 414, 431, 500, 501, 505]) {
-    test(`answer a thrown ${status} in the standard's stead, with the request at hand`, async () => {
+    test(`answer a thrown ${status} instead of the standard answer, with the request`, async () => {
       const { server, port } = await answering((request) => {
         if (request.path !== "/bad") return request.send("good");
         throw new HttpError(status, "BAD_REQUEST", "thrown");
@@ -103,7 +103,7 @@ describe("error handlers", () => {
     ["returns what is no response", () => "x" as unknown as Response],
   ];
   for (const [how, handler] of failing) {
-    test(`that ${how} are replaced by the standard answer, and told of`, async () => {
+    test(`that ${how} are replaced by the standard answer, and reported`, async () => {
       const { server, port, errors } = await answering((request) => request.send());
       server.onError(404, handler).onError(400, handler);
       const [unrouted] = readResponses(await textFor(port, last(GET("/none"))));
@@ -177,7 +177,7 @@ describe("a detached request", () => {
     });
   }
 
-  test("that nobody answers is a 503 at its deadline, and its signal is aborted", async () => {
+  test("without an answer is a 503 at its deadline, and its signal is aborted", async () => {
     let request: HttpdRequest | undefined;
     const { port, errors } = await answering((detached) => {
       if (detached.path !== "/") return detached.send("next");
@@ -213,7 +213,7 @@ describe("a detached request", () => {
     assert.ok((await textFor(port, GET("/"))).endsWith("part\r\n"));
   });
 
-  test("whose client is gone is aborted; answering it harms nobody", async () => {
+  test("whose client is gone is aborted; answering it does no harm", async () => {
     const { promise, resolve } = Promise.withResolvers<HttpdRequest>();
     const host = await answering((request) => {
       request.detach();
@@ -307,7 +307,7 @@ describe("queueWork()", () => {
     await server.queueWork(() => {});
   });
 
-  test("work that throws, and whose promise nobody holds, becomes an error event", async () => {
+  test("work that throws, and whose promise is not held, becomes an error event", async () => {
     const { server, errors } = await answering((request) => request.send());
     void server.queueWork(() => {
       throw new Error("sync");
@@ -319,7 +319,7 @@ describe("queueWork()", () => {
       }),
       { message: "held" },
     );
-    await until(() => errors.length === 3, "all are told");
+    await until(() => errors.length === 3, "all are reported");
     for (const { code } of errors) assert.equal(code, "HOOK_FAILED");
   });
 });
@@ -377,7 +377,7 @@ describe("what a request names twice, or names wrongly", () => {
     });
   }
 
-  test("an unknown transfer coding is told from an unknown method", async () => {
+  test("an unknown transfer coding is distinguished from an unknown method", async () => {
     const host = await started(() => new Response());
     const head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n";
     const [coding] = readResponses(await textFor(host.port, head), ["POST"]);
@@ -389,7 +389,7 @@ describe("what a request names twice, or names wrongly", () => {
       "Server does not support this transfer coding",
     ]);
     assert.deepEqual([method?.status, method?.body], [501, "Server does not support this method"]);
-    await until(() => host.errors.length === 2, "both are told");
+    await until(() => host.errors.length === 2, "both are reported");
     assert.deepEqual(host.errors.map(({ code }) => code), ["UNKNOWN_CODING", "NOT_IMPLEMENTED"]);
   });
 });

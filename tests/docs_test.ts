@@ -226,7 +226,7 @@ const CHECKS: Record<string, (server: HttpsServer) => Promise<void>> = {
 
 /** What an app for the edge must be seen to answer. */
 async function checkApp({ fetch }: EdgeApp): Promise<void> {
-  const info = { remoteAddr: { hostname: "192.0.2.1", port: 1 } }; // as Deno tells it
+  const info = { remoteAddr: { hostname: "192.0.2.1", port: 1 } }; // as Deno passes it
   const response = await fetch(new Request("https://localhost/nowhere"), info);
   assert.equal(response.status, 200);
   assert.match(await response.text(), /192\.0\.2\.1/);
@@ -329,7 +329,7 @@ function declaredOptions(
   });
 }
 
-/** A default that is a plain value; `undefined` when there is none, or it takes words to tell. */
+/** A default that is a plain value; `undefined` when there is none, or it takes words to say. */
 function fallbackIn(text: string): string | undefined {
   const [, value] =
     /Default: `?(\d+ [KM]iB|\w[\w,]*\w|\w|"[^"]*")`?(?:, as [^.;]*)?[.;]/.exec(text) ?? [];

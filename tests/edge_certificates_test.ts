@@ -12,7 +12,7 @@ import { assertRuntime } from "./runtime.ts";
 
 assertRuntime();
 
-/** What an app is told of the TLS connection of a request. */
+/** What an app knows of the TLS connection of a request. */
 async function tlsOf(
   request: Request,
   options: EdgeOptions = {},
@@ -74,7 +74,7 @@ describe("forwarded certificates", () => {
       assert.equal(await tlsOf(asking({ [field]: good() }), wrong), undefined);
     });
 
-    test(`${field} that is absent tells nothing`, async () => {
+    test(`${field} that is absent says nothing`, async () => {
       assert.equal(await tlsOf(asking({}), trusting), undefined);
     });
 
@@ -136,7 +136,7 @@ describe("forwarded certificates", () => {
     const from = (cf: object, headers: Record<string, string> = {}) =>
       Object.assign(asking(headers), { cf });
 
-    test("are told without a certificate", async () => {
+    test("are known without a certificate", async () => {
       const tls = await tlsOf(from({ ...CF, tlsClientAuth: { certPresented: "0" } }));
       assert.equal(tls?.protocol, "TLSv1.3");
       assert.equal(tls?.cipher, "AEAD-AES256-GCM-SHA384");
@@ -146,7 +146,7 @@ describe("forwarded certificates", () => {
       assert.equal(await tlsOf(from({ tlsVersion: "" })), undefined); // plain HTTP
     });
 
-    test("are told of a certificate whose bytes are not", async () => {
+    test("are known of a certificate whose bytes are not", async () => {
       const tls = await tlsOf(from({ ...CF, tlsClientAuth: SHOWN }));
       assert.equal(tls?.authorized, true);
       assert.equal(tls?.peerCertificate?.subject, "CN=pump 7");

@@ -223,7 +223,7 @@ for (const name of ["a socket", "server.fetch()", "an edge app"] as const) {
         ],
       ] as [string, RouteHandler, number, string][]
     ) {
-      test(`a handler that ${what} is answered with ${status}, and told of`, async () => {
+      test(`a handler that ${what} is answered with ${status}, and reported`, async () => {
         const face = await answering(handler);
         const response = await face.ask("/");
         const text = await response.text();
@@ -401,7 +401,7 @@ for (const name of ["a socket", "server.fetch()", "an edge app"] as const) {
       assert.deepEqual(await failed(face), [503, ["HANDLER_TIMEOUT"]]);
     });
 
-    test("a WebSocket route tells who did not ask for one: 426", async () => {
+    test("a WebSocket route answers 426 to a request for none", async () => {
       const { ask, app } = await opened();
       app.route({ uri: "/ws", websocket: {} });
       const response = await ask("/ws");

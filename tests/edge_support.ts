@@ -35,7 +35,7 @@ const OPTIONS: EdgeOptions = {
   uriMatch: matchWildcard,
 };
 
-/** Makes the routes' face of this name; the fetch handler is told nothing that not all of them know. */
+/** Makes the routes' face of this name; the fetch handler is given only what all of them know. */
 export async function open(
   name: FaceName,
   handler?: (request: Request, info: { session: Session }) => Response | Promise<Response>,

@@ -59,17 +59,20 @@ for (const name of ["server.fetch()", "an edge app"] as const) {
       assert.equal(await (await fetch(aRequest())).text(), "a");
     });
 
-    test("knows the client as Deno and as Bun tell it", async () => {
+    test("knows the client as Deno and as Bun pass it", async () => {
       const face = await answering(({ session: { remoteAddress, remotePort }, send }) =>
         new Response(`${remoteAddress} ${remotePort} ${typeof send}`)
       );
-      const told = async (...platform: unknown[]) =>
+      const knownAs = async (...platform: unknown[]) =>
         (await (await fetchOf(face)(aRequest(), ...platform)).text()).replace(" function", "");
-      assert.equal(await told({ remoteAddr: { hostname: "192.0.2.1", port: 7 } }), "192.0.2.1 7");
-      assert.equal(await told({ requestIP: () => ({ address: "::1", port: 8 }) }), "::1 8");
-      assert.equal(await told({ requestIP: () => null }), " 0");
-      assert.equal(await told(), " 0");
-      assert.equal(await told(undefined), " 0");
+      assert.equal(
+        await knownAs({ remoteAddr: { hostname: "192.0.2.1", port: 7 } }),
+        "192.0.2.1 7",
+      );
+      assert.equal(await knownAs({ requestIP: () => ({ address: "::1", port: 8 }) }), "::1 8");
+      assert.equal(await knownAs({ requestIP: () => null }), " 0");
+      assert.equal(await knownAs(), " 0");
+      assert.equal(await knownAs(undefined), " 0");
     });
 
     test("passes a Response without a body on as often as it is returned", async () => {
@@ -138,7 +141,7 @@ for (const name of ["server.fetch()", "an edge app"] as const) {
       assert.equal(await (await ask("/")).text(), "a");
     });
 
-    test("tells the handler of a reader that goes away", async () => {
+    test("aborts the handler's signal when its reader goes away", async () => {
       const over = Promise.withResolvers<unknown>();
       const face = await answering(async (request) => {
         request.signal.addEventListener(
@@ -244,7 +247,7 @@ for (const name of ["server.fetch()", "an edge app"] as const) {
       assert.deepEqual(freed, ["a", "late"]);
     });
 
-    test("tells a handler whose request was read before that it was", async () => {
+    test("throws for a handler whose request was read before", async () => {
       const face = await answering(async (request) => {
         await request.recv();
       });
@@ -304,11 +307,11 @@ describe("connectionInfo()", () => {
 });
 
 describe("server.fetch()", () => {
-  test("tells http:error and error events whether the server runs or not", async () => {
-    const told: string[] = [];
+  test("dispatches http:error and error events whether the server runs or not", async () => {
+    const reported: string[] = [];
     const server = new HttpsServer({ transportMode: "insecure" });
-    server.addEventListener("error", ({ error }) => void told.push(`error ${error.code}`));
-    server.addEventListener("http:error", ({ error }) => void told.push(`http ${error.code}`));
+    server.addEventListener("error", ({ error }) => void reported.push(`error ${error.code}`));
+    server.addEventListener("http:error", ({ error }) => void reported.push(`http ${error.code}`));
     server.route({
       uri: "/",
       method: "GET",
@@ -318,10 +321,14 @@ describe("server.fetch()", () => {
     });
     await server.fetch(new Request(ORIGIN));
     await server.fetch(new Request(`${ORIGIN}/b`));
-    assert.deepEqual(told, ["error HANDLER_FAILED", "http HANDLER_FAILED", "http ROUTE_NOT_FOUND"]);
+    assert.deepEqual(reported, [
+      "error HANDLER_FAILED",
+      "http HANDLER_FAILED",
+      "http ROUTE_NOT_FOUND",
+    ]);
   });
 
-  test("tells handlers when their answer is handed over, or that it was cut", async () => {
+  test("resolves completed when the answer is handed over, and rejects it when that was cut", async () => {
     const settled: Promise<string>[] = [];
     const server = new HttpsServer({ transportMode: "insecure" }, (request, info) => {
       settled.push(info.completed.then(() => "completed", (error) => error.code));

@@ -47,7 +47,7 @@ describe("docs/errors.md", () => {
     assert.deepEqual(Object.fromEntries(documented), Object.fromEntries(sorted));
   });
 
-  test("says which of them go to the console where nobody listens", () => {
+  test("says which of them go to the console without a listener", () => {
     const source = readFileSync(new URL("lib/mistakes.ts", root), "utf8");
     const [, list] = /OWN_MISTAKES: [^[]*\[([^\]]*)\]/.exec(source)!;
     const mistakes = [...list!.matchAll(/"(\w+)"/g)].map(([, code]) => code!);

@@ -1,4 +1,4 @@
-/** Events: their order at any cut, and listeners that can harm nobody. */
+/** Events: their order at any cut, and listeners that can do no harm. */
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import {
@@ -136,7 +136,7 @@ describe("events", () => {
         const { port } = server.address;
         const clients = Array.from({ length: 60 }, async () => {
           await sleep(random(100));
-          await clientLife(port).catch(() => {}); // after the stop nobody is let in
+          await clientLife(port).catch(() => {}); // after the stop no client is let in
         });
         const enough = 12 * (round + 1);
         await until(() => ledger.count("connected") >= enough, "clients come");
@@ -180,7 +180,7 @@ describe("events", () => {
     client.destroy();
   });
 
-  test("are not even made when nobody listens", async () => {
+  test("are not even made without a listener", async () => {
     const { server, port } = await started(() => new Response("x"));
     const made: string[] = [];
     const dispatch = server.dispatchEvent;
@@ -236,7 +236,7 @@ describe("listeners", () => {
     ["rejects", () => Promise.reject(new Error("mine"))],
   ];
   for (const [how, fail] of failures) {
-    test(`one that ${how} harms nobody and becomes an error event`, async () => {
+    test(`one that ${how} does no harm and becomes an error event`, async () => {
       const errors = await live((event) => event.type === "error" ? undefined : fail());
       // The listener of stop has no error event to become: nothing comes after stop.
       assert.equal(errors.length, 5);
@@ -246,7 +246,7 @@ describe("listeners", () => {
       }
     });
 
-    test(`one for error that ${how} too is told to the console, once each`, async () => {
+    test(`one for error that ${how} too is written to the console, once each`, async () => {
       let errors: ServerErrorEvent[] = [];
       const said = await quietly(async () => void (errors = await live(fail)));
       assert.equal(errors.length, 5);

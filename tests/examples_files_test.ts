@@ -101,7 +101,7 @@ function fileTests(mode: Mode): void {
     other.destroy();
   });
 
-  test("knows types, and stands in for the index and the icon", async () => {
+  test("knows types, and has an index and an icon of its own", async () => {
     const { fetch, directory } = await files();
     for (
       const [name, type] of [
@@ -126,7 +126,7 @@ function fileTests(mode: Mode): void {
     assert.ok(icon.body.startsWith("\0\0\x01\0"));
   });
 
-  test("tells HEAD the length of a file, and gives an empty one", async () => {
+  test("gives HEAD the length of a file, and gives an empty one", async () => {
     const { fetch, directory } = await files();
     await writeFile(join(directory, "long"), "x".repeat(20_000));
     await writeFile(join(directory, "empty"), "");
@@ -355,7 +355,7 @@ function asyncTests(mode: Mode): void {
     client.send(GET("/long"));
     await client.expect("<div>5</div>");
     client.destroy();
-    // The worker is free again long before it could have told all.
+    // The worker is free again long before it could have sent all.
     await untilAsync(
       async () => (await fetch(GET("/long?probe"))).status === 200,
       "A worker is free",

@@ -284,7 +284,7 @@ function restfulTests(mode: Mode): void {
   const brightness = (body: string, type = "application/json") =>
     request("POST", "/api/v1/light/brightness", { fields: [`Content-Type: ${type}`], body });
 
-  test("tells of the system and the temperature", async () => {
+  test("reports the system and the temperature", async () => {
     const { fetch } = await restful();
     const info = await fetch(GET("/api/v1/system/info"));
     assert.equal(info.fields["content-type"], "application/json");

@@ -125,7 +125,7 @@ describe("what a handler does wrong is its own error, and never a broken wire", 
         client.send(GET("/") + GET("/evil"));
         const text = await client.rest();
         assert.equal(text.slice(text.indexOf("\r\n\r\n") + 4), sent);
-        await until(() => errors.length > 0, "the error is told");
+        await until(() => errors.length > 0, "the error is reported");
         assert.deepEqual(errors.map((error) => error.code), [code]);
         client.destroy();
       });

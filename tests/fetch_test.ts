@@ -188,7 +188,7 @@ describe("a request", () => {
     });
   }
 
-  test("that is aborted has an AbortError for a reason, whose cause tells why", async () => {
+  test("that is aborted has an AbortError for a reason, whose cause says why", async () => {
     const { promise, resolve } = Promise.withResolvers<Request>();
     const { port } = await started((request) => {
       request.signal.addEventListener("abort", () => resolve(request));

@@ -175,7 +175,7 @@ describe("content types", () => {
       assert.doesNotMatch(readFileSync(join(web, name), "utf8"), /from "hono/, name);
     }
   });
-  test("tell what is worth compressing", () => {
+  test("say what is worth compressing", () => {
     for (
       const type of ["text/html; charset=utf-8", "application/json", "IMAGE/SVG+XML", "text/x"]
     ) {

@@ -131,7 +131,7 @@ describe("serveFiles()", () => {
     assert.equal((await body("/ten.txt", navigation, options)).text, TEN);
   });
 
-  test("sends Cache-Control as told, with 304 too", async () => {
+  test("sends the Cache-Control that it was given, with 304 too", async () => {
     const options: ServeFilesOptions = {
       cacheControl: (path) => path === "/sub/index.html" ? "no-cache" : undefined,
     };
@@ -204,7 +204,7 @@ describe("serveFiles() conditions", () => {
     utimesSync(one, past, past);
     const { ctimeMs } = statSync(one);
     const { headers } = await body("/one.txt");
-    await until(() => Date.now() > ctimeMs + 1100, "A second is over: Deno tells no less");
+    await until(() => Date.now() > ctimeMs + 1100, "A second is over: Deno shows no less");
     writeFileSync(two, "bbb");
     utimesSync(two, past, past);
     renameSync(two, one);

@@ -104,7 +104,7 @@ for (const mode of MODES) {
         ["version 2, LOCAL", V2_LOCAL, "127.0.0.1"],
       ];
       for (const [name, header, address] of headers) {
-        test(`${name}, ${sending}, tells whose connection it is`, async () => {
+        test(`${name}, ${sending}, says whose connection it is`, async () => {
           await using server = await behind({ transportMode: transportOf(mode) });
           const facts = await through(server, mode, header, sending);
           assert.equal(facts?.remoteAddress, address);
@@ -142,10 +142,10 @@ for (const mode of MODES) {
       });
       assert.equal((await through(server, mode, V2_TLS))?.remoteAddress, "203.0.113.7");
       assert.equal((await through(server, mode, V1_UNKNOWN))?.remoteAddress, "127.0.0.1");
-      const [told, unknown] = seen;
-      assert.equal(told?.authority, "example.com");
-      assert.equal(told?.alpn, "h2");
-      assert.deepEqual(told?.ssl, {
+      const [known, unknown] = seen;
+      assert.equal(known?.authority, "example.com");
+      assert.equal(known?.alpn, "h2");
+      assert.deepEqual(known?.ssl, {
         tls: true,
         certificateOnConnection: true,
         certificateInSession: false,
@@ -163,7 +163,7 @@ for (const mode of MODES) {
       assert.deepEqual(seen.slice(2), [undefined]);
     });
 
-    test("believes nobody but trusted proxies", async () => {
+    test("believes trusted proxies only", async () => {
       const trustedProxies = ["192.0.2.0/24"];
       await using required = await behind({
         transportMode: transportOf(mode),

@@ -39,7 +39,7 @@ async function statusFor(
 describe("requireClientCertificate()", () => {
   const pumps = peerCertificate(pump.certDer);
 
-  test("asks for a certificate that stands", async () => {
+  test("asks for a certificate that was verified", async () => {
     assert.equal(await statusFor(pumps), 200);
     assert.equal(await statusFor(pumps, {}, false), 403);
     assert.equal(await statusFor(undefined), 403);
@@ -103,7 +103,7 @@ describe("requireClientCertificate()", () => {
     assert.equal(await statusFor(certificate, { issuer: "CN=Fleet CA\\, O=x" }), 200);
   });
 
-  test("refuses rules that nobody could mean", () => {
+  test("refuses rules that cannot be meant", () => {
     const wrong: ClientCertificateRules[] = [
       { san: "" },
       { san: [] },
@@ -119,7 +119,7 @@ describe("requireClientCertificate()", () => {
   });
 });
 
-test("getConnInfo() tells the kind of address, and whom to ask for one", async () => {
+test("getConnInfo() gives the kind of address, and says how to get one", async () => {
   const app = new Hono<HttpsdEnv>().get("/", (c) => c.json(getConnInfo(c)));
   app.onError((error, c) => c.text((error as { code?: string }).code ?? "", 500));
   const response = await app.request("/", {}, infoWith(undefined));

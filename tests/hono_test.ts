@@ -428,7 +428,7 @@ describe("a Hono app", () => {
     assert.equal((await ask("/")).status, 200);
   });
 
-  test("tells its handler when the client leaves", async () => {
+  test("calls onAbort when the client leaves", async () => {
     let aborted = false;
     const app = new Hono<Env>().get("/", (c) => {
       c.req.raw.signal.addEventListener("abort", () => aborted = true);
@@ -442,7 +442,7 @@ describe("a Hono app", () => {
       "It came",
     );
     client.destroy();
-    await until(() => aborted, "The handler is told");
+    await until(() => aborted, "onAbort is called");
   });
 });
 
@@ -454,7 +454,7 @@ describe("client certificates over TLS", () => {
   const asPump = { client: { cert: pump.cert, key: pump.key } };
   const asStranger = { client: { cert: stranger.cert, key: stranger.key } };
 
-  test("are shown to handlers when they stand", async () => {
+  test("are shown to handlers when they are verified", async () => {
     assert.equal((await ask("/certificate", asPump)).body, "CN=pump 7");
     assert.equal((await ask("/certificate")).body, "nobody");
   });
@@ -475,7 +475,7 @@ describe("client certificates over TLS", () => {
   });
 });
 
-test("examples/hono.ts greets, and opens /fleet to certificates that stand", async () => {
+test("examples/hono.ts greets, and opens /fleet to verified certificates", async () => {
   const pumps = peerCertificate(pump.certDer);
   assert.match(
     await (await exampleApp.request("/", {}, infoWith(pumps))).text(),

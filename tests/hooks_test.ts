@@ -160,7 +160,7 @@ for (const mode of MODES) {
       assert.deepEqual(server.log, heard(closed ? [...REFUSAL, "closeFn"] : LIFE, mode));
     });
 
-    test("tell what they throw, and change nothing by it", async () => {
+    test("report what they throw, and change nothing by it", async () => {
       const fail = () => {
         throw new Error("Oops");
       };

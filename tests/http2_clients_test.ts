@@ -134,7 +134,7 @@ for (const mode of MODES) {
       assert.deepEqual(errors(), []);
     }, MS);
 
-    testWithCurl("curl is told to go on with a body, and sees early hints", async () => {
+    testWithCurl("curl is asked to go on with a body, and sees early hints", async () => {
       const { origin } = await site(mode);
       const hints = await curl("-v", `${origin}/early`);
       assert.match(hints, /< HTTP\/2 103 [^]*< link: <\/a.css>; rel=preload[^]*< HTTP\/2 200 /);

@@ -81,7 +81,7 @@ describe("for one GET", () => {
       client.destroy();
     });
 
-    test(`events tell server, session and id, ${mode}`, async () => {
+    test(`events have server, session and id, ${mode}`, async () => {
       const { server, port } = await answering((request) => request.send("Hello"), {}, mode);
       const events: SessionEvent[] = [];
       for (const type of HTTP_EVENTS) {
@@ -153,13 +153,13 @@ describe("of bodies", () => {
 });
 
 describe("http:error", () => {
-  /** What is told for one request, behind http:header. */
-  async function told(bytes: string, handler: Handler, options: HttpsServerOptions = {}) {
+  /** What is reported for one request, behind http:header. */
+  async function logOf(bytes: string, handler: Handler, options: HttpsServerOptions = {}) {
     const { server, port } = await answering(handler, options);
     const log = record(server, HTTP_EVENTS);
     const client = await RawClient.connect(port);
     client.send(bytes);
-    await until(() => log.some((entry) => entry.startsWith("http:error")), "the error is told");
+    await until(() => log.some((entry) => entry.startsWith("http:error")), "the error is reported");
     client.destroy();
     await until(() => server.sessions.size === 0, "the session is over");
     return log.filter((entry) => /error|headerssent/.test(entry));
@@ -185,7 +185,7 @@ describe("http:error", () => {
   ];
   for (const [what, status, bytes, handler = send, options] of cases) {
     test(`comes for ${what}, once, after the answer`, async () => {
-      const log = await told(bytes, handler, options);
+      const log = await logOf(bytes, handler, options);
       assert.deepEqual(log, ["http:headerssent", `http:error ${status}`]);
     });
   }
@@ -198,12 +198,12 @@ describe("http:error", () => {
     const client = await RawClient.connect(port);
     client.send(GET("/none") + "BAD\r\n\r\n");
     await client.expect("499");
-    await until(() => log.length === 2, "both are told");
+    await until(() => log.length === 2, "both are reported");
     assert.deepEqual(log, ["http:error 404", "http:error 400"]);
     client.destroy();
   });
 
-  test("tells the session and the address", async () => {
+  test("has the session and the address", async () => {
     const { server, port } = await answering(send);
     const { promise, resolve } = Promise.withResolvers<ServerErrorEvent>();
     server.addEventListener("http:error", resolve);
@@ -219,7 +219,7 @@ describe("http:error", () => {
 });
 
 describe("switched on and off", () => {
-  test("no event is made while nobody listens: no listener is the switch", async () => {
+  test("no event is made without a listener: adding none is the switch", async () => {
     const { server, port } = await answering((request) => request.send("x"));
     let made = 0;
     const { dispatchEvent } = server;
@@ -253,7 +253,7 @@ describe("switched on and off", () => {
     for (const { code } of errors) assert.equal(code, "LISTENER_FAILED");
   });
 
-  test("a listener that cuts the session harms nobody", async () => {
+  test("a listener that cuts the session does no harm", async () => {
     for (const type of ["http:connected", "http:header", "http:headerssent"] as const) {
       const { server, port } = await answering((request) => request.send("x"));
       const log = record(server, ["http:connected", "http:disconnected"]);

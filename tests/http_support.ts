@@ -1,6 +1,6 @@
 /**
  * What the tests of HTTP share: servers that stop with the file, and a client that sends any bytes
- * it likes and reads responses as they stand on the wire.
+ * it likes and reads responses as they are on the wire.
  *
  * @module
  */
@@ -82,7 +82,7 @@ export function latin1(text: string): Buffer {
   return Buffer.from(text, "latin1");
 }
 
-/** A client on a TCP or TLS socket that sends what it is told and keeps what it gets. */
+/** A client on a TCP or TLS socket that sends what it is given and keeps what it gets. */
 export class RawClient {
   readonly socket: Socket;
   /** All that has come, as Latin-1 text. */
@@ -162,7 +162,7 @@ export class RawClient {
   }
 }
 
-/** An HTTP/1.1 response as it stood on the wire, its body decoded. */
+/** An HTTP/1.1 response as it was on the wire, its body decoded. */
 export interface WireResponse {
   status: number;
   /** Values by name in lower case; several of the same name are joined with a newline. */

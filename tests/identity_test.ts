@@ -44,7 +44,7 @@ const PASSPHRASE = "sécret";
 
 const SERVED: KeyType[] = ["rsa", "ec-p256", "ec-p384", "ec-p521", "ed25519"];
 
-describe("loadIdentity() tells", () => {
+describe("loadIdentity() says", () => {
   test("what it has loaded", async () => {
     const identity = await loadIdentity({ cert: leaf.cert, key: leaf.key });
     const parsed = new X509Certificate(leaf.certDer);

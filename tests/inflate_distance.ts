@@ -1,5 +1,5 @@
 /**
- * A small reader of deflate data (RFC 1951) that tells how far it refers back: the only proof that a
+ * A small reader of deflate data (RFC 1951) that reports how far it refers back: the only proof that a
  * compressor keeps to its window, for zlib's inflater lets too large distances pass.
  *
  * @module

@@ -135,7 +135,7 @@ describe("TLSSocket._parent", () => {
       const port = Number(/fallback (\d+);/.exec(child.output())?.[1]);
       for (let i = 0; i < 3; i++) assert.equal((await sClient(port)).status, 200);
       await sClient(port, { args: ["-alpn", "nonsense"] });
-      await until(() => child.output().includes("TLS_"), "The failure is told");
+      await until(() => child.output().includes("TLS_"), "The failure is reported");
       assert.match(child.output(), /\nTLS_NO_ALPN\n$/);
     } finally {
       end(child);

@@ -173,7 +173,7 @@ describe("maxConnections without lruPurge", () => {
       const raws = [await connectTcp(host.port), await connectTcp(host.port)];
       await sleep(100);
       assert.equal(host.server.sessions.size, 2);
-      await a.ask("/a"); // nobody is purged
+      await a.ask("/a"); // none is purged
       raws[0]!.destroy(); // the first in line goes away
       a.client.destroy();
       const served = await RawClient.connect(host.port, mode === "plain" ? mode : "plain");

@@ -344,7 +344,7 @@ describe("What other functions are given", () => {
   });
 });
 
-describe("devCertificates() tells why a directory cannot be used", () => {
+describe("devCertificates() says why a directory cannot be used", () => {
   const dir = mkdtempSync(join(tmpdir(), "httpsd-mistakes-"));
   afterAll(() => rmSync(dir, { recursive: true }));
 

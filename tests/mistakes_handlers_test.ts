@@ -16,7 +16,7 @@ import { until } from "./support.ts";
 assertRuntime();
 stopServersAfterAll();
 
-test("a hook that answers neither true nor false is written to the console where nobody listens", async () => {
+test("a hook that answers neither true nor false is written to the console without a listener", async () => {
   const openFn = (() => {}) as () => never;
   const options = { transportMode: "insecure", hostname: "127.0.0.1", port: 0, openFn } as const;
   await using server = new HttpsServer(options);
@@ -239,7 +239,7 @@ describe("A handler's mistake", () => {
     "without waiting": (run) => void run(),
   };
 
-  /** The console and the answer, where nobody listens; and that the next request is served. */
+  /** The console and the answer, without a listener; and that the next request is served. */
   async function outcome(handler: (request: Loose) => unknown) {
     await using server = new HttpsServer({
       transportMode: "insecure",
@@ -265,7 +265,7 @@ describe("A handler's mistake", () => {
       test(`${what} ${way} is a whole 500 and in the console`, async () => {
         const { answers, errors } = await outcome((request) => call(() => run(request)));
         assert.deepEqual(answers.map(({ status }) => status), [500, 200]);
-        assert.doesNotMatch(answers[0]!.body, /takes|given|promise/, "the client is told why");
+        assert.doesNotMatch(answers[0]!.body, /takes|given|promise/, "the client sees why");
         const found = errors.find((error) => error.code === code);
         assert.ok(found !== undefined, String(errors.map((error) => error.code)));
         assert.match(found.message, message);
@@ -300,7 +300,7 @@ describe("A handler's mistake", () => {
     assert.deepEqual(errors.map(({ code }) => code), ["BAD_RESPONSE"]);
   });
 
-  test("is told to an edge app's reportError, and answered in the same way", async () => {
+  test("is reported to an edge app's reportError, and answered in the same way", async () => {
     for (const [what, run, code] of UNSENT) {
       const errors: HttpsdError[] = [];
       const app = createEdgeApp({ reportError: (error) => void errors.push(error) });

@@ -31,7 +31,7 @@ assertRuntime();
 
 describe("The handshake", () => {
   for (const mode of ["tls", "paced"] as const) {
-    test(`${mode}: tells name, protocol and version`, async () => {
+    test(`${mode}: gives name, protocol and version`, async () => {
       await using transport = await openTransport(mode, { alpnProtocols: ["http/1.1"] });
       const [client, connection] = await Promise.all([
         connect(transport, { ALPNProtocols: ["h2", "http/1.1"] }),
@@ -49,7 +49,7 @@ describe("The handshake", () => {
       await using transport = await openTransport(mode, { alpnProtocols: ["http/1.1"] });
       const output = await openssl(transport.port, ["-alpn", "nonsense"]).done;
       assert.match(output, /alert no application protocol|alert number 120/);
-      await until(() => transport.refusals.length > 0, "the refusal is told");
+      await until(() => transport.refusals.length > 0, "the refusal is reported");
       assert.equal(transport.refusals[0]!.phase, "handshake");
       assert.equal(transport.gate.size, 0);
     }, 10_000);
@@ -74,7 +74,7 @@ describe("The handshake", () => {
       await until(() => transport.deadlines.size === 0, "all connections are over");
     }, 30_000);
 
-    test(`${mode}: cuts whoever has not shaken hands in time`, async () => {
+    test(`${mode}: cuts a client that has not shaken hands in time`, async () => {
       await using transport = await openTransport(mode, { handshakeMs: 300 });
       const hello = await clientHello();
       const clients: Record<string, (socket: Socket) => void> = {
@@ -127,20 +127,20 @@ describe("The handshake", () => {
       client.end();
     });
 
-    test(`${mode}: lets go of whoever leaves before it is over`, async () => {
+    test(`${mode}: lets go of a client that leaves before it is over`, async () => {
       await using transport = await openTransport(mode);
       const hello = await clientHello();
       for (const bytes of [hello.subarray(0, 0), hello.subarray(0, 100), hello]) {
         const left = await connectTcp(transport.port);
         left.end(bytes);
-        await until(() => transport.refusals.length > 0, `told of a FIN after ${bytes.length}`);
+        await until(() => transport.refusals.length > 0, `a FIN is reported after ${bytes.length}`);
         assert.equal(transport.refusals.pop()!.error.code, "TLS_PEER_CLOSED");
         left.destroy();
         const cut = await connectTcp(transport.port);
         cut.write(bytes);
         for (let i = 0; i < 10; i++) await turn();
         cut.resetAndDestroy();
-        await until(() => transport.refusals.length > 0, `told of a RST after ${bytes.length}`);
+        await until(() => transport.refusals.length > 0, `a RST is reported after ${bytes.length}`);
         assert.equal(transport.refusals.pop()!.error.code, "TLS_PEER_CLOSED");
       }
       assert.equal(transport.gate.size, 0);
@@ -289,7 +289,7 @@ describe("Listener.open()", () => {
     }
   });
 
-  test("tells that an address is in use", async () => {
+  test("says that an address is in use", async () => {
     const listener = await open("127.0.0.1", 0);
     const { port } = listener.address;
     assert.equal(await listenError("127.0.0.1", port), "ADDRESS_IN_USE");
@@ -297,15 +297,15 @@ describe("Listener.open()", () => {
     (await open("127.0.0.1", port)).close();
   });
 
-  test("tells that an address is not ours", async () => {
+  test("says that an address is not ours", async () => {
     assert.equal(await listenError("192.0.2.1", 0), "ADDRESS_NOT_AVAILABLE");
   });
 
-  test("tells that a name does not exist", async () => {
+  test("says that a name does not exist", async () => {
     assert.equal(await listenError("no-such-host.invalid", 0), "LISTEN_FAILED");
   });
 
-  test("tells that the runtime forbids it", async () => {
+  test("says that the runtime forbids it", async () => {
     if (runtime !== "deno") return; // Bun has no permissions
     const script = `
       const { Listener } = await import(${JSON.stringify(moduleUrl("listener"))});

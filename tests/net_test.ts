@@ -32,7 +32,7 @@ async function readText(readable: ReadableStream<Uint8Array>): Promise<string> {
 for (const mode of FLOWS) {
   /**
    * Bun's TLS over a stream that is no socket knows neither half-close nor backpressure of writes
-   * (docs/runtimes.md). Nobody meets that: the fallback is for Deno.
+   * (docs/runtimes.md). No user meets that: the fallback is for Deno.
    */
   const fullTest = mode === "paced" && runtime === "bun" ? () => {} : test;
 
@@ -233,7 +233,7 @@ for (const mode of FLOWS) {
       assert.equal(connection.write(encode("nowhere")), false);
     });
 
-    test("tells a consumer once, with an error, that the peer is gone", async () => {
+    test("calls a consumer once, with an error, when the peer is gone", async () => {
       await using transport = await openTransport(mode);
       await using relay = await openRelay(transport.port);
       const relayed = relay.accept().then((both) => {
@@ -262,7 +262,7 @@ for (const mode of FLOWS) {
       client.destroy();
     });
 
-    test("tells a consumer once that is attached in the turn of the cut", async () => {
+    test("calls a consumer once that is attached in the turn of the cut", async () => {
       await using transport = await openTransport(mode);
       const { connection } = await pair(transport);
       const early = new RecordingConsumer();

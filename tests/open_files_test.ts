@@ -155,13 +155,16 @@ for (const mode of ["plain", "tls"] as const) {
       answer = await ask(server.port, mode).catch(() => "");
     }
     assert.match(answer, /^HTTP\/1\.1 200 /);
-    await until(() => server.output().includes("EVENT SERVER_FULL accept"), "refusals are told");
+    await until(
+      () => server.output().includes("EVENT SERVER_FULL accept"),
+      "refusals are reported",
+    );
     assert.doesNotMatch(server.output(), /TOO_MANY_OPEN_FILES|panicked/);
   }, TIMEOUT_MS);
 }
 
 test(
-  "when other files have taken all there is, that is told once, and it serves again",
+  "when other files have taken all there is, that is reported once, and it serves again",
   async () => {
     await using server = await limited(
       256,
@@ -186,7 +189,11 @@ test(
     );
     await until(() => server.output().includes("TAKEN EMFILE"), "all files are taken", 10_000);
     const waiting = ask(server.port, "plain"); // fails to be accepted
-    await until(() => server.output().includes("EVENT TOO_MANY_OPEN_FILES"), "it is told", 10_000);
+    await until(
+      () => server.output().includes("EVENT TOO_MANY_OPEN_FILES"),
+      "it is reported",
+      10_000,
+    );
     assert.match(await waiting, /^HTTP\/1\.1 200 /);
     assert.match(await ask(server.port, "plain"), /^HTTP\/1\.1 200 /);
     assert.equal(server.output().match(/TOO_MANY_OPEN_FILES/g)?.length, 1);

@@ -135,7 +135,7 @@ describe("the npm package", () => {
     }
   }, TIMEOUT_MS);
 
-  test("has types that stand under strict nodenext, without what is internal", () => {
+  test("has types that pass under strict nodenext, without what is internal", () => {
     install();
     write("consumer/consumer.ts", CONSUMER);
     const compilerOptions = {

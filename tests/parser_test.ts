@@ -239,7 +239,7 @@ describe("RequestParser", () => {
     assert.equal(parser.next(), Step.Need);
   });
 
-  test("idle and incomplete tell where a connection may be closed", () => {
+  test("idle and incomplete show where a connection may be closed", () => {
     const text = "\r\nPOST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nAB";
     const parser = new RequestParser(LIMITS);
     const states = () => [parser.idle, parser.incomplete];

@@ -62,7 +62,7 @@ describe("ProxyHeaderReader", () => {
     });
   }
 
-  test("tells an absent header by its first byte", () => {
+  test("recognizes an absent header by its first byte", () => {
     assert.equal(new ProxyHeaderReader().push(Uint8Array.of(0x16)).state, "absent");
   });
 });

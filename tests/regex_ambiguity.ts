@@ -13,7 +13,7 @@
  * @module
  */
 
-/** The characters that are told apart: Latin-1, any other, and the two ends of the text. */
+/** The characters that are distinguished: Latin-1, any other, and the two ends of the text. */
 const OTHER = 256;
 const BEGIN = 257;
 const END = 258;
@@ -245,7 +245,7 @@ class Automaton {
     return negated ? charsOf((code) => code <= OTHER && chars[code] === 0) : chars;
   }
 
-  /** A character's code, or what an escape stands for. */
+  /** A character's code, or what an escape means. */
   #character(): number | Chars {
     const character = this.#source[this.#pos++]!;
     if (character !== "\\") return Math.min(character.charCodeAt(0), OTHER);

@@ -1,4 +1,4 @@
-/** The httpd API's request: what it tells of the client's bytes, and what it makes of the answer. */
+/** The httpd API's request: what it shows of the client's bytes, and what it makes of the answer. */
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import type { HttpsServerOptions } from "../lib/config.ts";
@@ -158,16 +158,16 @@ describe("the head", () => {
     assert.equal(await seen(chunked, (request) => request.contentLength), undefined);
   });
 
-  test("tells the session, the server and the route's context", async () => {
+  test("gives the session, the server and the route's context", async () => {
     const { server, port } = await started(undefined);
-    let told: HttpdRequest | undefined;
+    let given: HttpdRequest | undefined;
     const context = { answer: 42 };
     server.route({
       uri: "/",
       method: "GET",
       context,
       handler: (request) => {
-        told = request;
+        given = request;
         assert.equal(request.sent, false);
         request.send();
         assert.equal(request.sent, true);
@@ -176,9 +176,9 @@ describe("the head", () => {
     const client = await RawClient.connect(port);
     client.send(GET("/"));
     await client.expect("200");
-    assert.equal(told?.server, server);
-    assert.equal(told?.session, [...server.sessions][0]);
-    assert.equal(told?.routeContext, context);
+    assert.equal(given?.server, server);
+    assert.equal(given?.session, [...server.sessions][0]);
+    assert.equal(given?.routeContext, context);
     client.destroy();
   });
 });
@@ -320,7 +320,7 @@ describe("send()", () => {
     });
   }
 
-  test("sends text/html with 200 unless told otherwise", async () => {
+  test("sends text/html with 200 by default", async () => {
     const { status, fields, body } = await answerTo((request) => request.send(), CLOSING_GET);
     assert.deepEqual([status, fields["content-type"], body], [200, "text/html", ""]);
   });
@@ -535,7 +535,7 @@ describe("sendStream()", () => {
         const text = await textFor(port, GET("/"), mode).catch(() => "");
         const body = text.slice(text.indexOf("\r\n\r\n") + 4);
         assert.ok(body.length < length && "abcde".startsWith(body), body);
-        await until(() => errors.length === 1, "the error is told");
+        await until(() => errors.length === 1, "the error is reported");
         assert.equal(errors[0]?.code, "BAD_RESPONSE");
         assert.equal(cancelled.length, length === 4 ? 1 : 0);
       }
@@ -552,7 +552,7 @@ describe("sendStream()", () => {
     const { port, errors } = await answering((request) => request.sendStream(stream));
     const text = await textFor(port, GET("/"));
     assert.ok(!text.includes("0\r\n\r\n"), "not the end of the body");
-    await until(() => errors.length === 1, "the error is told");
+    await until(() => errors.length === 1, "the error is reported");
     assert.equal((errors[0]?.cause as Error).message, "disk");
   });
 

@@ -90,7 +90,7 @@ describe("a handler that writes for ever", () => {
       for (const [how, write] of Object.entries(WRITES)) {
         if (what === "a HEAD" && how === "sendRaw()") continue; // which knows no HEAD
         if (what === "a HEAD" && how === "sendStream()") continue; // which ends with the head
-        test(`${how} to ${what} is told CONNECTION_CLOSED after a reset, ${mode}`, async () => {
+        test(`${how} to ${what} gets CONNECTION_CLOSED after a reset, ${mode}`, async () => {
           const writer = new EndlessWriter(write);
           const { server, port, errors } = await answering(writer.handler, {}, mode);
           const { client, reset } = await leaver(port, mode);
@@ -119,7 +119,7 @@ describe("a handler that writes for ever", () => {
   });
 
   for (const mode of MODES) {
-    test(`is told CONNECTION_CLOSED when its client reads no more, ${mode}`, async () => {
+    test(`gets CONNECTION_CLOSED when its client reads no more, ${mode}`, async () => {
       const writer = new EndlessWriter(WRITES["sendChunk()"]!);
       const { server, port } = await answering(writer.handler, { timeouts: { sendMs: 200 } }, mode);
       const { client, stall, reset } = await leaver(port, mode);
@@ -131,7 +131,7 @@ describe("a handler that writes for ever", () => {
     });
   }
 
-  test("and goes on whatever it is told holds up no timer", async () => {
+  test("and goes on whatever it gets holds up no timer", async () => {
     let writes = 0;
     let over = false;
     const rejections = new Set<string>();
@@ -210,7 +210,7 @@ describe("a handler that writes for ever", () => {
   });
 
   for (const name of ["sendChunk()", "sendStream()"]) {
-    test(`${name} without a socket is told CONNECTION_CLOSED when the reader leaves`, async () => {
+    test(`${name} without a socket gets CONNECTION_CLOSED when the reader leaves`, async () => {
       const writer = new EndlessWriter(WRITES[name]!);
       const errors: HttpsdError[] = [];
       const app = createEdgeApp({ reportError: (error) => void errors.push(error) });

@@ -9,7 +9,7 @@ import { assertRuntime } from "./runtime.ts";
 
 assertRuntime();
 
-/** Writes down what it is told; takes body bytes while it is not `full`. */
+/** Writes down the calls; takes body bytes while it is not `full`. */
 class RecordingSink implements ResponseSink {
   readonly calls: string[] = [];
   full = false;
@@ -106,7 +106,7 @@ const STATES: Record<string, (written: Written) => void> = {
   },
 };
 
-/** What each method does: what the sink is told, or what is thrown or rejected with. */
+/** What each method does: what the sink is called with, or what is thrown or rejected with. */
 const METHODS: Record<string, (writer: ResponseWriter) => unknown> = {
   "inform()": (writer) => writer.inform(103),
   "switchProtocols()": (writer) => writer.switchProtocols([]),

@@ -91,7 +91,7 @@ describe("reload()", () => {
     assert.equal((await sClient(server.port, { name: "b.example" })).serverName, "localhost");
   });
 
-  test("changes whom client certificates must come from, and whether any must be shown", async () => {
+  test("changes which CAs client certificates must come from, and whether any is required", async () => {
     await using server = await startServer({ cacert: clientCa.cert });
     const lets = async () => {
       const results = [alice, mallory, undefined].map((client) => sClient(server.port, { client }));
@@ -226,7 +226,7 @@ describe("watch: true", () => {
     assert.equal(server.errors.length, 0);
 
     writeFileSync(files.key, alice.key);
-    await until(() => server.errors.length > 0, "The bad pair is told of");
+    await until(() => server.errors.length > 0, "The bad pair is reported");
     assert.equal(server.errors[0]?.error.code, "INVALID_CERTIFICATE");
     assert.equal(await shown(server), fingerprint(next));
 
@@ -252,16 +252,19 @@ describe("expiring", () => {
       return { cert, key };
     };
     const [soon, sooner] = [await shortLived("localhost"), await shortLived("localhost")];
-    const told: Identity[] = [];
+    const reported: Identity[] = [];
     await using server = await startServer({ ...soon, identities: [a], expiryNoticeDays: 10 });
-    server.server.addEventListener("expiring", ({ identity }) => told.push(identity));
-    await until(() => told.length === 1, "The first is told of, to who listens after the start");
+    server.server.addEventListener("expiring", ({ identity }) => reported.push(identity));
+    await until(
+      () => reported.length === 1,
+      "The first is reported, to a listener that was added after the start",
+    );
     await server.server.reload({ identities: [] });
     await server.server.reload(sooner);
     await server.server.reload(sooner);
     await server.server.reload(next);
-    const fingerprints = told.map(({ fingerprint256 }) => fingerprint256);
+    const fingerprints = reported.map(({ fingerprint256 }) => fingerprint256);
     assert.deepEqual(fingerprints, [fingerprint(soon), fingerprint(sooner)]);
-    assert.ok(told[0]!.validTo > new Date());
+    assert.ok(reported[0]!.validTo > new Date());
   });
 });

@@ -251,7 +251,7 @@ describe("No key and no passphrase is seen", () => {
         assert.equal(status, 200);
         await sClient(port, { target: "/routed" });
         await sClient(port, { args: ["-alpn", "nonsense"] });
-        await until(() => "event error" in things && "event expiring" in things, "all is told");
+        await until(() => "event error" in things && "event expiring" in things, "all is reported");
         Object.assign(things, {
           server,
           capabilities: server.capabilities,
@@ -289,13 +289,13 @@ describe("No key and no passphrase is seen", () => {
         { hostname: "127.0.0.1", port: 0, expiryNoticeDays: 365, ...pair },
         () => new Response(),
       );
-      const told = new Promise((resolve) => server.addEventListener("expiring", (event) => {
+      const expiring = new Promise((resolve) => server.addEventListener("expiring", (event) => {
         console.log(event);
         console.log(event.identity);
         resolve();
       }));
       await server.start();
-      await told;
+      await expiring;
       console.log(server);
       await server.stop();
       console.log("over", process.argv.length > 99 ? pair : "");
@@ -395,10 +395,10 @@ describe("No key and no passphrase is seen in an error", () => {
       for (const content of [localhost.key.slice(0, 130), body, jwk, encrypted]) {
         const { length } = events;
         writeFileSync(key, content);
-        await until(() => events.length > length, "the failure is told");
+        await until(() => events.length > length, "the failure is reported");
       }
       rmSync(key);
-      await until(() => events.length > 4, "the failure is told");
+      await until(() => events.length > 4, "the failure is reported");
     } finally {
       await server.stop();
     }

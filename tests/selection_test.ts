@@ -183,14 +183,14 @@ for (const version of VERSIONS) {
       });
     }
 
-    test("refuses with the alert that it is told", async () => {
+    test("refuses with the alert that it was given", async () => {
       const certSelect: CertSelect = ({ serverName }) =>
         serverName === "a.example" ? refuse() : Promise.resolve(refuse("access_denied"));
       await using server = await startServer({ certSelect });
       assert.equal((await sClient(server.port, { version, name: "a.example" })).alert, 112);
       assert.equal((await sClient(server.port, { version, name: "b.example" })).alert, 49);
-      const told = server.errors.map(({ error, phase, sni }) => [error.code, phase, sni]);
-      assert.deepEqual(told, [
+      const reported = server.errors.map(({ error, phase, sni }) => [error.code, phase, sni]);
+      assert.deepEqual(reported, [
         ["TLS_SELECTION_FAILED", "selection", "a.example"],
         ["TLS_SELECTION_FAILED", "selection", "b.example"],
       ]);
@@ -609,7 +609,7 @@ describe("Selector", () => {
     assert.notEqual(choose(0), first);
   });
 
-  test("tells protocols apart that look alike when joined", async () => {
+  test("distinguishes protocols that look alike when joined", async () => {
     const lists = [["a,b"], ["a", "b"], [], ["a"]];
     let next = 0;
     const selector = await selectorOf(() => ({

@@ -36,7 +36,7 @@ async function assertRefused(port: number): Promise<void> {
 }
 
 describe("start()", () => {
-  test("listens at the address it tells, and is told to be running", async () => {
+  test("listens at the address that it gives, and is running then", async () => {
     const server = plain();
     assert.equal(server.state, "idle");
     assert.throws(() => server.address, { code: "NOT_STARTED" });
@@ -371,7 +371,7 @@ describe("routes", () => {
     client.destroy();
   });
 
-  test("send() and everything after it throws ALREADY_SENT; the answer stands", async () => {
+  test("send() and everything after it throws ALREADY_SENT; the answer stays", async () => {
     const codes: string[] = [];
     const { port, errors } = await withRoute(async (request) => {
       const note = (error: HttpsdError) => void codes.push(error.code);
@@ -418,7 +418,7 @@ describe("routes", () => {
     assert.equal(rest.length, 0);
   });
 
-  test("chunks and an end that nobody awaits leave whole and in order", async () => {
+  test("chunks and an end that are not awaited leave whole and in order", async () => {
     const { port, errors } = await withRoute((request) => {
       for (const letter of "abcd") void request.sendChunk(letter.repeat(1_000_000));
       request.end();
@@ -523,7 +523,7 @@ describe("routes", () => {
     assert.deepEqual([response?.status, response?.body], [202, '{"a":1}']);
   });
 
-  test("an answer followed by a Response or a throw stays whole, and the error is told", async () => {
+  test("an answer followed by a Response or a throw stays whole, and the error is reported", async () => {
     const { port, errors } = await withRoute((request) => {
       request.send("whole".repeat(100_000));
       if (request.query.has("throw")) throw new Error("mine");

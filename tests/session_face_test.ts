@@ -107,7 +107,7 @@ describe("a session's context", () => {
     client.destroy();
   });
 
-  test("whose free throws or rejects harms nobody", async () => {
+  test("whose free throws or rejects does no harm", async () => {
     const host = await answering((request) => {
       const free = request.path === "/1"
         ? () => {
@@ -121,7 +121,7 @@ describe("a session's context", () => {
     client.send(GET("/1") + GET("/2"));
     await client.expect("/2");
     client.destroy();
-    await until(() => host.errors.length === 2, "both are told");
+    await until(() => host.errors.length === 2, "both are reported");
     assert.deepEqual(host.errors.map(({ code }) => code), ["HOOK_FAILED", "HOOK_FAILED"]);
   });
 
@@ -176,22 +176,22 @@ describe("sessions", () => {
       other.client.destroy();
     });
 
-    test(`close(reason) ends the one and no other, and its reason is told, ${mode}`, async () => {
-      const told: unknown[] = [];
+    test(`close(reason) ends the one and no other, and its reason is reported, ${mode}`, async () => {
+      const reported: unknown[] = [];
       const host = await answering(
         (request) => request.send(),
-        { closeFn: (_, error) => void told.push(error) },
+        { closeFn: (_, error) => void reported.push(error) },
         mode,
       );
-      host.server.addEventListener("disconnected", ({ error }) => told.push(error));
+      host.server.addEventListener("disconnected", ({ error }) => reported.push(error));
       const fresh = await connected(host, mode);
       const other = await connected(host, mode);
       const reason = new ConnectionError("CONNECTION_ABORTED", "Logged out");
       fresh.session.close(reason); // the original does nothing for one without a request
       await fresh.client.rest();
       fresh.client.destroy();
-      await until(() => told.length === 2, "the end is told");
-      assert.deepEqual(told, [reason, reason]);
+      await until(() => reported.length === 2, "the end is reported");
+      assert.deepEqual(reported, [reason, reason]);
       const newer = await connected(host, mode);
       fresh.session.close(); // the original may hit the newer one, which has the same descriptor
       fresh.session.destroy();
@@ -234,7 +234,7 @@ function masks({ connection }: Session): true {
 }
 
 describe("a transport override", () => {
-  test("stands between a plain connection and its socket, and requests pass through it", async () => {
+  test("is between a plain connection and its socket, and requests pass through it", async () => {
     const { server, port } = await answering(async (request) => {
       let length = 0;
       for await (const bytes of request.body) length += bytes.length;
@@ -252,7 +252,7 @@ describe("a transport override", () => {
     client.destroy();
   });
 
-  test("can begin in a session, with what has come and nobody has taken", async () => {
+  test("can begin in a session, with what has come and was not taken", async () => {
     const { promise: come, resolve: allCame } = Promise.withResolvers<void>();
     const host = await answering((request) => request.send(request.path), {
       async openFn({ connection }) {

@@ -305,7 +305,7 @@ describe("Expect: 100-continue", () => {
   });
 });
 
-describe("bodies that nobody reads", () => {
+describe("bodies that are not read", () => {
   const POST = (length: number) =>
     `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${length}\r\n\r\n`;
 
@@ -620,7 +620,7 @@ describe("deadlines", () => {
 });
 
 describe("refused requests", () => {
-  test("a broken body fails the handler's read; its answer is the last, and one error is told", async () => {
+  test("a broken body fails the handler's read; its answer is the last, and one error is reported", async () => {
     const failed: string[] = [];
     const { port, errors } = await started(async (request) => {
       await request.text().catch((error) => failed.push(error.code));

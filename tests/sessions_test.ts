@@ -263,7 +263,7 @@ describe("SessionTable.purgeLeastRecent()", () => {
 });
 
 describe("SessionTable.emptyWithin()", () => {
-  test("tells whether the last one ended in time", async () => {
+  test("says whether the last one ended in time", async () => {
     const session = used();
     const table = tableOf([session]);
     assert.equal(await table.emptyWithin(1), false);

@@ -27,7 +27,7 @@ beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), "httpsd-simple-"));
   certs = join(directory, "certs");
   caFile = join(certs, "ca.pem");
-  // Should it end early, the inherited stderr tells why.
+  // Should it end early, the inherited stderr says why.
   server = startExample({ PORT: "0", CERTS: certs }, { stderr: "inherit" });
   port = await listeningPort(server);
 });

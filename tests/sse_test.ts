@@ -202,7 +202,7 @@ describe("serverSentEvents() ends", () => {
     assert.equal(await sender.send({ data: "x" }), false);
   });
 
-  test("and tells an iterable that waits for its next event", async () => {
+  test("and ends an iterable that waits for its next event", async () => {
     for (const way of ["abort", "cancel"] as const) {
       let returned = 0;
       const source: AsyncIterable<ServerSentEvent> = {
@@ -219,7 +219,7 @@ describe("serverSentEvents() ends", () => {
       const { body } = serverSentEvents(request, source);
       if (way === "abort") abort.abort();
       else await body!.cancel();
-      await until(() => returned === 1, "The iterator is told");
+      await until(() => returned === 1, "The iterator is ended");
     }
   });
 

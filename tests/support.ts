@@ -108,7 +108,7 @@ export function withOptions(
   };
 }
 
-/** Opens a bare transport on 127.0.0.1; all times are 10 s unless told. */
+/** Opens a bare transport on 127.0.0.1; all times are 10 s unless given. */
 export async function openTransport(
   mode: Flow,
   { alpnProtocols = [], certSelect, admitted, clock, maxUnreadBytes = Infinity, ...times }:
@@ -181,7 +181,7 @@ export async function openTransport(
   };
 }
 
-/** A consumer that writes down what it is told. */
+/** A consumer that writes down what is called. */
 export class RecordingConsumer implements Consumer {
   readonly calls: string[] = [];
   /** What `closed` was called with; resolves once. */
@@ -344,7 +344,7 @@ export function start(command: string, args: readonly string[], input?: string):
   return { process: child, output: () => output, done };
 }
 
-/** Ends a program without waiting for it: Deno never tells of the end of one that was stopped. */
+/** Ends a program without waiting for it: Deno never reports the end of one that was stopped. */
 export function end(child: Child): void {
   child.process.kill("SIGCONT");
   child.process.kill("SIGKILL");

@@ -59,13 +59,13 @@ export async function pairFor(...names: string[]): Promise<Pair> {
 /** A certificate for localhost. */
 export const localhost: Pair = await pairFor("localhost", "127.0.0.1");
 
-/** A client's certificate that stands with {@linkcode clientCa}. */
+/** A client's certificate of {@linkcode clientCa}. */
 export const alice: Pair = await clientCa.issue({ usage: "client", subject: "CN=alice" });
 
-/** A client's certificate that stands with {@linkcode otherCa}. */
+/** A client's certificate of {@linkcode otherCa}. */
 export const mallory: Pair = await otherCa.issue({ usage: "client", subject: "CN=mallory" });
 
-/** Clients' certificates that stand with nobody who trusts {@linkcode clientCa}. */
+/** Clients' certificates that are rejected where {@linkcode clientCa} is trusted. */
 export const ROGUES: Readonly<Record<string, Pair | undefined>> = {
   "no certificate": undefined,
   "a self-signed certificate": selfSigned(),
@@ -94,7 +94,7 @@ export function openssl(args: readonly string[]): string {
   return stdout;
 }
 
-/** A client's certificate that nobody has certified but itself. */
+/** A client's certificate that is self-signed. */
 export function selfSigned(): Pair {
   const [cert, key] = [file(""), file("")];
   openssl([
@@ -171,7 +171,7 @@ export interface Facts {
   readonly remoteAddress: string;
 }
 
-/** Starts a server with a certificate for localhost, unless told otherwise. */
+/** Starts a server with a certificate for localhost, unless given another. */
 export async function startServer(options: HttpsServerOptions = {}): Promise<TestServer> {
   let requests = 0;
   const own = options.cert !== undefined || options.pfx !== undefined;
@@ -282,7 +282,7 @@ export async function sClient(port: number, options: ClientOptions = {}): Promis
   };
 }
 
-/** An address as it stands before a port. */
+/** An address as it is written before a port. */
 export function authorityOf(address: string): string {
   return address.includes(":") ? `[${address}]` : address;
 }

@@ -141,7 +141,7 @@ async function theError(server: TestServer): Promise<ServerErrorEvent> {
   return server.errors[0]!;
 }
 
-describe("A handshake that fails tells one error:", () => {
+describe("A handshake that fails reports one error:", () => {
   for (const { name, server: options, client, code, phase, alert } of FAILURES) {
     test(name, async () => {
       await using server = await startServer(options);
@@ -174,7 +174,7 @@ async function exchange(port: number, bytes: Uint8Array | string, piece = Infini
   return reply;
 }
 
-describe("What is no handshake tells one error:", () => {
+describe("What is no handshake reports one error:", () => {
   for (const piece of [Infinity, 1]) {
     const pieces = piece === 1 ? "byte by byte" : "in one piece";
 
@@ -261,7 +261,7 @@ describe("What is no handshake tells one error:", () => {
   });
 });
 
-describe("A client that leaves tells one error at once:", () => {
+describe("A client that leaves reports one error at once:", () => {
   const leaves: Record<string, (socket: net.Socket) => void> = {
     "ends": (socket) => socket.end(),
     "destroys": (socket) => socket.destroy(),
@@ -380,7 +380,7 @@ describe("ciphers", () => {
     assert.equal((await sClient(port, { version: "TLSv1.2", args })).status, undefined);
   });
 
-  test("that nobody knows stop the server from starting", async () => {
+  test("that are unknown stop the server from starting", async () => {
     const code = runtime === "bun" ? "INVALID_CONFIG" : "NOT_SUPPORTED";
     await assert.rejects(startServer({ ciphers: ["NO-SUCH-CIPHER"] }), { code });
   });

@@ -24,7 +24,7 @@ const LIMIT = 2 ** 20;
 /** The most that a runtime reads at once: Bun takes 512 KiB. */
 const READ = 512 * 1024;
 
-/** Connects clients that send `bytes` each, which nobody takes. */
+/** Connects clients that send `bytes` each, which the server does not take. */
 async function unread(transport: Transport, clients: number, bytes: number) {
   const sockets = [];
   for (let i = 0; i < clients; i++) {

@@ -137,7 +137,7 @@ describe("FileWatcher", () => {
     assert.deepEqual(watched.log, ["changed to 2"]);
   });
 
-  test("tells once of a file that stays away, and takes it up when it is back", async () => {
+  test("reports once a file that stays away, and takes it up when it is back", async () => {
     using watched = watch([write("a", "1")]);
     rmSync(path("a"));
     await look(watched, 1);
@@ -154,7 +154,7 @@ describe("FileWatcher", () => {
     assert.deepEqual(watched.log, ["failed: ENOENT", "failed: ENOENT", "changed to 2"]);
   });
 
-  test("tries again what failed, and tells of it once for each change", async () => {
+  test("tries again what failed, and reports it once for each change", async () => {
     let refuse = true;
     const changed = () => {
       if (refuse) throw new Error(`refused ${readFileSync(path("a"), "utf8")}`);

@@ -70,7 +70,7 @@ export function hex(text: string): Uint8Array {
   return Uint8Array.from(Buffer.from(text.replaceAll(" ", ""), "hex"));
 }
 
-/** Makes a frame as a client sends it: masked, unless it is told otherwise. */
+/** Makes a frame as a client sends it: masked, unless asked otherwise. */
 export function clientFrame(frame: ClientFrame): Uint8Array {
   const payload = payloadOf(frame);
   const length = payload.length;

@@ -255,7 +255,7 @@ describe("upgradeWebSocket()", () => {
     client.socket.destroy();
   });
 
-  test("another response refuses, and the socket is told", async () => {
+  test("another response refuses, and the socket fails", async () => {
     const codes: number[] = [];
     const handler: FetchHandler = (request) => {
       const { socket } = upgradeWebSocket(request);

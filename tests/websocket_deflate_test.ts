@@ -72,7 +72,7 @@ describe("negotiateDeflate()", () => {
       { ...both, clientMaxWindowBits: 10 },
       ";client_max_window_bits=9",
     ],
-    // It cannot be told the window, so it loses the context.
+    // It cannot be given the window, so it loses the context.
     ["permessage-deflate", { ...both, clientMaxWindowBits: 10 }, ";client_no_context_takeover"],
     // The first acceptable offer wins.
     ["x-webkit-deflate-frame, permessage-deflate", both, ""],
@@ -220,7 +220,7 @@ describe("zlib's states", () => {
   ) {
     // 64 KiB is the step in which output is taken.
     for (const length of [1, 100, 65535, 65536, 65537, 131072, 300_000]) {
-      test(`${name} gives ${length} bytes back, and tells where they end`, () => {
+      test(`${name} gives ${length} bytes back, and shows where they end`, () => {
         for (const bytes of [sampleText(length), noise(length)]) {
           const deflated = zlib.deflate(bytes, options);
           const followed = Buffer.concat([deflated, MESSAGE_TAIL.subarray(4), noise(9)]);

@@ -88,7 +88,7 @@ async function startWss(
   return { server, log };
 }
 
-/** The opcodes that come to a client in `ms`; it answers Pings unless it is told otherwise. */
+/** The opcodes that come to a client in `ms`; it answers Pings unless asked not to. */
 async function live(client: FrameClient, ms: number, answers = true): Promise<string[]> {
   const frames: string[] = [];
   const timer = setTimeout(() => client.send(CLOSE), ms);

@@ -92,7 +92,7 @@ describe("FrameParser", () => {
     ]);
   });
 
-  test("tells whether a message is compressed on every one of its frames", () => {
+  test("says whether a message is compressed on every one of its frames", () => {
     const parser = new FrameParser({ ...LIMITS, deflate: true });
     parser.push(Buffer.concat([
       clientFrame({ op: 2, fin: false, rsv: 4 }),

@@ -108,7 +108,7 @@ describe("a client that leaves", () => {
     client.socket.destroy();
     await until(() => host.closes.length === 1, "the socket is over");
     leaving.resolve();
-    await setImmediate(); // a rejection that nobody handles would fail this file
+    await setImmediate(); // a rejection that is not handled would fail this file
     await setImmediate();
     assert.ok(!host.errors.some(({ code }) => code === "WS_CALLBACK_FAILED"));
   });
@@ -153,7 +153,7 @@ describe("a client that leaves", () => {
     assert.deepEqual(host.errors.map(({ code }) => code), ["WS_SLOW_CONSUMER"]);
   });
 
-  test("takes down the socket of another that cannot send to it, but blames nobody", async () => {
+  test("takes down the socket of another that cannot send to it, and is no error of either's", async () => {
     const host = await withRoute({
       async onMessage(ws) {
         const other = host.sockets.find((socket) => socket !== ws)!;
@@ -171,7 +171,7 @@ describe("a client that leaves", () => {
     client.socket.destroy();
   });
 
-  test("is told from a program that has closed the socket itself", async () => {
+  test("is distinguished from a program that has closed the socket itself", async () => {
     for (const close of ["close", "destroy"] as const) {
       const host = await withRoute({
         async onMessage(ws) {

@@ -264,7 +264,7 @@ describe("limits", () => {
     }, 20_000);
   }
 
-  test("a slow client is closed at maxBufferedBytes, and a rejection nobody sees does no harm", async () => {
+  test("a slow client is closed at maxBufferedBytes, and a rejection that is not handled does no harm", async () => {
     const { port, errors, closes, sockets } = await withRoute(
       { limits: { maxBufferedBytes: 1_000_000 }, timeouts: { closeMs: 100 } },
       { timeouts: { ...QUICK_TIMEOUTS, sendMs: 200 } },

@@ -1,6 +1,6 @@
 /**
  * What the tests of WebSockets on real sockets share: servers with a route, and a client that sends
- * any bytes it likes and reads frames as they stand on the wire.
+ * any bytes it likes and reads frames as they are on the wire.
  *
  * @module
  */

@@ -247,7 +247,7 @@ for (const mode of MODES) {
       await client.end();
     });
 
-    test("a broken rule is told with its code, and ends the connection", async () => {
+    test("a broken rule is reported with its code, and ends the connection", async () => {
       const { port, closes, errors } = await withRoute(
         { ...echo, limits: { maxPayloadBytes: 100 } },
         {},
@@ -460,7 +460,7 @@ describe("reading without callbacks", () => {
     });
   }
 
-  test("a body that nobody reads stops the client; cancelled, it is skipped", async () => {
+  test("a body that is not read stops the client; cancelled, it is skipped", async () => {
     const gate = Promise.withResolvers<void>();
     const types: string[] = [];
     const { port } = await withRoute({
@@ -486,7 +486,7 @@ describe("reading without callbacks", () => {
     client.socket.destroy();
   });
 
-  test("messages that nobody reads are thrown away, and pings answered", async () => {
+  test("messages that are not read are thrown away, and pings answered", async () => {
     const { port } = await withRoute({ onOpen: (ws) => void ws.send("news") });
     const client = await FrameClient.open(port);
     for (let i = 0; i < 50; i++) client.send({ op: 2, repeat: ["00", 100_000] });

@@ -1,6 +1,6 @@
 /**
  * Bodies that are all there leave at once, whatever the runtime lets one see of them; what is no such
- * body is never taken for one. How they are told apart is undocumented, and may fail.
+ * body is never taken for one. How they are distinguished is undocumented, and may fail.
  */
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
@@ -28,14 +28,14 @@ stopServersAfterAll();
 
 const encoder = new TextEncoder();
 
-/** The errors that the server of the last answers told of. */
-let told: HttpsdError[] = [];
+/** The errors that the server of the last answers reported. */
+let reported: HttpsdError[] = [];
 
 /** What comes for as many requests as there are responses, all on one connection. */
 async function answers(...responses: Response[]): Promise<WireResponse[]> {
   const rest = [...responses];
   const { port, errors } = await started(() => rest.shift()!);
-  told = errors;
+  reported = errors;
   const client = await RawClient.connect(port);
   client.send(GET("/").repeat(responses.length - 1));
   client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
@@ -188,11 +188,11 @@ describe("a body that is all there", () => {
       const statuses = (await answers(twice, twice, read, locked, make()))
         .map(({ status }) => status);
       assert.deepEqual(statuses, [200, 500, 500, 500, 200]);
-      for (const { code, message } of told) {
+      for (const { code, message } of reported) {
         assert.equal(code, "HANDLER_FAILED");
         assert.equal(message, "The Response was used already: return a new one for each request");
       }
-      assert.equal(told.length, 3);
+      assert.equal(reported.length, 3);
       assert.equal(twice.bodyUsed, true);
       await assert.rejects(twice.text(), TypeError);
     });
@@ -239,7 +239,7 @@ describe("a body that is all there", () => {
   });
 
   if (runtime === "bun") {
-    test("is bytes where nothing tells that it was a text", async () => {
+    test("is bytes where nothing shows that it was a text", async () => {
       const touched = new Response("a");
       assert.ok(touched.body instanceof ReadableStream);
       const all = await answers(
@@ -279,12 +279,12 @@ describe("a body that is all there", () => {
     ];
     for (const [given, message] of cases) {
       await answers(given as Response);
-      assert.deepEqual(told.map(({ code, message }) => [code, message]), [
+      assert.deepEqual(reported.map(({ code, message }) => [code, message]), [
         ["HANDLER_FAILED", `The handler returned ${message}`],
       ]);
     }
     await answers(Response.error());
-    assert.deepEqual(told.map(({ code, message }) => [code, message]), [
+    assert.deepEqual(reported.map(({ code, message }) => [code, message]), [
       ["HANDLER_FAILED", "Response.error() cannot be sent: return a status"],
     ]);
   });
@@ -407,7 +407,7 @@ describe("a stream", () => {
     const properties = Object.fromEntries(Array.from({ length: 2_000 }, (_, i) => [`p${i}`, i]));
     const response = Object.assign(new Response(slow, { status: 201 }), properties);
     const [answer] = await answers(response);
-    assert.deepEqual([answer!.status, told], [201, []]);
+    assert.deepEqual([answer!.status, reported], [201, []]);
     assert.match(answer!.body, /^(?:slow|4\r\nslow\r\n0\r\n\r\n)$/);
   });
 

@@ -87,11 +87,11 @@ const DEFAULT_LIMITS: ParserLimits = {
   maxTrailerBytes: 8192,
 };
 
-/** What the server may answer, told from what the parser makes of the input. */
+/** What the server may answer, derived from what the parser makes of the input. */
 interface Expected {
   /** The requests that are answered in full. */
   served: { method: string; body: string }[];
-  /** The method of a request whose head stood and whose body did not. */
+  /** The method of a request whose head was right and whose body was not. */
   brokenBodyOf: string | undefined;
   /** Whether what follows the served requests is looked at. */
   reached: boolean;

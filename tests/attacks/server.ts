@@ -1,6 +1,6 @@
 /**
  * The server of the attack tests, in a process of its own, so that what it takes of memory and of
- * processor time can be told from what its attackers take. It gets its options and a certificate as a
+ * processor time can be measured without what its attackers take. It gets its options and a certificate as a
  * line of JSON, and answers each further line with what it has done since the last one.
  *
  * @module

@@ -307,7 +307,7 @@ const halfCloser: Role = async (world, random) => {
 const resetter: Role = async (world, random) => {
   const client = await world.connect();
   if (client === undefined) return;
-  const text = world.request(random).text.repeat(1); // its answer is nobody's
+  const text = world.request(random).text.repeat(1); // no other request's
   client.send(text.slice(0, random.below(text.length + 1)));
   if (random.oneIn(2)) await sleep(random.below(12));
   reset(client);

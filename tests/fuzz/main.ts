@@ -1,5 +1,5 @@
 /**
- * Fuzzes for as long as it is told, on the runtime that runs it: `npm run fuzz`, which starts it,
+ * Fuzzes for the time that it is given, on the runtime that runs it: `npm run fuzz`, which starts it,
  * has the options.
  *
  * @module

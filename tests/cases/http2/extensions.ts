@@ -58,7 +58,7 @@ export function extensionCases(scheme: Scheme): ConformanceCase[] {
       expect: [ALIVE],
     },
     {
-      name: "PRIORITY_UPDATE with members that nobody knows",
+      name: "PRIORITY_UPDATE with unknown members",
       section: "RFC 9218 4",
       steps: [priorityUpdate(1, 'a=(b "c");d=?0, u=9, i=5'), headers(1, GET)],
       expect: [OK],
@@ -100,7 +100,7 @@ export function extensionCases(scheme: Scheme): ConformanceCase[] {
       expect: [OK],
     },
     {
-      name: "extended CONNECT for a protocol that nobody knows",
+      name: "extended CONNECT for an unknown protocol",
       section: "RFC 8441 4",
       steps: [
         headers(1, [
