@@ -46,7 +46,10 @@ const FILES = {
 const TESTS = [
   { names: ["differential", "whole_bodies", "upstream", "internals", "hono"], filter: "" },
   // Not those of long bodies.
-  { names: ["fetch"], filter: "a body that is read|a request|a response|what a handler" },
+  {
+    names: ["fetch", "fetch_failures"],
+    filter: "a body that is read|a request|a response|what a handler",
+  },
 ];
 
 /** A test that waits for what a mutant never does has noticed it: without one they take 20 s at most. */
