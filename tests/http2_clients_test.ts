@@ -1,16 +1,17 @@
 /** Clients of others that speak HTTP/2: curl, nghttp, h2load, Node's, Deno's and Bun's, undici. */
 import assert from "node:assert/strict";
 import { afterAll, describe, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { Buffer } from "node:buffer";
+import { once } from "node:events";
+import { createReadStream, createWriteStream, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { Buffer } from "node:buffer";
 import { type Mode, MODES, started, stopServersAfterAll } from "./http_support.ts";
 import { testsWith } from "./programs.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
-import { blocks, certificates, start, until } from "./support.ts";
+import { blocks, certificates, Digest, start, until } from "./support.ts";
 
 assertRuntime();
 stopServersAfterAll();
@@ -133,6 +134,24 @@ for (const mode of MODES) {
       }
       assert.deepEqual(errors(), []);
     }, MS);
+
+    testWithCurl("curl sends 100 MB and gets them back at the same time", async () => {
+      const { origin, errors } = await site(mode);
+      const [sent, got] = [join(directory, `sent-${mode}`), join(directory, `got-${mode}`)];
+      const digest = new Digest();
+      const file = createWriteStream(sent);
+      for (const block of blocks(100_000_000)) {
+        digest.add(block);
+        if (!file.write(block)) await once(file, "drain");
+      }
+      file.end();
+      await once(file, "finish");
+      assert.equal(await curl("-T", sent, "-o", got, `${origin}/echo`), " 2 100000000");
+      const received = new Digest();
+      for await (const block of createReadStream(got)) received.add(block);
+      assert.equal(received.hex(), digest.hex());
+      assert.deepEqual(errors(), []);
+    }, 2 * MS);
 
     testWithCurl("curl is asked to go on with a body, and sees early hints", async () => {
       const { origin } = await site(mode);
