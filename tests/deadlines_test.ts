@@ -10,7 +10,8 @@ import { existsSync, readFileSync } from "node:fs";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import { resolveConfig } from "../lib/config.ts";
 import type { SessionState } from "../lib/http/session.ts";
-import type { Wait } from "../lib/http/timeouts.ts";
+import type { StreamWait, Wait } from "../lib/http/timeouts.ts";
+import type { ConnectionWait } from "../lib/http2/connection.ts";
 import type { ClosingState } from "../lib/net/engine.ts";
 import type { GatePhase } from "../lib/net/admission.ts";
 import {
@@ -28,6 +29,16 @@ import {
   started,
   stopServersAfterAll,
 } from "./http_support.ts";
+import {
+  data,
+  headers,
+  join,
+  PREFACE,
+  requestFields,
+  Setting,
+  settings,
+  settingsAck,
+} from "./http2_client.ts";
 import { assertRuntime } from "./runtime.ts";
 import { clientHello, connectTcp, engineOf, until, withOptions } from "./support.ts";
 import { TestClock } from "./test_clock.ts";
@@ -42,16 +53,22 @@ type State =
   | `gate: ${GatePhase}`
   | `session: ${Exclude<SessionState, "idle" | "closing">}`
   | `request: ${Wait}`
+  | `http2: ${ConnectionWait}`
+  | `stream: ${StreamWait}`
   | `closing: ${ClosingState}`
   | `websocket: ${typeof SOCKET_STATES[number]}`;
 
 /** The states that are one of the others by another name, or have their deadline beside it. */
-type More = "request: request, by age" | "request: body, in all" | "websocket: quiet, and dead";
+type More =
+  | "request: request, by age"
+  | "http2: request, by age"
+  | "request: body, in all"
+  | "websocket: quiet, and dead";
 
 /** How a state is entered. */
 interface Scenario {
   /** The option whose time runs in it. */
-  readonly deadline: `${"timeouts" | "limits" | "websocket"}.${string}`;
+  readonly deadline: `${"timeouts" | "limits" | "websocket" | "http2"}.${string}`;
   readonly options?: HttpsServerOptions;
   /** Default: both. */
   readonly modes?: readonly Mode[];
@@ -86,6 +103,7 @@ const ENDLESS: HttpsServerOptions = {
     lingerMs: ENDLESS_MS,
   },
   limits: { maxConnectionAgeMs: ENDLESS_MS, minBodyBytesPerSecond: 0 },
+  http2: { settingsTimeoutMs: ENDLESS_MS },
 };
 const ENDLESS_WEBSOCKET: WebSocketSettings & { timeouts: WebSocketRouteTimeouts } = {
   pingPeriodMs: ENDLESS_MS,
@@ -151,6 +169,13 @@ async function open(host: Host, bytes: Uint8Array = NOTHING): Promise<RawClient>
   await until(() => host.read() >= before + bytes.length, "the server has read it");
   return client;
 }
+
+/** Speaks HTTP/2 from the first byte on: SETTINGS, their acknowledgement, and what follows. */
+const http2 = (host: Host, ...frames: Uint8Array[]) =>
+  sent(host, join(PREFACE, settings(), settingsAck(), ...frames));
+const request = (path: string, method = "GET") =>
+  headers(1, requestFields({ path, method }), { endStream: method === "GET" });
+const isReset = (_: Host, { text }: RawClient) => text.includes("\0\0\x04\x03\0\0\0\0\x01");
 
 const PLAIN = ["plain"] as const;
 const TLS = ["tls"] as const;
@@ -265,6 +290,84 @@ const scenarios: Record<State | More, Scenario> = {
       return client;
     },
     over: ({ aborted }) => aborted(),
+  },
+  "http2: preface": {
+    deadline: "http2.settingsTimeoutMs",
+    modes: PLAIN,
+    enter: (host) => sent(host, PREFACE),
+  },
+  "http2: acknowledgement": {
+    deadline: "http2.settingsTimeoutMs",
+    modes: PLAIN,
+    enter: (host) => sent(host, join(PREFACE, settings())),
+  },
+  "http2: head": {
+    deadline: "timeouts.headersMs",
+    modes: PLAIN,
+    enter: (host) => http2(host, headers(1, requestFields(), { endHeaders: false })),
+  },
+  "http2: request": {
+    deadline: "timeouts.idleMs",
+    modes: PLAIN,
+    async enter(host) {
+      const client = await http2(host, request("/"));
+      await client.expect("answer");
+      return client;
+    },
+  },
+  "http2: request, by age": {
+    deadline: "limits.maxConnectionAgeMs",
+    modes: PLAIN,
+    async enter(host) {
+      const client = await http2(host, request("/"));
+      await client.expect("answer");
+      return client;
+    },
+  },
+  "stream: body": {
+    deadline: "timeouts.receiveMs",
+    modes: PLAIN,
+    enter: (host) => http2(host, request("/read", "POST"), data(1, "half", { endStream: false })),
+    over: ({ errors }) => errors.some(({ code }) => code === "REQUEST_TIMEOUT"),
+  },
+  "stream: drain": {
+    deadline: "timeouts.receiveMs",
+    modes: PLAIN,
+    async enter(host) {
+      const client = await http2(host, request("/", "POST"));
+      await client.expect("answer");
+      return client;
+    },
+    over: isReset,
+  },
+  "stream: reader": {
+    deadline: "timeouts.sendMs",
+    modes: PLAIN,
+    enter: (host) => http2(host, settings([Setting.INITIAL_WINDOW_SIZE, 0]), request("/")),
+    over: isReset,
+  },
+  "stream: answer": {
+    deadline: "timeouts.sendMs",
+    modes: PLAIN,
+    async enter(host) {
+      const client = await http2(host, request("/never"));
+      client.end();
+      await until(host.aborted, "the server has seen the end");
+      return client;
+    },
+    over: ({ server }) => server.sessions.size === 0,
+  },
+  "stream: source": {
+    deadline: "timeouts.lingerMs",
+    modes: PLAIN,
+    async enter(host) {
+      const client = await http2(host, request("/paused"));
+      await client.expect("begun");
+      client.end();
+      await until(host.aborted, "the server has seen the end");
+      return client;
+    },
+    over: ({ server }) => server.sessions.size === 0,
   },
   "closing: sending": {
     deadline: "timeouts.sendMs",
@@ -426,7 +529,9 @@ describe("the table in docs/security.md", () => {
   const text = readFileSync(new URL("../docs/security.md", import.meta.url), "utf8");
   const [, section = ""] = /^## Deadlines$([^]*?)^## /m.exec(text) ?? [];
   const rows = [
-    ...section.matchAll(/^\| `([a-z]+: [^`]+)` +\| (.+?) +\| `([^`]+)` +\| (.+?) +\| (.+?) +\|$/gm),
+    ...section.matchAll(
+      /^\| `([a-z\d]+: [^`]+)` +\| (.+?) +\| `([^`]+)` +\| (.+?) +\| (.+?) +\|$/gm,
+    ),
   ];
 
   test("has every state, with the deadline that runs in it", () => {

@@ -260,6 +260,19 @@ for (const mode of MODES) {
       assert.equal((await client.fetch()).body.toString(), "enough");
     });
 
+    test("answers a client that ends in the middle of a body, and closes at once", async () => {
+      const { client, server } = await serving(mode, (request) =>
+        new Promise((resolve) => {
+          request.signal.addEventListener("abort", () => resolve(new Response("late")));
+        }));
+      await client.ready();
+      client.request({ method: "POST" }, "begin", { endStream: false });
+      await client.settled();
+      client.end();
+      await client.over();
+      await until(() => server.sessions.size === 0, "The session is over");
+    });
+
     test("sends no body to HEAD, nor with 204", async () => {
       const { client } = await serving(
         mode,

@@ -45,6 +45,9 @@ export const SESSION_WAITS = [
 /** One of {@linkcode SESSION_WAITS}. */
 export type Wait = typeof SESSION_WAITS[number];
 
+/** What a stream of HTTP/2 can wait for: the connection reads on, whatever waits in a stream. */
+export type StreamWait = Exclude<Wait, "request" | "head" | "stopped">;
+
 /** Turns what a session waits for into its deadline. Times are on the clock it is given. */
 export class Timeouts {
   readonly #timeouts: TimeLimits;

@@ -90,6 +90,21 @@ export interface Http2Host extends SessionHost {
   readonly timeouts: ConnectionTimeouts;
 }
 
+/** What a connection waits for besides what its streams do. */
+export const CONNECTION_WAITS = [
+  /** The client's preface and its SETTINGS. */
+  "preface",
+  /** That it acknowledges this side's. */
+  "acknowledgement",
+  /** The rest of a head that has begun. */
+  "head",
+  /** The next request. */
+  "request",
+] as const;
+
+/** One of {@linkcode CONNECTION_WAITS}. */
+export type ConnectionWait = typeof CONNECTION_WAITS[number];
+
 type State = "opening" | "greeting" | "open" | "leaving" | "failed" | "closed";
 
 /** So many requests of one connection are begun in one turn of the event loop. */
@@ -884,20 +899,29 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     connection.deadline = Math.min(next, connection.deadline);
   }
 
+  /** Ends what was waited for too long. */
   #judge(now: number): void {
-    if (this.#settingsBy <= now) {
-      if (this.#state === "greeting") {
+    switch (this.#overdue(now)) {
+      case "preface":
         this.connection.destroy(
           new ConnectionError("CONNECTION_TIMEOUT", "The client's preface did not come in time"),
         );
-      } else {
+        break;
+      case "acknowledgement":
         this.#fail(connectionFault(ErrorCode.SettingsTimeout, "SETTINGS were not acknowledged"));
-      }
-    } else if (this.#blockBy <= now) {
-      this.#fail(calm("The head of a request did not arrive in time"));
-    } else if (this.#idleBy <= now) {
-      this.shutdown();
+        break;
+      case "head":
+        this.#fail(calm("The head of a request did not arrive in time"));
+        break;
+      case "request":
+        this.shutdown();
     }
+  }
+
+  #overdue(now: number): ConnectionWait | undefined {
+    if (this.#settingsBy <= now) return this.#state === "greeting" ? "preface" : "acknowledgement";
+    if (this.#blockBy <= now) return "head";
+    return this.#idleBy <= now ? "request" : undefined;
   }
 }
 

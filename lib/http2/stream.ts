@@ -22,7 +22,8 @@ import { Exchange, type ExchangeKeeper, type Transport } from "../http/exchange.
 import { UNREAD_HEAD } from "../http/request_head.ts";
 import { bodyIncomplete } from "../http/request_rules.ts";
 import type { Session } from "../http/session.ts";
-import { BodyTime, type PaceLimits, type TimeLimits } from "../http/times.ts";
+import { type StreamWait, Timeouts, type Wait } from "../http/timeouts.ts";
+import type { PaceLimits, TimeLimits } from "../http/times.ts";
 import type { Protocol, Tunnel } from "../http/tunnel.ts";
 import type { Clock } from "../net/clock.ts";
 import { ErrorCode } from "./error_code.ts";
@@ -121,15 +122,12 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   #handling = false;
   /** Whether the stream is over, and its place is not free. */
   #lingers = false;
-  #time: BodyTime | undefined;
-  /** Since when the body is waited for. */
-  #bodyFrom: number | undefined;
-  /** Until when the client may read nothing. */
-  #readBy = Infinity;
-  /** Until when the rest of a body may come that nothing reads. */
-  #drainBy = Infinity;
-  /** Until when the answer to a client that has ended its side may take to begin. */
-  #answerBy = Infinity;
+  /** Made when something is waited for that has a deadline, which most streams never do. */
+  #timeouts: Timeouts | undefined;
+  /** Whether the rest of the body is thrown away, since the answer is written. */
+  #drains = false;
+  /** Whether the client has ended its side of the connection. */
+  #clientEnded = false;
   #tunnel: Http2Tunnel | undefined;
 
   /**
@@ -238,20 +236,20 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
       this.#giveBack(length);
       return exchange.cutBody(tooLong(owner.limits.maxBodyBytes));
     }
-    if (this.#time !== undefined) this.#time.bytes += length;
+    this.#timeouts?.bodyCame(length);
     this.#unread += length;
     owner.held(length);
     if (length <= COPIED_BYTES) exchange.body.pushCopy(bytes);
     else exchange.body.push(bytes);
-    if (this.#drainBy !== Infinity) this.#drain();
-    else if (this.#bodyFrom !== undefined) this.#arm();
+    if (this.#drains) this.#drain();
+    else if (this.#timeouts !== undefined) this.#arm();
   }
 
   #endBody(trailers: Trailers): void {
     if (this.#tunnel !== undefined) this.#tunnel.end();
     else if (this.exchange.hasBody) this.exchange.body.end(trailers);
     if (this.#localEnded) this.#close();
-    else if (this.#bodyFrom !== undefined) this.#arm();
+    else if (this.#timeouts !== undefined) this.#arm();
   }
 
   /** Lets the client send so many bytes more. */
@@ -265,7 +263,7 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   /** Lets go of the rest of a body that nothing reads. */
   #drain(): void {
     if (this.#remoteEnded || this.#isOver) return;
-    const { limits: { maxDiscardedBytes }, timeouts: { receiveMs } } = this.#owner;
+    const { maxDiscardedBytes } = this.#owner.limits;
     const { exchange } = this;
     const left = (exchange.head.contentLength ?? 0) - this.#received;
     const drained = this.#received - this.#receivedBefore;
@@ -273,7 +271,7 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
       this.reset(ErrorCode.NoError);
       return;
     }
-    this.#drainBy = this.#owner.clock.now() + receiveMs;
+    this.#drains = true;
     this.#arm();
   }
 
@@ -302,7 +300,7 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
 
   /** Goes on writing; each time the client has its time anew. */
   progressed(): void {
-    this.#readBy = Infinity;
+    this.#timeouts?.restart();
     if (this.#tunnel !== undefined) this.#tunnel.wrote();
     else this.exchange.response.wake();
     this.#arm();
@@ -331,7 +329,7 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
 
   done(exchange: Exchange): void {
     if (!this.#localEnded) return; // the 101 of a tunnel
-    if (this.#remoteEnded) return this.#close();
+    if (this.#remoteEnded || this.#clientEnded) return this.#close();
     if (exchange.hasBody) exchange.body.discard();
     this.#receivedBefore = this.#received;
     this.#drain();
@@ -343,7 +341,7 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
 
   /** Waits for the body from now on: it is read in any case. */
   wanted(): void {
-    if (this.#bodyFrom === undefined && !this.#remoteEnded) this.#arm();
+    if (!this.#remoteEnded) this.#arm();
   }
 
   taken(_exchange: Exchange, bytes: number): void {
@@ -355,6 +353,7 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   }
 
   deadlineMoved(): void {
+    this.#timeouts?.restart();
     this.#arm();
   }
 
@@ -438,8 +437,8 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
       exchange.cutBody(bodyIncomplete());
       if (this.#localEnded) return this.#close();
     }
-    this.#answerBy = this.#owner.clock.now() + this.#owner.sendTimeoutMs;
-    this.#readBy = Infinity;
+    this.#clientEnded = true;
+    this.#timeouts?.restart();
     this.#arm();
   }
 
@@ -484,40 +483,29 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   }
 
   #waitUntil(): number {
+    const wait = this.#wait();
+    if (this.#timeouts === undefined) {
+      if (wait === undefined) return Infinity;
+      const { timeouts, limits, clock } = this.#owner;
+      this.#timeouts = new Timeouts(timeouts, limits, clock);
+      this.#timeouts.bodyCame(this.#received);
+    }
+    this.#timeouts.begin(wait, 0);
+    if (wait === "reader" && this.#isShut) return this.#owner.clock.now();
+    return this.#timeouts.deadline;
+  }
+
+  #wait(): StreamWait | undefined {
     const { exchange } = this;
-    const owner = this.#owner;
-    if (exchange.response.blocked) {
-      if (this.#readBy === Infinity) {
-        this.#readBy = owner.clock.now() + (this.#isShut ? 0 : owner.sendTimeoutMs);
-      }
-      return this.#readBy;
-    }
-    this.#readBy = Infinity;
-    if (this.#localEnded) return this.#drainBy;
-    if (this.#answerBy !== Infinity) {
-      return exchange.response.started
-        ? owner.clock.now() + owner.timeouts.lingerMs
-        : this.#answerBy;
-    }
-    return exchange.hasBody ? this.#bodyBy() : Infinity;
+    if (exchange.response.blocked) return "reader";
+    if (this.#drains) return "drain";
+    if (this.#clientEnded) return exchange.response.started ? "source" : "answer";
+    return exchange.hasBody && !exchange.bodyEnded && exchange.body.starved ? "body" : undefined;
   }
 
   /** Whether the answer waits for a window that no client gives back any more. */
   get #isShut(): boolean {
-    if (this.#answerBy === Infinity) return false;
-    return this.window.size <= 0 || this.#owner.output.window.size <= 0;
-  }
-
-  /** Until when the next piece of the body is waited for, while a handler does. */
-  #bodyBy(): number {
-    const { body } = this.exchange;
-    const starved = !body.ended && body.starved;
-    if (!starved && this.#bodyFrom === undefined) return Infinity;
-    const now = this.#owner.clock.now();
-    const time = this.#time ??= new BodyTime();
-    if (this.#bodyFrom !== undefined) time.waitedMs += now - this.#bodyFrom;
-    this.#bodyFrom = starved ? now : undefined;
-    return starved ? time.deadline(this.#owner.timeouts, this.#owner.limits, now) : Infinity;
+    return this.#clientEnded && (this.window.size <= 0 || this.#owner.output.window.size <= 0);
   }
 
   /** The deadline has passed: judges what was waited for. */
@@ -525,40 +513,44 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     this.deadline = Infinity;
     if (this.#isOver) return this.#free();
     if (this.#tunnel !== undefined) return this.#tunnel.expired();
-    const { exchange } = this;
-    if (exchange.overdue) this.#giveUp();
-    else if (this.#readBy <= now) this.#notRead();
-    else if (this.#localEnded && this.#drainBy <= now) this.reset(ErrorCode.NoError);
-    else if (this.#answerBy !== Infinity) this.#isLate();
-    else if (this.#bodyFrom !== undefined) {
-      const error = new HttpError(
-        408,
-        "REQUEST_TIMEOUT",
-        "The request body did not arrive in time",
-      );
-      this.#bodyFrom = undefined;
-      this.failed(error);
-      exchange.cutBody(error);
+    if (this.exchange.overdue) this.#giveUp();
+    else if (this.#timeouts !== undefined) {
+      const { current, deadline } = this.#timeouts;
+      if (deadline <= now || (current === "reader" && this.#isShut)) this.#waitIsOver(current);
     }
     if (!this.#isOver) this.#arm();
+  }
+
+  #waitIsOver(wait: Wait | undefined): void {
+    switch (wait) {
+      case "reader":
+      case "answer":
+        return this.#notRead();
+      case "drain":
+        return this.reset(ErrorCode.NoError);
+      case "source":
+        return this.exchange.response.giveUp(
+          new ConnectionError(
+            "CONNECTION_CLOSED",
+            "The client ended its side, and the answer paused",
+          ),
+        );
+      case "body": {
+        const error = new HttpError(
+          408,
+          "REQUEST_TIMEOUT",
+          "The request body did not arrive in time",
+        );
+        this.failed(error);
+        this.exchange.cutBody(error);
+      }
+    }
   }
 
   #notRead(): void {
     const error = new ConnectionError("CONNECTION_TIMEOUT", "The client did not read in time");
     this.failed(error);
     this.reset(ErrorCode.Cancel);
-  }
-
-  /** The client has ended its side, and does not wait for ever. */
-  #isLate(): void {
-    const { response } = this.exchange;
-    if (!response.started) return this.#notRead();
-    response.giveUp(
-      new ConnectionError(
-        "CONNECTION_CLOSED",
-        "The client ended its side, and the answer paused",
-      ),
-    );
   }
 
   /** Answers for a handler that takes too long; no error handler delays that further. */
