@@ -103,7 +103,7 @@ const ENDLESS: HttpsServerOptions = {
     lingerMs: ENDLESS_MS,
   },
   limits: { maxConnectionAgeMs: ENDLESS_MS, minBodyBytesPerSecond: 0 },
-  http2: { settingsTimeoutMs: ENDLESS_MS },
+  http2: { settingsMs: ENDLESS_MS },
 };
 const ENDLESS_WEBSOCKET: WebSocketSettings & { timeouts: WebSocketRouteTimeouts } = {
   pingPeriodMs: ENDLESS_MS,
@@ -292,12 +292,12 @@ const scenarios: Record<State | More, Scenario> = {
     over: ({ aborted }) => aborted(),
   },
   "http2: preface": {
-    deadline: "http2.settingsTimeoutMs",
+    deadline: "http2.settingsMs",
     modes: PLAIN,
     enter: (host) => sent(host, PREFACE),
   },
   "http2: acknowledgement": {
-    deadline: "http2.settingsTimeoutMs",
+    deadline: "http2.settingsMs",
     modes: PLAIN,
     enter: (host) => sent(host, join(PREFACE, settings())),
   },
