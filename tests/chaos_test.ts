@@ -45,6 +45,8 @@ class ChildServer {
     const limited = `ulimit -n ${DESCRIPTORS} && exec "$0" "$@"`;
     const child = this.#process = spawn("sh", ["-c", limited, process.execPath, ...args], {
       stdio: ["pipe", "pipe", "pipe"],
+      // Deno's check for updates ends the process where no descriptor is free: docs/runtimes.md.
+      env: { ...process.env, DENO_NO_UPDATE_CHECK: "1" },
     });
     this.#lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
     child.stderr!.on("data", (bytes: Uint8Array) => this.#errors += String(bytes));
