@@ -38,7 +38,6 @@ import type { Clock } from "../net/clock.ts";
 import type { Consumer } from "../net/consumer.ts";
 import type { ConnectionEngine } from "../net/engine.ts";
 import { TurnBudget } from "../net/turns.ts";
-import { Budget, type BudgetSize } from "./budgets.ts";
 import {
   connectionFault,
   ErrorCode,
@@ -46,6 +45,7 @@ import {
   Http2Fault,
   streamFault,
 } from "./error_code.ts";
+import { calm, FloodGuard } from "./flood_guard.ts";
 import { FrameReader, FrameStep } from "./frame_reader.ts";
 import type { Http2Config } from "./options.ts";
 import { Output } from "./output.ts";
@@ -59,6 +59,7 @@ import {
   type SettingsListener,
 } from "./settings.ts";
 import { Http2Stream, type StreamLimits, type StreamOwner, type StreamTimeouts } from "./stream.ts";
+import { StreamIds } from "./stream_ids.ts";
 import { isAdequate } from "./suites.ts";
 import { ReceiveWindow } from "./windows.ts";
 
@@ -115,8 +116,6 @@ const SURE_REQUESTS = 16;
 const GOODBYE_MS = 1_000;
 /** A WINDOW_UPDATE of less is not worth a frame. */
 const TINY_UPDATE = 256;
-/** How many of the streams that this side has reset are known, whose frames are on their way still. */
-const MAX_RESETS_KNOWN = 256;
 
 /** The driver of one HTTP/2 connection. */
 export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner, SettingsListener {
@@ -139,24 +138,15 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   /** Streams that are over, and whose handlers run. */
   readonly #lingering = new Set<Http2Stream>();
   #begun = 0;
-  /** The highest stream that came, and the last whose request was taken. */
-  #highestId = 0;
+  readonly #ids = new StreamIds();
+  /** The last stream whose request was taken. */
   #lastId = 0;
-  /** The numbers that the client has left out last. */
-  #skippedFrom = 0;
-  #skippedTo = 0;
-  /** Streams that this side has reset, the last ones. */
-  #reset: Set<number> | undefined;
+  readonly #floods: FloodGuard;
   #heldBytes = 0;
   #pumping = false;
   #isInputOver = false;
   /** Why this side closes, where a reason was given. */
   #reason: HttpsdError | undefined;
-
-  // How often a client has done what costs much; made when it does.
-  #clientResets: Budget | undefined;
-  #serverResets: Budget | undefined;
-  #controlFrames: Budget | undefined;
 
   // Deadlines of the connection itself.
   #idleBy = Infinity;
@@ -197,6 +187,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
       connectProtocol: true,
     });
     this.output = new Output(connection);
+    this.#floods = new FloodGuard(http2, connection.clock);
     this.#receiving = new ReceiveWindow(http2.connectionWindowBytes, DEFAULT_WINDOW);
     this.oldAt = connection.after(limits.maxConnectionAgeMs);
     this.#bytes = connection.observer = new ByteReports(host, this.session, session !== undefined);
@@ -348,7 +339,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
         this.#onSettingsAck();
         return true;
       case FrameStep.Ping:
-        this.#spendControl("PING");
+        this.#floods.control("PING");
         this.output.writer.ping(reader.opaque, true);
         this.#wroteControl();
         return true;
@@ -361,11 +352,11 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
       case FrameStep.Preface:
         return true;
       case FrameStep.Priority:
-        this.#spendControl("PRIORITY");
+        this.#floods.control("PRIORITY");
         return true;
       case FrameStep.PingAck:
       case FrameStep.Ignored:
-        this.#spendControl("unknown");
+        this.#floods.control("unknown");
         return true;
       case FrameStep.Fault:
         this.#onFault(reader.fault!);
@@ -389,12 +380,8 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     const { streamId, block, endStream, fault } = this.#reader;
     const stream = this.#streams.get(streamId);
     if (stream !== undefined) return this.#onTrailers(stream, block, endStream, fault);
-    if (streamId <= this.#highestId) return this.#onLateHeaders(streamId, block);
-    if (streamId > this.#highestId + 2) {
-      this.#skippedFrom = this.#highestId + 1;
-      this.#skippedTo = streamId - 1;
-    }
-    this.#highestId = streamId;
+    if (!this.#ids.isIdle(streamId)) return this.#onLateHeaders(streamId, block);
+    this.#ids.begin(streamId);
     if (this.#state !== "open") return this.#requests.skip(block); // it may be sent elsewhere
     if (fault !== undefined) {
       this.#requests.skip(block);
@@ -438,7 +425,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     this.#turn.spend();
     const stream = new Http2Stream(this, streamId, undefined, endStream);
     this.#streams.set(streamId, stream);
-    if (error.status === 431) this.#spendServerReset();
+    if (error.status === 431) this.#floods.serverReset();
     stream.refuse(error);
   }
 
@@ -446,17 +433,16 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   #refuseStream(fault: Http2Fault): void {
     this.failed(publicError(fault));
     this.output.reset(fault.streamId, fault.code);
-    this.#knowReset(fault.streamId);
-    this.#spendServerReset();
+    this.#ids.reset(fault.streamId);
+    this.#floods.serverReset();
     if (this.#streams.size === 0) this.#becomesIdle();
   }
 
   /** Judges the head of a stream that is over. */
   #onLateHeaders(streamId: number, block: Uint8Array): void {
     this.#requests.skip(block);
-    if (this.#reset?.has(streamId) || this.#isIgnored(streamId)) return;
-    const skipped = streamId >= this.#skippedFrom && streamId <= this.#skippedTo;
-    const code = skipped ? ErrorCode.ProtocolError : ErrorCode.StreamClosed;
+    if (this.#ids.wasReset(streamId) || this.#isIgnored(streamId)) return;
+    const code = this.#ids.wasSkipped(streamId) ? ErrorCode.ProtocolError : ErrorCode.StreamClosed;
     throw connectionFault(code, `HEADERS on stream ${streamId}, which is over`);
   }
 
@@ -497,7 +483,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     if (!this.#receiving.receive(flowBytes)) {
       throw connectionFault(ErrorCode.FlowControlError, "More DATA than the connection's window");
     }
-    if (data.length === 0 && !endStream) this.#spendControl("empty DATA");
+    if (data.length === 0 && !endStream) this.#floods.control("empty DATA");
     const stream = this.#streams.get(streamId);
     if (stream === undefined) return this.#onLateData(streamId, flowBytes);
     if (stream.remoteEnded) {
@@ -515,9 +501,9 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
 
   /** Judges DATA of a stream that is over. */
   #onLateData(streamId: number, flowBytes: number): void {
-    if (streamId > this.#highestId) throw idle("DATA", streamId);
+    if (this.#ids.isIdle(streamId)) throw idle("DATA", streamId);
     this.giveBack(flowBytes);
-    if (this.#reset?.has(streamId) || this.#isIgnored(streamId)) return;
+    if (this.#ids.wasReset(streamId) || this.#isIgnored(streamId)) return;
     const message = `DATA on stream ${streamId}, which is over`;
     throw connectionFault(ErrorCode.StreamClosed, message);
   }
@@ -528,11 +514,8 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   }
 
   #onReset(streamId: number, code: number): void {
-    if (streamId > this.#highestId) throw idle("RST_STREAM", streamId);
-    const { clientResets } = this.#config;
-    if (!(this.#clientResets ??= this.#budget(clientResets)).spend()) {
-      throw calm("The client resets too many streams");
-    }
+    if (this.#ids.isIdle(streamId)) throw idle("RST_STREAM", streamId);
+    this.#floods.clientReset();
     this.#streams.get(streamId)?.lost(
       new ConnectionError(
         "CONNECTION_RESET",
@@ -544,7 +527,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   #onWindowUpdate(streamId: number, increment: number): void {
     if (increment < TINY_UPDATE && --this.output.credits < 0) {
       this.output.credits = 0;
-      this.#spendControl("small WINDOW_UPDATE");
+      this.#floods.control("small WINDOW_UPDATE");
     }
     if (streamId === 0) {
       if (!this.output.window.change(increment)) {
@@ -554,7 +537,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     }
     const stream = this.#streams.get(streamId);
     if (stream === undefined) {
-      if (streamId > this.#highestId) throw idle("WINDOW_UPDATE", streamId);
+      if (this.#ids.isIdle(streamId)) throw idle("WINDOW_UPDATE", streamId);
       return;
     }
     if (stream.window.change(increment)) return stream.sink.widened();
@@ -562,11 +545,11 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   }
 
   #onPriorityUpdate(streamId: number, field: string): void {
-    this.#spendControl("PRIORITY_UPDATE");
+    this.#floods.control("PRIORITY_UPDATE");
     const stream = this.#streams.get(streamId);
     if (stream !== undefined) {
       this.output.reprioritize(stream.sink, this.#priorities.update(field));
-    } else if (streamId > this.#highestId) {
+    } else if (this.#ids.isIdle(streamId)) {
       const announced = this.#streams.size + this.#priorities.early;
       const isFull = announced >= this.#config.maxConcurrentStreams;
       if (isFull && !this.#priorities.has(streamId)) {
@@ -577,7 +560,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   }
 
   #onSettings(): void {
-    this.#spendControl("SETTINGS");
+    this.#floods.control("SETTINGS");
     this.#peer.apply(this.#reader.settings, this);
     const { maxFrameBytes, noRfc7540Priorities } = this.#peer;
     this.output.writer.maxFrameBytes = maxFrameBytes;
@@ -603,7 +586,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   }
 
   #onSettingsAck(): void {
-    if (this.#settingsAcknowledged) return this.#spendControl("SETTINGS");
+    if (this.#settingsAcknowledged) return this.#floods.control("SETTINGS");
     this.#settingsAcknowledged = true;
     this.#settingsBy = Infinity;
     this.#requests.settingsAcknowledged();
@@ -614,7 +597,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
 
   /** The client opens no further streams. */
   #onGoAway(): void {
-    this.#spendControl("GOAWAY");
+    this.#floods.control("GOAWAY");
     if (this.#state === "open" || this.#state === "greeting") this.#leave();
   }
 
@@ -623,31 +606,13 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     const { streamId } = fault;
     const stream = this.#streams.get(streamId);
     if (stream !== undefined) this.#resetStream(stream, fault.code, fault.message);
-    else if (streamId > this.#highestId) throw connectionFault(fault.code, fault.message);
+    else if (this.#ids.isIdle(streamId)) throw connectionFault(fault.code, fault.message);
   }
 
   #resetStream(stream: Http2Stream, code: ErrorCode, message: string): void {
     this.failed(publicError(streamFault(stream.id, code, message)));
     stream.reset(code);
-    this.#spendServerReset();
-  }
-
-  // Budgets.
-
-  #budget(size: BudgetSize): Budget {
-    return new Budget(size, this.connection.clock);
-  }
-
-  #spendControl(what: string): void {
-    const { controlFrames } = this.#config;
-    if ((this.#controlFrames ??= this.#budget(controlFrames)).spend()) return;
-    throw calm(`Too many frames that carry nothing: ${what}`);
-  }
-
-  #spendServerReset(): void {
-    const { serverResets } = this.#config;
-    if ((this.#serverResets ??= this.#budget(serverResets)).spend()) return;
-    throw calm("Too many streams had to be reset");
+    this.#floods.serverReset();
   }
 
   /** A control frame is answered: a client that does not read the answers is cut. */
@@ -746,17 +711,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   }
 
   wasReset(stream: Http2Stream): void {
-    this.#knowReset(stream.id);
-  }
-
-  #knowReset(streamId: number): void {
-    const known = this.#reset ??= new Set();
-    known.add(streamId);
-    if (known.size <= MAX_RESETS_KNOWN) return;
-    for (const oldest of known) {
-      known.delete(oldest);
-      return;
-    }
+    this.#ids.reset(stream.id);
   }
 
   over(stream: Http2Stream): void {
@@ -936,10 +891,6 @@ function clientEnded(): ConnectionError {
 
 function idle(frame: string, streamId: number): Http2Fault {
   return connectionFault(ErrorCode.ProtocolError, `${frame} on stream ${streamId}, which is idle`);
-}
-
-function calm(message: string): Http2Fault {
-  return connectionFault(ErrorCode.EnhanceYourCalm, message);
 }
 
 /** What is reported of a fault. */
