@@ -30,13 +30,16 @@ export function wrk({ connections = 32, script, path = "/", worth = 1 } = {}) {
   };
 }
 
-/** `h2load` over HTTP/1.1: bodies of `size` bytes, counted in MB; `upload` names a file to send. */
-export function h2load({ size, upload }) {
+/**
+ * `h2load`: bodies of `size` bytes, counted in MB; `upload` names a file to send. Over HTTP/1.1, or
+ * over HTTP/2 with so many `streams` at a time on each of the connections.
+ */
+export function h2load({ size, upload, streams }) {
   const clients = 4;
   const total = Math.ceil(1_000 * MB / size); // about as long whatever the size
   const load = async (server, requests) => {
-    const args = ["--h1", `-c${clients}`, `-n${requests}`, ...upload ? ["-d", upload] : []];
-    const output = await run(["h2load", ...args, `https://127.0.0.1:${server.port}/`]);
+    const args = [`-c${clients}`, `-n${requests}`, ...upload ? ["-d", upload] : []];
+    const output = await runH2load(server, streams, args);
     if (!output.includes(` ${requests} succeeded,`)) throw new Error(`h2load failed:\n${output}`);
     return requests * size / MB;
   };
@@ -44,6 +47,30 @@ export function h2load({ size, upload }) {
     if (warmUp >= 1) await load(server, total);
     return await timed(server, () => load(server, total));
   };
+}
+
+/** `h2load` over HTTP/2: small answers, with so many `streams` at a time on each connection. */
+export function h2loadRequests({ streams, connections = 8 }) {
+  const load = async (server, duration) => {
+    const output = await runH2load(server, streams, [`-c${connections}`, `-D${duration}`]);
+    const [, count, failed] = /(\d+) succeeded, (\d+) failed/.exec(output);
+    if (Number(failed) > 0) throw new Error(`h2load failed:\n${output}`);
+    return Number(count);
+  };
+  return async (server, { warmUp, seconds }) => {
+    if (warmUp >= 1) await load(server, warmUp);
+    return await timed(server, () => load(server, seconds));
+  };
+}
+
+async function runH2load(server, streams, args) {
+  const how = streams === undefined ? ["--h1"] : [`-m${streams}`];
+  const output = await run(["h2load", ...how, ...args, `https://127.0.0.1:${server.port}/`]);
+  const protocol = streams === undefined ? "http/1.1" : "h2";
+  if (!output.includes(`Application protocol: ${protocol}\n`)) {
+    throw new Error(`The server does not speak ${protocol}:\n${output}`);
+  }
+  return output;
 }
 
 /** One of our own clients, see bench/clients. */
@@ -99,16 +126,17 @@ async function atRest({ pid }) {
 
 /**
  * Memory: how much the resident set grows for each of `connections` that have had one answer, once
- * garbage is collected; `before` the collection, too. Needs a fresh server.
+ * garbage is collected; `before` the collection, too. Needs a fresh server. With `http2` the answer
+ * comes over that.
  */
-export function idle(connections) {
+export function idle(connections, { http2 = false } = {}) {
   return async (server) => {
-    const some = await hold(server, { connections: 100 }); // so that all code is there
+    const some = await hold(server, { connections: 100, http2 }); // so that all code is there
     some.kill();
     await once(some, "exit");
     await collect(server);
     const empty = server.residentBytes();
-    const holder = await hold(server, { connections });
+    const holder = await hold(server, { connections, http2 });
     await sleep(3); // idle seconds, in which a server may shrink what a connection holds
     const before = (server.residentBytes() - empty) / connections;
     await collect(server);

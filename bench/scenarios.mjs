@@ -3,7 +3,7 @@
  * bench/servers/work.ts), the load, the metric, and the bars. The first row is the control that the
  * ratios are against. `runtime`: only on that one.
  */
-import { atHalfRate, beside, client, h2load, idle, wrk } from "./loads.mjs";
+import { atHalfRate, beside, client, h2load, h2loadRequests, idle, wrk } from "./loads.mjs";
 import { plural } from "./report.mjs";
 
 const MB = 1024 * 1024;
@@ -78,6 +78,43 @@ const socketScenario = (name, title, work, deflate, bars) => ({
   }),
   bars,
 });
+
+/** Over HTTP/2, beside the native HTTP/2. */
+const overHttp2 = ({ upload }) => [
+  ...[
+    { streams: 1, by: { bun: 0.9, deno: 1.0 } },
+    { streams: 10, by: { bun: 1.0, deno: 2.5 } },
+    { streams: 100, by: { bun: 1.2, deno: 3.5 } },
+  ].map(({ streams, by }) => ({
+    name: `h2-hello-${streams}`,
+    title: `HTTP/2 hello, ${streams} ${streams === 1 ? "stream" : "streams"} per connection`,
+    unit: "request",
+    rows: rows({ work: "hello", http2: true }, native, fetch, route),
+    load: h2loadRequests({ streams }),
+    bars: [bar(fetch, native, by)],
+  })),
+  ...[
+    { name: "h2-download-1", title: "HTTP/2 downloads of 1 MB", work: "download", size: MB },
+    { name: "h2-download-100", title: "HTTP/2 downloads of 100 MB", work: "download" },
+    { name: "h2-upload-100", title: "HTTP/2 uploads of 100 MB", work: "upload", upload },
+  ].map(({ name, title, work, size = 100 * MB, upload }) => ({
+    name,
+    title,
+    unit: "MB",
+    rows: rows({ work, size, http2: true }, native, fetch),
+    load: h2load({ size, upload, streams: 1 }),
+    bars: [bar(fetch, native, { bun: 0.9, deno: 1.0 })],
+  })),
+  {
+    name: "h2-memory-1000",
+    title: "HTTP/2 memory per idle connection, of 1,000",
+    metric: "memory",
+    rounds: 1,
+    rows: rows({ work: "hello", http2: true }, native, fetch),
+    load: idle(1_000, { http2: true }),
+    bars: [{ row: fetch.name, by: { bun: 18, deno: 40 } }],
+  },
+];
 
 const manyNames = but(fetch, "httpsd, 1,000 names", { server: { names: 1_000 } });
 
@@ -232,6 +269,7 @@ export const scenarios = ({ upload, certificate }) => [
     ]),
     load: wrk(),
   },
+  ...overHttp2({ upload }),
 ];
 
 /** How cost grows: for each point the server and the load, in one round; `label` writes a point. */

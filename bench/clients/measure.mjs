@@ -2,6 +2,7 @@
  * What the clients share. A client is a program for Bun, whose `Bun.connect` is the cheapest way to
  * speak TLS from JavaScript; it is given its options as JSON, and prints its result as JSON.
  */
+import { Buffer } from "node:buffer";
 import process from "node:process";
 import { cpuSeconds } from "../cpu.mjs";
 
@@ -23,22 +24,26 @@ export async function measure(count) {
 /**
  * Opens connections, 64 at a time, and resolves with them when each is ready: `handlers` makes those
  * of a socket, given what it calls with the socket then. One that fails or is closed ends the client.
+ * `protocol` is what the client offers by ALPN.
  */
-export async function connectAll(total, handlers) {
+export async function connectAll(total, handlers, protocol) {
   const all = [];
   while (all.length < total) {
-    const batch = Array.from({ length: Math.min(64, total - all.length) }, () => open(handlers));
+    const batch = Array.from(
+      { length: Math.min(64, total - all.length) },
+      () => open(handlers, protocol),
+    );
     all.push(...await Promise.all(batch));
   }
   return all;
 }
 
-async function open(handlers) {
+async function open(handlers, protocol) {
   const { promise, resolve } = Promise.withResolvers();
   await Bun.connect({
     hostname: "127.0.0.1",
     port: options.port,
-    tls: { rejectUnauthorized: false },
+    tls: { rejectUnauthorized: false, ...protocol && { ALPNProtocols: listed(protocol) } },
     socket: {
       ...handlers(resolve),
       error: (_, error) => fail(String(error)),
@@ -47,6 +52,9 @@ async function open(handlers) {
   });
   return promise;
 }
+
+/** A list of ALPN names with one in it, as `Bun.connect` wants it: bytes. */
+const listed = (protocol) => new Uint8Array([protocol.length, ...Buffer.from(protocol)]).buffer;
 
 /** Ends the client with its result. */
 export function finish(result) {

@@ -35,8 +35,8 @@ interface DenoScope {
 const { Bun, Deno } = globalThis as unknown as { Bun: BunScope; Deno: DenoScope };
 
 /** A fetch handler. */
-export function native({ work, size }: Parameters): Promise<number> {
-  return served(handlers[work]!(size!));
+export function native({ work, size, http2 }: Parameters): Promise<number> {
+  return served(handlers[work]!(size!), http2 ? { http2 } : {});
 }
 
 /** A Hono app. */

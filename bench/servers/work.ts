@@ -22,6 +22,8 @@ export interface Parameters {
   readonly mutual?: boolean;
   /** Whether WebSocket messages are compressed. */
   readonly deflate?: boolean;
+  /** Whether the server is to speak HTTP/2, which `Bun.serve` does only when asked to. */
+  readonly http2?: boolean;
 }
 
 /** Answers a request. */
