@@ -2,19 +2,28 @@
  * What clients do to servers of HTTP/2 to wear them out. Each attack gets its exact reaction; what it
  * costs in memory and processor time is bounded; and a good client beside it is served all the while.
  *
- * The server is in a process of its own. Attacks that are about time are in this one, on a clock that
- * goes as the test says.
+ * The server is in a process of its own. Attacks that are about time are in http2_deadlines_test.ts.
  */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import process from "node:process";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
-import { afterAll, describe, test } from "bun:test";
+import { describe, test } from "bun:test";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import type { Report } from "./attacks/server.ts";
+import {
+  assertUnharmed,
+  type BOUNDS,
+  GET,
+  goneWith,
+  many,
+  MORE,
+  nth,
+  OPEN,
+  POST,
+  serverFor,
+  stopAttackedServersAfterAll,
+  TEST_MS,
+  WAIT_MS,
+} from "./http2_attacks_support.ts";
 import {
   type ClientOptions,
   type CodeName,
@@ -24,13 +33,11 @@ import {
   frame,
   goaway,
   headers,
-  Http2Client,
+  type Http2Client,
   join,
   ping,
-  PREFACE,
   priority,
   priorityUpdate,
-  requestFields,
   reset,
   Setting,
   settings,
@@ -39,147 +46,13 @@ import {
   windowUpdate,
 } from "./http2_client.ts";
 import { encode, type Field, indexed, literal } from "./http2_hpack.ts";
-import { started, stopServersAfterAll } from "./http_support.ts";
-import { assertRuntime, runtime } from "./runtime.ts";
-import { certificates, type Mode, MODES, until } from "./support.ts";
-import { TestClock } from "./test_clock.ts";
+import { stopServersAfterAll } from "./http_support.ts";
+import { assertRuntime } from "./runtime.ts";
+import { MODES } from "./support.ts";
 
 assertRuntime();
 stopServersAfterAll();
-
-const TEST_MS = 60_000;
-const WAIT_MS = 30_000;
-
-/** What an attack may cost: the process, other than its live objects, takes memory as it likes. */
-const BOUNDS = { heapMiB: 8, peakMiB: 120, cpuMs: 4_000 };
-
-/** A server in its process. */
-class AttackedServer {
-  readonly mode: Mode;
-  readonly port: number;
-  readonly #process: ChildProcess;
-  readonly #lines: AsyncIterator<string>;
-
-  private constructor(mode: Mode, child: ChildProcess, lines: AsyncIterator<string>, port: number) {
-    this.mode = mode;
-    this.port = port;
-    this.#process = child;
-    this.#lines = lines;
-  }
-
-  static async start(mode: Mode, options: HttpsServerOptions = {}): Promise<AttackedServer> {
-    const script = fileURLToPath(new URL("./attacks/server.ts", import.meta.url));
-    const args = runtime === "deno" ? ["run", "-A", "--quiet", script] : [script];
-    const child = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "inherit"] });
-    const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
-    const { cert, key } = await certificates();
-    const transport = mode === "tls" ? { cert, key } : { transportMode: "insecure" };
-    child.stdin!.write(`${JSON.stringify({ ...transport, ...options })}\n`);
-    const { value } = await lines.next();
-    assert.ok(value !== undefined, "The server did not start");
-    return new AttackedServer(mode, child, lines, Number(value));
-  }
-
-  /** What it has done since it was asked last. */
-  async report(): Promise<Report> {
-    this.#process.stdin!.write("report\n");
-    const { value } = await this.#lines.next();
-    assert.ok(value !== undefined, "The server is gone");
-    return JSON.parse(value);
-  }
-
-  /** Ends its input, upon which it ends by itself. */
-  async stop(): Promise<void> {
-    const exit = once(this.#process, "exit");
-    this.#process.stdin!.end();
-    const timer = setTimeout(() => this.#process.kill("SIGKILL"), 15_000);
-    await exit;
-    clearTimeout(timer);
-  }
-
-  async connect(options: ClientOptions = {}): Promise<Http2Client> {
-    const client = await Http2Client.connect(this.port, this.mode, options);
-    return await client.ready();
-  }
-}
-
-const servers = new Map<string, Promise<AttackedServer>>();
-afterAll(async () => {
-  await Promise.all([...servers.values()].map(async (server) => (await server).stop()));
-});
-
-function serverFor(mode: Mode, options: HttpsServerOptions = {}): Promise<AttackedServer> {
-  const key = JSON.stringify([mode, options]);
-  let server = servers.get(key);
-  if (server === undefined) servers.set(key, server = AttackedServer.start(mode, options));
-  return server;
-}
-
-/** Runs an attack beside a good client, and gives what the server did, within bounds. */
-async function assertUnharmed(
-  server: AttackedServer,
-  attack: () => Promise<void>,
-  bounds: Partial<typeof BOUNDS> = {},
-): Promise<Report> {
-  const most = { ...BOUNDS, ...bounds };
-  using good = await server.connect();
-  assert.equal((await good.fetch()).status, 200);
-  const before = await server.report();
-  let over = false;
-  let asked = 0;
-  const asking = (async () => {
-    do {
-      const answer = await good.answer(good.request(), WAIT_MS);
-      assert.equal(answer.status, 200);
-      assert.equal(answer.body.toString(), "well");
-      asked++;
-      good.frames.length = 0;
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    } while (!over);
-  })();
-  try {
-    await Promise.race([attack(), asking]);
-  } finally {
-    over = true;
-  }
-  await asking;
-  assert.ok(asked > 0);
-  using next = await server.connect();
-  assert.equal((await next.fetch()).status, 200);
-  const report = await server.report();
-  report.handlers -= asked + 1;
-  assert.ok(report.cpuMs < most.cpuMs, `${report.cpuMs} ms of processor time`);
-  const peak = report.peakMiB - before.peakMiB;
-  assert.ok(peak < most.peakMiB, `${before.peakMiB} MiB became ${report.peakMiB}`);
-  let { heapMiB } = report;
-  for (let tries = 0; heapMiB > before.heapMiB + most.heapMiB && tries < 5; tries++) {
-    await new Promise((resolve) => setTimeout(resolve, 200)); // what is over may not be let go yet
-    ({ heapMiB } = await server.report());
-  }
-  assert.ok(heapMiB < before.heapMiB + most.heapMiB, `${before.heapMiB} became ${heapMiB} MiB`);
-  assert.deepEqual(await sessionsOf(server), 2, "the sessions of the good clients");
-  return report;
-}
-
-/** How many sessions are open, when those of clients that are gone are over. */
-async function sessionsOf(server: AttackedServer): Promise<number> {
-  let { sessions } = await server.report();
-  for (let tries = 0; sessions > 2 && tries < 100; tries++) {
-    await new Promise((resolve) => setTimeout(resolve, 20));
-    ({ sessions } = await server.report());
-  }
-  return sessions;
-}
-
-/** Waits for GOAWAY with a code, and the end of the connection. */
-async function goneWith(client: Http2Client, code: CodeName): Promise<void> {
-  await client.until(
-    () => client.goaway !== undefined && (client.ended || client.closed),
-    `GOAWAY with ${code}`,
-    WAIT_MS,
-  );
-  assert.equal(client.goaway!.code, code, client.story());
-}
+stopAttackedServersAfterAll();
 
 /** How many streams were reset with a code. */
 function resets({ frames }: Http2Client, code: CodeName): number {
@@ -187,14 +60,6 @@ function resets({ frames }: Http2Client, code: CodeName): number {
     type === Type.RST_STREAM && codeName(payload.readUInt32BE()) === code
   ).length;
 }
-
-/** So many frames, made by their number. */
-function many(count: number, make: (i: number) => Uint8Array): Uint8Array {
-  return Buffer.concat(Array.from({ length: count }, (_, i) => make(i)));
-}
-
-/** The number of the stream that is opened as the i-th, from 0. */
-const nth = (i: number): number => 2 * i + 1;
 
 interface Attack {
   readonly name: string;
@@ -206,13 +71,6 @@ interface Attack {
   /** What the server has done. */
   then?(report: Report): void;
 }
-
-const POST = (path: string, scheme: string, ...fields: Field[]): Field[] =>
-  requestFields({ method: "POST", path, scheme, fields });
-const GET = (path: string, scheme: string, ...fields: Field[]): Field[] =>
-  requestFields({ path, scheme, fields });
-const OPEN = { endStream: false };
-const MORE = { endHeaders: false };
 
 /** Faults of streams that make the server reset them, each with its code. */
 const PROVOCATIONS: Record<
@@ -558,304 +416,5 @@ for (const mode of MODES) {
         then?.(report);
       }, TEST_MS);
     }
-  });
-}
-
-/** A server whose clock goes as the test says, and what it needs. */
-async function onClock(mode: Mode, options: HttpsServerOptions = {}) {
-  const clock = new TestClock();
-  const { port, server } = await started(answer, options, mode, clock);
-  let read = 0;
-  server.addEventListener("data", ({ bytes }) => read += bytes);
-  return {
-    clock,
-    server,
-    /** Sends, and waits until the server has read it. */
-    async read(client: Http2Client, bytes: Uint8Array): Promise<void> {
-      const before = read;
-      client.send(bytes);
-      await until(() => read >= before + bytes.length, "the server has read it");
-    },
-    connect: (how: ClientOptions = {}) => Http2Client.connect(port, mode, how),
-  };
-}
-
-async function answer(request: Request): Promise<Response> {
-  switch (new URL(request.url).pathname) {
-    case "/read":
-      return new Response(`${(await request.arrayBuffer()).byteLength}`);
-    case "/hold":
-      await new Promise((resolve) => request.signal.addEventListener("abort", resolve));
-      return new Response("too late");
-    case "/pausing": {
-      const piece = new Uint8Array(10);
-      return new Response(new ReadableStream({ start: (controller) => controller.enqueue(piece) }));
-    }
-    case "/big":
-      return new Response("b".repeat(200_000));
-    default:
-      return new Response("well");
-  }
-}
-
-/** Lets time pass up to just before a deadline, then beyond. */
-async function expires(
-  clock: TestClock,
-  ms: number,
-  client: Http2Client,
-  isOver: () => boolean,
-): Promise<void> {
-  await clock.advance(ms - 2_000);
-  if (!client.closed && !client.ended) await client.settled();
-  assert.ok(!isOver(), `Before its time; ${client.story()}`);
-  await clock.advance(4_000);
-  await until(isOver, `what the deadline does; ${client.story()}`);
-}
-
-const isGone = (client: Http2Client) => () => client.ended || client.closed;
-
-for (const mode of MODES) {
-  const scheme = mode === "tls" ? "https" : "http";
-  describe(`deadlines of HTTP/2, ${mode}`, () => {
-    test("a client without a preface is cut", async () => {
-      const { clock, connect, server, read } = await onClock(mode);
-      using client = await connect({ settings: null, acknowledge: false });
-      await until(() => server.sessions.size === 1, "the session");
-      await read(client, PREFACE.subarray(0, 10));
-      await read(client, PREFACE.subarray(10, 20));
-      const due = mode === "tls" ? 10_000 : 30_000; // without TLS it might be one of HTTP/1.1
-      await clock.advance(due - 2_000);
-      assert.ok(!client.closed && !client.ended);
-      await clock.advance(4_000);
-      await until(isGone(client), "the end");
-    });
-
-    test("a client without SETTINGS is cut", async () => {
-      const { clock, connect, server } = await onClock(mode);
-      using client = await connect({ settings: null });
-      client.send(PREFACE);
-      await client.until(() => client.count(Type.SETTINGS) > 0, "the server's SETTINGS");
-      await clock.advance(8_000);
-      assert.ok(!client.closed && !client.ended);
-      await clock.advance(4_000);
-      await until(isGone(client), "the end");
-      await until(() => server.sessions.size === 0, "no session");
-    });
-
-    test("SETTINGS that are not acknowledged end the connection", async () => {
-      const { clock, connect } = await onClock(mode);
-      using client = await connect({ acknowledge: false });
-      assert.equal((await client.fetch({ scheme })).status, 200);
-      await expires(clock, 10_000, client, () => client.goaway !== undefined);
-      await goneWith(client, "SETTINGS_TIMEOUT");
-    });
-
-    const HEAD = headers(1, GET("/", scheme), MORE);
-    const UNFINISHED: [what: string, bytes: Uint8Array, ms: number, code: CodeName][] = [
-      ["that waits for CONTINUATION", HEAD, 30_000, "ENHANCE_YOUR_CALM"],
-      ["that is cut in its frame", HEAD.subarray(0, -1), 30_000, "ENHANCE_YOUR_CALM"],
-      ["that is no more than 5 bytes of a frame", HEAD.subarray(0, 5), 60_000, "NO_ERROR"],
-    ];
-    for (const [what, bytes, ms, code] of UNFINISHED) {
-      test(`half a head ${what} has its time to become whole`, async () => {
-        const { clock, connect, read } = await onClock(mode);
-        using client = await connect();
-        await client.ready();
-        await client.settled();
-        await read(client, bytes);
-        await clock.advance(ms - 2_000);
-        assert.ok(!client.ended && !client.closed, client.story());
-        await clock.advance(4_000);
-        await goneWith(client, code);
-      });
-    }
-
-    test("a head in bytes that come again and again has no more time", async () => {
-      const { clock, connect, read } = await onClock(mode);
-      using client = await connect();
-      await client.ready();
-      await client.settled();
-      const head = headers(1, GET("/", scheme));
-      await read(client, head.subarray(0, 9));
-      for (let at = 9; at < 9 + 28; at++) {
-        await read(client, head.subarray(at, at + 1));
-        await clock.advance(1_000);
-      }
-      assert.ok(!client.ended && !client.closed, client.story());
-      await clock.advance(4_000);
-      await goneWith(client, "ENHANCE_YOUR_CALM");
-    });
-
-    test("half a body gets 408, and the connection goes on", async () => {
-      const { clock, connect } = await onClock(mode, { limits: { minBodyBytesPerSecond: 0 } });
-      using client = await connect();
-      await client.ready();
-      client.send(headers(1, POST("/read", scheme), OPEN), data(1, "half", OPEN));
-      await client.settled();
-      await expires(clock, 30_000, client, () => client.soFar(1).status === 408);
-      assert.equal((await client.fetch({ scheme }, undefined, 3)).status, 200);
-    });
-
-    test("a body in bytes that come again and again gets 408", async () => {
-      const { clock, connect } = await onClock(mode);
-      using client = await connect();
-      await client.ready();
-      client.send(headers(1, POST("/read", scheme), OPEN));
-      for (let i = 0; i < 60 && client.soFar(1).status === 0; i++) {
-        client.send(data(1, "x", OPEN));
-        await client.settled();
-        await clock.advance(5_000);
-      }
-      await client.until(() => client.soFar(1).status === 408, "408");
-      assert.equal((await client.fetch({ scheme }, undefined, 3)).status, 200);
-    });
-
-    test("an answer that no window lets through is reset, and the connection goes on", async () => {
-      const { clock, connect } = await onClock(mode);
-      using client = await connect({ settings: [[Setting.INITIAL_WINDOW_SIZE, 0]] });
-      await client.ready();
-      client.send(headers(1, GET("/big", scheme)));
-      await client.until(() => client.soFar(1).status === 200, "the head");
-      await client.settled();
-      await expires(clock, 30_000, client, () => client.soFar(1).reset === "CANCEL");
-      client.send(settings([Setting.INITIAL_WINDOW_SIZE, 65_535]));
-      assert.equal((await client.fetch({ scheme }, undefined, 3)).status, 200);
-    });
-
-    test("an idle connection ends with GOAWAY", async () => {
-      const { clock, connect } = await onClock(mode);
-      using client = await connect();
-      assert.equal((await client.fetch({ scheme })).status, 200);
-      await client.settled();
-      await clock.advance(58_000);
-      assert.equal(client.goaway, undefined);
-      await clock.advance(4_000);
-      await goneWith(client, "NO_ERROR");
-      assert.equal(client.goaway!.lastStreamId, 1);
-    });
-
-    test("frames that carry nothing do not keep an idle connection", async () => {
-      const { clock, connect } = await onClock(mode);
-      using client = await connect();
-      assert.equal((await client.fetch({ scheme })).status, 200);
-      for (let i = 0; i < 12 && client.goaway === undefined; i++) {
-        client.send(ping(), settings(), windowUpdate(0, 1_000));
-        await new Promise((resolve) => setTimeout(resolve, 2));
-        await clock.advance(6_000);
-      }
-      await goneWith(client, "NO_ERROR");
-    });
-
-    const BUDGETS: Record<
-      string,
-      { burst: number; perSecond: number; make: (i: number) => Uint8Array }
-    > = {
-      "frames that carry nothing": { burst: 990, perSecond: 100, make: () => ping() },
-      "resets by the client": {
-        burst: 1_000,
-        perSecond: 33,
-        make: (i) => join(headers(nth(i), GET("/hold", scheme)), reset(nth(i))),
-      },
-      "resets by the server": {
-        burst: 100,
-        perSecond: 10,
-        make: (i) => headers(nth(i), GET("/", scheme, ["X-UPPER", "1"])),
-      },
-    };
-    for (const [name, { burst, perSecond, make }] of Object.entries(BUDGETS)) {
-      test(`${name}: the budget is spent once, and comes again with time`, async () => {
-        const { clock, connect } = await onClock(mode);
-        using client = await connect();
-        await client.ready();
-        let made = 0;
-        const spend = async (count: number): Promise<void> => {
-          for (let left = count; left > 0; left -= 50) {
-            const some = Math.min(left, 50); // of handlers that have to settle
-            client.send(many(some, (i) => make(made + i)));
-            made += some;
-            if (name !== "frames that carry nothing") await client.settled("settled!", WAIT_MS);
-          }
-          if (name !== "frames that carry nothing") return;
-          await client.until(() => client.count(Type.PING) >= made, "the answers", WAIT_MS);
-        };
-        await spend(burst);
-        await clock.advance(2_000);
-        await spend(2 * perSecond);
-        await clock.advance(2_000);
-        for (let i = 0; i < 2 * perSecond + 60; i++) client.send(make(made + i));
-        await goneWith(client, "ENHANCE_YOUR_CALM");
-      }, TEST_MS);
-    }
-
-    test("a client that ends its side gets the answers that it waits for", async () => {
-      const { connect, server } = await onClock(mode);
-      using client = await connect();
-      await client.ready();
-      client.send(headers(1, POST("/read", scheme), OPEN), data(1, "abc"));
-      client.send(headers(3, GET("/", scheme)));
-      client.end();
-      assert.equal((await client.answer(1)).body.toString(), "3");
-      assert.equal((await client.answer(3)).status, 200);
-      await client.over();
-      await until(() => server.sessions.size === 0, "no session");
-    });
-
-    test("a client that ends its side in the middle of a body gets 400", async () => {
-      const { connect } = await onClock(mode);
-      using client = await connect();
-      await client.ready();
-      client.send(headers(1, POST("/read", scheme), OPEN), data(1, "abc", OPEN));
-      await client.settled();
-      client.end();
-      assert.equal((await client.answer(1)).status, 400);
-      await client.over();
-    });
-
-    test("a client that ends its side gives no window back: its answer is cut", async () => {
-      const { connect, server, clock } = await onClock(mode);
-      using client = await connect({ giveBack: false });
-      await client.ready();
-      client.send(headers(1, GET("/big", scheme)));
-      await client.until(() => client.soFar(1).body.length === 65_535, "all that fits");
-      client.end();
-      await until(() => [...server.sessions][0]?.connection.peerEnded === true, "its end");
-      await clock.advance(1_000);
-      await until(() => server.sessions.size === 0, "no session");
-    });
-
-    test("a client that ends its side does not wait long for an answer that pauses", async () => {
-      const { connect, server, clock } = await onClock(mode, { timeouts: { lingerMs: 2_000 } });
-      using client = await connect();
-      await client.ready();
-      client.send(headers(1, GET("/pausing", scheme)));
-      await client.until(() => client.soFar(1).body.length === 10, "the first piece");
-      client.end();
-      await until(() => [...server.sessions][0]?.connection.peerEnded === true, "its end");
-      await clock.advance(1_000);
-      assert.equal(server.sessions.size, 1);
-      await clock.advance(3_000);
-      await until(() => server.sessions.size === 0, "no session");
-    });
-  });
-
-  describe(`memory that a client of HTTP/2 makes the server hold, ${mode}`, () => {
-    test("the answers of PINGs that are not read cut the connection", async () => {
-      const plenty = { burst: 1e9, perSecond: 1e9 };
-      const server = await serverFor(mode, { http2: { controlFrames: plenty } });
-      const report = await assertUnharmed(server, async () => {
-        using client = await server.connect();
-        client.socket.pause();
-        const pings = many(20_000, () => ping());
-        for (let i = 0; i < 2_000 && !client.closed && !client.socket.destroyed; i++) {
-          if (client.socket.write(pings)) continue;
-          await new Promise<void>((resolve) => {
-            client.socket.once("drain", resolve);
-            client.socket.once("close", resolve);
-          });
-        }
-        await until(() => client.closed || client.socket.destroyed, "the cut", WAIT_MS);
-      }, { cpuMs: 20_000 });
-      assert.ok(report.ends["CONNECTION_ABORTED"], JSON.stringify(report.ends));
-    }, TEST_MS);
   });
 }

@@ -1,0 +1,323 @@
+/** How long a client of HTTP/2 may take for each thing, and the memory that it makes the server hold. */
+import assert from "node:assert/strict";
+import { describe, test } from "bun:test";
+import type { HttpsServerOptions } from "../lib/config.ts";
+import {
+  answer,
+  assertUnharmed,
+  GET,
+  goneWith,
+  many,
+  MORE,
+  nth,
+  OPEN,
+  POST,
+  serverFor,
+  stopAttackedServersAfterAll,
+  TEST_MS,
+  WAIT_MS,
+} from "./http2_attacks_support.ts";
+import {
+  type ClientOptions,
+  type CodeName,
+  data,
+  headers,
+  Http2Client,
+  join,
+  ping,
+  PREFACE,
+  reset,
+  Setting,
+  settings,
+  Type,
+  windowUpdate,
+} from "./http2_client.ts";
+import { started, stopServersAfterAll } from "./http_support.ts";
+import { assertRuntime } from "./runtime.ts";
+import { type Mode, MODES, until } from "./support.ts";
+import { TestClock } from "./test_clock.ts";
+
+assertRuntime();
+stopServersAfterAll();
+stopAttackedServersAfterAll();
+
+/** A server whose clock goes as the test says, and what it needs. */
+async function onClock(mode: Mode, options: HttpsServerOptions = {}) {
+  const clock = new TestClock();
+  const { port, server } = await started(answer, options, mode, clock);
+  let read = 0;
+  server.addEventListener("data", ({ bytes }) => read += bytes);
+  return {
+    clock,
+    server,
+    /** Sends, and waits until the server has read it. */
+    async read(client: Http2Client, bytes: Uint8Array): Promise<void> {
+      const before = read;
+      client.send(bytes);
+      await until(() => read >= before + bytes.length, "the server has read it");
+    },
+    connect: (how: ClientOptions = {}) => Http2Client.connect(port, mode, how),
+  };
+}
+
+/** Lets time pass up to just before a deadline, then beyond. */
+async function expires(
+  clock: TestClock,
+  ms: number,
+  client: Http2Client,
+  isOver: () => boolean,
+): Promise<void> {
+  await clock.advance(ms - 2_000);
+  if (!client.closed && !client.ended) await client.settled();
+  assert.ok(!isOver(), `Before its time; ${client.story()}`);
+  await clock.advance(4_000);
+  await until(isOver, `what the deadline does; ${client.story()}`);
+}
+
+const isGone = (client: Http2Client) => () => client.ended || client.closed;
+
+for (const mode of MODES) {
+  const scheme = mode === "tls" ? "https" : "http";
+  describe(`deadlines of HTTP/2, ${mode}`, () => {
+    test("a client without a preface is cut", async () => {
+      const { clock, connect, server, read } = await onClock(mode);
+      using client = await connect({ settings: null, acknowledge: false });
+      await until(() => server.sessions.size === 1, "the session");
+      await read(client, PREFACE.subarray(0, 10));
+      await read(client, PREFACE.subarray(10, 20));
+      const due = mode === "tls" ? 10_000 : 30_000; // without TLS it might be one of HTTP/1.1
+      await clock.advance(due - 2_000);
+      assert.ok(!client.closed && !client.ended);
+      await clock.advance(4_000);
+      await until(isGone(client), "the end");
+    });
+
+    test("a client without SETTINGS is cut", async () => {
+      const { clock, connect, server } = await onClock(mode);
+      using client = await connect({ settings: null });
+      client.send(PREFACE);
+      await client.until(() => client.count(Type.SETTINGS) > 0, "the server's SETTINGS");
+      await clock.advance(8_000);
+      assert.ok(!client.closed && !client.ended);
+      await clock.advance(4_000);
+      await until(isGone(client), "the end");
+      await until(() => server.sessions.size === 0, "no session");
+    });
+
+    test("SETTINGS that are not acknowledged end the connection", async () => {
+      const { clock, connect } = await onClock(mode);
+      using client = await connect({ acknowledge: false });
+      assert.equal((await client.fetch({ scheme })).status, 200);
+      await expires(clock, 10_000, client, () => client.goaway !== undefined);
+      await goneWith(client, "SETTINGS_TIMEOUT");
+    });
+
+    const HEAD = headers(1, GET("/", scheme), MORE);
+    const UNFINISHED: [what: string, bytes: Uint8Array, ms: number, code: CodeName][] = [
+      ["that waits for CONTINUATION", HEAD, 30_000, "ENHANCE_YOUR_CALM"],
+      ["that is cut in its frame", HEAD.subarray(0, -1), 30_000, "ENHANCE_YOUR_CALM"],
+      ["that is no more than 5 bytes of a frame", HEAD.subarray(0, 5), 60_000, "NO_ERROR"],
+    ];
+    for (const [what, bytes, ms, code] of UNFINISHED) {
+      test(`half a head ${what} has its time to become whole`, async () => {
+        const { clock, connect, read } = await onClock(mode);
+        using client = await connect();
+        await client.ready();
+        await client.settled();
+        await read(client, bytes);
+        await clock.advance(ms - 2_000);
+        assert.ok(!client.ended && !client.closed, client.story());
+        await clock.advance(4_000);
+        await goneWith(client, code);
+      });
+    }
+
+    test("a head in bytes that come again and again has no more time", async () => {
+      const { clock, connect, read } = await onClock(mode);
+      using client = await connect();
+      await client.ready();
+      await client.settled();
+      const head = headers(1, GET("/", scheme));
+      await read(client, head.subarray(0, 9));
+      for (let at = 9; at < 9 + 28; at++) {
+        await read(client, head.subarray(at, at + 1));
+        await clock.advance(1_000);
+      }
+      assert.ok(!client.ended && !client.closed, client.story());
+      await clock.advance(4_000);
+      await goneWith(client, "ENHANCE_YOUR_CALM");
+    });
+
+    test("half a body gets 408, and the connection goes on", async () => {
+      const { clock, connect } = await onClock(mode, { limits: { minBodyBytesPerSecond: 0 } });
+      using client = await connect();
+      await client.ready();
+      client.send(headers(1, POST("/read", scheme), OPEN), data(1, "half", OPEN));
+      await client.settled();
+      await expires(clock, 30_000, client, () => client.soFar(1).status === 408);
+      assert.equal((await client.fetch({ scheme }, undefined, 3)).status, 200);
+    });
+
+    test("a body in bytes that come again and again gets 408", async () => {
+      const { clock, connect } = await onClock(mode);
+      using client = await connect();
+      await client.ready();
+      client.send(headers(1, POST("/read", scheme), OPEN));
+      for (let i = 0; i < 60 && client.soFar(1).status === 0; i++) {
+        client.send(data(1, "x", OPEN));
+        await client.settled();
+        await clock.advance(5_000);
+      }
+      await client.until(() => client.soFar(1).status === 408, "408");
+      assert.equal((await client.fetch({ scheme }, undefined, 3)).status, 200);
+    });
+
+    test("an answer that no window lets through is reset, and the connection goes on", async () => {
+      const { clock, connect } = await onClock(mode);
+      using client = await connect({ settings: [[Setting.INITIAL_WINDOW_SIZE, 0]] });
+      await client.ready();
+      client.send(headers(1, GET("/big", scheme)));
+      await client.until(() => client.soFar(1).status === 200, "the head");
+      await client.settled();
+      await expires(clock, 30_000, client, () => client.soFar(1).reset === "CANCEL");
+      client.send(settings([Setting.INITIAL_WINDOW_SIZE, 65_535]));
+      assert.equal((await client.fetch({ scheme }, undefined, 3)).status, 200);
+    });
+
+    test("an idle connection ends with GOAWAY", async () => {
+      const { clock, connect } = await onClock(mode);
+      using client = await connect();
+      assert.equal((await client.fetch({ scheme })).status, 200);
+      await client.settled();
+      await clock.advance(58_000);
+      assert.equal(client.goaway, undefined);
+      await clock.advance(4_000);
+      await goneWith(client, "NO_ERROR");
+      assert.equal(client.goaway!.lastStreamId, 1);
+    });
+
+    test("frames that carry nothing do not keep an idle connection", async () => {
+      const { clock, connect } = await onClock(mode);
+      using client = await connect();
+      assert.equal((await client.fetch({ scheme })).status, 200);
+      for (let i = 0; i < 12 && client.goaway === undefined; i++) {
+        client.send(ping(), settings(), windowUpdate(0, 1_000));
+        await new Promise((resolve) => setTimeout(resolve, 2));
+        await clock.advance(6_000);
+      }
+      await goneWith(client, "NO_ERROR");
+    });
+
+    const BUDGETS: Record<
+      string,
+      { burst: number; perSecond: number; make: (i: number) => Uint8Array }
+    > = {
+      "frames that carry nothing": { burst: 990, perSecond: 100, make: () => ping() },
+      "resets by the client": {
+        burst: 1_000,
+        perSecond: 33,
+        make: (i) => join(headers(nth(i), GET("/hold", scheme)), reset(nth(i))),
+      },
+      "resets by the server": {
+        burst: 100,
+        perSecond: 10,
+        make: (i) => headers(nth(i), GET("/", scheme, ["X-UPPER", "1"])),
+      },
+    };
+    for (const [name, { burst, perSecond, make }] of Object.entries(BUDGETS)) {
+      test(`${name}: the budget is spent once, and comes again with time`, async () => {
+        const { clock, connect } = await onClock(mode);
+        using client = await connect();
+        await client.ready();
+        let made = 0;
+        const spend = async (count: number): Promise<void> => {
+          for (let left = count; left > 0; left -= 50) {
+            const some = Math.min(left, 50); // of handlers that have to settle
+            client.send(many(some, (i) => make(made + i)));
+            made += some;
+            if (name !== "frames that carry nothing") await client.settled("settled!", WAIT_MS);
+          }
+          if (name !== "frames that carry nothing") return;
+          await client.until(() => client.count(Type.PING) >= made, "the answers", WAIT_MS);
+        };
+        await spend(burst);
+        await clock.advance(2_000);
+        await spend(2 * perSecond);
+        await clock.advance(2_000);
+        for (let i = 0; i < 2 * perSecond + 60; i++) client.send(make(made + i));
+        await goneWith(client, "ENHANCE_YOUR_CALM");
+      }, TEST_MS);
+    }
+
+    test("a client that ends its side gets the answers that it waits for", async () => {
+      const { connect, server } = await onClock(mode);
+      using client = await connect();
+      await client.ready();
+      client.send(headers(1, POST("/read", scheme), OPEN), data(1, "abc"));
+      client.send(headers(3, GET("/", scheme)));
+      client.end();
+      assert.equal((await client.answer(1)).body.toString(), "3");
+      assert.equal((await client.answer(3)).status, 200);
+      await client.over();
+      await until(() => server.sessions.size === 0, "no session");
+    });
+
+    test("a client that ends its side in the middle of a body gets 400", async () => {
+      const { connect } = await onClock(mode);
+      using client = await connect();
+      await client.ready();
+      client.send(headers(1, POST("/read", scheme), OPEN), data(1, "abc", OPEN));
+      await client.settled();
+      client.end();
+      assert.equal((await client.answer(1)).status, 400);
+      await client.over();
+    });
+
+    test("a client that ends its side gives no window back: its answer is cut", async () => {
+      const { connect, server, clock } = await onClock(mode);
+      using client = await connect({ giveBack: false });
+      await client.ready();
+      client.send(headers(1, GET("/big", scheme)));
+      await client.until(() => client.soFar(1).body.length === 65_535, "all that fits");
+      client.end();
+      await until(() => [...server.sessions][0]?.connection.peerEnded === true, "its end");
+      await clock.advance(1_000);
+      await until(() => server.sessions.size === 0, "no session");
+    });
+
+    test("a client that ends its side does not wait long for an answer that pauses", async () => {
+      const { connect, server, clock } = await onClock(mode, { timeouts: { lingerMs: 2_000 } });
+      using client = await connect();
+      await client.ready();
+      client.send(headers(1, GET("/pausing", scheme)));
+      await client.until(() => client.soFar(1).body.length === 10, "the first piece");
+      client.end();
+      await until(() => [...server.sessions][0]?.connection.peerEnded === true, "its end");
+      await clock.advance(1_000);
+      assert.equal(server.sessions.size, 1);
+      await clock.advance(3_000);
+      await until(() => server.sessions.size === 0, "no session");
+    });
+  });
+
+  describe(`memory that a client of HTTP/2 makes the server hold, ${mode}`, () => {
+    test("the answers of PINGs that are not read cut the connection", async () => {
+      const plenty = { burst: 1e9, perSecond: 1e9 };
+      const server = await serverFor(mode, { http2: { controlFrames: plenty } });
+      const report = await assertUnharmed(server, async () => {
+        using client = await server.connect();
+        client.socket.pause();
+        const pings = many(20_000, () => ping());
+        for (let i = 0; i < 2_000 && !client.closed && !client.socket.destroyed; i++) {
+          if (client.socket.write(pings)) continue;
+          await new Promise<void>((resolve) => {
+            client.socket.once("drain", resolve);
+            client.socket.once("close", resolve);
+          });
+        }
+        await until(() => client.closed || client.socket.destroyed, "the cut", WAIT_MS);
+      }, { cpuMs: 20_000 });
+      assert.ok(report.ends["CONNECTION_ABORTED"], JSON.stringify(report.ends));
+    }, TEST_MS);
+  });
+}
