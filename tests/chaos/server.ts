@@ -266,4 +266,6 @@ function sockets(): string[] {
     .map((fields) => fields.slice(1, 5).join(" "));
 }
 
+// Deno takes what it needs for signals late, and ends the process where no descriptor is free then.
+process.on("SIGUSR2", () => {});
 await main(process.argv[2] ?? "plain");
