@@ -54,7 +54,7 @@ type State =
   | `session: ${Exclude<SessionState, "idle" | "closing">}`
   | `request: ${Wait}`
   | `http2: ${ConnectionWait}`
-  | `stream: ${StreamWait}`
+  | `stream: ${Exclude<StreamWait, "parting">}` // that has a time of its own: http2_clients_test.ts
   | `closing: ${ClosingState}`
   | `websocket: ${typeof SOCKET_STATES[number]}`;
 

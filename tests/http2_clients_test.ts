@@ -54,6 +54,8 @@ async function site(mode: Mode): Promise<Site> {
           return new Response(upload);
         case "/echo":
           return new Response(request.body);
+        case "/early-answer":
+          return new Response("enough", { status: 413 });
         case "/bye":
           session.close();
           return new Response("bye");
@@ -152,6 +154,15 @@ for (const mode of MODES) {
       assert.equal(received.hex(), digest.hex());
       assert.deepEqual(errors(), []);
     }, 2 * MS);
+
+    testWithCurl("curl sees an answer that comes before its upload is over", async () => {
+      const { origin, errors } = await site(mode);
+      for (const fields of [[], ["-H", "Expect: 100-continue"]]) {
+        const answer = await curl(...fields, "-T", uploadFile, `${origin}/early-answer`);
+        assert.equal(answer, "enough 2 6");
+      }
+      assert.deepEqual(errors(), []);
+    }, MS);
 
     testWithCurl("curl is asked to go on with a body, and sees early hints", async () => {
       const { origin } = await site(mode);

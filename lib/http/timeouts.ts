@@ -11,6 +11,7 @@
  * |         |                                        | minBodyBytesPerSecond over all waits for this |
  * |         |                                        | body                                          |
  * | drain   | the answer, of a body that is not read | receiveMs                                     |
+ * | parting | the answer, of one that is too long    | 100 ms                                        |
  * | reader  | each time that the client has read     | sendMs                                        |
  * | answer  | the client's end, once for all answers | sendMs                                        |
  * | source  | each piece of an answer after that end | lingerMs                                      |
@@ -45,8 +46,17 @@ export const SESSION_WAITS = [
 /** One of {@linkcode SESSION_WAITS}. */
 export type Wait = typeof SESSION_WAITS[number];
 
-/** What a stream of HTTP/2 can wait for: the connection reads on, whatever waits in a stream. */
-export type StreamWait = Exclude<Wait, "request" | "head" | "stopped">;
+/**
+ * What a stream of HTTP/2 can wait for. The connection reads on, whatever waits in a stream; and a
+ * client whose body is too long sees its answer, and stops by itself ("parting").
+ */
+export type StreamWait = Exclude<Wait, "request" | "head" | "stopped"> | "parting";
+
+/** What a session or a stream can wait for. */
+export type AnyWait = Wait | StreamWait;
+
+/** Enough to read an answer that has come, and no delay for clients that wait for the reset. */
+const PARTING_MS = 100;
 
 /** Turns what a session waits for into its deadline. Times are on the clock it is given. */
 export class Timeouts {
@@ -54,7 +64,7 @@ export class Timeouts {
   readonly #limits: PaceLimits;
   readonly #clock: Clock;
   readonly #connectedAt: number;
-  #wait: Wait | undefined;
+  #wait: AnyWait | undefined;
   /** The count of requests when the wait began: the head of the next request is another wait. */
   #request = 0;
   #beganAt = 0;
@@ -73,7 +83,7 @@ export class Timeouts {
   }
 
   /** What is waited for. */
-  get current(): Wait | undefined {
+  get current(): AnyWait | undefined {
     return this.#wait;
   }
 
@@ -118,7 +128,7 @@ export class Timeouts {
    * Timeouts for something in the course of request number `request`. Returns the new deadline;
    * `undefined` when the wait under way goes on. Each new byte of a body is a new wait.
    */
-  begin(wait: Wait | undefined, request: number): number | undefined {
+  begin(wait: AnyWait | undefined, request: number): number | undefined {
     const same = wait === this.#wait && request === this.#request;
     if (same && wait !== "body") return undefined;
     const before = this.#wait;
@@ -133,7 +143,7 @@ export class Timeouts {
     return this.#deadline = wait === undefined ? Infinity : this.#deadlineOf(wait, now);
   }
 
-  #deadlineOf(wait: Wait, now: number): number {
+  #deadlineOf(wait: AnyWait, now: number): number {
     const timeouts = this.#timeouts;
     switch (wait) {
       case "request":
@@ -155,6 +165,8 @@ export class Timeouts {
         );
       case "source":
         return now + timeouts.lingerMs;
+      case "parting":
+        return now + PARTING_MS;
     }
   }
 }

@@ -44,7 +44,7 @@ import type { ConnectionEngine } from "../net/engine.ts";
 import { TurnBudget } from "../net/turns.ts";
 import { type ParserLimits, RequestParser, Step } from "./parser.ts";
 import { type AnsweredRequest, Http1ResponseSink, type WriteObserver } from "./response_sink.ts";
-import { Timeouts, type Wait } from "../http/timeouts.ts";
+import { type AnyWait, Timeouts, type Wait } from "../http/timeouts.ts";
 
 /** How much there may be of each thing. */
 export interface Http1Limits extends ParserLimits, PaceLimits {
@@ -569,7 +569,7 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
     this.#waitIsOver(this.#timeouts.current);
   }
 
-  #waitIsOver(wait: Wait | undefined): void {
+  #waitIsOver(wait: AnyWait | undefined): void {
     switch (wait) {
       case "request":
       case "drain":

@@ -8,7 +8,9 @@
  * | ---------- | --------- | ---------------------------- | --------------------- |
  * | open       | open      | DATA, trailers, RST_STREAM   | HEADERS, DATA         |
  * | ended      | open      | RST_STREAM                   | HEADERS, DATA         |
- * | open       | ended     | DATA, which is thrown away up to `limits.maxDiscardedBytes`; then RST_STREAM(NO_ERROR) is sent | |
+ * | open       | ended     | DATA, which is thrown away; where that is more than          | |
+ * |            |           | `limits.maxDiscardedBytes` the window stays shut, and in a   | |
+ * |            |           | moment RST_STREAM(NO_ERROR) is sent                          | |
  * | over       | over      | nothing: the connection judges what comes for a stream that it does not know | |
  *
  * A stream that is over still has its place among `maxConcurrentStreams` while its handler runs, so
@@ -22,7 +24,7 @@ import { Exchange, type ExchangeKeeper, type Transport } from "../http/exchange.
 import { UNREAD_HEAD } from "../http/request_head.ts";
 import { bodyIncomplete } from "../http/request_rules.ts";
 import type { Session } from "../http/session.ts";
-import { type StreamWait, Timeouts, type Wait } from "../http/timeouts.ts";
+import { type AnyWait, type StreamWait, Timeouts } from "../http/timeouts.ts";
 import type { PaceLimits, TimeLimits } from "../http/times.ts";
 import type { Protocol, Tunnel } from "../http/tunnel.ts";
 import type { Clock } from "../net/clock.ts";
@@ -126,6 +128,8 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   #timeouts: Timeouts | undefined;
   /** Whether the rest of the body is thrown away, since the answer is written. */
   #drains = false;
+  /** Whether too much of it is to come, so that the stream is about to be reset. */
+  #parts = false;
   /** Whether the client has ended its side of the connection. */
   #clientEnded = false;
   #tunnel: Http2Tunnel | undefined;
@@ -189,7 +193,9 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     this.#received += length;
     const { contentLength } = this.exchange.head;
     if (contentLength !== undefined && this.#tunnel === undefined) {
-      const wrong = endStream ? this.#received !== contentLength : this.#received > contentLength;
+      // A client that stops since it has its answer ends a body that is too short.
+      const whole = endStream && !this.#parts;
+      const wrong = whole ? this.#received !== contentLength : this.#received > contentLength;
       if (wrong) return ErrorCode.ProtocolError;
     }
     if (flowBytes > length) this.#giveBack(flowBytes - length);
@@ -255,22 +261,23 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   /** Lets the client send so many bytes more. */
   #giveBack(bytes: number): void {
     this.#owner.giveBack(bytes);
-    if (this.#remoteEnded || this.#isOver) return;
+    if (this.#remoteEnded || this.#isOver || this.#parts) return;
     const increment = this.#receiving!.giveBack(bytes);
     if (increment > 0) this.#owner.output.windowUpdate(this.id, increment);
   }
 
-  /** Lets go of the rest of a body that nothing reads. */
+  /**
+   * Lets go of the rest of a body that nothing reads. Where that is too long, or waits for a 100, the
+   * client may send no more than its window, and has a moment to see its answer and to stop by itself:
+   * curl loses an answer that the reset comes with, and browsers show none before the reset.
+   */
   #drain(): void {
     if (this.#remoteEnded || this.#isOver) return;
     const { maxDiscardedBytes } = this.#owner.limits;
     const { exchange } = this;
     const left = (exchange.head.contentLength ?? 0) - this.#received;
     const drained = this.#received - this.#receivedBefore;
-    if (drained > maxDiscardedBytes || left > maxDiscardedBytes || exchange.awaitsContinue) {
-      this.reset(ErrorCode.NoError);
-      return;
-    }
+    this.#parts ||= exchange.awaitsContinue || Math.max(drained, left) > maxDiscardedBytes;
     this.#drains = true;
     this.#arm();
   }
@@ -498,6 +505,7 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   #wait(): StreamWait | undefined {
     const { exchange } = this;
     if (exchange.response.blocked) return "reader";
+    if (this.#parts) return "parting";
     if (this.#drains) return "drain";
     if (this.#clientEnded) return exchange.response.started ? "source" : "answer";
     return exchange.hasBody && !exchange.bodyEnded && exchange.body.starved ? "body" : undefined;
@@ -521,12 +529,13 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     if (!this.#isOver) this.#arm();
   }
 
-  #waitIsOver(wait: Wait | undefined): void {
+  #waitIsOver(wait: AnyWait | undefined): void {
     switch (wait) {
       case "reader":
       case "answer":
         return this.#notRead();
       case "drain":
+      case "parting":
         return this.reset(ErrorCode.NoError);
       case "source":
         return this.exchange.response.giveUp(
