@@ -206,6 +206,22 @@ for (const mode of MODES) {
       clearInterval(timer);
     });
 
+    test("is as idle as one on HTTP/1.1: it makes room for a newcomer", async () => {
+      const { client, server, port, closes } = await serving(echo, {
+        limits: { maxConnections: 1 },
+      });
+      const id = await open(client);
+      assert.deepEqual([...server.sessions].map(({ kind, state }) => [kind, state]), [
+        ["websocket", "idle"],
+      ]);
+      const newcomer = await Http2Client.connect(port, mode);
+      await newcomer.ready();
+      await client.over();
+      assert.deepEqual(frames(client, id), ["8 1001"]);
+      assert.equal(client.goaway?.code, "NO_ERROR");
+      await until(() => closes.length === 1, "onClose");
+    });
+
     test("is said goodbye to when the server stops", async () => {
       const { client, server, closes } = await serving(echo);
       const id = await open(client);

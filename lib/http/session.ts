@@ -175,7 +175,10 @@ export class Session {
     return this.#driver.state;
   }
 
-  /** What is spoken on the connection: `http`, `websocket` (original: `httpd_ws_client_info_t`). */
+  /**
+   * What is spoken on the connection: `http`, `websocket` (original: `httpd_ws_client_info_t`). One of
+   * HTTP/2 speaks `websocket` while it carries WebSockets and no request.
+   */
   get kind(): string {
     return this.#driver.kind;
   }

@@ -135,6 +135,8 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   readonly oldAt: number;
   #state: State = "opening";
   readonly #streams = new Map<number, Http2Stream>();
+  /** How many of them are tunnels. */
+  #tunnels = 0;
   /** Streams that are over, and whose handlers run. */
   readonly #lingering = new Set<Http2Stream>();
   #begun = 0;
@@ -229,8 +231,9 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     return this.connection;
   }
 
+  /** What is spoken on its streams: with WebSockets alone it is as idle as one of those. */
   get kind(): string {
-    return "http";
+    return this.#tunnels > 0 && this.#tunnels === this.#streams.size ? "websocket" : "http";
   }
 
   get state(): SessionState {
@@ -240,7 +243,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   }
 
   get busy(): boolean {
-    return this.#streams.size > 0 || this.#turn.waiting;
+    return this.#streams.size > this.#tunnels || this.#turn.waiting;
   }
 
   get requests(): number {
@@ -271,6 +274,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   purge(): boolean {
     if (this.busy || this.state === "closing" || this.#state === "opening") return false;
     this.#reason = new ConnectionError("CONNECTION_ABORTED", "Closed to make room for another");
+    for (const stream of this.#streams.values()) stream.leave();
     this.#goAway(ErrorCode.NoError);
     this.output.flushLast();
     this.#state = "leaving";
@@ -714,8 +718,14 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     this.#ids.reset(stream.id);
   }
 
+  tunneled(): void {
+    this.#tunnels++;
+    this.#host.touch(this);
+  }
+
   over(stream: Http2Stream): void {
     this.#streams.delete(stream.id);
+    if (stream.isTunnel) this.#tunnels--;
     if (stream.isHandled) {
       this.#lingering.add(stream);
       if (stream.deadline !== Infinity) this.waits(stream.deadline);

@@ -16,6 +16,9 @@
  * A stream that is over still has its place among `maxConcurrentStreams` while its handler runs, so
  * that a client gains nothing by resets.
  *
+ * The file is one thing, the transitions of that table, in the order of the data's way; most of its
+ * methods are a line or two that the exchange, the sink or a tunnel calls.
+ *
  * @module
  */
 import { ConnectionError, HttpError, type HttpsdError } from "../errors.ts";
@@ -86,6 +89,8 @@ export interface StreamOwner {
   taken(bytes: number): void;
   /** Takes note that a stream has another deadline. */
   waits(deadline: number): void;
+  /** Takes note that a stream has become a tunnel. */
+  tunneled(): void;
   /** Forgets a stream that is over. */
   over(stream: Http2Stream): void;
   /** Takes note that a stream's place is free. */
@@ -402,7 +407,19 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   speak<P extends Protocol>(speak: (tunnel: Tunnel) => P): P {
     const tunnel = this.#tunnel = new Http2Tunnel(this);
     this.deadline = Infinity;
-    return tunnel.spokenBy(speak(tunnel));
+    const protocol = tunnel.spokenBy(speak(tunnel));
+    this.#owner.tunneled();
+    return protocol;
+  }
+
+  /** Whether the stream has become a tunnel. */
+  get isTunnel(): boolean {
+    return this.#tunnel !== undefined;
+  }
+
+  /** Ends a tunnel at once, since the place of its connection is needed. */
+  leave(): void {
+    this.#tunnel?.leave();
   }
 
   /** Ends a tunnel, since its connection takes no further request. */

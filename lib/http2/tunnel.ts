@@ -178,6 +178,11 @@ export class Http2Tunnel implements Tunnel {
     if (!this.#closing && !this.#closed) this.#protocol?.shutdown();
   }
 
+  /** The connection ends at once. */
+  leave(): void {
+    if (!this.#closing && !this.#closed) this.#protocol?.leave();
+  }
+
   /** Something that waited was sent. */
   wrote(): void {
     this.#stream.finished();
