@@ -1,7 +1,8 @@
 /**
  * The options of a server, their defaults and their checks. A configuration is a frozen copy: the
- * caller's object is never changed and never read again. Long since each option is here three times:
- * its documentation, its default, its check; what counts or times is in limits.ts.
+ * caller's object is never changed and never read again. The file is one thing, and long because it
+ * has each option three times: its documentation, its default, its check. What counts or times is in
+ * limits.ts.
  *
  * @module
  */
@@ -96,8 +97,8 @@ export interface ReloadOptions extends IdentityOptions {
 }
 
 /**
- * The options of `serve()` and of `HttpsServer`. Times are in ms, sizes in bytes. A default that names
- * no other server is httpsd's own.
+ * The options of `serve()` and of `HttpsServer`. Times are in ms, sizes in bytes. A default that
+ * names no other server is httpsd's own.
  */
 export interface HttpsServerOptions extends ReloadOptions {
   /** The name or address to listen on. Default: every address of this machine. */
@@ -119,8 +120,8 @@ export interface HttpsServerOptions extends ReloadOptions {
   /** Whether HTTP/1.1 is served. Default: `true`. */
   readonly http1?: boolean;
   /**
-   * Only this TLS version (original: `tls_version`); short for `minVersion` and `maxVersion`. Default:
-   * none.
+   * Only this TLS version (original: `tls_version`); short for `minVersion` and `maxVersion`.
+   * Default: none.
    */
   readonly tlsVersion?: TlsVersion;
   /** The oldest TLS version. Default: `"TLSv1.2"`, as in Node. */
@@ -141,9 +142,9 @@ export interface HttpsServerOptions extends ReloadOptions {
   /** Anything that hooks want to be given (original: `ssl_userdata`). Default: none. */
   readonly tlsUserData?: unknown;
   /**
-   * Asked about each certificate that was verified, after the handshake and before anything is read,
-   * as for revocation. Only `true` lets the client in; anything else, or a throw, cuts the connection.
-   * Default: none.
+   * Asked about each certificate that was verified, after the handshake and before anything is
+   * read, as for revocation. Only `true` lets the client in; anything else, or a throw, cuts the
+   * connection. Default: none.
    */
   readonly verifyClient?: (
     certificate: PeerCertificate,
@@ -179,8 +180,8 @@ export interface HttpsServerOptions extends ReloadOptions {
   /** Read PROXY headers from these peers. Default: from no peer. */
   readonly proxyProtocol?: ProxyProtocolOptions;
   /**
-   * TCP keep-alive probes, the first after `idleMs` (original: `keep_alive_enable`). Default: `false`,
-   * as in ESP-IDF and Node.
+   * TCP keep-alive probes, the first after `idleMs` (original: `keep_alive_enable`). Default:
+   * `false`, as in ESP-IDF and Node.
    */
   readonly keepAlive?: boolean | { readonly idleMs: number };
   /** How many, how large and how fast. */

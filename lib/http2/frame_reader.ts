@@ -7,6 +7,9 @@
  * a DATA frame is cut. Frames that a server never gets in order, such as PUSH_PROMISE or those of a
  * stream with an even number, are refused here: this server pushes nothing.
  *
+ * The file is one thing, a state machine whose steps share the frame that is being read: one method
+ * for each part of a frame and for each type.
+ *
  * @module
  */
 import { GrowingBytes, NO_BYTES } from "../bytes.ts";

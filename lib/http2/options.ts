@@ -1,5 +1,5 @@
 /**
- * What HTTP/2 is held to: the option `http2` of a server.
+ * The limits of HTTP/2: the option `http2` of a server.
  *
  * @module
  */
@@ -8,34 +8,64 @@ import { count, duration, either, many, members, number, size } from "../options
 import type { BudgetSize } from "./budgets.ts";
 import { MAX_MAX_FRAME_BYTES, MAX_WINDOW, MIN_MAX_FRAME_BYTES } from "./settings.ts";
 
-/** The limits of HTTP/2. Times are in ms, sizes in bytes. */
+/**
+ * The limits of HTTP/2. Times are in ms, sizes in bytes. A default that names no other server is
+ * httpsd's own.
+ */
 export interface Http2Options {
-  /** How many requests a client may have under way on a connection. Default: 100. */
+  /**
+   * How many requests a client may have under way on a connection. Default: 100, the least that RFC
+   * 9113 section 6.5.2 recommends; other servers allow 128 (nginx, Jetty) to 256 (Bun).
+   */
   readonly maxConcurrentStreams?: number;
-  /** How much of one request's body may wait for its handler. Default: 262,144. */
+  /**
+   * How much of one request's body may wait for its handler. Default: 262,144, between the 64 KiB of
+   * Node and nginx and the 1 MiB of Go and Deno.
+   */
   readonly streamWindowBytes?: number;
-  /** How much of all bodies of a connection may wait for their handlers. Default: 1,048,576. */
+  /**
+   * How much of all bodies of a connection may wait for their handlers. Default: 1,048,576, as in Go
+   * and Deno.
+   */
   readonly connectionWindowBytes?: number;
-  /** The longest payload of a frame. Default: 16,384. */
+  /** The longest payload of a frame. Default: 16,384, the RFC's least, as in Deno, Bun and Node. */
   readonly maxFrameBytes?: number;
-  /** The table of fields that a client may refer to. Default: 4,096. */
+  /** The size of the client's HPACK table. Default: 4,096, as in RFC 9113 and all servers compared. */
   readonly headerTableBytes?: number;
-  /** The most CONTINUATION frames of one head. More: the connection is closed. Default: 8. */
+  /**
+   * The most CONTINUATION frames of one head. More: the connection is closed. Default: 8, as in Node
+   * (nghttp2).
+   */
   readonly maxContinuations?: number;
-  /** How many requests a client may reset. More: it is closed. Default: 1,000 and 33 a second. */
+  /**
+   * How many requests a client may reset. More: the connection is closed. Default: 1,000 and 33 a
+   * second, as in Node (nghttp2).
+   */
   readonly clientResets?: BudgetSize;
-  /** How many requests the server may have to reset. More: it is closed. Default: 100 and 10 a second. */
+  /**
+   * How many requests the server may have to reset. More: the connection is closed. Default: 100 and
+   * 10 a second.
+   */
   readonly serverResets?: BudgetSize;
   /**
    * How many frames may come that carry nothing of a request: PING, SETTINGS, PRIORITY, empty or
    * unknown ones. More: the connection is closed. Default: 1,000 and 100 a second.
    */
   readonly controlFrames?: BudgetSize;
-  /** How much that answers such frames may wait for the client to read. Default: 65,536. */
+  /**
+   * How many bytes of answers to such frames may wait for the client to read. More: the connection
+   * is cut. Default: 65,536.
+   */
   readonly maxUnsentControlBytes?: number;
-  /** The most entries of one SETTINGS frame, 32 at most. Default: 32. */
+  /**
+   * The most entries of one SETTINGS frame, 32 at most. More: the connection is closed. Default: 32,
+   * as in Node (nghttp2).
+   */
   readonly maxSettings?: number;
-  /** How long the client's preface, and its answer to SETTINGS, may take. Default: 10,000. */
+  /**
+   * How long the client's preface, and its answer to SETTINGS, may take. Later: the connection is
+   * cut. Default: 10,000, as `timeouts.handshakeMs`.
+   */
   readonly settingsMs?: number;
 }
 

@@ -1,7 +1,7 @@
 /**
  * The httpd API's face of an exchange: the request and the means to answer it, in one object
- * (original: `httpd_req_t` and its functions). Long since the original has that many functions; each
- * is a few lines that call the exchange.
+ * (original: `httpd_req_t` and its functions). The file is long because the original has that many
+ * functions; each is a few lines that call the exchange.
  *
  * @module
  */

@@ -3,8 +3,8 @@
  * (binary) of HAProxy's "The PROXY protocol".
  *
  * Sans I/O: bytes in, answer out. Only the addresses of proxies that are trusted should get here:
- * the sender of the header chooses the client's address. Both versions are in one file: a reader
- * tells them apart at the first byte, and their results are the same.
+ * the sender of the header chooses the client's address. Both versions are in one file: the reader
+ * recognizes the version by the first byte, and both give the same result.
  *
  * @module
  */

@@ -2,8 +2,8 @@
  * A directory as a website: GET and HEAD with conditional requests (RFC 9110 section 13), ranges
  * (section 14), precompressed siblings (section 12.5.3) and content types, and no way out of it.
  *
- * Long since options, their checks and their documentation are here with the handler; what takes
- * steps of its own (disk, ranges, conditions, listing) is in the files beside it.
+ * The file is long because the options, their checks and their documentation are here with the
+ * handler; disk access, ranges, conditions and listings are in the files beside it.
  *
  * @example
  * ```ts
