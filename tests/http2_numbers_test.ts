@@ -4,6 +4,7 @@ import { describe, test } from "bun:test";
 import { Budget } from "../lib/http2/budgets.ts";
 import { errorCodeName } from "../lib/http2/error_code.ts";
 import { ClientPriorities, parsePriority, type Priority } from "../lib/http2/priority.ts";
+import { StreamIds } from "../lib/http2/stream_ids.ts";
 import { type Scheduled, Scheduler, TURN_BYTES } from "../lib/http2/scheduler.ts";
 import {
   checkSetting,
@@ -529,6 +530,31 @@ describe("Scheduler", () => {
         scheduler.remove(next);
       }
       scheduler.wrote(next, bytes);
+    }
+  });
+});
+
+describe("the numbers of streams", () => {
+  test("are idle until they or higher ones begin", () => {
+    const ids = new StreamIds(100);
+    assert.ok(ids.isIdle(1));
+    ids.begin(1);
+    ids.begin(9);
+    assert.ok(!ids.isIdle(1) && !ids.isIdle(9) && ids.isIdle(11));
+    assert.deepEqual([1, 3, 7, 9, 11].map((id) => ids.wasSkipped(id)), [
+      false,
+      true,
+      true,
+      false,
+      false,
+    ]);
+  });
+
+  test("are known to be reset for as many as can be under way, and no more", () => {
+    for (const [maxStreams, known] of [[1, 256], [100, 256], [1_000, 2_000]] as const) {
+      const ids = new StreamIds(maxStreams);
+      for (let i = 0; i <= known; i++) ids.reset(2 * i + 1);
+      assert.ok(!ids.wasReset(1) && ids.wasReset(3) && ids.wasReset(2 * known + 1));
     }
   });
 });

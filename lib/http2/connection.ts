@@ -140,7 +140,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   /** Streams that are over, and whose handlers run. */
   readonly #lingering = new Set<Http2Stream>();
   #begun = 0;
-  readonly #ids = new StreamIds();
+  readonly #ids: StreamIds;
   /** The last stream whose request was taken. */
   #lastId = 0;
   readonly #floods: FloodGuard;
@@ -189,6 +189,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
       connectProtocol: true,
     });
     this.output = new Output(connection);
+    this.#ids = new StreamIds(http2.maxConcurrentStreams);
     this.#floods = new FloodGuard(http2, connection.clock);
     this.#receiving = new ReceiveWindow(http2.connectionWindowBytes, DEFAULT_WINDOW);
     this.oldAt = connection.after(limits.maxConnectionAgeMs);

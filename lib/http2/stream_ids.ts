@@ -5,8 +5,8 @@
  * @module
  */
 
-/** How many of the streams that this side has reset are known, whose frames are on their way still. */
-const MAX_RESETS_KNOWN = 256;
+/** So many of the streams that this side has reset are known at least. */
+const MIN_RESETS_KNOWN = 256;
 
 /** The numbers of one connection. */
 export class StreamIds {
@@ -15,6 +15,15 @@ export class StreamIds {
   #skippedFrom = 0;
   #skippedTo = 0;
   #reset: Set<number> | undefined;
+  readonly #mostKnown: number;
+
+  /**
+   * Makes the numbers of a connection with at most `maxStreams` at a time. What a client has sent for
+   * a stream before it heard of its reset may come while as many others are reset, and the next ones.
+   */
+  constructor(maxStreams: number) {
+    this.#mostKnown = Math.max(MIN_RESETS_KNOWN, 2 * maxStreams);
+  }
 
   /** Whether no stream has begun yet that has this number or a higher one. */
   isIdle(id: number): boolean {
@@ -39,7 +48,7 @@ export class StreamIds {
   reset(id: number): void {
     const known = this.#reset ??= new Set();
     known.add(id);
-    if (known.size <= MAX_RESETS_KNOWN) return;
+    if (known.size <= this.#mostKnown) return;
     for (const oldest of known) {
       known.delete(oldest);
       return;
