@@ -16,6 +16,7 @@ import { run } from "./run.ts";
 /** Makes the server; a connection beyond the cap waits until another one is closed. */
 export function createServer(options: HttpsServerOptions): HttpsServer {
   return new HttpsServer({
+    http2: false, // sendTwice() writes past HTTP/1.1's framing
     ...options,
     limits: {
       maxConnections: 7,
