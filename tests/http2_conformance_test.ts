@@ -6,13 +6,24 @@
  * to see what others make of them.
  */
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import process from "node:process";
+import type { TLSSocket } from "node:tls";
 import { describe, test } from "bun:test";
 import { type ConformanceCase, conformanceCases, type Outcome } from "./cases/http2/mod.ts";
-import { codeName, type Frame, Http2Client, Type } from "./http2_client.ts";
+import {
+  codeName,
+  type Frame,
+  goaway,
+  Http2Client,
+  ping,
+  PREFACE,
+  settings,
+  Type,
+} from "./http2_client.ts";
 import { type Mode, type Started, started, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { MODES } from "./support.ts";
+import { MODES, openssl, received } from "./support.ts";
 
 assertRuntime();
 stopServersAfterAll();
@@ -156,3 +167,57 @@ for (const mode of TARGET === undefined ? MODES : ["plain"] as const) {
     }, BATCH_MS);
   });
 }
+
+/** What a client offers, and what it is given; `undefined`: the handshake is refused. */
+const OFFERS: readonly [offered: string[], given: string | false | undefined][] = [
+  [["h2"], "h2"],
+  [["h2", "http/1.1"], "h2"],
+  [["http/1.1", "h2"], "h2"], // the server's order counts (RFC 7301 section 3.2)
+  [["foo", "h2"], "h2"],
+  [["http/1.1"], "http/1.1"],
+  [[], false],
+  [["h2c"], undefined],
+  [["foo"], undefined],
+];
+
+describe("HTTP/2 over TLS", () => {
+  for (const [offered, given] of TARGET === undefined ? OFFERS : []) {
+    test(`3.2: ALPN with ${offered.join(" and ") || "nothing"}`, async () => {
+      const options = { settings: null, tls: { ALPNProtocols: offered } };
+      const connecting = Http2Client.connect(await portOf("tls"), "tls", options);
+      if (given === undefined) return await assert.rejects(connecting);
+      using client = await connecting;
+      const { alpnProtocol } = client.socket as TLSSocket;
+      assert.equal(alpnProtocol || false, given);
+      if (given === "h2") {
+        client.send(PREFACE, settings());
+        assert.equal((await client.fetch({ scheme: "https" })).status, 200);
+      } else {
+        // Prior knowledge is for connections without TLS: this is a request of HTTP/1.1.
+        const answer = received(client.socket);
+        client.send(PREFACE);
+        assert.match((await answer).toString("latin1"), /^HTTP\/1\.1 505 /);
+      }
+    });
+  }
+
+  const SUITES: readonly [suite: string, adequate: boolean][] = [
+    ["ECDHE-ECDSA-AES128-GCM-SHA256", true],
+    ["ECDHE-ECDSA-CHACHA20-POLY1305", true],
+    ["ECDHE-ECDSA-AES128-SHA", false], // Deno does not have it: the handshake is refused
+  ];
+  for (const [suite, adequate] of TARGET === undefined ? SUITES : []) {
+    test(`9.2.2: TLS 1.2 with ${suite}`, async () => {
+      const server = await portOf("tls");
+      const args = ["-tls1_2", "-cipher", suite, "-alpn", "h2", "-servername", "localhost"];
+      const input = Buffer.concat([PREFACE, settings(), ping("in TLS12"), goaway()]);
+      const text = input.toString("latin1");
+      const output = await openssl(server, [...args, "-quiet", "-ign_eof"], text).done;
+      const isAnswered = output.includes("in TLS12");
+      assert.equal(isAnswered, adequate, JSON.stringify(output));
+      if (adequate) return;
+      const isRefused = output.includes("\0\0\0\0\0\0\0\x0c"); // GOAWAY: INADEQUATE_SECURITY
+      assert.ok(isRefused || output.includes("handshake failure"), JSON.stringify(output));
+    }, CASE_MS);
+  }
+});
