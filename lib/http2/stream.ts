@@ -452,18 +452,21 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   clientEnded(reason: HttpsdError): void {
     const { exchange } = this;
     exchange.abort(reason);
+    this.#clientEnded = true;
     if (!this.#remoteEnded) {
-      if (this.#tunnel !== undefined) {
-        this.#remoteEnded = true;
-        this.#tunnel.end();
-        return this.finished();
-      }
+      if (this.#tunnel !== undefined) return this.#endTunnel(this.#tunnel);
       exchange.cutBody(bodyIncomplete());
       if (this.#localEnded) return this.#close();
     }
-    this.#clientEnded = true;
     this.#timeouts?.restart();
     this.#arm();
+  }
+
+  #endTunnel(tunnel: Http2Tunnel): void {
+    this.#remoteEnded = true;
+    tunnel.end();
+    if (this.sink.blocked && this.#isShut) this.reset(ErrorCode.Cancel);
+    else this.finished();
   }
 
   /** Ends the stream: both sides have ended. */
