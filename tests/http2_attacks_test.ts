@@ -48,7 +48,8 @@ import {
 import { encode, type Field, indexed, literal } from "./http2_hpack.ts";
 import { stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { MODES } from "./support.ts";
+import { MODES, until } from "./support.ts";
+import { clientFrame } from "./websocket_cases.ts";
 
 assertRuntime();
 stopServersAfterAll();
@@ -416,5 +417,70 @@ for (const mode of MODES) {
         then?.(report);
       }, TEST_MS);
     }
+
+    test(
+      "bodies that nothing reads on many connections: beyond the limit of all they are cut",
+      async () => {
+        const server = await serverFor(mode, { limits: { maxUnreadBytes: 2_000_000 } });
+        const report = await assertUnharmed(server, async () => {
+          const full = new Uint8Array(16_000);
+          const clients: Http2Client[] = [];
+          for (let i = 0; i < 12; i++) {
+            const client = await server.connect();
+            clients.push(client);
+            for (const id of [1, 3, 5, 7]) {
+              client.send(headers(id, POST("/hold", scheme), OPEN));
+              client.send(many(14, () => data(id, full, OPEN))); // 12 × 4 × 224,000 bytes in all
+            }
+            await client.settled("settled!", WAIT_MS).catch(() => {}); // it may be the one that is cut
+          }
+          const left = () => clients.filter(({ closed, ended }) => !closed && !ended).length;
+          await until(() => left() <= 5, "the cut ones");
+          for (const client of clients) client.destroy();
+        });
+        assert.ok(report.ends["CONNECTION_ABORTED"]! >= 7, JSON.stringify(report.ends));
+      },
+      TEST_MS,
+    );
+
+    test("messages of a WebSocket whose echoes are not let through stop its client", async () => {
+      const server = await serverFor(mode);
+      await assertUnharmed(server, async () => {
+        using client = await server.connect({ settings: [[Setting.INITIAL_WINDOW_SIZE, 0]] });
+        client.send(headers(1, [
+          [":method", "CONNECT"],
+          [":protocol", "websocket"],
+          [":scheme", scheme],
+          [":path", "/echo"],
+          [":authority", "localhost"],
+          ["sec-websocket-version", "13"],
+        ], OPEN));
+        await client.until(() => client.soFar(1).status === 200, "the WebSocket", WAIT_MS);
+        const message = clientFrame({ op: 2, repeat: ["a", 15_000] });
+        let window = 262_144;
+        let seen = 0;
+        const granted = (): number => {
+          for (; seen < client.frames.length; seen++) {
+            const { type, streamId, payload } = client.frames[seen]!;
+            if (type === Type.WINDOW_UPDATE && streamId === 1) window += payload.readUInt32BE();
+          }
+          return window;
+        };
+        let sent = 0;
+        for (let waits = 0; waits < 100;) {
+          if (client.soFar(1).reset !== undefined || client.ended) break;
+          if (sent + message.length > granted()) {
+            waits++;
+            await client.settled("settled!", WAIT_MS);
+            continue;
+          }
+          waits = 0;
+          client.send(data(1, message, OPEN));
+          sent += message.length;
+          assert.ok(sent < 40_000_000, "The client is not stopped");
+        }
+        assert.ok(sent > 0);
+      }, { heapMiB: 24 });
+    }, TEST_MS);
   });
 }

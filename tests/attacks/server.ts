@@ -81,6 +81,7 @@ const server = new HttpsServer({ hostname: "127.0.0.1", port: 0, ...options }, a
     running--;
   }
 });
+server.route({ uri: "/echo", websocket: { onMessage: (ws, message) => ws.send(message) } });
 server.addEventListener("error", ({ error: { code } }) => errors[code] = (errors[code] ?? 0) + 1);
 server.addEventListener("disconnected", ({ error }) => {
   const code = error?.code ?? "none";
