@@ -13,7 +13,14 @@ import { fileURLToPath } from "node:url";
 import { afterAll } from "bun:test";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import type { Report } from "./attacks/server.ts";
-import { type ClientOptions, type CodeName, Http2Client, requestFields } from "./http2_client.ts";
+import {
+  type ClientOptions,
+  type CodeName,
+  codeName,
+  Http2Client,
+  requestFields,
+  Type,
+} from "./http2_client.ts";
 import type { Field } from "./http2_hpack.ts";
 import { runtime } from "./runtime.ts";
 import { certificates, type Mode } from "./support.ts";
@@ -189,4 +196,11 @@ export async function answer(request: Request): Promise<Response> {
     default:
       return new Response("well");
   }
+}
+
+/** How many streams were reset with a code. */
+export function resets({ frames }: Http2Client, code: CodeName): number {
+  return frames.filter(({ type, payload }) =>
+    type === Type.RST_STREAM && codeName(payload.readUInt32BE()) === code
+  ).length;
 }

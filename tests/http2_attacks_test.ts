@@ -19,6 +19,7 @@ import {
   nth,
   OPEN,
   POST,
+  resets,
   serverFor,
   stopAttackedServersAfterAll,
   TEST_MS,
@@ -27,7 +28,6 @@ import {
 import {
   type ClientOptions,
   type CodeName,
-  codeName,
   continuation,
   data,
   frame,
@@ -54,13 +54,6 @@ import { clientFrame } from "./websocket_cases.ts";
 assertRuntime();
 stopServersAfterAll();
 stopAttackedServersAfterAll();
-
-/** How many streams were reset with a code. */
-function resets({ frames }: Http2Client, code: CodeName): number {
-  return frames.filter(({ type, payload }) =>
-    type === Type.RST_STREAM && codeName(payload.readUInt32BE()) === code
-  ).length;
-}
 
 interface Attack {
   readonly name: string;

@@ -12,6 +12,7 @@ import {
   nth,
   OPEN,
   POST,
+  resets,
   serverFor,
   stopAttackedServersAfterAll,
   TEST_MS,
@@ -182,6 +183,45 @@ for (const mode of MODES) {
       await expires(clock, 30_000, client, () => client.soFar(1).reset === "CANCEL");
       client.send(settings([Setting.INITIAL_WINDOW_SIZE, 65_535]));
       assert.equal((await client.fetch({ scheme }, undefined, 3)).status, 200);
+    });
+
+    const UNREAD: Record<string, Uint8Array> = {
+      "the stream's window": windowUpdate(1, 300),
+      "the stream's window by a byte": windowUpdate(1, 1),
+      "the setting up and down": join(
+        settings([Setting.INITIAL_WINDOW_SIZE, 65_000]),
+        settings([Setting.INITIAL_WINDOW_SIZE, 65_535]),
+      ),
+    };
+    for (const [what, frames] of Object.entries(UNREAD)) {
+      test(`an answer has no more time where the client widens ${what} and takes nothing`, async () => {
+        const { clock, connect } = await onClock(mode);
+        using client = await connect({ giveBack: false });
+        await client.ready();
+        client.send(headers(1, GET("/big", scheme)));
+        await client.until(() => client.soFar(1).body.length === 65_535, "all that fits");
+        for (let i = 0; i < 3 && client.soFar(1).reset === undefined; i++) {
+          client.send(frames);
+          await client.settled();
+          await clock.advance(12_000);
+        }
+        await client.until(() => client.soFar(1).reset === "CANCEL", "the reset");
+        assert.equal(client.soFar(1).body.length, 65_535);
+      });
+    }
+
+    test("a byte for one answer gives no other more time", async () => {
+      const { clock, connect } = await onClock(mode);
+      using client = await connect({ giveBack: false });
+      await client.ready();
+      client.send(many(10, (i) => headers(nth(i), GET("/big", scheme))));
+      await client.until(() => client.count(Type.HEADERS) === 10, "the heads");
+      for (let i = 0; i < 3; i++) {
+        await client.settled();
+        await clock.advance(12_000);
+        client.send(windowUpdate(0, 1));
+      }
+      await client.until(() => resets(client, "CANCEL") >= 7, "the resets");
     });
 
     test("an idle connection ends with GOAWAY", async () => {

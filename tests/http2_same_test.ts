@@ -59,6 +59,44 @@ describe("over HTTP/2", () => {
     assert.equal(errors.length, 2);
   });
 
+  test("an error handler answers for an answer that HTTP does not allow, and the connection goes on", async () => {
+    const { client, server } = await serving(() =>
+      new Response("abc", { headers: { "content-length": "5" } })
+    );
+    server.onError(500, (_, request) => request!.status(500).send("sorry"));
+    for (let i = 0; i < 2; i++) {
+      const answer = await client.fetch();
+      assert.deepEqual([answer.status, answer.body.toString()], [500, "sorry"]);
+    }
+    await client.settled();
+    assert.equal(client.goaway, undefined);
+  });
+
+  for (const size of [2_000, 8_000, 16_000, 100_000]) {
+    test(`a handler may use the memory of a piece of ${size} bytes again that was sent`, async () => {
+      const COUNT = 60;
+      const { client, server } = await serving(undefined);
+      server.route({
+        uri: "/",
+        method: "GET",
+        handler: async (request) => {
+          const piece = new Uint8Array(size);
+          for (let i = 0; i < COUNT; i++) await request.sendChunk(piece.fill(i));
+          request.end();
+        },
+      });
+      client.socket.pause(); // the socket takes no more in the midst of it
+      const id = client.request();
+      setTimeout(() => client.socket.resume(), 20);
+      const { body } = await client.answer(id);
+      assert.equal(body.length, COUNT * size);
+      for (let i = 0; i < COUNT; i++) {
+        const piece = body.subarray(i * size, (i + 1) * size);
+        assert.ok(piece.every((byte) => byte === i), `Piece ${i} was changed`);
+      }
+    });
+  }
+
   test("routes answer 404 and 405", async () => {
     const { client, server } = await serving(undefined);
     server.route({ uri: "/", method: "GET", handler: (request) => request.send("x") });

@@ -143,7 +143,7 @@ export class ResponseWriter {
 
   /** Makes this the last response of the connection. */
   closeAfterwards(): void {
-    this.#sink.closeAfterwards();
+    this.#sink.closeAfterwards(false);
   }
 
   /**
@@ -262,7 +262,7 @@ export class ResponseWriter {
       }
     }
     if (!typed) sink.field("Content-Type", type!);
-    if (close) sink.closeAfterwards();
+    if (close) sink.closeAfterwards(true);
     if (bodiless && !mayDeclare(status, this.#method)) declared = undefined;
     if (status === 205) declared = 0; // a client would wait for the body that 205 never has
     return { length: declared, hasBody: !bodiless, dated };

@@ -28,8 +28,12 @@ export interface ResponseSink {
   readonly keepAlive: boolean;
   /** Whether the client has to read before more can be written. */
   readonly blocked: boolean;
-  /** Makes this the last response of the connection, which its head says if it has not left. */
-  closeAfterwards(): void;
+  /**
+   * Makes this the last response of the connection, which its head says if it has not left. `isAsked`:
+   * a field of the answer asks for that, which a handler can do on every connection; otherwise it is
+   * the server that cannot or will not serve another request behind this one.
+   */
+  closeAfterwards(isAsked: boolean): void;
   /**
    * Sends an interim response, such as 103.
    *

@@ -821,7 +821,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   }
 
   drained(): void {
-    this.output.flush();
+    this.output.drained();
   }
 
   /** Does nothing: what stops the socket is read in the next turn. */

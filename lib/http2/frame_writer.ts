@@ -19,7 +19,7 @@ import { MIN_MAX_FRAME_BYTES, SETTING_BYTES } from "./settings.ts";
 /** How much memory is taken at a time. */
 const SLAB_BYTES = 64 * 1024;
 /** Up to so many bytes of a body are copied beside their frame's header: joining them later costs more. */
-const COPIED_BYTES = 4 * 1024;
+export const COPIED_BYTES: number = 4 * 1024;
 
 /**
  * The memory that all writers fill, one behind the other. What was handed out of it is never written

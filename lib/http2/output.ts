@@ -31,9 +31,12 @@ const SETTLING_TURNS = 4;
 export interface Sender extends Scheduled {
   /** Whether there is more that may be sent, as far as the stream goes. */
   readonly ready: boolean;
-  /** Sends the next frames, with at most `most` bytes of DATA; returns how many there were. */
-  sendSome(most: number): number;
-  /** Goes on, after something was sent. */
+  /**
+   * Sends the next frames, with at most `most` bytes of DATA; returns how many there were, `undefined`
+   * where nothing at all could be sent.
+   */
+  sendSome(most: number): number | undefined;
+  /** Goes on, after what was sent has left. */
   sent(): void;
 }
 
@@ -54,6 +57,8 @@ export class Output {
   readonly #scheduler = new Scheduler<Sender>();
   /** Streams that could send, were it not for the connection's window. */
   readonly #waiting = new Set<Sender>();
+  /** Streams of which something was sent that may not have left. */
+  readonly #sent = new Set<Sender>();
   #turns = 0;
   #flushing = false;
   readonly #settle = (): void => {
@@ -109,6 +114,7 @@ export class Output {
   remove(sender: Sender): void {
     this.#scheduler.remove(sender);
     this.#waiting.delete(sender);
+    this.#sent.delete(sender);
   }
 
   /** Gives a stream another place among the others. */
@@ -146,6 +152,22 @@ export class Output {
       connection.uncork();
       this.#flushing = false;
     }
+    this.#reportSent();
+  }
+
+  /** The client has read: goes on. */
+  drained(): void {
+    this.#reportSent();
+    this.flush();
+  }
+
+  /** All that was sent has left: its memory is its owner's again, and more may follow. */
+  #reportSent(): void {
+    for (const sender of this.#sent) {
+      if (this.#connection.blocked) return;
+      this.#sent.delete(sender);
+      sender.sent();
+    }
   }
 
   /** Writes what was gathered, whether the client reads or not: the connection is about to end. */
@@ -159,14 +181,15 @@ export class Output {
     const sender = this.#scheduler.next();
     if (sender === undefined) return false;
     const most = Math.min(this.window.size, TURN_BYTES);
-    this.#scheduler.wrote(sender, sender.sendSome(Math.max(0, most)));
+    const sent = sender.sendSome(Math.max(0, most));
+    this.#scheduler.wrote(sender, sent ?? 0);
     if (!sender.ready) {
       this.#scheduler.remove(sender);
     } else if (this.window.size <= 0) {
       this.#scheduler.remove(sender);
       this.#waiting.add(sender);
     }
-    sender.sent();
+    if (sent !== undefined) this.#sent.add(sender);
     if (this.writer.pendingBytes >= WRITE_BYTES) this.#write();
     return true;
   }

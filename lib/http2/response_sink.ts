@@ -10,6 +10,7 @@ import type { HeadEnd, ResponseSink } from "../http/response_sink.ts";
 import { type Chunk, front, rest } from "../net/chunks.ts";
 import { ErrorCode } from "./error_code.ts";
 import type { Output, Sender } from "./output.ts";
+import { COPIED_BYTES } from "./frame_writer.ts";
 import { DEFAULT_PRIORITY, type Priority } from "./priority.ts";
 import {
   beginHead,
@@ -58,6 +59,9 @@ export class Http2ResponseSink implements ResponseSink, Sender {
   #blocks: Uint8Array[] | undefined;
   /** Body bytes that wait. */
   #queue: Chunk[] = NO_QUEUE;
+  #queuedBytes = 0;
+  /** Whether something that waited was sent, and may not have left. */
+  #leaving = false;
   #hasBody = true;
   /** The trailer section, or `null` for none; `undefined` until all of the body was handed over. */
   #tail: Uint8Array | null | undefined;
@@ -74,14 +78,12 @@ export class Http2ResponseSink implements ResponseSink, Sender {
   }
 
   get blocked(): boolean {
-    return this.#waits;
+    return this.#waits || this.#leaving;
   }
 
   /** How many bytes of the body wait. */
   get queuedBytes(): number {
-    let bytes = 0;
-    for (const chunk of this.#queue) bytes += chunk.length;
-    return bytes;
+    return this.#queuedBytes;
   }
 
   get #waits(): boolean {
@@ -92,8 +94,8 @@ export class Http2ResponseSink implements ResponseSink, Sender {
    * Heeds what the fields of an answer say. Why else an answer would be the last one of a connection
    * of HTTP/1.1, such as a handler that has failed, concerns its own stream alone.
    */
-  closeAfterwards(): void {
-    if (this.#head !== undefined) this.stream.closeAfterwards();
+  closeAfterwards(isAsked: boolean): void {
+    if (isAsked) this.stream.closeAfterwards();
   }
 
   informational(status: number, fields: Fields): void {
@@ -145,32 +147,41 @@ export class Http2ResponseSink implements ResponseSink, Sender {
   whole(head: HeadEnd, body: Chunk): boolean {
     const bodiless = body.length === 0 && head.hasBody ? { ...head, hasBody: false } : head;
     this.open(bodiless);
-    if (bodiless.hasBody) this.#hand(body, true);
+    if (bodiless.hasBody) this.#hand(body, body, true);
     return this.#over;
   }
 
   data(chunk: Chunk): boolean {
-    return chunk.length === 0 ? !this.#waits : this.#hand(chunk, false);
+    return chunk.length === 0 ? !this.blocked : this.#hand(chunk, undefined, false);
   }
 
-  /** Sends a piece of the body at once where it is short, and in its turn where it is not. */
-  #hand(chunk: Chunk, isLast: boolean): boolean {
+  /** Takes bytes as {@linkcode Http2ResponseSink.data} does, which must not change afterwards. */
+  lasting(chunk: Uint8Array): boolean {
+    return chunk.length === 0 ? !this.blocked : this.#hand(chunk, chunk, false);
+  }
+
+  /**
+   * Sends a piece of the body at once where it is short, and in its turn where it is not. One that is
+   * not `lasting` may change when this has returned `true`, and what is sent at once leaves later.
+   */
+  #hand(chunk: Chunk, lasting: Chunk | undefined, isLast: boolean): boolean {
     const { output, window, id } = this.stream;
     const { length } = chunk;
     if (isLast) this.#tail = null;
     if (!this.#waits && length <= window.size && output.hasRoomFor(length)) {
       window.take(length);
       output.credits += 2;
-      output.data(id, chunk, isLast);
+      output.data(id, lasting ?? copyOf(chunk), isLast);
       output.schedule();
       if (isLast) this.#ends();
     } else {
       if (this.#queue === NO_QUEUE) this.#queue = [];
       this.#queue.push(chunk);
+      this.#queuedBytes += length;
       output.add(this);
     }
     this.stream.wrote?.("body", length);
-    return !this.#waits;
+    return !this.blocked;
   }
 
   end(trailers: Fields): boolean {
@@ -184,7 +195,7 @@ export class Http2ResponseSink implements ResponseSink, Sender {
       return false;
     }
     this.#sendTail();
-    return true;
+    return !this.#leaving;
   }
 
   #sendTail(): void {
@@ -204,8 +215,14 @@ export class Http2ResponseSink implements ResponseSink, Sender {
     return this.#blocks !== undefined || (this.#queue.length > 0 && this.stream.window.size > 0);
   }
 
-  sendSome(most: number): number {
-    this.#sendBlocks();
+  sendSome(most: number): number | undefined {
+    const sent = this.#sendNext(most);
+    if (sent !== undefined) this.#leaving = true;
+    return sent;
+  }
+
+  #sendNext(most: number): number | undefined {
+    const hadBlocks = this.#sendBlocks();
     const queue = this.#queue;
     if (queue.length === 0) {
       if (this.#tail !== undefined && !this.#over) this.#sendTail();
@@ -213,24 +230,25 @@ export class Http2ResponseSink implements ResponseSink, Sender {
     }
     const { output, window, id } = this.stream;
     const first = queue[0]!;
-    const length = Math.max(0, Math.min(first.length, most, window.size));
-    if (length > 0) {
-      const whole = length === first.length;
-      if (whole) queue.shift();
-      else queue[0] = rest(first, length);
-      const isLast = whole && queue.length === 0 && this.#tail === null;
-      window.take(length);
-      if (whole) output.credits += 2;
-      output.data(id, whole ? first : front(first, length), isLast);
-      if (isLast) this.#ends();
-      else if (queue.length === 0 && this.#tail) this.#sendTail();
-    }
+    const length = Math.min(first.length, most, window.size);
+    if (length <= 0) return hadBlocks ? 0 : undefined;
+    const whole = length === first.length;
+    if (whole) queue.shift();
+    else queue[0] = rest(first, length);
+    this.#queuedBytes -= length;
+    const isLast = whole && queue.length === 0 && this.#tail === null;
+    window.take(length);
+    if (whole) output.credits += 2;
+    output.data(id, whole ? first : front(first, length), isLast);
+    if (isLast) this.#ends();
+    else if (queue.length === 0 && this.#tail) this.#sendTail();
     return length;
   }
 
-  #sendBlocks(): void {
+  /** Sends head blocks that wait; returns whether there were any. */
+  #sendBlocks(): boolean {
     const blocks = this.#blocks;
-    if (blocks === undefined) return;
+    if (blocks === undefined) return false;
     this.#blocks = undefined;
     const { output, id } = this.stream;
     for (const [i, block] of blocks.entries()) {
@@ -238,9 +256,11 @@ export class Http2ResponseSink implements ResponseSink, Sender {
       output.headers(id, block, isEnd);
       if (isEnd) this.#ends();
     }
+    return true;
   }
 
   sent(): void {
+    this.#leaving = false;
     this.stream.progressed();
   }
 
@@ -250,7 +270,7 @@ export class Http2ResponseSink implements ResponseSink, Sender {
   }
 
   resume(): boolean {
-    return this.#tail === undefined ? !this.#waits : this.#over;
+    return this.#tail === undefined ? !this.blocked : this.#over;
   }
 
   abort(): void {
@@ -265,7 +285,14 @@ export class Http2ResponseSink implements ResponseSink, Sender {
   #drop(): void {
     this.#over = true;
     this.#queue = NO_QUEUE;
+    this.#queuedBytes = 0;
+    this.#leaving = false;
     this.#blocks = undefined;
     this.stream.output.remove(this);
   }
+}
+
+/** Bytes that no other will change. */
+function copyOf(chunk: Chunk): Chunk {
+  return typeof chunk === "string" || chunk.length <= COPIED_BYTES ? chunk : new Uint8Array(chunk);
 }

@@ -129,7 +129,7 @@ export class Http2Tunnel implements Tunnel {
 
   write(bytes: Uint8Array): boolean {
     if (this.#closed || this.#closing) return false;
-    return this.#stream.sink.data(bytes);
+    return this.#stream.sink.lasting(bytes);
   }
 
   /** Does nothing: what is written in one turn leaves as one. */
