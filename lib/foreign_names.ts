@@ -12,7 +12,7 @@ const ERRORS = 'write server.onError(500, handler), or listen for "error" events
 const NOTHING = "leave it out: there is no such thing here";
 const RUNTIME = "leave it out: the runtime's TLS decides it";
 const ROUTES = "write server.route({ uri, method, handler }) for each";
-const SYSTEM = "leave it out: the system's value holds, as node:net cannot set it";
+const SYSTEM = "leave it out: the system's value applies, as node:net cannot set it";
 const NO_LENGTH = "leave it out: text and bytes have a length";
 const NO_UNIX = "leave it out: httpsd listens on a hostname and port only";
 

@@ -130,6 +130,6 @@ function lets(hook: string, answer: unknown): boolean {
   if (typeof answer === "boolean") return answer;
   throw new HttpsdError(
     "HOOK_FAILED",
-    `Hook ${hook} answered ${shown(answer)}, which lets no session in: return true or false`,
+    `Hook ${hook} returned ${shown(answer)}, which lets no session in: return true or false`,
   );
 }

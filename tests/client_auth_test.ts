@@ -283,7 +283,7 @@ describe("verifyClient", () => {
         const { status, error } = await judgedBy(() => given as boolean);
         assert.equal(status, undefined);
         assert.equal(error?.code, "CONNECTION_REFUSED");
-        assert.match(error.message, /^Hook verifyClient answered .+: return true or false$/);
+        assert.match(error.message, /^Hook verifyClient returned .+: return true or false$/);
       }
     });
   }
@@ -502,10 +502,10 @@ describe("The client CA in files", () => {
       [alice.key, (option) => `Option ${option} has no BEGIN CERTIFICATE line`],
       [keyFile, () => `File ${keyFile} has no BEGIN CERTIFICATE line`],
       [[], (option) => `Option ${option} is empty`],
-      [new Uint8Array(9), (option) => `Option ${option} is no certificate`],
+      [new Uint8Array(9), (option) => `Option ${option} is not a certificate`],
       [expired.cert, (option) => `Option ${option}: certificate CN=`],
       [new URL("https://a.example/ca"), (option) => `Option ${option} is a https: URL`],
-      [5 as never, (option) => `Option ${option} is no certificate or key`],
+      [5 as never, (option) => `Option ${option} is not a certificate or key`],
     ];
     await using server = await startServer();
     for (const [ca, message] of wrong) {

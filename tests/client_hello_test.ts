@@ -218,7 +218,7 @@ describe("ClientHelloReader on what is allowed", () => {
 
 describe("ClientHelloReader refuses", () => {
   const malformed: [name: string, bytes: Buffer, message: RegExp][] = [
-    ["another handshake message", wire(Buffer.from([2, 0, 0, 0])), /no ClientHello/],
+    ["another handshake message", wire(Buffer.from([2, 0, 0, 0])), /not a ClientHello/],
     ["a hello that says it has 16 MiB", wire(Buffer.from([1, 255, 255, 255])), /longer than 65536/],
     ["a hello one byte too long for 64 KiB", wire(Buffer.from([1, 0, 255, 248])), /longer than/],
     [
@@ -269,7 +269,7 @@ describe("ClientHelloReader refuses", () => {
     [
       "bytes behind the extensions",
       wire(message({ behind: Buffer.from([0]) })),
-      /belong to nothing/,
+      /has trailing bytes/,
     ],
     ["half an extension", wire(message({ extensions: Buffer.from([0, 0, 0]) })), /too short/],
     [
@@ -278,24 +278,24 @@ describe("ClientHelloReader refuses", () => {
       /too short/,
     ],
     [
-      "an extension that is there twice",
+      "an extension that appears twice",
       extensions([5, "00"], [5, "00"]),
-      /Extension 5 is there twice/,
+      /Extension 5 appears twice/,
     ],
     ["an extension behind pre_shared_key", extensions([41, ""], [5, ""]), /not the last/],
-    ["early_data with content", extensions([42, "00"]), /belong to nothing/],
+    ["early_data with content", extensions([42, "00"]), /has trailing bytes/],
     ["an empty server name extension", extensions([0, ""]), /too short/],
     ["an empty list of server names", extensions([0, "0000"]), /too short/],
     ["an empty server name", extensions([0, "0003000000"]), /name is empty/],
     ["a server name with a NUL", extensions([0, serverName("a\0.com")]), /NUL/],
     ["a server name of 256 bytes", extensions([0, serverName("a".repeat(256))]), /longer than 255/],
-    ["two server names", extensions([0, "0008" + "00000161" + "00000162"]), /belong to nothing/],
-    ["a server name of another type", extensions([0, "0004" + "01000161"]), /no host name/],
+    ["two server names", extensions([0, "0008" + "00000161" + "00000162"]), /has trailing bytes/],
+    ["a server name of another type", extensions([0, "0004" + "01000161"]), /not a host name/],
     ["a server name longer than its list", extensions([0, "0004" + "00000261"]), /too short/],
     [
       "bytes behind the list of server names",
       extensions([0, "0004" + "00000161" + "ff"]),
-      /belong to nothing/,
+      /has trailing bytes/,
     ],
     ["an empty ALPN extension", extensions([16, ""]), /too short/],
     ["an empty list of protocols", extensions([16, "0000"]), /too short/],
@@ -304,7 +304,7 @@ describe("ClientHelloReader refuses", () => {
     [
       "bytes behind the list of protocols",
       extensions([16, "0003" + "026832" + "00"]),
-      /belong to nothing/,
+      /has trailing bytes/,
     ],
     ["an empty list of versions", extensions([43, "00"]), /wrong length/],
     ["half a version", extensions([43, "03030403"]), /wrong length/],
@@ -350,14 +350,14 @@ describe("ClientHelloReader refuses", () => {
     ] as const
   ) {
     test(`${name}, which is not TLS`, () => {
-      const looksLikeHttp = assertRefused(bytes, Infinity, "TLS_NOT_TLS", /no TLS handshake/);
+      const looksLikeHttp = assertRefused(bytes, Infinity, "TLS_NOT_TLS", /not a TLS handshake/);
       assert.equal(looksLikeHttp, isHttp);
-      assertRefused(bytes, 1, "TLS_NOT_TLS", /no TLS handshake/);
+      assertRefused(bytes, 1, "TLS_NOT_TLS", /not a TLS handshake/);
     });
   }
 
   test("HTTP by its first letter", () => {
-    assert.equal(assertRefused(Buffer.from("G"), 1, "TLS_NOT_TLS", /no TLS/), true);
+    assert.equal(assertRefused(Buffer.from("G"), 1, "TLS_NOT_TLS", /not a TLS/), true);
   });
 
   test("an SSL 2.0 hello as a version too old", () => {

@@ -246,7 +246,7 @@ describe("a request", () => {
     }
   });
 
-  test("for what is no URL is refused with 400", () => {
+  test("for what is not a URL is refused with 400", () => {
     const exchange = {
       head: { host: "a:99999", path: "/x", query: "y" },
       session: { tls: undefined },
@@ -254,7 +254,7 @@ describe("a request", () => {
     assert.throws(() => urlOf(exchange), {
       code: "BAD_REQUEST",
       status: 400,
-      message: "The target http://a:99999/x?y is no URL",
+      message: "The target http://a:99999/x?y is not a URL",
     });
   });
 

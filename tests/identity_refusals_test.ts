@@ -68,7 +68,7 @@ describe("loadIdentity() refuses sources:", () => {
     await refused(noKey, "INVALID_CERTIFICATE", leafFile, /no private key, it has CERTIFICATE/);
     await refused({ cert: leafFile }, "INVALID_CERTIFICATE", leafFile, /give it in option key/);
     const empty = write("empty.pem", "");
-    await refused({ cert: empty }, "INVALID_CERTIFICATE", empty, /no certificate/);
+    await refused({ cert: empty }, "INVALID_CERTIFICATE", empty, /not a certificate/);
     const emptyKey = { cert: leafFile, key: empty };
     await refused(emptyKey, "INVALID_CERTIFICATE", empty, /no private key/);
   });
@@ -81,7 +81,7 @@ describe("loadIdentity() refuses sources:", () => {
     const damaged = leaf.cert.replace(/^.*MII/m, "AAA");
     await refused({ cert: damaged }, "INVALID_CERTIFICATE", "Option cert", /damaged/);
     const damagedKey = { cert: leafFile, key: leaf.key.replace("MI", "AA") };
-    await refused(damagedKey, "INVALID_CERTIFICATE", "Option key", /no private key/);
+    await refused(damagedKey, "INVALID_CERTIFICATE", "Option key", /not a private key/);
     // Linear, however many blocks begin.
     const beginnings = "-----BEGIN CERTIFICATE-----\n".repeat(100_000);
     await refused({ cert: beginnings }, "INVALID_CERTIFICATE", "Option cert", /damaged|cut off/);
@@ -206,7 +206,7 @@ describe("loadIdentity() refuses certificates:", () => {
     const [own, above] = leaf.cert.split(/(?<=-----END CERTIFICATE-----\n)/) as [string, string];
     const refuse = (cert: string, says: RegExp) =>
       refused({ cert, key: leaf.key }, "INVALID_CERTIFICATE", "Option cert", says);
-    await refuse(above + own, /CN=intermediate does not fit the private key/);
+    await refuse(above + own, /CN=intermediate does not match the private key/);
     await refuse(own + root.cert + above, /CN=localhost was not issued by the next one, CN=root/);
     await refuse(own + root.cert, /CN=localhost was not issued by/);
     await refuse(own + above + own, /CN=intermediate was not issued by/);

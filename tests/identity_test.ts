@@ -310,9 +310,9 @@ describe("loadIdentity() reads PKCS#12", () => {
       { pfx: damaged, passphrase: PASSPHRASE },
       "INVALID_CERTIFICATE",
       "Option pfx",
-      /export it again|no PKCS#12/,
+      /export it again|not a PKCS#12/,
     );
-    await refused({ pfx: leafFile }, "INVALID_CERTIFICATE", leafFile, /no PKCS#12 file/);
+    await refused({ pfx: leafFile }, "INVALID_CERTIFICATE", leafFile, /not a PKCS#12 file/);
     const options = { pfx, passphrase: PASSPHRASE, key: leaf.key };
     await refused(options, "INVALID_CONFIG", "Option pfx", /leave out/);
   });

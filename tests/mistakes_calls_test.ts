@@ -212,7 +212,7 @@ describe("A route", () => {
       assert.equal(readResponses(await client.rest())[0]?.status, 500);
       client.destroy();
       assert.deepEqual(errors.map(({ code }) => code), ["INVALID_CONFIG"]);
-      assert.match(errors[0]!.message, /^Option uriMatch answered .*: return true or false$/);
+      assert.match(errors[0]!.message, /^Option uriMatch returned .*: return true or false$/);
     }
   });
 

@@ -29,7 +29,7 @@ test("a hook that answers neither true nor false is written to the console witho
   const [line] = lines as [HttpsdError];
   assert.equal(lines.length, 1);
   assert.equal(line.code, "HOOK_FAILED");
-  assert.match(line.message, /^Hook openFn answered undefined, .*: return true or false$/);
+  assert.match(line.message, /^Hook openFn returned undefined, .*: return true or false$/);
 });
 
 /** What is written to `console.error` meanwhile. */
@@ -97,9 +97,9 @@ const UNSENT: [what: string, run: (request: Loose) => unknown, code: string, mes
     "sendJson()",
     (r) => r.sendJson(undefined),
     "BAD_RESPONSE",
-    /undefined, which is no JSON: send nu/,
+    /undefined, which is not JSON: send nu/,
   ],
-  ["sendJson(f)", (r) => r.sendJson(() => 1), "BAD_RESPONSE", /a function, which is no JSON/],
+  ["sendJson(f)", (r) => r.sendJson(() => 1), "BAD_RESPONSE", /a function, which is not JSON/],
   ["sendJson(promise)", (r) => r.sendJson(Promise.resolve(1)), "BAD_RESPONSE", /await it first$/],
   ["sendJson(1n)", (r) => r.sendJson(1n), "HANDLER_FAILED", /^The handler threw$/],
   ["sendChunk(42)", (r) => r.sendChunk(42), "BAD_RESPONSE", /^sendChunk\(\) takes text or bytes/],
@@ -133,9 +133,9 @@ const UNSENT: [what: string, run: (request: Loose) => unknown, code: string, mes
     "sendError('404')",
     (r) => r.sendError("404"),
     "BAD_RESPONSE",
-    /a string is no error's: use a num/,
+    /a string is not an error status: use a num/,
   ],
-  ["sendError(200)", (r) => r.sendError(200), "BAD_RESPONSE", /^Status 200 is no error's/],
+  ["sendError(200)", (r) => r.sendError(200), "BAD_RESPONSE", /^Status 200 is not an error status/],
   [
     "sendError(_, {})",
     (r) => r.sendError(404, {}),
@@ -146,10 +146,10 @@ const UNSENT: [what: string, run: (request: Loose) => unknown, code: string, mes
     "status('200')",
     (r) => r.status("200"),
     "BAD_RESPONSE",
-    /^Status a string is no answer: use a num/,
+    /^Status a string is not a final status: use a num/,
   ],
-  ["status(101)", (r) => r.status(101), "BAD_RESPONSE", /^Status 101 is no answer/],
-  ["status(NaN)", (r) => r.status(NaN), "BAD_RESPONSE", /^Status NaN is no answer/],
+  ["status(101)", (r) => r.status(101), "BAD_RESPONSE", /^Status 101 is not a final status/],
+  ["status(NaN)", (r) => r.status(NaN), "BAD_RESPONSE", /^Status NaN is not a final status/],
   [
     "type(undefined)",
     (r) => r.type(undefined),
@@ -169,7 +169,7 @@ const UNSENT: [what: string, run: (request: Loose) => unknown, code: string, mes
     "BAD_RESPONSE",
     /^Field name is undefined: g/,
   ],
-  ["inform(200)", (r) => r.inform(200, []), "BAD_RESPONSE", /^Status 200 is no interim one/],
+  ["inform(200)", (r) => r.inform(200, []), "BAD_RESPONSE", /^Status 200 is not an interim status/],
   [
     "inform(103, {})",
     (r) => r.inform(103, { a: "b" }),
@@ -196,7 +196,7 @@ const UNSENT: [what: string, run: (request: Loose) => unknown, code: string, mes
   ["returning text", () => "x", "HANDLER_FAILED", /a string, .*: return new Response\(text\)$/],
   ["returning {}", () => ({}), "HANDLER_FAILED", /an object, .*: return Response\.json\(value\)$/],
   ["returning null", () => null, "HANDLER_FAILED", /returned null, .*: return one$/],
-  ["returning 1", () => 1, "HANDLER_FAILED", /returned 1, which is no Response: return one$/],
+  ["returning 1", () => 1, "HANDLER_FAILED", /returned 1, which is not a Response: return one$/],
   ["returning itself", (r) => r.status(201), "HANDLER_FAILED", /returned an object/],
   [
     "returning nothing",
@@ -362,7 +362,7 @@ describe("A mistake with WebSockets", () => {
     ],
     ["ping(1)", (ws) => ws.ping(1), /takes text or bytes, and was given 1/],
     ["close('bye')", (ws) => ws.close("bye"), /^Close code bye may not be sent/],
-    ["close(_, {})", (ws) => ws.close(1000, {}), /^The close reason is no text/],
+    ["close(_, {})", (ws) => ws.close(1000, {}), /^The close reason is not text/],
     ["subscribe(1)", (ws) => ws.subscribe(1), /^subscribe\(\) takes a topic as text, not 1$/],
     [
       "publish(1)",
@@ -383,12 +383,12 @@ describe("A mistake with WebSockets", () => {
     [
       "an async filter",
       (_, server) => server.broadcast("secret", () => Promise.resolve(false)),
-      /^The filter of broadcast\(\) answered a promise: return true or false$/,
+      /^The filter of broadcast\(\) returned a promise: return true or false$/,
     ],
     [
       "a truthy filter",
       (_, server) => server.broadcast("secret", () => 1),
-      /^The filter of broadcast\(\) answered 1: return true or false$/,
+      /^The filter of broadcast\(\) returned 1: return true or false$/,
     ],
   ];
   for (const [what, run, message] of mistakes) {

@@ -147,7 +147,7 @@ describe("NameTable", () => {
       assert.throws(() => new NameTable<number>().set(pattern, 1), (error) => {
         assert.ok(error instanceof ConfigError);
         assert.equal(error.code, "INVALID_CONFIG");
-        return error.message.includes(`"${pattern}" is no server name`);
+        return error.message.includes(`"${pattern}" is not a server name`);
       });
     });
   }

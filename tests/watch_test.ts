@@ -260,7 +260,7 @@ describe("FileWatcher over an identity", () => {
     write("cert.pem", fresh.cert);
     await look(watched, 4);
     assert.equal(watched.log.length, 1);
-    assert.match(watched.log[0]!, /does not fit the private key/);
+    assert.match(watched.log[0]!, /does not match the private key/);
     assert.equal(current.certPem, old.cert);
 
     write("key.pem", fresh.key);

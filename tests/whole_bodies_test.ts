@@ -266,14 +266,14 @@ describe("a body that is all there", () => {
   test("of what is no Response is an error that says so", async () => {
     const foreign = { [Symbol.toStringTag]: "Response" };
     const cases: [given: unknown, message: string][] = [
-      ["text", "a string, which is no Response: return new Response(text)"],
-      [{}, "an object, which is no Response: return Response.json(value)"],
-      [[], "an array, which is no Response: return Response.json(value)"],
-      [null, "null, which is no Response: return one"],
-      [1, "1, which is no Response: return one"],
+      ["text", "a string, which is not a Response: return new Response(text)"],
+      [{}, "an object, which is not a Response: return Response.json(value)"],
+      [[], "an array, which is not a Response: return Response.json(value)"],
+      [null, "null, which is not a Response: return one"],
+      [1, "1, which is not a Response: return one"],
       [
         foreign,
-        "an object, which is no Response: return new Response(other.body, other), " +
+        "an object, which is not a Response: return new Response(other.body, other), " +
         "it is another library's",
       ],
     ];

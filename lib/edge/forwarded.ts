@@ -38,7 +38,7 @@ export async function readForwarded(
 /** A byte sequence of Structured Fields (RFC 9440 section 2.1, RFC 9651 section 3.3.5). */
 export function derOfClientCert(value: string): Uint8Array<ArrayBuffer> {
   const [, base64] = /^:([A-Za-z0-9+/]+={0,2}):$/.exec(value) ?? [];
-  if (base64 === undefined) throw new SyntaxError("The field is no byte sequence");
+  if (base64 === undefined) throw new SyntaxError("The field is not a byte sequence");
   return fromBase64(base64);
 }
 

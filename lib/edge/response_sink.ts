@@ -62,7 +62,7 @@ export class FetchResponseSink implements ResponseSink {
 
   begin(status: number, reason: string | undefined): void {
     if (!Number.isInteger(status) || status < 200 || status > 599) {
-      throw badResponse(`Status ${status} is no answer here: use 200 to 599`);
+      throw badResponse(`Status ${status} cannot be sent here: use 200 to 599`);
     }
     if (reason !== undefined) assertFieldValue("reason", reason);
     const statusText = reason === undefined ? {} : { statusText: reason };

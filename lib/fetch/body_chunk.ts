@@ -23,6 +23,6 @@ export function chunkBytes(chunk: unknown): Uint8Array {
   throw new HttpError(
     500,
     "BAD_RESPONSE",
-    "The Response body gives chunks that are no Uint8Array: pipe it through TextEncoderStream",
+    "The Response body gives chunks that are not Uint8Arrays: pipe it through TextEncoderStream",
   );
 }

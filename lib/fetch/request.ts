@@ -17,7 +17,7 @@ let lastOrigin = "";
 /**
  * The URL that a request is for, in normal form.
  *
- * @throws {HttpError} 400 `BAD_REQUEST` when it is no URL
+ * @throws {HttpError} 400 `BAD_REQUEST` when it is not a URL
  */
 export function urlOf({ head, session }: Exchange): string {
   const scheme = session.tls === undefined ? "http" : "https";
@@ -33,7 +33,7 @@ export function urlOf({ head, session }: Exchange): string {
     const plain = PLAIN_PATH.test(path) && !path.includes("/.") && !head.query.includes("'");
     return plain ? lastOrigin + target : new URL(lastOrigin + target).href;
   } catch (cause) {
-    throw new HttpError(400, "BAD_REQUEST", `The target ${host}${target} is no URL`, { cause });
+    throw new HttpError(400, "BAD_REQUEST", `The target ${host}${target} is not a URL`, { cause });
   }
 }
 
@@ -85,7 +85,7 @@ export function assertServable({ head: { method } }: Exchange): void {
 /**
  * The request as the platform's constructor makes it.
  *
- * @throws {HttpError} 400 `BAD_REQUEST` when the target is no URL
+ * @throws {HttpError} 400 `BAD_REQUEST` when the target is not a URL
  */
 export function toRequest(exchange: Exchange): Request {
   const { signal } = exchange;

@@ -82,7 +82,7 @@ class ExchangeBody implements BodyParts {
  * The request of an exchange for a fetch handler.
  *
  * @throws {HttpError} 501 `NOT_IMPLEMENTED` for `CONNECT` and `TRACE`, which a `Request` cannot
- * carry; 400 `BAD_REQUEST` when the target is no URL, on Deno not before the URL is looked at
+ * carry; 400 `BAD_REQUEST` when the target is not a URL, on Deno not before the URL is looked at
  */
 export function requestFor(exchange: Exchange): Request {
   assertServable(exchange);

@@ -17,7 +17,7 @@ export function asResponse(result: unknown): Response {
     throw new HttpError(
       500,
       "HANDLER_FAILED",
-      `The handler returned ${shown(result)}, which is no Response: ${insteadOf(result)}`,
+      `The handler returned ${shown(result)}, which is not a Response: ${insteadOf(result)}`,
     );
   }
   if (result.type === "error") {

@@ -134,7 +134,7 @@ function checkRules(rules: ClientCertificateRules): v.InferOutput<typeof RULES> 
 /** Whether the rule `verify` lets pass; an answer that is none is a mistake that must be heard of. */
 function lets(answer: unknown): boolean {
   if (typeof answer === "boolean") return answer;
-  throw optionError(RULES_OF, "verify", `answered ${shown(answer)}: return true or false`);
+  throw optionError(RULES_OF, "verify", `returned ${shown(answer)}: return true or false`);
 }
 
 function forbidden(message: string): HTTPException {
@@ -170,7 +170,7 @@ function normalIssuer(rule: string, name: string): string {
     // what the parser does not take is refused below
   }
   if (normal !== "") return normal;
-  const problem = `is no distinguished name such as "C=DE, CN=Staff CA": "${name}"`;
+  const problem = `is not a distinguished name such as "C=DE, CN=Staff CA": "${name}"`;
   throw optionError(RULES_OF, rule, problem);
 }
 

@@ -227,7 +227,7 @@ export class ResponseWriter {
 
   /** Gives the sink a head by the rules; all but its end, so that it can still be taken back. */
   #head({ status, reason, fields = [], type }: ResponseHead, length: number | undefined): HeadEnd {
-    if (status < 200) throw badResponse(`Status ${status} is no answer: use 200 to 999`);
+    if (status < 200) throw badResponse(`Status ${status} is not a final status: use 200 to 999`);
     const bodiless = this.#bodiless = this.#method === "HEAD" || isBodiless(status);
     // No body says nothing of the length where there never is one to see: 304, and HEAD.
     let declared = status === 304 || (bodiless && length === 0) ? undefined : length;

@@ -18,7 +18,7 @@ export type Fields = Iterable<readonly [name: string, value: string]>;
  */
 export function assertStatus(status: number): void {
   if (Number.isInteger(status) && status >= 100 && status <= 999) return;
-  throw badResponse(`Status ${status} is no status code: use 100 to 999`);
+  throw badResponse(`Status ${status} is not a status code: use 100 to 999`);
 }
 
 /**
@@ -93,7 +93,7 @@ export function roleOf(name: string): Role {
   const known = KNOWN.get(name);
   if (known !== undefined) return known;
   if (typeof name !== "string") throw badResponse(`Field name is ${shown(name)}: give text`);
-  if (!isToken(name)) throw badResponse(`Field name ${JSON.stringify(name)} is no token`);
+  if (!isToken(name)) throw badResponse(`Field name ${JSON.stringify(name)} is not a token`);
   const lower = name.toLowerCase();
   const role = Object.hasOwn(ROLES, lower) ? ROLES[lower]! : Role.Message;
   if (KNOWN.size < MAX_KNOWN && name.length <= MAX_KNOWN_LENGTH) KNOWN.set(name, role);
@@ -127,7 +127,7 @@ export function mayDeclare(status: number, method: string): boolean {
 export function declaredLength(value: string, actual: number | undefined): number {
   const declared = /^\d{1,16}$/.test(value) ? Number(value) : NaN;
   if (!Number.isSafeInteger(declared)) {
-    throw badResponse(`Content-Length ${value} is no length in bytes`);
+    throw badResponse(`Content-Length ${value} is not a length in bytes`);
   }
   if (actual !== undefined && actual !== declared) {
     throw badResponse(`Content-Length says ${declared}, but the body has ${actual} bytes`);

@@ -72,7 +72,7 @@ export class Router {
   #matches(template: string, path: string): boolean {
     const answer: unknown = this.#uriMatch(template, path);
     if (typeof answer === "boolean") return answer;
-    throw optionError("", "uriMatch", `answered ${shown(answer)}: return true or false`);
+    throw optionError("", "uriMatch", `returned ${shown(answer)}: return true or false`);
   }
 
   /**

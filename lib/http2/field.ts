@@ -126,5 +126,5 @@ export function whyMalformed({ name, value }: Field): string {
   if (KINDS.has(name)) return `The field ${name} belongs to HTTP/1.1 alone`;
   const shown = JSON.stringify(name.slice(0, SHOWN_CHARACTERS));
   if (name.startsWith(":")) return `${shown} is no pseudo-field of a request`;
-  return `The field name ${shown} is no token in lower case`;
+  return `The field name ${shown} is not a token in lower case`;
 }

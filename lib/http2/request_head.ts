@@ -317,7 +317,7 @@ function malformed(streamId: number, why: string): Http2Fault {
 }
 
 function unusualMethod(streamId: number, method: string): Http2Fault | HttpError {
-  return isToken(method) ? unknownMethod() : malformed(streamId, "The method is no token");
+  return isToken(method) ? unknownMethod() : malformed(streamId, "The method is not a token");
 }
 
 /** Whether two that were sent mean the same host: their letter case says nothing (RFC 9110 section 4.2.3). */

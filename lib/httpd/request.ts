@@ -261,7 +261,9 @@ export class HttpdRequest<S = ServerHandle> {
   status(status: number, reason?: string): this {
     this.#assertUnsent();
     if (!Number.isInteger(status) || status < 200 || status > 999) {
-      throw badResponse(`Status ${shown(status)} is no answer: use a number from 200 to 999`);
+      throw badResponse(
+        `Status ${shown(status)} is not a final status: use a number from 200 to 999`,
+      );
     }
     if (reason !== undefined) assertFieldValue("reason", reason);
     this.#status = status;
@@ -318,7 +320,7 @@ export class HttpdRequest<S = ServerHandle> {
       throw new HttpError(
         500,
         "BAD_RESPONSE",
-        `Status ${shown(status)} is no interim one: use 102 to 199`,
+        `Status ${shown(status)} is not an interim status: use 102 to 199`,
       );
     }
     assertFields(fields);
@@ -347,7 +349,7 @@ export class HttpdRequest<S = ServerHandle> {
     const json: string | undefined = JSON.stringify(value);
     if (json === undefined) {
       throw badResponse(
-        `sendJson() was given ${shown(value)}, which is no JSON: send null instead`,
+        `sendJson() was given ${shown(value)}, which is not JSON: send null instead`,
       );
     }
     this.type("application/json").send(json);
@@ -413,7 +415,9 @@ export class HttpdRequest<S = ServerHandle> {
    */
   sendError(status: number, text?: string): void {
     if (!Number.isInteger(status) || status < 400 || status > 599) {
-      throw badResponse(`Status ${shown(status)} is no error's: use a number from 400 to 599`);
+      throw badResponse(
+        `Status ${shown(status)} is not an error status: use a number from 400 to 599`,
+      );
     }
     if (text !== undefined && typeof text !== "string") {
       throw badResponse(`The text of sendError() is ${shown(text)}: give text, or leave it out`);

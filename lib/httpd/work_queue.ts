@@ -30,7 +30,7 @@ export class WorkQueue {
     if (this.#waiting.length >= this.#max) {
       const error = new StateError(
         "QUEUE_FULL",
-        `${this.#max} works wait: raise limits.maxQueuedWork`,
+        `${this.#max} functions wait: raise limits.maxQueuedWork`,
       );
       return Promise.reject(error);
     }

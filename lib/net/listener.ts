@@ -166,7 +166,7 @@ async function assertPermitted(address: string, port: number): Promise<void> {
 /** What the runtimes listen on when they are given no address. */
 const EVERY_ADDRESS = "::";
 
-const NOT_OURS = "it is no address of this machine: choose one that is";
+const NOT_OURS = "it is not an address of this machine: choose one that is";
 const REFUSED =
   "the system or the runtime refused: choose a port above 1023, run with the right, Deno with --allow-net";
 

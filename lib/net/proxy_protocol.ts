@@ -374,7 +374,7 @@ function checkCrc32c(header: Uint8Array, tlvs: readonly ProxyTlv[]): void {
   const zeroed = Uint8Array.from(header);
   const at = checksum.value.byteOffset - header.byteOffset;
   zeroed.fill(0, at, at + 4);
-  if (crc32c(zeroed) !== expected) throw bad("checksum does not fit the header");
+  if (crc32c(zeroed) !== expected) throw bad("checksum does not match the header");
 }
 
 /** The CRC-32C of each byte (RFC 9260 appendix A, reflected). */

@@ -47,7 +47,7 @@ export interface IssueOptions extends CertificateOptions {
 const date = v.optional(
   v.custom<Date>(
     (value) => value instanceof Date && !Number.isNaN(value.getTime()),
-    "must be a Date that is none of the invalid ones",
+    "must be a valid Date",
   ),
 );
 

@@ -108,7 +108,7 @@ export function readCertificate(der: Uint8Array, source: string): Certificate {
       isSelfIssued,
     };
   } catch (cause) {
-    throw invalid(`${source} is no certificate in PEM or DER, or is damaged: export it again`, {
+    throw invalid(`${source} is not a certificate in PEM or DER, or is damaged: export it again`, {
       cause,
     });
   }
@@ -157,7 +157,7 @@ function subjectOf(x509: X509Certificate): string {
 function keyUsageOf(extension: Uint8Array | undefined): number {
   if (extension === undefined) return 0xff;
   const { tag, content } = firstElement(extension);
-  if (tag !== TAG.bitString) throw new SyntaxError("Key usage is no bit string");
+  if (tag !== TAG.bitString) throw new SyntaxError("Key usage is not a bit string");
   const [unused = 0, bits = 0] = content;
   return content.length === 2 ? bits >> unused << unused : bits;
 }
@@ -200,7 +200,7 @@ function addressOf(bytes: Uint8Array): string {
   return bytes.length === 16 ? groups.map((group) => group.toString(16)).join(":") : "";
 }
 
-/** A name that is no host name matches nothing, so it is left out. */
+/** A name that is not a host name matches nothing, so it is left out. */
 function normalNames(names: readonly string[]): string[] {
   return names.map(normalizePattern).filter((name) => name !== undefined);
 }

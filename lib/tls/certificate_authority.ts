@@ -104,13 +104,13 @@ export async function openCertificateAuthority(
   if (!certificate.ca) {
     throw new ConfigError(
       "INVALID_CERTIFICATE",
-      "The certificate is no authority: pass one whose basic constraints say CA:TRUE",
+      "The certificate is not an authority's: pass one whose basic constraints say CA:TRUE",
     );
   }
   if (!certificate.checkPrivateKey(parsePrivateKey(key))) {
     throw new ConfigError(
       "INVALID_CERTIFICATE",
-      "The authority's private key does not fit its certificate: pass the key it was made with",
+      "The authority's private key does not match its certificate: pass the key it was made with",
     );
   }
   const isRoot = certificate.checkIssued(certificate);
@@ -276,7 +276,7 @@ function leafSubject(subject: string | undefined, names: string[]): Name {
 
 function parseSubject(subject: string): Name {
   const message =
-    `The subject "${subject}" is no distinguished name: write it as in "CN=alice,O=Acme"`;
+    `The subject "${subject}" is not a distinguished name: write it as in "CN=alice,O=Acme"`;
   const { Name } = x509Library();
   let name: Name;
   try {

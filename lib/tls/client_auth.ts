@@ -33,7 +33,9 @@ export class ClientAuth {
     const name = "Option clientAuth.ca";
     const materials = listOf(ca).map((source) => {
       if (source instanceof URL || !isPemOrDer(source)) {
-        throw invalid(`${name} is no PEM: give PEM or DER, or load the file with loadClientAuth()`);
+        throw invalid(
+          `${name} is not PEM: give PEM or DER, or load the file with loadClientAuth()`,
+        );
       }
       return givenMaterial(source, name);
     });

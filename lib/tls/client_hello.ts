@@ -129,7 +129,7 @@ function parseExtensions(message: Cursor): Map<number, Cursor> {
   message.end();
   while (list.left > 0) {
     const type = list.uint16();
-    if (extensions.has(type)) throw bad(`Extension ${type} is there twice`);
+    if (extensions.has(type)) throw bad(`Extension ${type} appears twice`);
     if (extensions.has(ExtensionType.preSharedKey)) {
       throw bad("Extension pre_shared_key is not the last one"); // RFC 8446 section 4.2.11
     }
@@ -144,7 +144,7 @@ function parseExtensions(message: Cursor): Map<number, Cursor> {
  */
 function parseServerName(extension: Cursor): string | undefined {
   const list = extension.only(extension.vector16("List of server names"));
-  if (list.uint8() !== NAME_TYPE_HOST_NAME) throw bad("Server name is no host name");
+  if (list.uint8() !== NAME_TYPE_HOST_NAME) throw bad("Server name is not a host name");
   const name = list.only(list.vector16("Server name")).text();
   if (name.length === 0) throw bad("Server name is empty");
   if (name.length > MAX_HOST_NAME_BYTES) throw bad("Server name is longer than 255 bytes");

@@ -35,7 +35,7 @@ export type PeekResult =
   | { readonly state: "hello"; readonly hello: ClientHello }
   | BadHello;
 
-/** There is no ClientHello and there will be none. */
+/** There is not a ClientHello and there will be none. */
 export interface BadHello {
   readonly state: "error";
   /**
@@ -139,7 +139,7 @@ export class ClientHelloReader {
       if (major === 3) return true;
     } else if (RECORDS_OUT_OF_PLACE.includes(type)) {
       if (major === undefined) return false;
-      if (major === 3) throw bad("First record is no handshake", "unexpected_message");
+      if (major === 3) throw bad("First record is not a handshake", "unexpected_message");
     } else if (type >= 0x80) {
       // An SSL 2.0 hello: length with the high bit set, then message type 1 (RFC 6101 appendix E).
       if (third === undefined) return false;
@@ -151,7 +151,7 @@ export class ClientHelloReader {
       }
     }
     throw new Unreadable(
-      new TlsError("TLS_NOT_TLS", "First bytes are no TLS handshake: use https:// on this port"),
+      new TlsError("TLS_NOT_TLS", "First bytes are not a TLS handshake: use https:// on this port"),
       undefined,
     );
   }
@@ -248,7 +248,7 @@ function recordLength(bytes: Uint8Array, at: number): number {
 
 function checkMessageType(type: number): void {
   if (type !== HANDSHAKE_CLIENT_HELLO) {
-    throw bad("First handshake message is no ClientHello", "unexpected_message");
+    throw bad("First handshake message is not a ClientHello", "unexpected_message");
   }
 }
 

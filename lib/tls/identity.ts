@@ -232,7 +232,7 @@ function servableKeyType(
 function assertPair(leaf: Certificate, { key, name }: LoadedKey): void {
   if (isPair(leaf, key)) return;
   throw invalid(
-    `${leaf.name} does not fit the private key, ${name}: give the pair that was made together, the ` +
+    `${leaf.name} does not match the private key, ${name}: give the pair that was made together, the ` +
       "server's own certificate first",
   );
 }
@@ -276,7 +276,7 @@ function assertValidity(chain: readonly Certificate[], allowExpired: boolean): v
       throw invalid(`${name} expired on ${x509.validToDate.toISOString()}: renew it`);
     }
     if (isWeaklySigned) {
-      throw invalid(`${name} is signed with MD5 or SHA-1, which clients refuse: issue it anew`);
+      throw invalid(`${name} is signed with MD5 or SHA-1, which clients refuse: issue a new one`);
     }
   }
 }

@@ -68,7 +68,7 @@ export class NameTable<T> {
     if (normal === undefined) {
       throw new ConfigError(
         "INVALID_CONFIG",
-        `"${pattern}" is no server name: give a host name or a wildcard such as "*.example.com"`,
+        `"${pattern}" is not a server name: give a host name or a wildcard such as "*.example.com"`,
       );
     }
     this.#values.set(normal, value);
@@ -93,7 +93,7 @@ function wildcardOf(name: string): string | undefined {
 
 /** Lower-case A-labels; the empty string when the name cannot be converted. */
 function toAscii(name: string): string {
-  // Runtimes differ in what domainToASCII does to ASCII that is no host name: leave that to LABELS.
+  // Runtimes differ in what domainToASCII does to ASCII that is not a host name: leave that to LABELS.
   if (isAscii(name)) return name.toLowerCase();
   return isHostLike(name) ? domainToASCII(name) : "";
 }

@@ -34,7 +34,7 @@ const X509_CERTIFICATE = "1.2.840.113549.1.9.22.1";
 /**
  * Reads a PKCS#12 file. Without a `passphrase` the empty one is tried.
  *
- * @throws {ConfigError} `INVALID_CERTIFICATE` when it is no PKCS#12 file, when the passphrase does
+ * @throws {ConfigError} `INVALID_CERTIFICATE` when it is not a PKCS#12 file, when the passphrase does
  * not fit its integrity check (MAC), or when it holds no certificate or not exactly one key;
  * `NOT_SUPPORTED` when it is encrypted with a legacy algorithm
  */
@@ -67,7 +67,7 @@ async function openSafe(
   try {
     pfx = PFX.fromBER(Uint8Array.from(bytes).buffer);
   } catch (cause) {
-    throw invalid(`${name} is no PKCS#12 file: give a .p12 or .pfx file in DER`, { cause });
+    throw invalid(`${name} is not a PKCS#12 file: give a .p12 or .pfx file in DER`, { cause });
   }
   if (pfx.macData === undefined) {
     throw invalid(`${name} has no MAC that protects it: export it again with one`);

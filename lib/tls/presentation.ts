@@ -105,7 +105,7 @@ export class Cursor {
 
   /** Demands that nothing is left. */
   end(): void {
-    if (this.left > 0) throw this.#bad("has bytes at its end that belong to nothing");
+    if (this.left > 0) throw this.#bad("has trailing bytes");
   }
 
   /** Returns `part` if it was all there was to read. */

@@ -175,7 +175,7 @@ function unopened(name: string, cause: unknown): ConfigError {
 
 function unreadable(name: string, cause: unknown): ConfigError {
   return invalid(
-    `${name} is no private key that ${runtime.name} can read: give PKCS#8, PKCS#1 or SEC1 in PEM ` +
+    `${name} is not a private key that ${runtime.name} can read: give PKCS#8, PKCS#1 or SEC1 in PEM ` +
       "or DER",
     { cause },
   );

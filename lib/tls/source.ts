@@ -90,7 +90,7 @@ export function givenMaterial(source: PemOrDer, name: string): Material {
   if (source instanceof Uint8Array) return { name, bytes: Uint8Array.from(source) };
   throw new ConfigError(
     "INVALID_CONFIG",
-    `${name} is no certificate or key: give PEM text, PEM or DER bytes, or the file that holds it`,
+    `${name} is not a certificate or key: give PEM text, PEM or DER bytes, or the file that holds it`,
   );
 }
 

@@ -104,7 +104,9 @@ const SCHEMA = members({
         oneOf("br", "zstd", "gzip", "deflate"),
         v.check(
           (coding) => supportedCodings.includes(coding),
-          `is not supported, this runtime cannot make it: choose of ${supportedCodings.join(", ")}`,
+          `is not supported, this runtime does not have it: choose from ${
+            supportedCodings.join(", ")
+          }`,
         ),
       ),
       "must be an array of codings",

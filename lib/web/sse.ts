@@ -319,7 +319,7 @@ function encodeEvent(given: ServerSentEvent): string {
 function assertEvent(event: unknown): void {
   if (!isPlain(event)) {
     throw badEvent(
-      `The event is ${shown(event)}: send { data: "…" }, with what is no text as JSON`,
+      `The event is ${shown(event)}: send { data: "…" }, and other values as JSON`,
     );
   }
   for (const [name, value] of Object.entries(event)) {

@@ -225,7 +225,7 @@ export class UpgradedWebSocket extends EventTarget {
 
   #refuse(): void {
     this.#refused = true;
-    this.#emitError("The handler answered with another response than the one of the upgrade");
+    this.#emitError("The handler returned a response other than the upgrade's");
     this.dispatchEvent(new CloseEvent("close", { code: 1006, wasClean: false }));
   }
 

@@ -79,7 +79,7 @@ export function encodeClose(code?: number, reason = ""): Uint8Array {
   if (!isCloseCode(code)) {
     throw cannotSend(`Close code ${code} may not be sent: use 1000-1003, 1007-1014 or 3000-4999`);
   }
-  if (typeof reason !== "string") throw cannotSend("The close reason is no text: give some");
+  if (typeof reason !== "string") throw cannotSend("The close reason is not text: give text");
   const text = utf8(reason);
   if (text.length > MAX_REASON_BYTES) {
     throw cannotSend(

@@ -181,7 +181,7 @@ function deleteFrom<K, V>(sets: Map<K, Set<V>>, key: K, value: V): void {
 /** Whether a filter picks a socket: `true` alone does, for a promise would pick every one. */
 function picks(answer: unknown): boolean {
   if (typeof answer === "boolean") return answer;
-  throw invalid(`The filter of broadcast() answered ${shown(answer)}: return true or false`);
+  throw invalid(`The filter of broadcast() returned ${shown(answer)}: return true or false`);
 }
 
 function assertMessage(method: string, data: unknown): void {

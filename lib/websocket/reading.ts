@@ -146,6 +146,6 @@ export class Reading {
 function alreadyRead(): StateError {
   return new StateError(
     "BODY_USED",
-    "The messages are read otherwise or thrown away: begin to read in onOpen, in one way",
+    "The messages are being read in another way, or discarded: start in onOpen, in one way",
   );
 }

@@ -37,7 +37,7 @@ export function beginProxyHeader(
 ): ProxyHeaderStep | Identified | TurnedAway {
   if (policy?.trusted.has(peer.remoteAddress)) return new ProxyHeaderStep(peer, policy.required);
   if (!policy?.required) return { endpoints: peer, proxy: undefined, rest: NOTHING };
-  return new TurnedAway(new ConnectionError("PROXY_HEADER", "The peer is no trusted proxy"));
+  return new TurnedAway(new ConnectionError("PROXY_HEADER", "The peer is not a trusted proxy"));
 }
 
 /** Reads the PROXY header of a trusted peer. */
