@@ -7,7 +7,7 @@
 
 type Body = () => void | Promise<void>;
 
-const DEFAULT_TIMEOUT_MS = 5_000; // as bun test has it
+let defaultTimeoutMs = 5_000; // as bun test has it
 
 const path: string[] = [];
 
@@ -21,8 +21,13 @@ export function describe(name: string, body: () => void): void {
   }
 }
 
+/** Sets what tests may take that are registered from now on. */
+export function setDefaultTimeout(ms: number): void {
+  defaultTimeoutMs = ms;
+}
+
 /** Registers a test that fails when it takes longer than `timeoutMs`. */
-export function test(name: string, body: Body, timeoutMs: number = DEFAULT_TIMEOUT_MS): void {
+export function test(name: string, body: Body, timeoutMs: number = defaultTimeoutMs): void {
   Deno.test({
     name: [...path, name].join(" > "),
     fn: () => withTimeout(body, timeoutMs),
@@ -32,8 +37,8 @@ export function test(name: string, body: Body, timeoutMs: number = DEFAULT_TIMEO
     sanitizeExit: false,
   });
 }
-/** Runs once before the tests of the file. */
-export function beforeAll(body: Body): void {
+/** Runs once before the tests of the file, however long it takes: `_timeoutMs` is for Bun. */
+export function beforeAll(body: Body, _timeoutMs?: number): void {
   Deno.test.beforeAll(body);
 }
 

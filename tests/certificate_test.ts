@@ -30,7 +30,9 @@ function expected(der: Uint8Array): Facts {
   const items = parsed.getExtension(SubjectAlternativeNameExtension)?.names.items;
   const valuesOf = (wanted: string) =>
     items!.filter(({ type }) => type === wanted).map(({ value }) => value);
-  const names = items === undefined ? parsed.subjectName.getField("CN") : valuesOf("dns");
+  const names = items === undefined
+    ? parsed.subjectName.getField("CN").filter((name) => !NO_TEXT.test(name))
+    : valuesOf("dns");
   const addresses = items === undefined ? [] : valuesOf("ip");
   const usages = parsed.getExtension(KeyUsagesExtension)?.usages ?? 0xff;
   const purposes = parsed.getExtension(ExtendedKeyUsageExtension)?.usages.map(String);
@@ -63,6 +65,8 @@ const TYPES: Record<string, Certificate["key"]["type"]> = {
   "ECDSA P-521": "ec-p521",
   Ed25519: "ed25519",
 };
+/** How the library gives a value that is no text: all of its bytes. */
+const NO_TEXT = /^(?:[0-9a-f]{2}){2,}$/;
 const PURPOSES = ["1.3.6.1.5.5.7.3.1", "2.5.29.37.0"];
 
 function isWeak(algorithm: Algorithm & { hash?: Algorithm }): boolean {
@@ -130,7 +134,7 @@ describe("readCertificate()", () => {
       const der = await generated(new Random(seed));
       assert.deepEqual(ours(der), expected(der), `${seed}`);
     }
-  });
+  }, 60_000);
 
   test("says of no damaged certificate what the library does not", async () => {
     let compared = 0;
@@ -149,7 +153,7 @@ describe("readCertificate()", () => {
       compared++;
     }
     assert.ok(compared > 50, `${compared} were compared`);
-  });
+  }, 60_000);
 
   test("refuses what is cut off, at each byte", async () => {
     const { certDer } = await createCertificateAuthority();

@@ -8,6 +8,7 @@ import type { Session } from "../lib/http/session.ts";
 import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
 import { peerCertificate } from "../lib/tls/peer_certificate.ts";
 import { ORIGIN } from "./edge_support.ts";
+import { countCpu } from "./support.ts";
 import { assertRuntime } from "./runtime.ts";
 
 assertRuntime();
@@ -106,14 +107,14 @@ describe("forwarded certificates", () => {
 
   test("a long field that is not one is refused in time", async () => {
     const trusting: EdgeOptions = { trustForwardedCertificates: "x-forwarded-client-cert" };
-    const started = performance.now();
+    const cpuMs = countCpu();
     for (
       const value of ['A="' + "\\\\".repeat(100_000), "A=;".repeat(60_000), "A".repeat(200_000)]
     ) {
       const tls = await tlsOf(asking({ "x-forwarded-client-cert": value }), trusting);
       assert.equal(tls?.authorized, false);
     }
-    assert.ok(performance.now() - started < 2_000);
+    assert.ok(cpuMs() < 2_000);
   });
 
   describe("Cloudflare's facts", () => {

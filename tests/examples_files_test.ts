@@ -225,12 +225,12 @@ function fileTests(mode: Mode): void {
     const { connect, fetch, directory } = await files();
     const client = await connect();
     client.send(request("POST", "/upload/part", { fields: ["Content-Length: 10"] }) + "12345");
-    await untilAsync(async () => (await readdir(directory)).length === 1, "The upload has begun");
+    await until(async () => (await readdir(directory)).length === 1, "The upload has begun");
     assert.match((await readdir(directory))[0]!, /^\.upload-/);
     assert.equal((await fetch(GET("/part"))).status, 404);
     assert.doesNotMatch((await fetch(GET("/"))).body, /upload-/);
     client.destroy();
-    await untilAsync(async () => (await readdir(directory)).length === 0, "The part is removed");
+    await until(async () => (await readdir(directory)).length === 0, "The part is removed");
   });
 
   test("removes what a client did not send in time", async () => {
@@ -238,7 +238,7 @@ function fileTests(mode: Mode): void {
     const client = await connect();
     const head = request("POST", "/upload/slow", { fields: ["Content-Length: 10"] });
     assert.equal((await ask(client, `${head}12345`)).status, 408);
-    await untilAsync(async () => (await readdir(directory)).length === 0, "The part is removed");
+    await until(async () => (await readdir(directory)).length === 0, "The part is removed");
   });
 
   test("gives a name to one of two uploads at once", async () => {
@@ -246,7 +246,7 @@ function fileTests(mode: Mode): void {
     const head = request("POST", "/upload/both", { fields: ["Content-Length: 4"] });
     const clients = [await connect(), await connect()];
     for (const client of clients) client.send(`${head}ab`);
-    await untilAsync(async () => (await readdir(directory)).length === 2, "Both have begun");
+    await until(async () => (await readdir(directory)).length === 2, "Both have begun");
     const bodies = ["c1", "c2"];
     const answers = await Promise.all(clients.map(async (client, i) => {
       client.send(bodies[i]!);
@@ -356,7 +356,7 @@ function asyncTests(mode: Mode): void {
     await client.expect("<div>5</div>");
     client.destroy();
     // The worker is free again long before it could have sent all.
-    await untilAsync(
+    await until(
       async () => (await fetch(GET("/long?probe"))).status === 200,
       "A worker is free",
     );
@@ -381,7 +381,7 @@ function asyncTests(mode: Mode): void {
     // The order in which two connections are served is not promised, so one of these is the queued.
     const other = await connect();
     other.send(GET("/long"));
-    await untilAsync(() => Promise.resolve(waiting.text + other.text !== ""), "One is refused");
+    await until(() => Promise.resolve(waiting.text + other.text !== ""), "One is refused");
     const [refused, queued] = waiting.text === "" ? [other, waiting] : [waiting, other];
     const { status, body } = await nextResponse(refused);
     assert.equal(status, 503);
@@ -402,7 +402,7 @@ function asyncTests(mode: Mode): void {
     await busy.expect("<div>0</div>");
     const leaving = await connect();
     leaving.send(GET("/long?leaving"));
-    await untilAsync(
+    await until(
       async () => (await fetch(GET("/long?probe"))).status === 503,
       "The line is full",
     );
@@ -413,13 +413,4 @@ function asyncTests(mode: Mode): void {
     await until(() => server.sessions.size === 1, "The session is over");
     busy.destroy();
   });
-}
-
-/** Waits until an asynchronous condition holds; the test's own time is the limit. */
-async function untilAsync(condition: () => Promise<boolean>, what: string): Promise<void> {
-  const deadline = performance.now() + 4_000;
-  while (!await condition()) {
-    if (performance.now() > deadline) assert.fail(`Not in 4,000 ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }

@@ -20,6 +20,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll } from "bun:test";
 import { serveFiles, type ServeFilesOptions } from "../lib/web/files.ts";
+import { PREPARED_MS } from "./runtime.ts";
 import { blocks, until } from "./support.ts";
 
 export const base = mkdtempSync(join(tmpdir(), "httpsd-files-"));
@@ -81,7 +82,7 @@ export function filesForAll(): void {
     // Validators are strong when a file has not been touched for two seconds.
     const born = statSync(join(root, "pipe")).ctimeMs;
     await until(() => Date.now() > born + 3000, "The files are settled", 10_000);
-  });
+  }, PREPARED_MS);
 
   afterAll(() => rmSync(base, { recursive: true }));
 }

@@ -11,6 +11,7 @@ import type { Socket } from "node:net";
 import { setImmediate } from "node:timers/promises";
 import type { ConnectionOptions, TLSSocket } from "node:tls";
 import { Decoder, encode, type Field } from "./http2_hpack.ts";
+import { PATIENCE_MS } from "./runtime.ts";
 import { connect, connectTcp, type Mode } from "./support.ts";
 
 /** Frame types (RFC 9113 section 6, RFC 9218 section 7.1). */
@@ -303,9 +304,6 @@ export interface ClientOptions {
   tls?: ConnectionOptions;
 }
 
-/** Waits of a client end by then, in milliseconds. */
-const DEADLINE_MS = 4_000;
-
 /** A client on a TCP or TLS socket. */
 export class Http2Client implements Disposable {
   readonly socket: Socket;
@@ -447,7 +445,7 @@ export class Http2Client implements Disposable {
   }
 
   /** Waits until `done` holds; fails with `what` at the deadline, or when the connection is over. */
-  async until(done: () => boolean, what: string, ms = DEADLINE_MS): Promise<void> {
+  async until(done: () => boolean, what: string, ms = PATIENCE_MS): Promise<void> {
     const deadline = performance.now() + ms;
     while (!done()) {
       if (this.fault !== undefined) throw this.fault;

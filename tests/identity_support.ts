@@ -17,6 +17,7 @@ import {
 } from "../lib/tls/dev_certificates.ts";
 import { loadIdentity } from "../lib/tls/identity.ts";
 import type { IdentityOptions } from "../lib/tls/options.ts";
+import { PREPARED_MS } from "./runtime.ts";
 
 /** Self-signed certificates by kind of key: `<kind>.pem` with `<kind>.key`. */
 const KEY_OPTIONS: Record<string, string[]> = {
@@ -56,7 +57,7 @@ export function identityFilesForAll(): void {
     leafKeyFile = write("leaf.key", leaf.key);
     write("leaf-alone.pem", leaf.cert.slice(0, leaf.cert.indexOf("-----END") + 26));
     write("cas.pem", root.cert + intermediate.cert);
-  });
+  }, PREPARED_MS);
 
   afterAll(() => rmSync(directory, { recursive: true, force: true }));
 }

@@ -4,7 +4,6 @@
  */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
-import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { describe, test } from "bun:test";
 import { readForwarded } from "../lib/edge/forwarded.ts";
@@ -27,6 +26,7 @@ import { ambiguityOf } from "./regex_ambiguity.ts";
 import { loadX509 } from "../lib/tls/x509.ts";
 import { assertRuntime } from "./runtime.ts";
 import { findRegexes } from "./source_regexes.ts";
+import { countCpu } from "./support.ts";
 
 assertRuntime();
 
@@ -246,18 +246,17 @@ function tried(parse: (text: string) => unknown, text: string): void {
  */
 function assertLinear(short: () => void, long: () => void, what: string): void {
   for (let tries = 1;; tries++) {
-    const longMs = elapsed(long);
+    const longMs = cpuOf(long);
     if (longMs < 100) return;
-    const shortMs = elapsed(short);
+    const shortMs = cpuOf(short);
     if (longMs < 64 * shortMs) return;
     assert.ok(tries < 5, `${what}: ${shortMs} ms, and ${longMs} ms for 16 times as much`);
   }
 }
 
-/** How long `run` takes of this process's CPU, in ms: another program may have had it meanwhile. */
-function elapsed(run: () => void): number {
-  const before = process.cpuUsage();
+/** How much CPU time `run` takes, in ms. */
+function cpuOf(run: () => void): number {
+  const cpuMs = countCpu();
   run();
-  const { user, system } = process.cpuUsage(before);
-  return (user + system) / 1000;
+  return cpuMs();
 }

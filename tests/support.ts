@@ -29,7 +29,7 @@ import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
 import type { CertSelect } from "../lib/tls/cert_select.ts";
 import { NameTable, normalizePattern } from "../lib/tls/names.ts";
 import { Selector } from "../lib/tls/selector.ts";
-import { runtime } from "./runtime.ts";
+import { PATIENCE_MS, runtime } from "./runtime.ts";
 
 /** PEM texts of a certificate for localhost and of the authority that issued it. */
 export interface TestCertificates {
@@ -361,12 +361,36 @@ export function openssl(port: number, args: readonly string[], input = ""): Chil
 }
 
 /** Waits until `condition` holds, and fails with `what` when it does not in `ms`. */
-export async function until(condition: () => boolean, what: string, ms = 4_000): Promise<void> {
+export async function until(
+  condition: () => boolean | Promise<boolean>,
+  what: string,
+  ms = PATIENCE_MS,
+): Promise<void> {
   const deadline = performance.now() + ms;
-  while (!condition()) {
+  while (!await condition()) {
     if (performance.now() > deadline) assert.fail(`Not in ${ms} ms: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
+}
+
+/**
+ * Lets the event loop go round `count` times: whatever this process can do on its sockets without
+ * time passing is done then, however busy the machine.
+ */
+export async function turns(count = 20): Promise<void> {
+  for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setTimeout(resolve, 1));
+}
+
+/**
+ * Begins to count the CPU time of this process, and gives what reads it, in ms. A limit on work is
+ * one on this time: it does not pass while another program has the machine.
+ */
+export function countCpu(): () => number {
+  const before = process.cpuUsage();
+  return () => {
+    const { user, system } = process.cpuUsage(before);
+    return (user + system) / 1000;
+  };
 }
 
 /** How many file descriptors this process has open. */

@@ -16,7 +16,8 @@ import process from "node:process";
 import tls from "node:tls";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import type { ServerErrorEvent } from "../lib/events.ts";
-import { HttpsServer } from "../lib/server.ts";
+import { type Clock, systemClock } from "../lib/net/clock.ts";
+import { type HttpsServer, serverWithClock } from "../lib/server.ts";
 import { createCertificateAuthority, type IssuedCertificate } from "../lib/tls/dev_certificates.ts";
 import { withOptions } from "./support.ts";
 
@@ -171,11 +172,18 @@ export interface Facts {
   readonly remoteAddress: string;
 }
 
-/** Starts a server with a certificate for localhost, unless given another. */
-export async function startServer(options: HttpsServerOptions = {}): Promise<TestServer> {
+/**
+ * Starts a server with a certificate for localhost, unless given another; `clock` is that of its
+ * deadlines.
+ */
+export async function startServer(
+  options: HttpsServerOptions = {},
+  clock: Clock = systemClock,
+): Promise<TestServer> {
   let requests = 0;
   const own = options.cert !== undefined || options.pfx !== undefined;
-  const server = new HttpsServer(
+  const server = serverWithClock(
+    clock,
     withOptions(
       { hostname: "127.0.0.1", port: 0, timeouts: { drainMs: 0 }, ...(own ? {} : localhost) },
       options,

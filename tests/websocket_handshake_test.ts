@@ -11,6 +11,7 @@ import {
   type UpgradeRequest,
 } from "../lib/websocket/handshake.ts";
 import { assertRuntime } from "./runtime.ts";
+import { countCpu } from "./support.ts";
 
 assertRuntime();
 
@@ -168,14 +169,14 @@ describe("checkUpgrade() refuses", () => {
   });
 
   test("64 KiB of white space and commas without quadratic work", () => {
-    const started = performance.now();
+    const cpuMs = countCpu();
     for (const filler of [" ", ",", " ,", '"', ";", "\\", "a;", 'a="\\']) {
       const long = "x" + filler.repeat(65536 / filler.length) + "x";
       for (const name of ["upgrade", "sec-websocket-protocol", "sec-websocket-extensions"]) {
         checkUpgrade(request({ [name]: [long] }));
       }
     }
-    assert.ok(performance.now() - started < 1000);
+    assert.ok(cpuMs() < 1_000);
   });
 });
 

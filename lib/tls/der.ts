@@ -65,10 +65,13 @@ export function fieldsOf(certificate: Uint8Array): CertificateFields {
 
 const COMMON_NAME = "2.5.4.3";
 
+/** The tags of what a name may be written as (RFC 5280 section 4.1.2.4), and of IA5String. */
+const TEXTS: readonly number[] = [0x0c, 0x13, 0x14, 0x16, 0x1c, 0x1e];
+
 function commonNamesOf(subject: Element): string[] {
   return elementsOf(subject.content).flatMap(({ content }) => elementsOf(content))
     .map(({ content }) => elementsOf(content))
-    .filter(([type]) => identifierOf(type!) === COMMON_NAME)
+    .filter(([type, value]) => identifierOf(type!) === COMMON_NAME && TEXTS.includes(value!.tag))
     .map(([, value]) => textOf(value!));
 }
 
