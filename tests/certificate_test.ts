@@ -1,6 +1,7 @@
 /** What servers know of certificates, held against the library that reads all of them. */
 import "reflect-metadata";
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { X509Certificate } from "node:crypto";
 import { describe, test } from "bun:test";
 import * as library from "@peculiar/x509";
@@ -154,6 +155,16 @@ describe("readCertificate()", () => {
     }
     assert.ok(compared > 50, `${compared} were compared`);
   }, 60_000);
+
+  test("takes nothing for a name that is no text", async () => {
+    const { certDer } = await createCertificateAuthority({ name: "a.example" });
+    const der = Buffer.from(certDer);
+    assert.deepEqual(readCertificate(der, "a").names, ["a.example"]);
+    for (let at = der.indexOf("a.example"); at > 0; at = der.indexOf("a.example", at + 1)) {
+      der[at - 2] = 0x9a; // before its length: not UTF8String any more
+    }
+    assert.deepEqual(readCertificate(der, "a").names, []);
+  });
 
   test("refuses what is cut off, at each byte", async () => {
     const { certDer } = await createCertificateAuthority();

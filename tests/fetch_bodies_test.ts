@@ -18,7 +18,7 @@ import {
   stopServersAfterAll,
 } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { blocks, digestOf, engineOf, openRelay, residentMiB, until } from "./support.ts";
+import { blocks, digestOf, engineOf, openRelay, residentMiB, turns, until } from "./support.ts";
 
 assertRuntime();
 stopServersAfterAll();
@@ -79,9 +79,12 @@ describe("a client that goes away", () => {
 
       test(`${how} in the middle of a body fails its reader, ${mode}`, async () => {
         const { promise: failed, resolve: fail } = Promise.withResolvers<HttpsdError>();
+        const { promise: reading, resolve: read } = Promise.withResolvers<void>();
         const { port } = await started(
           async (request) => {
-            await request.text().catch(fail);
+            const text = request.text();
+            read();
+            await text.catch(fail);
             return new Response("late");
           },
           {},
@@ -89,7 +92,7 @@ describe("a client that goes away", () => {
         );
         const [client, go] = await leaving(port, mode);
         client.send(POST + "Content-Length: 5\r\n\r\nab");
-        await sleep(20);
+        await reading;
         go();
         // Over TLS a reset may look like an end.
         const codes = how === "with FIN"
@@ -122,7 +125,7 @@ describe("a client that goes away", () => {
     await client.expect("abab");
     client.socket.resetAndDestroy();
     await until(() => server.sessions.size === 0, "the session ends");
-    await sleep(20);
+    await turns();
     assert.deepEqual(errors, []);
   });
 
@@ -156,13 +159,15 @@ describe("bodies both ways", () => {
 
   test("a body that is read after the answer fails with REQUEST_ENDED", async () => {
     const { promise: failed, resolve: fail } = Promise.withResolvers<HttpsdError>();
+    const { promise: answered, resolve: readOn } = Promise.withResolvers<void>();
     const { port } = await started((request) => {
-      setTimeout(() => void request.text().catch(fail), 50);
+      void answered.then(() => request.text()).catch(fail);
       return new Response("x");
     });
     const client = await RawClient.connect(port);
     client.send(POST + "Content-Length: 5\r\n\r\nab");
-    await client.expect("x");
+    await client.expect("\r\n\r\nx");
+    readOn();
     assert.equal((await failed).code, "REQUEST_ENDED");
     client.destroy();
   });

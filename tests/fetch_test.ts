@@ -213,7 +213,9 @@ describe("a request", () => {
 
   test("aborts what follows from its signal, and a signal that is looked at too late", async () => {
     const { promise, resolve } = Promise.withResolvers<unknown[]>();
+    const { promise: running, resolve: run } = Promise.withResolvers<void>();
     const { port } = await started(async (request, { completed }) => {
+      run();
       const copy = new Request(request);
       const any = AbortSignal.any([request.clone().signal]);
       await completed.catch(() => {});
@@ -222,7 +224,7 @@ describe("a request", () => {
     });
     const client = await RawClient.connect(port);
     client.send(GET("/"));
-    await sleep(20);
+    await running;
     client.socket.resetAndDestroy();
     assert.deepEqual(await promise, [true, true, true, "AbortError"]);
   });

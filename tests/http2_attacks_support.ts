@@ -23,7 +23,7 @@ import {
 } from "./http2_client.ts";
 import type { Field } from "./http2_hpack.ts";
 import { runtime } from "./runtime.ts";
-import { certificates, type Mode } from "./support.ts";
+import { certificates, type Mode, until } from "./support.ts";
 
 export const TEST_MS = 60_000;
 export const WAIT_MS = 30_000;
@@ -148,10 +148,11 @@ export async function assertUnharmed(
 /** How many sessions are open, when those of clients that are gone are over. */
 async function sessionsOf(server: AttackedServer): Promise<number> {
   let { sessions } = await server.report();
-  for (let tries = 0; sessions > 2 && tries < 100; tries++) {
-    await new Promise((resolve) => setTimeout(resolve, 20));
-    ({ sessions } = await server.report());
-  }
+  await until(
+    async () => sessions <= 2 || ({ sessions } = await server.report()).sessions <= 2,
+    "the sessions of clients that are gone are over",
+    WAIT_MS,
+  );
   return sessions;
 }
 

@@ -15,7 +15,7 @@ import {
   stopServersAfterAll,
 } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { until } from "./support.ts";
+import { turns, until } from "./support.ts";
 
 assertRuntime();
 stopServersAfterAll();
@@ -196,9 +196,9 @@ describe("stop()", () => {
       );
       await until(() => [...server.sessions].filter(({ busy }) => busy).length === 3, "all busy");
       const began = performance.now();
-      await server.stop({ drainMs: 100 });
+      await server.stop({ drainMs: 100 }); // the handlers never end: nothing else ends it
       const took = performance.now() - began;
-      assert.ok(took >= 90 && took < 1000, `took ${took} ms`);
+      assert.ok(took >= 90, `took ${took} ms`);
       assert.deepEqual(reasons, Array(3).fill("CONNECTION_ABORTED"));
       await Promise.all(clients.map((client) => client.rest()));
       assert.deepEqual(errors, []);
@@ -206,13 +206,13 @@ describe("stop()", () => {
   }
 
   test("with drainMs 0 cuts at once", async () => {
-    const { server, port } = await started(() => new Promise(() => {}));
+    const { server, port } = await started(() => new Promise(() => {}), {
+      timeouts: { drainMs: 600_000 },
+    });
     const client = await RawClient.connect(port);
     client.send(GET("/"));
     await until(() => [...server.sessions].some(({ busy }) => busy), "the handler runs");
-    const began = performance.now();
     await server.stop({ drainMs: 0 });
-    assert.ok(performance.now() - began < 200);
     await client.rest();
   });
 
@@ -221,9 +221,7 @@ describe("stop()", () => {
     const client = await RawClient.connect(port);
     client.send(GET("/"));
     await until(() => [...server.sessions].some(({ busy }) => busy), "the handler runs");
-    const began = performance.now();
-    await Promise.all([server.stop({ drainMs: 50 }), server.stop({ drainMs: 5_000 })]);
-    assert.ok(performance.now() - began < 1_000);
+    await Promise.all([server.stop({ drainMs: 50 }), server.stop({ drainMs: 600_000 })]);
     client.destroy();
   });
 
@@ -264,7 +262,7 @@ describe("stop()", () => {
     await until(() => [...server.sessions].some(({ busy }) => busy), "the handler runs");
     await server.stop({ drainMs: 0 });
     open();
-    await sleep(20);
+    await turns();
     assert.deepEqual(errors, []);
     client.destroy();
   });
@@ -358,14 +356,16 @@ describe("routes", () => {
   });
 
   test("two reads at a time: the second throws BODY_USED", async () => {
+    const { promise: refused, resolve } = Promise.withResolvers<void>();
     const { port } = await withRoute(async (request) => {
       const first = request.recv();
       await assert.rejects(request.recv(), { code: "BODY_USED" });
+      resolve();
       request.send(await first);
     });
     const client = await RawClient.connect(port);
     client.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n");
-    await sleep(20);
+    await refused; // before there is anything to read
     client.send("abc");
     await client.expect("\r\n\r\nabc");
     client.destroy();
@@ -426,7 +426,7 @@ describe("routes", () => {
     const client = await RawClient.connect(port);
     client.socket.pause();
     client.send(GET("/a") + GET("/a"));
-    await sleep(50);
+    await turns(); // fills what the kernel takes
     client.socket.resume();
     await client.until(() => client.text.split("\r\n0\r\n\r\n").length === 3);
     const bodies = readResponses(client.text).map(({ body }) => body.replace(/(.)\1*/g, "$1"));
@@ -445,7 +445,7 @@ describe("routes", () => {
     const client = await RawClient.connect(port);
     client.socket.pause();
     client.send(GET("/a"));
-    await sleep(50);
+    await turns(); // fills what the kernel takes
     client.socket.resume();
     await client.until(() => client.text.length > 5_000_000);
     assert.equal(readResponses(client.text)[0]?.body, "x".repeat(5_000_000));
