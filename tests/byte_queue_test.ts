@@ -16,7 +16,7 @@ describe("ByteQueue", () => {
       const put: Buffer[] = [];
       const taken: { bytes: Uint8Array; was: string }[] = [];
       const take = (max?: number): void => {
-        const bytes = queue.take(max);
+        const bytes = random.oneIn(4) ? queue.takeJoined(max ?? 2_000) : queue.take(max);
         if (bytes !== undefined) taken.push({ bytes, was: Buffer.from(bytes).toString("latin1") });
       };
       for (let i = 0; i < 60; i++) {
@@ -49,6 +49,26 @@ describe("ByteQueue", () => {
     for (let i = 0; i < 100_000; i++) queue.pushCopy(Uint8Array.of(i));
     assert.equal(queue.bytes, 100_000);
     assert.ok(queue.pieces < 30, `${queue.pieces} pieces`);
+  });
+
+  test("puts together what it gives to a stream, and copies nothing that is alone in its memory", () => {
+    const queue = new ByteQueue();
+    const read = Uint8Array.from({ length: 100 }, (_, i) => i);
+    const whole = Uint8Array.of(200);
+    for (const piece of [read.subarray(0, 10), read.subarray(20, 30), whole]) queue.push(piece);
+    for (const piece of [read.subarray(40, 80), read.subarray(90)]) queue.push(piece);
+    const expected = [...read.subarray(0, 10), ...read.subarray(20, 30), 200];
+    assert.deepEqual([...queue.takeJoined(21)!], expected);
+    assert.deepEqual(
+      [...queue.takeJoined(1)!],
+      [...read.subarray(40, 80)],
+      "the first in any case",
+    );
+    assert.equal(queue.bytes, 10);
+    queue.push(whole);
+    queue.take();
+    assert.equal(queue.takeJoined(100), whole);
+    assert.equal(queue.takeJoined(100), undefined);
   });
 
   test("forgets what waits", () => {

@@ -191,7 +191,11 @@ export class RequestBody {
   }
 
   #next(max: number): Uint8Array {
-    const bytes = this.#queue.take(max)!;
+    return this.#took(this.#queue.take(max)!);
+  }
+
+  /** Reports what was taken out of the queue, and that more is wanted. */
+  #took(bytes: Uint8Array): Uint8Array {
     if (!this.#shown) this.#source.taken(bytes.length);
     if (!this.#ended) this.#source.wanted();
     return bytes;
@@ -202,9 +206,11 @@ export class RequestBody {
     return this.#stream ??= new ReadableStream({
       type: "bytes",
       pull: async (controller) => {
-        const bytes = await this.read();
-        if (bytes === undefined) closeByteStream(controller as ReadableByteStreamController);
-        else controller.enqueue(transferable(bytes));
+        while (this.#queue.pieces === 0) {
+          if (this.#isOver()) return closeByteStream(controller as ReadableByteStreamController);
+          await this.#more();
+        }
+        controller.enqueue(transferable(this.#took(this.#queue.takeJoined(HIGH_MARK)!)));
       },
       cancel: () => this.discard(),
     });

@@ -69,6 +69,32 @@ export class ByteQueue {
     return bytes;
   }
 
+  /**
+   * Takes as many whole pieces as `most` bytes have room for, and the first one in any case, put
+   * together in memory of their own: one copy, and one step of a stream, for all the DATA frames of a
+   * read. A piece that is the whole of its memory comes alone, as it is.
+   */
+  takeJoined(most: number): Uint8Array | undefined {
+    const pieces = this.#pieces;
+    const first = pieces[0];
+    if (first === undefined || first.length === first.buffer.byteLength) return this.take();
+    let count = 1;
+    let length = first.length;
+    while (count < pieces.length && length + pieces[count]!.length <= most) {
+      length += pieces[count++]!.length;
+    }
+    if (count === 1) return this.take();
+    if (count === pieces.length) this.#own = undefined;
+    const joined = new Uint8Array(length);
+    let at = 0;
+    for (const piece of pieces.splice(0, count)) {
+      joined.set(piece, at);
+      at += piece.length;
+    }
+    this.#bytes -= length;
+    return joined;
+  }
+
   /** Forgets all that waits; returns how many bytes there were. */
   clear(): number {
     const bytes = this.#bytes;
