@@ -196,6 +196,9 @@ export class Output {
 
   #write(): void {
     if (this.writer.pendingBytes === 0) return;
-    for (const chunk of this.writer.take()) this.#connection.write(chunk);
+    const connection = this.#connection;
+    connection.cork(); // several chunks are one write
+    for (const chunk of this.writer.take()) connection.write(chunk);
+    connection.uncork();
   }
 }
