@@ -61,7 +61,7 @@ export class GrowingBytes {
     this.#length = length;
   }
 
-  /** Gives what has come, and begins anew in other memory. */
+  /** Returns what has come, and starts over in new memory. */
   take(): Uint8Array<ArrayBuffer> {
     const { bytes } = this;
     this.#buffer = NO_BYTES;

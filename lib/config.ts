@@ -90,7 +90,7 @@ export interface ProxyProtocolOptions {
 export interface ReloadOptions extends IdentityOptions {
   /** Certificates for names, besides the default one. Default: none. */
   readonly identities?: readonly HostOptions[];
-  /** Whom client certificates must come from; `null`: none is asked for. Default: none is asked for. */
+  /** The issuers of client certificates; `null`: none is requested. Default: none is requested. */
   readonly clientAuth?: ClientAuthOptions | null;
   /** Short for `clientAuth: { ca, mode: "required" }` (original: `cacert_pem`). Default: none. */
   readonly cacert?: ClientAuthOptions["ca"];
@@ -139,7 +139,7 @@ export interface HttpsServerOptions extends ReloadOptions {
   readonly certSelect?: CertSelect;
   /** Refuse, with alert unrecognized_name, names that no identity is for. Default: `false`. */
   readonly strictSni?: boolean;
-  /** Anything that hooks want to be given (original: `ssl_userdata`). Default: none. */
+  /** Any value to pass to the hooks (original: `ssl_userdata`). Default: none. */
   readonly tlsUserData?: unknown;
   /**
    * Asked about each certificate that was verified, after the handshake and before anything is
@@ -241,7 +241,7 @@ const host = v.pipe(
     alpnProtocols: v.optional(ALPN_PROTOCOLS),
     clientAuth,
   }, { advice: adviceFrom(SERVER_NAMES, HOST_NAMES) }),
-  v.transform((options) => options as HostOptions), // undefined is as good as left out
+  v.transform((options) => options as HostOptions), // undefined counts as left out
 );
 
 const RELOADABLE = {
@@ -400,7 +400,7 @@ export type ReloadConfig =
   & Pick<Config, "clientAuth">;
 
 /**
- * Checks the options of a reload; what is left out is `undefined`, but for `identities`.
+ * Checks the options of a reload; what is left out is `undefined`, except `identities`.
  *
  * @throws {ConfigError} as {@linkcode resolveConfig}; `INVALID_CONFIG` for an option of the server
  * that cannot change

@@ -1,5 +1,5 @@
 /**
- * What a server is held to: how much, and for how long. Each option is here twice: its documentation,
+ * The limits and timeouts of a server. Each option is here twice: its documentation,
  * and its default with its check. Drivers read the same names.
  *
  * @module
@@ -12,15 +12,17 @@ import { duration, endless, flag, many, rate, size } from "./options.ts";
  */
 export interface ServerLimits {
   /**
-   * The most sockets that are open at a time, handshakes included (original: `max_open_sockets`; Node:
+   * The most sockets that are open at a time, handshakes included (original: `max_open_sockets`;
+   * Node:
    * `maxConnections`). Default: 10,000, or what fits into the process's limit of open files; more than
    * that throws at the start.
    */
   readonly maxConnections?: number;
   /**
    * At `maxConnections`, close an idle connection for a new one, in the order of docs/deployment.md
-   * (original: `lru_purge_enable`); without it, and where none will do, the new one waits unread for up
-   * to `timeouts.handshakeMs`, `backlog` of them at the most. Default: `true`, as in ESP-IDF with TLS.
+   * (original: `lru_purge_enable`); without it, and where none will do, the new one waits unread
+   * for up to `timeouts.handshakeMs`, `backlog` of them at the most. Default: `true`, as in ESP-IDF
+   * with TLS.
    */
   readonly lruPurge?: boolean;
   /**
@@ -110,7 +112,10 @@ export interface ServerTimeouts {
   readonly receiveMs?: number;
   /** How long a write waits for the client to read (original: `send_wait_timeout`). Default: 30,000. */
   readonly sendMs?: number;
-  /** From the head of a request to the head of its response; later: 503. Default: `Infinity`, as in Node. */
+  /**
+   * From the head of a request to the head of its response; later: 503. Default: `Infinity`, as in
+   * Node.
+   */
   readonly handlerMs?: number;
   /**
    * From one request to the first byte of the next (Bun: `idleTimeout`; Go: `IdleTimeout`; Node:

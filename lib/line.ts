@@ -7,9 +7,9 @@
 
 /** What a member keeps of its place in a line; it is in one line at a time, or in none. */
 export class LineEntry<T> {
-  /** Whose place it is. */
+  /** The member whose place it is. */
   owner: T;
-  /** Since when it is there, in the terms of whoever put it there. */
+  /** Since when it is there, in the unit of the code that put it there. */
   since = 0;
   line: Line<T> | undefined;
   before: LineEntry<T> | undefined;

@@ -120,7 +120,10 @@ export function adviceFrom(...tables: Readonly<Record<string, string>>[]): Advic
 /** Groups of options, with the names in each. */
 export type Groups = Readonly<Record<string, readonly string[]>>;
 
-/** The advice inside a group: where a name belongs that is of another group, or goes beside the groups. */
+/**
+ * The advice inside a group: where a name belongs that is of another group, or goes beside the
+ * groups.
+ */
 export function adviceInGroup(
   groups: Groups,
   isBeside: (name: string) => boolean,
@@ -228,7 +231,7 @@ export function isPlain(value: unknown): value is object {
   return tag === "[object Object]" || tag === "[object Module]";
 }
 
-/** A copy without the members that are `undefined`, which are as good as left out. */
+/** A copy without the members that are `undefined`, which count as left out. */
 export function withoutUndefined<T>(options: T): T {
   if (!isPlain(options)) return options;
   return Object.fromEntries(

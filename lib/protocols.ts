@@ -16,7 +16,7 @@ export interface ProtocolHost extends Http1Host, Http2Host {
   readonly timeouts: Http1Host["timeouts"] & Http2Host["timeouts"];
   /** Whether HTTP/1.1 is served. */
   readonly http1: boolean;
-  /** What HTTP/2 is held to; `false` where it is not served. */
+  /** The limits of HTTP/2; `false` where it is not served. */
   readonly http2: Http2Config | false;
 }
 
@@ -32,9 +32,9 @@ const PROTOCOLS: Readonly<Record<ServedProtocol, Speak>> = {
 };
 
 /**
- * Has a connection spoken to in the protocol that was agreed on. Where it was none that is known, that
- * is HTTP/1.1, or HTTP/2 if that alone is served. Returns `undefined` when the connection ends with
- * its handshake.
+ * Returns the driver of a connection, by the protocol that was agreed on; where that is unknown or
+ * none, HTTP/1.1, or HTTP/2 if that alone is served. Returns `undefined` when the connection ends
+ * with its handshake.
  */
 export function speak(
   connection: ConnectionEngine,
@@ -47,8 +47,8 @@ export function speak(
 }
 
 /**
- * Goes on in HTTP/2 with a connection whose client has begun so without being asked (RFC 9113
- * section 3.3), in the same session.
+ * Returns the HTTP/2 driver that takes over a connection whose client has begun with HTTP/2 by prior
+ * knowledge (RFC 9113 section 3.3), in the same session.
  */
 export function goOnInHttp2(
   { connection, session }: Http1Connection,

@@ -21,9 +21,9 @@ import type { Reports } from "./reports.ts";
 import type { SessionTable } from "./sessions.ts";
 import type { Selector } from "./tls/selector.ts";
 
-/** What a reception works with. */
+/** The parts of a server that a reception uses. */
 export interface ReceptionParts {
-  /** What all connections are held to. */
+  /** The server's options. */
   readonly config: Config;
   /** Makes `Request`s of exchanges, and answers of `Response`s. */
   readonly transport: Transport;

@@ -51,7 +51,7 @@ export class ServerListeners {
   }
 }
 
-/** A listener for an event that never comes would wait for ever. */
+/** Refuses a listener for an event that does not exist, which would never be called. */
 function assertListener(type: unknown, listener: unknown): void {
   if (typeof type !== "string" || !Object.hasOwn(EVENT_IDS, type)) {
     const meant = typeof type === "string" ? nearest(type, Object.keys(EVENT_IDS)) : undefined;

@@ -70,7 +70,7 @@ describe("loadIdentity() refuses sources:", () => {
     const empty = write("empty.pem", "");
     await refused({ cert: empty }, "INVALID_CERTIFICATE", empty, /not a certificate/);
     const emptyKey = { cert: leafFile, key: empty };
-    await refused(emptyKey, "INVALID_CERTIFICATE", empty, /no private key/);
+    await refused(emptyKey, "INVALID_CERTIFICATE", empty, /not a private key/);
   });
 
   test("a PEM that is cut off or damaged", async () => {

@@ -1,5 +1,5 @@
 /**
- * An `AbortController` whose signal's listeners cannot harm the process. Its signal is one of the
+ * An `AbortController` whose signal's listeners cannot end the process. Its signal is one of the
  * platform's own, and is taken for one everywhere.
  *
  * @module

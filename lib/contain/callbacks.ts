@@ -13,7 +13,7 @@ export function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T
 
 /** Calls `failed` if `value` is a promise that rejects. */
 export function watch(value: unknown, failed: (cause: unknown) => void): void {
-  // A promise of our own: a foreign one need not have catch(), nor keep to the rules.
+  // A promise of our own: a foreign thenable may lack catch(), or break the rules of promises.
   if (isThenable(value)) Promise.resolve(value).catch(failed);
 }
 

@@ -19,7 +19,7 @@ export interface RequestInfo<S = ServerHandle> {
   readonly server: S;
   /**
    * Resolves when the response has been written, for what is to be done afterwards; rejects when
-   * the connection was cut before. A rejection that is not caught does no harm.
+   * the connection was cut before. A rejection that is not caught has no effect.
    */
   readonly completed: Promise<void>;
 }

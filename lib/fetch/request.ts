@@ -45,7 +45,7 @@ function localAuthority({ localAddress, localPort }: Exchange["session"]["connec
 }
 
 /**
- * The fields of a request as lines in the order sent, but for `Cookie`: several are one, joined as
+ * The fields of a request as lines in the order sent, except `Cookie`: several become one, joined as
  * cookies are and not as lists (RFC 6265 section 5.4; RFC 9113 section 8.2.3).
  */
 export function fieldLines({ head }: Exchange): [name: string, value: string][] {

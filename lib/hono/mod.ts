@@ -60,7 +60,10 @@ export function clientCertificate(): MiddlewareHandler<HttpsdEnv> {
 
 /** The options of {@linkcode hsts}. */
 export interface HstsOptions {
-  /** How long browsers shall remember, in seconds; 0 makes them forget. Default: 31,536,000, a year. */
+  /**
+   * How long browsers remember the rule, in seconds; 0 makes them forget. Default: 31,536,000, a
+   * year.
+   */
   readonly maxAgeSeconds?: number;
   /** Whether it holds for all names below this one too. Default: `false`. */
   readonly includeSubDomains?: boolean;

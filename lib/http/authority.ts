@@ -27,7 +27,7 @@ export function isAuthority(text: string): boolean {
 
 /**
  * Reads the values of Host fields. It remembers the last one, as all requests of a connection
- * nearly always name the same host, and comparing bytes costs less than reading them anew.
+ * nearly always name the same host, and comparing bytes costs less than parsing them again.
  */
 export class HostReader {
   #last: string | undefined;

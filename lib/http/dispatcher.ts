@@ -70,7 +70,7 @@ export class Dispatcher implements FailureHandler {
   }
 
   #await(exchange: Exchange, result: PromiseLike<void>): void {
-    // A promise of our own: a foreign one need not keep to the rules.
+    // A promise of our own: a foreign thenable may break the rules of promises.
     Promise.resolve(result).then(
       () => exchange.settled(),
       (error) => {

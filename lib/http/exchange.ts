@@ -235,7 +235,7 @@ export class Exchange implements ResponseProgress, BodySource {
     this.#keeper.deadlineMoved();
   }
 
-  /** The handler takes too long: its signal is aborted, and the client told. */
+  /** The handler takes too long: aborts its signal and answers the client with 503. */
   giveUp(): HttpError {
     const error = new HttpError(503, "HANDLER_TIMEOUT", "The handler took too long to answer");
     this.#gaveUp = error;
@@ -331,8 +331,8 @@ export class Exchange implements ResponseProgress, BodySource {
   }
 
   /**
-   * Ends an exchange that no whole answer will come of: cuts its connection, or the stream of its own
-   * that it has there.
+   * Ends an exchange that no whole answer will come of: cuts its connection, or the stream of its
+   * own that it has there.
    */
   cut(): void {
     this.#keeper.cut(this);

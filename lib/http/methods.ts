@@ -11,5 +11,5 @@ export const METHODS: ReadonlySet<string> = new Set(
     "SUBSCRIBE UNSUBSCRIBE PATCH PURGE MKCALENDAR LINK UNLINK QUERY").split(" "),
 );
 
-/** Stands for every method but CONNECT and TRACE, which a route must name (`HTTP_ANY`). */
+/** Every method except CONNECT and TRACE, which a route must name (original: `HTTP_ANY`). */
 export const ANY = "ANY";

@@ -1,7 +1,7 @@
 /**
- * Entries by the paths that they are for, found without trying each: whole paths in a map, prefixes in
- * a tree of their common beginnings. A search takes time by the length of the path, not by the number
- * of entries.
+ * Entries by the paths that they are for, found without trying each: whole paths in a map, prefixes
+ * in a tree of their common beginnings. A search takes time by the length of the path, not by the
+ * number of entries.
  *
  * @module
  */
@@ -14,7 +14,7 @@ export interface Pattern {
   readonly prefix: string | undefined;
 }
 
-/** Where the prefixes go on that begin alike. */
+/** A node of the tree: prefixes that share a beginning continue below it. */
 interface Branch<T> {
   /** What comes after the branch above. */
   readonly label: string;
@@ -88,7 +88,7 @@ function branch<T>(label: string): Branch<T> {
   return { label, values: [], next: new Map() };
 }
 
-/** How many characters two texts begin with alike. */
+/** How many leading characters two texts have in common. */
 function sharedLength(one: string, other: string): number {
   let length = 0;
   while (length < one.length && one[length] === other[length]) length++;

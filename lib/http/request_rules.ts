@@ -36,7 +36,10 @@ export function assertPath(path: string): void {
   }
 }
 
-/** Whether `text` is a host and a port that is not empty, which CONNECT needs (RFC 9110 section 9.3.6). */
+/**
+ * Whether `text` is a host and a port that is not empty, which CONNECT needs (RFC 9110 section
+ * 9.3.6).
+ */
 export function hasPort(text: string): boolean {
   return /:\d+$/.test(text);
 }
@@ -45,7 +48,7 @@ export function hasPort(text: string): boolean {
 const MAX_LENGTH_DIGITS = 16;
 
 /**
- * Reads a `Content-Length` in the one spelling that all servers read alike (RFC 9110 section 8.6);
+ * Reads a `Content-Length` in the one spelling on which all servers agree (RFC 9110 section 8.6);
  * `undefined` when it has another, `Infinity` above 2^53 - 1.
  */
 export function readLength(text: string): number | undefined {

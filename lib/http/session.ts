@@ -1,7 +1,7 @@
 /**
  * The user's handle on a client's connection: its facts, what handlers keep for it, and the ways to
- * end it. What a protocol does on the connection is a {@linkcode SessionDriver}'s concern: HTTP/1.1's
- * is http1/connection.ts, and a request without a socket has the one in edge/driver.ts.
+ * end it. What a protocol does on the connection is a {@linkcode SessionDriver}'s concern:
+ * HTTP/1.1's is http1/connection.ts, and a request without a socket has the one in edge/driver.ts.
  *
  * @module
  */
@@ -176,8 +176,8 @@ export class Session {
   }
 
   /**
-   * What is spoken on the connection: `http`, `websocket` (original: `httpd_ws_client_info_t`). One of
-   * HTTP/2 speaks `websocket` while it carries WebSockets and no request.
+   * What is spoken on the connection: `http`, `websocket` (original: `httpd_ws_client_info_t`). One
+   * of HTTP/2 speaks `websocket` while it carries WebSockets and no request.
    */
   get kind(): string {
     return this.#driver.kind;
@@ -214,7 +214,7 @@ export class Session {
 
   /**
    * Writes bytes as they are, outside of HTTP's framing: whether the client understands them is the
-   * caller's concern (original: `httpd_socket_send`). On a session that is over they go nowhere.
+   * caller's concern (original: `httpd_socket_send`). On a session that is over they are discarded.
    *
    * @throws {StateError} `ALREADY_SENT` in the middle of a response, which they would break, and
    * on a WebSocket; `NOT_SUPPORTED` for a session without a socket

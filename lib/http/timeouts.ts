@@ -1,7 +1,7 @@
 /**
- * What a connection of HTTP/1.1, or a stream of HTTP/2, waits for, and until when: one deadline at a time, the earliest of
- * those that apply. The driver says what is waited for; each new wait begins its time anew, unless
- * the table says otherwise.
+ * What a connection of HTTP/1.1, or a stream of HTTP/2, waits for, and until when: one deadline at
+ * a time, the earliest of those that apply. The driver says what is waited for; each new wait
+ * starts its time again, unless the table says otherwise.
  *
  * | wait    | from                                   | until the earliest of                         |
  * | ------- | -------------------------------------- | --------------------------------------------- |
@@ -113,13 +113,13 @@ export class Timeouts {
     this.#body.bytes += bytes;
   }
 
-  /** Begins the wait under way anew, since the client has read something. */
+  /** Restarts the current wait, since the client has read something. */
   clientRead(): void {
     this.#answersFrom = undefined;
     this.restart();
   }
 
-  /** Begins the wait under way anew; but all answers to a client that has ended have one time. */
+  /** Restarts the current wait; but all answers to a client that has ended share one time. */
   restart(): void {
     this.#wait = undefined;
   }

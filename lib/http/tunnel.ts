@@ -18,8 +18,8 @@ export interface Tunnel {
   /** How long a write may wait for the peer to read, in ms. */
   readonly sendTimeoutMs: number;
   /**
-   * When what carries the tunnel is as old as it may become (`maxConnectionAgeMs`), on the clock; the
-   * program is not waited for much longer then. `Infinity`: never.
+   * When what carries the tunnel is as old as it may become (`maxConnectionAgeMs`), on the clock;
+   * the program is not waited for much longer then. `Infinity`: never.
    */
   readonly oldAt: number;
   /** Whether the tunnel is over. */
@@ -45,7 +45,7 @@ export interface Tunnel {
   hold(bytes: number): void;
   /**
    * Writes bytes, which must not be changed afterwards. `false`: stop until `drained()`; the bytes
-   * are taken all the same. After the end they go nowhere.
+   * are taken in either case. After the end they are discarded.
    */
   write(bytes: Uint8Array): boolean;
   /** Gathers the writes that follow until `uncork()`, so that they leave as one. Calls nest. */

@@ -235,7 +235,7 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
       case "busy":
         return this.#mayReadBody() && this.#parse();
       case "refusing":
-        // What follows means nothing. It is thrown away, lest it hide the client's end.
+        // What follows has no meaning. It is discarded so that it does not hide the client's end.
         return this.connection.take() !== undefined;
       default:
         return false;
@@ -503,7 +503,7 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
 
   drained(): void {
     if (this.#protocol !== undefined) return this.#protocol.drained();
-    this.#timeouts.clientRead(); // and gets its time anew
+    this.#timeouts.clientRead(); // its time starts again
     this.#exchange?.response.wake();
     this.#refusal?.response.wake();
     if (this.#exchange === undefined) this.#pump();
@@ -545,7 +545,7 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
     }
     if (exchange.response.blocked) return "reader";
     if (exchange.response.ended) return "drain";
-    // A client that has ended its side looks like one that is gone, so it is not waited on for ever.
+    // A client that has ended its side looks like one that is gone, so the wait has a limit.
     if (exchange.aborted) return exchange.response.started ? "source" : "answer";
     if (!exchange.bodyEnded && exchange.body.starved) return "body";
     return this.connection.stopped ? "stopped" : undefined;

@@ -72,7 +72,7 @@ const LAST_LF = 5;
  * without the white space around it.
  */
 export class FieldScanner {
-  /** Whether the empty line was seen; {@linkcode FieldScanner.take} begins anew. */
+  /** Whether the empty line was seen; {@linkcode FieldScanner.take} starts over. */
   complete = false;
   readonly #maxFields: number;
   /** Used again for every section; `#length` of it are in use. */
@@ -152,7 +152,7 @@ export class FieldScanner {
     return pos;
   }
 
-  /** Returns the offsets of the section that is complete, four a field, and begins anew. */
+  /** Returns the offsets of the complete section, four per field, and starts over. */
   take(): number[] {
     const offsets = this.#offsets.slice(0, this.#length);
     this.#length = 0;

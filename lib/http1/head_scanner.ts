@@ -49,7 +49,7 @@ export class HeadScanner {
     this.#fields = new FieldScanner(maxFields);
   }
 
-  /** Whether the empty line was seen; {@linkcode HeadScanner.take} begins anew. */
+  /** Whether the empty line was seen; {@linkcode HeadScanner.take} starts over. */
   get complete(): boolean {
     return this.#fields.complete;
   }
@@ -73,7 +73,7 @@ export class HeadScanner {
   }
 
   /**
-   * Returns the head that is complete and lies in `bytes` from `start` to `end`, and begins anew.
+   * Returns the complete head, which lies in `bytes` from `start` to `end`, and starts over.
    *
    * @throws {HttpError} 400 `BAD_REQUEST`, 400 `BAD_FRAMING`, 413 `BODY_TOO_LARGE`, 417
    * `EXPECTATION_FAILED` or 501 `UNKNOWN_CODING` when the fields cannot be honoured.

@@ -270,7 +270,7 @@ export class RequestParser {
     const end = Math.min(this.#input.length, this.#pos + wanted);
     this.data = this.#input.subarray(this.#pos, end);
     this.#pos = end;
-    // Whoever gets the last piece may transfer its buffer, which empties every view of it.
+    // The receiver of the last piece may transfer its buffer, which empties every view of it.
     if (end === this.#input.length) this.#letGo();
     return this.data.length;
   }

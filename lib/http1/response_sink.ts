@@ -195,7 +195,7 @@ export class Http1ResponseSink implements ResponseSink {
   abort(error: HttpsdError): void {
     this.#keepAlive = false;
     this.#queue = [];
-    // The missing end shows it to the client, but for a body that ends with the connection.
+    // The missing end shows it to the client, unless the body ends with the connection.
     if (this.#framing === "close" || this.#framing === "raw") {
       this.#connection.destroy(error, { reset: true });
     } else this.#connection.close({ error });

@@ -1,7 +1,7 @@
 /**
  * `profile: "esp-idf"`: the members of the original's `httpd_config_t` and `httpd_ssl_config_t` as
- * options, in camelCase and in their units, and their defaults. This is the one place that maps them to
- * the options of a server; docs/esp-idf.md has the table.
+ * options, in camelCase and in their units, and their defaults. This is the one place that maps
+ * them to the options of a server; docs/esp-idf.md has the table.
  *
  * @module
  */
@@ -31,7 +31,7 @@ import type { UriMatcher } from "./matcher.ts";
 
 /**
  * The original's members that have another name in a server's options. Times are in seconds, unless
- * the name says otherwise. A member may not be given beside the option that it stands for.
+ * the name says otherwise. A member may not be given beside the option that it sets.
  */
 export interface EspIdfOptions {
   /** `max_req_hdr_len`: `limits.maxHeaderBytes`. 0 is the default. Default: 1,024. */
@@ -100,7 +100,7 @@ const someSeconds = number("a time in seconds", 1, Math.floor(MOST_MS / 1000));
 const port = number("a port", 0, 65535);
 const toMs = (time: number) => time * 1000;
 
-/** A number of which 0 stands for the default. */
+/** A number of which 0 means the default. */
 const orDefault = (schema: v.GenericSchema<number>) =>
   v.pipe(schema, v.transform((value) => value === 0 ? undefined : value));
 
@@ -155,7 +155,7 @@ export const ESP_IDF_NAMES: readonly string[] = [
   ...Object.keys(COMBINED),
 ];
 
-/** A member that was given, the option that it stands for, and the option's value. */
+/** A member that was given, the option that it sets, and the option's value. */
 type Move = readonly [member: string, path: string, value: unknown];
 
 /**
@@ -196,7 +196,7 @@ export function fromEspIdf(options: object): object {
   };
 }
 
-/** The options that the members stand for; `undefined` for what is not given. */
+/** The options that the members set; `undefined` for what is not given. */
 function* movesOf(given: v.InferOutput<typeof SCHEMA>, secure: boolean): Generator<Move> {
   for (const [member, [path]] of Object.entries(RENAMED)) {
     yield [member, path, (given as Record<string, unknown>)[member]];

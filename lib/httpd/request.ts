@@ -286,7 +286,7 @@ export class HttpdRequest<S = ServerHandle> {
 
   /**
    * Adds a response field (original: `httpd_resp_set_hdr`). `Content-Type` replaces the type;
-   * the framing's and the connection's fields are the server's, but for `Connection: close`.
+   * the framing's and the connection's fields are the server's, except `Connection: close`.
    *
    * @throws {HttpError} `BAD_RESPONSE` for a name or value that HTTP does not allow, and for more
    * fields than `limits.maxResponseFields`

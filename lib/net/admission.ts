@@ -49,7 +49,7 @@ import { type Choice, choose } from "./steps/selection.ts";
 import type { Unread } from "./unread.ts";
 import { StreamWire } from "./wire.ts";
 
-/** What an admission goes by, and what it calls. */
+/** The settings of an admission, and what it calls. */
 export interface AdmissionOptions {
   /** The contexts to choose among; `undefined` in plain mode. */
   readonly selector: () => Selector | undefined;

@@ -1,5 +1,5 @@
 /**
- * What is written to a connection: bytes, or text that stands for its bytes.
+ * What is written to a connection: bytes, or text of one character per byte.
  *
  * Most of what HTTP writes is text. Handing it over as text spares making bytes of it here, and
  * copying them once more to put head and body together: the socket does both in one go.

@@ -2,9 +2,10 @@
  * One coarse timer for all deadlines of a server. Arming a deadline is the store of a number, so a
  * connection can move its deadline at every step without a timer of its own.
  *
- * No deadline judges a peer by what this process has not read yet: between the sweep that finds a
- * deadline passed and the call of `expire()` the sockets are read once more. A sweep that is late
- * itself, because something has held up the event loop, leaves whatever it finds to the next sweep.
+ * No deadline expires because of bytes that this process has not read yet: between the sweep that
+ * finds a deadline passed and the call of `expire()` the sockets are read once more. A sweep that
+ * is late itself, because something has held up the event loop, leaves whatever it finds to the
+ * next sweep.
  *
  * @module
  */
@@ -56,7 +57,7 @@ export class Deadlines {
     this.#stop = this.clock.every(this.#tickMs, () => this.#sweep());
   }
 
-  /** Watches no longer; unknown things are ignored. */
+  /** Stops watching; unknown things are ignored. */
   unwatch(waiting: Waiting): void {
     this.#watched.delete(waiting);
     if (this.#watched.size > 0) return;

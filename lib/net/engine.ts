@@ -61,7 +61,8 @@ const STOPPED_BYTES = 128 * 1024;
 const CHUNK_OVERHEAD = 256;
 /**
  * The socket is given so many bytes at a time. Shorter writes are gathered; longer ones are sliced,
- * so that each slice that leaves shows that the peer reads, and TLS encrypts no more than that ahead.
+ * so that each slice that leaves shows that the peer reads, and TLS encrypts no more than that
+ * ahead.
  */
 const SLICE_BYTES = SLAB_BYTES;
 
@@ -131,8 +132,8 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
   /** Sees all bytes. */
   observer: Observer | undefined;
   /**
-   * Whether the wire is stopped by what the consumer holds, too. Not so where the protocol bounds that
-   * by itself and reads on for other things, as HTTP/2 does by its windows.
+   * Whether the wire is stopped by what the consumer holds, too. Not so where the protocol bounds
+   * that by itself and reads on for other things, as HTTP/2 does by its windows.
    */
   stopsByHeld = true;
 
@@ -299,7 +300,8 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
   }
 
   /**
-   * Counts bytes that were taken, and are kept for a handler that has not read them, as unread still;
+   * Counts bytes that were taken, and are kept for a handler that has not read them, as unread
+   * still;
    * `bytes` are all that are kept now.
    */
   hold(bytes: number): void {
@@ -307,7 +309,7 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
     this.#heldBytes = bytes;
     this.#countUnread();
     if (this.stopsByHeld) this.#startAgain();
-    // Where all connections hold too much, this one may be the one to be cut all the same.
+    // If all connections together hold too much, this one may still be the one to be cut.
     else if (bytes >= SCARCE_MARK) this.#parts.unread.stopped(this);
     else if (this.#reading !== "stopped") this.#parts.unread.started(this);
   }
@@ -408,7 +410,10 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
     this.#wire.open(this);
   }
 
-  /** Gathers the writes that follow until {@linkcode ConnectionEngine.uncork}, so that they leave as one. */
+  /**
+   * Gathers the writes that follow until {@linkcode ConnectionEngine.uncork}, so that they leave as
+   * one.
+   */
   cork(): void {
     this.#corks++;
   }
@@ -420,7 +425,7 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
 
   /**
    * Writes bytes, which must not be changed afterwards. `false`: stop until `drained()`; the bytes
-   * are taken all the same. After the end of the connection bytes go nowhere.
+   * are taken in either case. After the end of the connection they are discarded.
    */
   write(chunk: Chunk): boolean {
     if (this.#writing !== "open") return false;

@@ -15,7 +15,7 @@ import {
 } from "./admission.ts";
 import { type Place, UNCOUNTED } from "./place.ts";
 
-/** What the gate decides by, and what it calls. */
+/** The settings of the gate, and what it calls. */
 export interface GateOptions extends AdmissionOptions {
   /** The most handshakes at a time; others wait, within their own deadline. */
   readonly maxHandshakes: number;

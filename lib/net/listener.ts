@@ -8,7 +8,7 @@ import { createServer, isIPv6, type Server, type Socket } from "node:net";
 import { ListenError, type ListenErrorCode } from "../errors.ts";
 import { hasSpareFile } from "./open_files.ts";
 
-/** How often is looked whether connections can be accepted, in ms … */
+/** How often to check whether connections can be accepted, in ms … */
 const CHECK_MS = 500;
 /** … and how soon where it may just have failed. */
 const SOON_MS = 10;
@@ -105,8 +105,8 @@ export class Listener {
 
   /**
    * Deno 2.9.6 never accepts again after `accept` has failed once, as it does where no more files
-   * can be opened, and reports nothing. Another server that listens on the same handle begins
-   * anew; connections that wait in the system's queue are kept.
+   * can be opened, and reports nothing. Another server that listens on the same handle
+   * works; connections that wait in the system's queue are kept.
    */
   #listenAnew(): void {
     const server = createServer(SOCKET_OPTIONS, this.#accepted);

@@ -1,6 +1,6 @@
 /**
  * How many files this process may have open (`RLIMIT_NOFILE`), and how the sockets of a server fit
- * in: one that meets the limit can accept no more, and a runtime that meets it may end.
+ * in: a server that reaches the limit cannot accept, and a runtime that reaches it may exit.
  *
  * @module
  */

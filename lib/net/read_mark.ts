@@ -1,6 +1,6 @@
 /**
- * How far this process has read: a client that is judged by its silence must be silent to one that
- * has listened. After a stall of the event loop, or in a burst, what clients have sent waits unread.
+ * How far this process has read: a client may be cut for its silence only if this process has read
+ * what it sent. After a stall of the event loop, or in a burst, what clients have sent waits unread.
  *
  * @module
  */

@@ -27,7 +27,7 @@ export interface SocketCapOptions {
   readonly makeRoom: (waiting: number) => true | number;
   /** Takes a socket that there is room for, and its place, to be freed when it is closed. */
   readonly admit: (raw: Socket, place: Place) => void;
-  /** A newcomer was turned away; its socket is closed already. */
+  /** A newcomer was refused; its socket is closed already. */
   readonly refused: (error: ConnectionError, endpoints: Endpoints) => void;
 }
 

@@ -178,7 +178,7 @@ export class ConnectionStreams implements Consumer {
 
 /**
  * Bytes whose buffer a byte stream may detach: a copy unless the view is its whole buffer, since
- * the rest of a shared buffer may be somebody's request head.
+ * the rest of a shared buffer may be another client's request head.
  */
 export function transferable(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   const whole = bytes.byteLength === bytes.buffer.byteLength &&

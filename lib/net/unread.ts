@@ -10,7 +10,7 @@
 
 /** A connection that is stopped, since its bytes are not taken. */
 export interface Holder {
-  /** Too much waits in all connections, and this one waits longest: it is to go. */
+  /** Cuts this connection: too much waits in all of them, and here for the longest time. */
   cutUnread(): void;
 }
 

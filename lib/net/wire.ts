@@ -1,6 +1,7 @@
 /**
- * The seam under a connection: one established transport, as bytes both ways. A {@linkcode Wire} can
- * be read, written, ended, destroyed, stopped and started; which transport it is, nothing above sees.
+ * The seam under a connection: one established transport, as bytes both ways. A {@linkcode Wire}
+ * can be read, written, ended, destroyed, stopped and started; which transport it is, nothing above
+ * sees.
  *
  * {@linkcode StreamWire} is the one over the runtimes' node streams, plain and TLS.
  *
@@ -26,7 +27,7 @@ export interface Wire {
   readonly bufferedBytes: number;
   /** Whether the memory of what was written is never read again once no bytes wait. */
   readonly letsGo: boolean;
-  /** Begins to read; `reader` hears of everything. Called once. */
+  /** Starts reading and reports everything to `reader`. Called once. */
   open(reader: WireReader): void;
   /** Writes bytes, which must not be changed afterwards; returns `false` until `onDrain()`. */
   write(chunk: Chunk): boolean;
@@ -104,8 +105,8 @@ export class StreamWire implements Wire {
   readonly letsGo: boolean;
 
   /**
-   * Takes the stream that is read and written, the TCP socket underneath, and what stops it; a stream
-   * of a program's own, which may keep what it is given, does not let go.
+   * Takes the stream that is read and written, the TCP socket underneath, and what stops it; a
+   * stream of a program's own, which may keep what it is given, does not let go.
    */
   constructor(stream: Duplex, raw: Socket, flow: Flow, isTls: boolean, letsGo = true) {
     this.#stream = stream;

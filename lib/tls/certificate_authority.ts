@@ -46,7 +46,7 @@ export interface IssuedCertificate {
   readonly certDer: Uint8Array;
 }
 
-/** A root or an intermediate that issues certificates. Its `cert` is what clients shall trust. */
+/** A root or an intermediate that issues certificates. Its `cert` is what clients have to trust. */
 export interface CertificateAuthority extends IssuedCertificate {
   /**
    * Issues a certificate for a server or a client, valid at most 397 days.

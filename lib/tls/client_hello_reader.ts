@@ -1,6 +1,6 @@
 /**
- * Collects a ClientHello from the first bytes of a connection, before TLS sees them (RFC 8446 section
- * 5.1; RFC 5246 for TLS 1.2; RFC 6101 for SSL 2.0, which is recognized to be refused).
+ * Collects a ClientHello from the first bytes of a connection, before TLS sees them (RFC 8446
+ * section 5.1; RFC 5246 for TLS 1.2; RFC 6101 for SSL 2.0, which is recognized to be refused).
  *
  * Sans I/O: bytes in, answer out. The reader only looks; the TLS stack behind it gets the same bytes
  * and has the last word on everything that is not checked here.
@@ -18,7 +18,7 @@ import { bad, Cursor, Unreadable } from "./presentation.ts";
 const MAX_BYTES = 64 * 1024;
 
 const RECORD_HEADER_BYTES = 5;
-/** What rustls takes of a record; RFC 8446 section 5.1 has 2^14, and BoringSSL holds to that. */
+/** The longest record that rustls accepts; RFC 8446 section 5.1 and BoringSSL allow 2^14. */
 const MAX_RECORD_BYTES = 2 ** 14 + 2048;
 const RECORD_HANDSHAKE = 22;
 /** The other records that a TLS client sends, but not first: ChangeCipherSpec, application data … */

@@ -203,7 +203,7 @@ async function inOrder(certificates: Certificate[], key: KeyObject): Promise<Cer
     const issued = await Promise.all(rest.map((candidate) => isIssuedBy(certificate!, candidate)));
     next = issued.indexOf(true);
   }
-  return [...chain, ...rest]; // assertPair and assertLinked name what fits nowhere
+  return [...chain, ...rest]; // assertPair and assertLinked report those that do not belong
 }
 
 const MIN_RSA_BITS = 2048; // CA/Browser Forum; Deno's TLS takes no less either

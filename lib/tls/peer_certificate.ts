@@ -30,7 +30,7 @@ export interface PeerCertificate {
   readonly serialNumber: string;
   /** The SHA-256 fingerprint of the DER bytes: upper-case hexadecimal pairs with colons. */
   readonly fingerprint256: string;
-  /** When the certificate begins to be valid. */
+  /** The start of the certificate's validity. */
   readonly validFrom: Date;
   /** When the certificate expires. */
   readonly validTo: Date;

@@ -102,7 +102,7 @@ async function decryptBags(
   return contents.flatMap(({ value }) => value.safeBags);
 }
 
-/** The certificate as it was signed: encoding it anew could change it. */
+/** The certificate as it was signed: encoding it again could change it. */
 function certificateOf({ certValue }: CertBag): Uint8Array {
   const octets = certValue as Extract<CertBag["certValue"], { valueBlock: unknown }>;
   return Uint8Array.from(octets.valueBlock.valueHexView);

@@ -98,7 +98,7 @@ export class CertificateRotation {
     });
   }
 
-  /** Loads one identity or policy anew from its files. */
+  /** Loads one identity or policy again from its files. */
   #reloadFiles(source: Watched["source"]): Promise<void> {
     return this.#serialize(async () => {
       const current = this.#selector;
@@ -109,7 +109,7 @@ export class CertificateRotation {
 
   #serialize(reload: () => Promise<void>): Promise<void> {
     const done = this.#reloading.then(reload);
-    this.#reloading = done.catch(() => {}); // its caller gets the error; the next one begins anew
+    this.#reloading = done.catch(() => {}); // its caller gets the error; the next reload starts afresh
     return done;
   }
 

@@ -1,5 +1,5 @@
 /**
- * Holds the names of protocols that are configured to the versions of HTTP that the server speaks.
+ * Checks configured protocol names against the versions of HTTP that the server speaks.
  *
  * @module
  */

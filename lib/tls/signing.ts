@@ -1,5 +1,5 @@
 /**
- * Which clients can verify the signatures of which keys.
+ * Decides which clients can verify the signatures of which keys.
  *
  * @module
  */
@@ -7,9 +7,9 @@ import type { KeyType } from "./certificate.ts";
 import type { ClientHello } from "./client_hello.ts";
 
 /**
- * Whether a client can verify the signatures of a kind of key: by its `signature_algorithms` (RFC 8446
- * section 4.2.3), and if TLS 1.2 is its best, also by its cipher suites and its curves (RFC 8422
- * sections 2 and 5.1).
+ * Whether a client can verify the signatures of a kind of key: by its `signature_algorithms` (RFC
+ * 8446 section 4.2.3), and if TLS 1.2 is its best, also by its cipher suites and its curves (RFC
+ * 8422 sections 2 and 5.1).
  */
 export function canVerify(hello: ClientHello, keyType: KeyType): boolean {
   const { schemes, tls12Schemes, tls12Suites, curve } = SIGNING[keyType];

@@ -26,7 +26,7 @@ export interface Representation {
 export interface Plan {
   /** The status code. */
   readonly status: number;
-  /** The fields, but for those that do not depend on the representation. */
+  /** The fields, except those that do not depend on the representation. */
   readonly headers: Headers;
   /** What is sent of the file; empty for nothing. */
   readonly segments: readonly Segment[];

@@ -40,11 +40,14 @@ import {
 export interface ServerSentEvent {
   /** The text, of any number of lines. Without it the client takes note of `id`, no more. */
   readonly data?: string;
-  /** The type that listeners are registered for, without line breaks. The client's default: `message`. */
+  /**
+   * The type that listeners are registered for, without line breaks. The client's default:
+   * `message`.
+   */
   readonly event?: string;
   /** What the client sends as `Last-Event-ID` when it comes back, without line breaks or NUL. */
   readonly id?: string;
-  /** After how many ms the client shall come back when the stream breaks, a whole number. */
+  /** How many ms the client waits before it reconnects after the stream breaks; a whole number. */
   readonly retry?: number;
 }
 
@@ -67,7 +70,7 @@ export interface EventSender {
 
 /**
  * Where events come from: an async iterable, of which the next is asked for when the client has
- * taken the one before, or a callback, whose promise lasts as long as the stream shall.
+ * taken the one before, or a callback, whose promise settles when the stream is to end.
  */
 export type ServerSentEventSource =
   | AsyncIterable<ServerSentEvent>
@@ -75,7 +78,10 @@ export type ServerSentEventSource =
 
 /** The options of {@linkcode serverSentEvents}. */
 export interface ServerSentEventsOptions {
-  /** How often an idle stream gets a comment, so that no proxy drops it, in ms. `Infinity`: never. Default: 15,000. */
+  /**
+   * How often an idle stream gets a comment, so that no proxy drops it, in ms. `Infinity`: never.
+   * Default: 15,000.
+   */
   readonly keepAliveMs?: number;
   /** How many bytes may wait for a slow client before it is cut off. Default: 1 MiB. */
   readonly maxBufferedBytes?: number;

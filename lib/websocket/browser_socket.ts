@@ -118,7 +118,7 @@ export class UpgradedWebSocket extends EventTarget {
   }
 
   /**
-   * Sends a message; once the socket is closing it goes nowhere, as the standard has it.
+   * Sends a message; once the socket is closing it is discarded, as the standard requires.
    *
    * @throws {DOMException} `InvalidStateError` before `open`
    */

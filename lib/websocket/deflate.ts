@@ -88,7 +88,7 @@ export class ContextDeflater {
    */
   deflate(message: Uint8Array): Promise<Uint8Array> {
     const deflated = this.#last.then(() => this.#deflateNow(message));
-    this.#last = deflated.catch(() => {}); // the caller gets it; the next call fails anew
+    this.#last = deflated.catch(() => {}); // the caller gets it; the next call fails again
     return deflated;
   }
 

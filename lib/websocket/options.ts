@@ -41,8 +41,8 @@ export interface WebSocketDeflateOptions extends DeflateOptions {
 }
 
 /**
- * How much a WebSocket may take. Sizes are in bytes, and `Infinity` turns a limit off. The defaults are
- * httpsd's own.
+ * How much a WebSocket may take. Sizes are in bytes, and `Infinity` turns a limit off. The defaults
+ * are httpsd's own.
  */
 export interface WebSocketLimits {
   /**
@@ -53,9 +53,9 @@ export interface WebSocketLimits {
   /** The most frames of one message from the client. More: 1008. Default: 1,024. */
   readonly maxFragments?: number;
   /**
-   * How much may wait for the client to read (Bun: `backpressureLimit`). When something is sent while
-   * more than this waits, the client is closed with 1008. A program that awaits each `send()` never
-   * comes near. Default: 4 MiB.
+   * How much may wait for the client to read (Bun: `backpressureLimit`). When something is sent
+   * while more than this waits, the client is closed with 1008. A program that awaits each `send()`
+   * never comes near. Default: 4 MiB.
    */
   readonly maxBufferedBytes?: number;
   /** The most Ping and Pong frames from the client in a second. More: 1008. Default: 100. */
@@ -73,7 +73,7 @@ export interface WebSocketLimits {
   readonly maxInflatedBytesPerSecond?: number;
 }
 
-/** How long a WebSocket may take, in ms; `Infinity` for ever. The defaults are httpsd's own. */
+/** How long a WebSocket may take, in ms; `Infinity`: no limit. The defaults are httpsd's own. */
 export interface WebSocketTimeouts {
   /**
    * How long a message may take from its first byte to its last, while it is waited for; also a
@@ -82,7 +82,8 @@ export interface WebSocketTimeouts {
    */
   readonly messageMs?: number;
   /**
-   * How long no message may go either way (Bun: `idleTimeout`); then it is closed with 1001. Default:
+   * How long no message may go either way (Bun: `idleTimeout`); then it is closed with 1001.
+   * Default:
    * `Infinity`.
    */
   readonly idleMs?: number;
@@ -106,8 +107,8 @@ export interface WebSocketSettings {
   /** Whether and how messages are compressed (RFC 7692). Default: false, as in ws and Bun. */
   readonly deflate?: boolean | WebSocketDeflateOptions;
   /**
-   * How long nothing may come from the client before it is sent a Ping; `Infinity` for none. Default:
-   * 30,000.
+   * How long nothing may come from the client before it is sent a Ping; `Infinity` for none.
+   * Default: 30,000.
    */
   readonly pingPeriodMs?: number;
   /** How long nothing may come before the client counts as dead. Default: twice `pingPeriodMs`. */

@@ -73,8 +73,8 @@ export class Reading {
   }
 
   /**
-   * Holds back what comes until `onOpen` has ended, which `opening` waits for; if no way is chosen by
-   * then, what the client sends is thrown away, lest a client that sends gets stuck.
+   * Holds back what comes until `onOpen` has ended, which `opening` waits for; if no way is chosen
+   * by then, what the client sends is thrown away, so that a client that sends does not get stuck.
    */
   openedBy(opening: void | Promise<void>): void {
     if (this.#receiver?.inbox.isDelivered) {

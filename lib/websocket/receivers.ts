@@ -37,8 +37,8 @@ export interface Receiver {
   /** Whether the program has to take something before more is read. */
   readonly full: boolean;
   /**
-   * How many bytes of memory are taken by what came and was not taken: what the reader has not looked
-   * at, and what waits for the program; not the message under way.
+   * How many bytes of memory are taken by what came and was not taken: what the reader has not
+   * looked at, and what waits for the program; not the message under way.
    */
   readonly waitingBytes: number;
   /**
@@ -63,7 +63,7 @@ export interface Receiver {
 /** What reads the bytes of a receiver: whole messages, or frames. */
 type Reader = Pick<FrameParser, "push" | "unfinished" | "unfinishedBytes" | "waitingBytes">;
 
-/** What all receivers do alike. */
+/** What all receivers have in common. */
 abstract class BaseReceiver<T> implements Receiver {
   /** Where the items go. */
   readonly inbox: Inbox<T>;

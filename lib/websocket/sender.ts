@@ -311,7 +311,7 @@ export class Sender {
   }
 }
 
-/** Rejected, but no harm to a program that does not look. */
+/** A rejected promise that counts as handled, so that it never ends a program that ignores it. */
 function failed(error: WebSocketError): Promise<never> {
   const promise = Promise.reject(error);
   promise.catch(ignore);

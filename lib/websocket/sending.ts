@@ -1,6 +1,6 @@
 /**
- * The sending side of one socket, as its program and the server's topics use it: what may not be sent
- * rejects, and a client for which too much waits is closed.
+ * The sending side of one socket, as its program and the server's topics use it: what may not be
+ * sent rejects, and a client for which too much waits is closed.
  *
  * @module
  */
@@ -74,7 +74,7 @@ export class Sending {
     return this.#sender.sendControl(opcode, payload);
   }
 
-  /** Sends, unless the client is too slow. A rejection does no harm to a program that ignores it. */
+  /** Sends, unless the client is too slow. A program may ignore a rejection. */
   #attempt(send: () => Promise<void>): Promise<void> {
     try {
       if (this.#host.isOpen && this.#sender.bufferedBytes > this.#maxBufferedBytes) {

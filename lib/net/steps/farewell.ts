@@ -1,5 +1,5 @@
 /**
- * The gate's step for a client that goes no further: some are told why before they are closed.
+ * The gate's step for a client that is refused: some get the reason before they are closed.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import type { HttpsdError } from "../../errors.ts";
 import { type Alert, alertRecord } from "../../tls/alerts.ts";
 import type { ConnectionEngine } from "../engine.ts";
 
-/** Why a client goes no further, and the last bytes that it gets; without any it is cut. */
+/** Why a client is refused, and the last bytes that it gets; without any it is cut. */
 export class TurnedAway {
   /** Why. */
   readonly error: HttpsdError;
