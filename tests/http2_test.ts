@@ -319,6 +319,21 @@ for (const mode of MODES) {
       assert.equal((await client.fetch()).status, 200);
     });
 
+    test("takes a request behind the reset of another, whose handler ends with its signal", async () => {
+      const { client, errors } = await serving(mode, async (request) => {
+        if (request.url.endsWith("/next")) return new Response("next");
+        await new Promise((resolve) => request.signal.addEventListener("abort", resolve));
+        return new Response("too late");
+      }, { http2: { maxConcurrentStreams: 1 } });
+      await client.ready();
+      const id = client.request({ path: "/waits" });
+      await client.settled();
+      const next = client.nextStreamId();
+      client.send(reset(id), headers(next, requestFields({ path: "/next" })));
+      assert.equal((await client.answer(next)).body.toString(), "next");
+      assert.deepEqual(errors, []);
+    });
+
     test("goes away in order: answers what is under way, and ignores what comes behind", async () => {
       const wait = gate();
       const seen: string[] = [];

@@ -392,7 +392,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
       this.#requests.skip(block);
       return this.#refuseStream(fault);
     }
-    if (this.#streams.size + this.#lingering.size >= this.#config.maxConcurrentStreams) {
+    if (this.#isFull) {
       this.#requests.skip(block);
       const message = "More requests at a time than were announced";
       return this.#refuseStream(streamFault(streamId, ErrorCode.RefusedStream, message));
@@ -407,6 +407,11 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     }
     this.#turn.spend();
     this.#beginStream(streamId, head, endStream);
+  }
+
+  /** Whether every place for a request is taken. */
+  get #isFull(): boolean {
+    return this.#streams.size + this.#lingering.size >= this.#config.maxConcurrentStreams;
   }
 
   #beginStream(streamId: number, head: Http2RequestHead, endStream: boolean): void {
@@ -527,6 +532,8 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
         `The client reset the request's stream: ${errorCodeName(code)}`,
       ),
     );
+    // A handler that ends with its signal does so before the next frame, which may want its place.
+    if (this.#isFull) this.#turn.spend(REQUESTS_PER_TURN);
   }
 
   #onWindowUpdate(streamId: number, increment: number): void {
