@@ -192,7 +192,7 @@ class FetchDriver implements SessionDriver, ExchangeKeeper, Transport {
     return undefined;
   }
 
-  /** Whatever has ended TLS answers for its certificates. */
+  /** The platform or proxy that ended TLS is responsible for its certificates. */
   speaksFor(): boolean {
     return true;
   }
@@ -209,7 +209,7 @@ class FetchDriver implements SessionDriver, ExchangeKeeper, Transport {
     this.#reader?.cancel().catch(() => {}); // the client may be gone: that is no news
   }
 
-  /** Does nothing: how long a client may take to read is the platform's to say. */
+  /** Does nothing: the platform decides how long a client may take to read. */
   blocked(): void {}
 
   wanted(): void {

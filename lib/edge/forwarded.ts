@@ -1,7 +1,7 @@
 /**
  * The client's certificate in a field that the proxy sets which has ended TLS: `Client-Cert` (RFC
- * 9440), or Envoy's `X-Forwarded-Client-Cert`. Such a field is the client's own word wherever the
- * proxy does not remove or replace it, so one is read only when the deployer names it.
+ * 9440), or Envoy's `X-Forwarded-Client-Cert`. If the proxy does not remove or replace such a
+ * field, the client controls it, so one is read only when the deployer names it.
  *
  * @module
  */
@@ -30,7 +30,7 @@ export async function readForwarded(
     const der = field === "client-cert" ? derOfClientCert(value) : derOfXfcc(value);
     return { certificate: await certificateOfDer(der), error: undefined };
   } catch {
-    // Whatever it was, it came from the network: it is refused, and says no more than that.
+    // It came from the network, so it is refused without details.
     return { certificate: undefined, error: `The field ${field} is malformed` };
   }
 }

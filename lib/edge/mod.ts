@@ -18,7 +18,7 @@
  * `uri` is the path and query of the normalised URL, a session lasts for one request, and
  * `session.connection`, `session.send()`, `rawHead`, `inform()`, `sendRaw()` and `server` throw
  * `NOT_SUPPORTED`. Trailer fields are neither received nor sent, WebSocket routes answer 501 (426
- * to who did not ask for one), and no events are reported but errors.
+ * to requests that are not a handshake), and of events only errors are reported.
  *
  * @module
  */
@@ -61,7 +61,7 @@ export interface EdgeInfo {
 /** Answers a request with a response. */
 export type EdgeHandler = (request: Request, info: EdgeInfo) => Response | Promise<Response>;
 
-/** What an edge app can do of all that a server may. */
+/** Which of a server's abilities an edge app has. */
 export interface EdgeCapabilities {
   /** TLS is ended here. */
   readonly tls: false;
@@ -134,7 +134,7 @@ export class EdgeApp {
   /**
    * Answers a request. `platform` is what the platform passes besides it: the client's address is
    * taken from there on Deno and Bun, and from Cloudflare's own field on Workers. Errors of handlers
-   * are answered; a client that is gone is answered with an empty 499, which is never read.
+   * are answered; for a client that has left the answer is an empty 499, which is never read.
    *
    * It can be passed on without its app, as to `Deno.serve()`.
    *
@@ -157,7 +157,8 @@ export class EdgeApp {
   /**
    * Adds a route; at any time.
    *
-   * @throws {ConfigError} `INVALID_CONFIG` for what is no route, or one that no request could reach
+   * @throws {ConfigError} `INVALID_CONFIG` for what is not a route, or one that no request could
+   * reach
    * @throws {StateError} `HANDLER_EXISTS`, `HANDLERS_FULL`
    */
   route(route: Route): this {
@@ -185,7 +186,8 @@ export class EdgeApp {
 
 /**
  * Makes an app for a platform that ends TLS itself; `handler`, a function or an object with such a
- * `fetch`, answers what no route answers. Export it as default for `deno serve`, Bun and Cloudflare Workers, or hand its `fetch` to what wants one.
+ * `fetch`, answers what no route answers. Export it as default for `deno serve`, Bun and Cloudflare
+ * Workers, or pass its `fetch` to other code.
  *
  * @throws {ConfigError} `INVALID_CONFIG` naming the option
  */
@@ -200,7 +202,7 @@ function refuseWebSocket(request: HttpdRequest): void {
   refuseUpgrade(partsOf(request).exchange);
 }
 
-/** Reports an error; where that fails itself, the request must not suffer. */
+/** Reports an error; a failure of the report does not affect the request. */
 function report(
   reportError: NonNullable<EdgeOptions["reportError"]>,
   error: HttpsdError,

@@ -41,7 +41,7 @@ export interface EdgeOptions extends SharedOptions {
   /**
    * Takes the client's certificate from this field, as `session.tls.peerCertificate`, `authorized`.
    * Name it only where every request comes through a proxy that verifies certificates and removes
-   * or replaces what a client sends in the field. Default: no field is believed.
+   * or replaces what a client sends in the field. Default: no field is trusted.
    */
   readonly trustForwardedCertificates?: ForwardedField;
   /**

@@ -35,7 +35,7 @@ export function remoteOf(
   return { remoteAddress: cloudflareAddress(request) ?? "", remotePort: 0 };
 }
 
-/** Cloudflare sets the field itself; from elsewhere it is the client's word. */
+/** Cloudflare sets the field itself; from elsewhere the client controls it. */
 function cloudflareAddress(request: CloudflareRequest): string | undefined {
   if (request.cf === undefined) return undefined;
   return request.headers.get("cf-connecting-ip") ?? undefined;

@@ -21,9 +21,9 @@ export interface ConnectionInfo {
 }
 
 /**
- * Returns the facts of the client that sent a request: the very one that a server gave its handler,
- * or that was given to
- * `server.fetch()`. `undefined` for any other, copies (`new Request(request)`) among them.
+ * Returns the facts of the client that sent a request: the same object that a server gave its
+ * handler, or that was passed to `server.fetch()`. `undefined` for any other, copies (`new
+ * Request(request)`) among them.
  */
 export function connectionInfo(request: Request): ConnectionInfo | undefined {
   const session = exchangeOf(request)?.session ?? platformRequest(request)?.session;

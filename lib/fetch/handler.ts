@@ -1,5 +1,5 @@
 /**
- * What a server is given as its options and handler, in whichever of the forms that others know.
+ * The options and handler of a server, in any of the forms that other servers accept.
  *
  * @module
  */

@@ -15,7 +15,7 @@ const takeApart = denoParts ?? bunParts ?? publicParts;
 /**
  * Takes apart what a handler returned; its body counts as used from now on.
  *
- * @throws {HttpError} `HANDLER_FAILED` when it is no response, was used, or is `Response.error()`
+ * @throws {HttpError} `HANDLER_FAILED` when it is not a response, was used, or is `Response.error()`
  */
 export function partsOf(result: unknown): ResponseParts {
   const parts = takeApart(asResponse(result));

@@ -13,8 +13,8 @@ import { type Beginning, type BodyReader, pump } from "../http/stream_pump.ts";
 /**
  * Writes a handler's response; at once when its body is all there.
  *
- * @throws {HttpError} `HANDLER_FAILED` when it is no usable response, `BAD_RESPONSE` when it breaks
- * HTTP; or whatever its body stream fails with
+ * @throws {HttpError} `HANDLER_FAILED` when it is not a usable response, `BAD_RESPONSE` when it
+ * breaks HTTP; or whatever its body stream fails with
  */
 export function sendResponse(exchange: Exchange, result: unknown): void | Promise<void> {
   const parts = partsOf(result);

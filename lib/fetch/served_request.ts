@@ -1,6 +1,6 @@
 /**
- * The `Request` that a fetch handler is given: the platform's own in every respect, and known to
- * belong to an exchange.
+ * The `Request` that a fetch handler is given: a native one in every respect, which can be traced
+ * to its exchange.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * Rules for the certificates of clients, in a file of its own: the library that reads names comes with
- * it, and bundles of apps without such rules leave both out.
+ * Rules for the certificates of clients, in a file of its own: the library that reads names comes
+ * with it, and bundles of apps without such rules leave both out.
  *
  * @module
  */
@@ -37,9 +37,12 @@ export interface ClientCertificateRules {
    * of which one must be the issuer's.
    */
   readonly issuer?: string | readonly string[];
-  /** SHA-256 fingerprints in hexadecimal, with or without colons, of which one must be the certificate's. */
+  /**
+   * SHA-256 fingerprints in hexadecimal, with or without colons, of which one must be the
+   * certificate's.
+   */
   readonly fingerprint256?: string | readonly string[];
-  /** Asked last; only `true` lets pass. */
+  /** Called last; only `true` accepts. */
   readonly verify?: (
     certificate: PeerCertificate,
     c: Context<HttpsdEnv>,
@@ -47,8 +50,8 @@ export interface ClientCertificateRules {
 }
 
 /**
- * Middleware that lets only clients pass whose certificate was verified by the server's client CAs
- * and to these rules, and sets `c.var.clientCertificate`. Others are refused with an
+ * Middleware that accepts only clients whose certificate was verified by the server's client CAs
+ * and satisfies these rules, and sets `c.var.clientCertificate`. Others are refused with an
  * `HTTPException` of status 403, which `app.onError` may answer; certificates that cannot be read
  * are refused too.
  *
@@ -120,7 +123,7 @@ const RULES = members({
   }),
 });
 
-/** A rule that is there and says nothing, as from a variable that is not set, would let all pass. */
+/** A rule that is present but empty, as from a variable that is not set, would accept everyone. */
 function checkRules(rules: ClientCertificateRules): v.InferOutput<typeof RULES> {
   const checked = checkOptions(RULES_OF, RULES, rules);
   for (const [rule, value] of Object.entries(rules)) {
@@ -131,7 +134,7 @@ function checkRules(rules: ClientCertificateRules): v.InferOutput<typeof RULES> 
   return checked;
 }
 
-/** Whether the rule `verify` lets pass; an answer that is none is a mistake that must be heard of. */
+/** Whether the rule `verify` accepts; a result that is not a boolean is a mistake and is reported. */
 function lets(answer: unknown): boolean {
   if (typeof answer === "boolean") return answer;
   throw optionError(RULES_OF, "verify", `returned ${shown(answer)}: return true or false`);
@@ -151,7 +154,7 @@ function allowed(
   return new Set(list.map((value) => normalize(rule, value)));
 }
 
-/** A name with its kind, so that a name of one kind never passes for one of another. */
+/** A name with its kind, so that a name of one kind is never taken for another kind. */
 function normalSan(_rule: string, name: string): string {
   if (isIP(name) !== 0) return sanKey("ip", name);
   if (name.includes(":")) return sanKey("url", name);

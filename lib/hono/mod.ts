@@ -131,7 +131,7 @@ const REDIRECT = members({
  * Makes a fetch handler for a server in insecure mode that sends every client to the same place by
  * https, with its method and body (308).
  *
- * @throws {ConfigError} `INVALID_CONFIG` for a port or host that cannot be
+ * @throws {ConfigError} `INVALID_CONFIG` for an invalid port or host
  */
 export function redirectToHttps(options: RedirectOptions = {}): (request: Request) => Response {
   const { port, hostname } = checkOptions("redirectToHttps()", REDIRECT, options);

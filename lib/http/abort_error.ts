@@ -6,8 +6,8 @@
 import type { HttpsdError } from "../errors.ts";
 
 /**
- * An `AbortError` as the runtimes' own servers give it, by which code of any kind knows that it was
- * told to stop; why is its `cause`.
+ * An `AbortError` as the runtimes' own servers create it, by which any code recognizes that it was
+ * asked to stop. The reason is its `cause`.
  */
 export function abortError(cause: HttpsdError): DOMException {
   const error = new DOMException(cause.message, "AbortError");

@@ -19,13 +19,13 @@ export type Trailers = readonly (readonly [name: string, value: string])[];
 
 /** What reads the connection for a body. */
 export interface BodySource {
-  /** Somebody wants bytes: read on. */
+  /** A reader waits for bytes: read on. */
   wanted(): void;
   /** So many bytes were read, or thrown away. */
   taken(bytes: number): void;
 }
 
-/** A request body between the parser and the handler. */
+/** Holds a request body between the parser and the handler. */
 export class RequestBody {
   readonly #source: BodySource;
   readonly #queue = new ByteQueue();
@@ -121,7 +121,8 @@ export class RequestBody {
    * before a failure is given first.
    *
    * @throws {HttpsdError} when the body is malformed, too long or too late, or the client is gone
-   * @throws {StateError} `BODY_USED` when it is being read already, `REQUEST_ENDED` after the exchange
+   * @throws {StateError} `BODY_USED` when it is being read already, `REQUEST_ENDED` after the
+   * exchange
    */
   async read(max = Infinity): Promise<Uint8Array | undefined> {
     while (this.#queue.pieces === 0) {

@@ -1,6 +1,6 @@
 /**
- * Answers requests: finds the handler, runs it, and sees to it that whatever the handler does, the
- * request is answered once or its connection is cut.
+ * Answers requests: finds the handler, runs it, and makes sure that the request is answered once or
+ * its connection is cut, whatever the handler does.
  *
  * The handlers here take an exchange. What a program writes takes a `Request` or an `HttpdRequest`:
  * fetch/ and httpd/ make an exchange's handler of it when it is registered.
@@ -24,7 +24,7 @@ export type ExchangeErrorHandler = (
   unread: boolean,
 ) => Promise<void>;
 
-/** What deals with failures of handlers. */
+/** Handles the failures of handlers. */
 export interface FailureHandler {
   /**
    * Reports that a handler failed, or what it asked for, and answers the error; cuts an answer that
@@ -117,7 +117,7 @@ export class Dispatcher implements FailureHandler {
     if (this.#isReported(exchange, cause)) return;
     this.#reported.set(exchange, cause);
     exchange.report(handlerError(cause));
-    const second = cause instanceof StateError; // the answer that came before goes on
+    const second = cause instanceof StateError; // the earlier answer continues
     if (exchange.detached && !second) this.failed(exchange, cause);
   }
 

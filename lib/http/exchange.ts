@@ -28,7 +28,7 @@ export interface Transport {
   /**
    * Sends what a handler returned, which may be anything.
    *
-   * @throws {HttpError} `HANDLER_FAILED` for what is no response that can be sent (or rejects)
+   * @throws {HttpError} `HANDLER_FAILED` for a value that is not a usable response (or rejects)
    */
   sendResponse(exchange: Exchange, result: unknown): void | Promise<void>;
 }
@@ -144,7 +144,7 @@ export class Exchange implements ResponseProgress, BodySource {
   get completed(): Promise<void> {
     if (this.#completed === undefined) {
       this.#completed = Promise.withResolvers();
-      this.#completed.promise.catch(() => {}); // a rejection that nothing waits for is no fault of the program
+      this.#completed.promise.catch(() => {}); // nothing may await it
       if (this.#gone !== undefined) this.#completed.reject(this.#gone);
       else if (this.#done) this.#completed.resolve();
     }
@@ -175,7 +175,7 @@ export class Exchange implements ResponseProgress, BodySource {
     this.#keeper.taken(this, bytes);
   }
 
-  /** Aborted when the client goes away before the response is written. */
+  /** Aborted when the client leaves before the response is written. */
   get signal(): AbortSignal {
     return (this.#abort ?? this.#abortBy()).signal;
   }
@@ -197,7 +197,7 @@ export class Exchange implements ResponseProgress, BodySource {
     return abort;
   }
 
-  /** Whether the client has gone away, or has ended its side. */
+  /** Whether the client has left, or has ended its side. */
   get aborted(): boolean {
     return this.#aborted !== undefined;
   }
@@ -250,8 +250,8 @@ export class Exchange implements ResponseProgress, BodySource {
   }
 
   /**
-   * The client has ended its side: it may still read the answer, but most have gone away. What has
-   * come of the body can still be read.
+   * The client has ended its side: it may still read the answer, but most clients have left. The
+   * part of the body that has arrived can still be read.
    */
   abort(error: HttpsdError): void {
     if (this.#aborted !== undefined) return;
@@ -269,13 +269,13 @@ export class Exchange implements ResponseProgress, BodySource {
     this.#keeper.errorAnswered(error);
   }
 
-  /** Reports what a callback of the handler's threw; what only says that the client left is no news. */
+  /** Reports what a callback of the handler threw, unless it only says that the client left. */
   callbackFailed(what: string, cause: unknown): void {
     if (this.isLoss(cause)) return;
     this.report(new HttpError(500, "HANDLER_FAILED", what, { cause }));
   }
 
-  /** No more of the body will come than has. */
+  /** The rest of the body will never arrive. */
   cutBody(error: HttpsdError): void {
     if (!this.bodyEnded) this.body.fail(error);
   }
@@ -331,8 +331,7 @@ export class Exchange implements ResponseProgress, BodySource {
   }
 
   /**
-   * Ends an exchange that no whole answer will come of: cuts its connection, or the stream of its
-   * own that it has there.
+   * Ends an exchange that will not get a whole answer: cuts its connection, or its stream on HTTP/2.
    */
   cut(): void {
     this.#keeper.cut(this);

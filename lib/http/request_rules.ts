@@ -1,5 +1,5 @@
 /**
- * What a client may say in a request, whatever carries it (RFC 9110 sections 5, 7, 8.6, 9.1 and
+ * What a client may put into a request, in any version of HTTP (RFC 9110 sections 5, 7, 8.6, 9.1 and
  * 10.1.1); what a handler may say is in response_rules.ts.
  *
  * @module
@@ -105,7 +105,7 @@ export function bodyTooLong(max: number): HttpError {
   );
 }
 
-/** The 400 for a body of which no more comes than has (RFC 9112 section 8). */
+/** The 400 for a body that its client has cut short (RFC 9112 section 8). */
 export function bodyIncomplete(cause?: unknown): HttpError {
   const message = "The body ended early: the client has sent a part of it only";
   return new HttpError(400, "BODY_INCOMPLETE", message, cause === undefined ? {} : { cause });

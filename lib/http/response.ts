@@ -14,7 +14,7 @@
  *
  * leave() leads from all but "ended" to "gone"; giveUp() cuts the connection, whose end calls
  * leave(). In "gone" nothing is written: write() rejects with `CONNECTION_CLOSED`, and the others do
- * nothing, since an answer that no client waits for is no fault.
+ * nothing, since an answer without a client is not a mistake.
  *
  * The file is one thing, the class whose methods are the table's transitions; rules without a state
  * are in response_rules.ts.
@@ -291,7 +291,7 @@ export class ResponseWriter {
    * @throws {ConnectionError} `CONNECTION_CLOSED` when the client has left
    * @throws {StateError} `ALREADY_SENT` after the end of the body
    * @throws {HttpError} `BAD_RESPONSE` when the body is longer than its `Content-Length`; the
-   * connection is cut, since the client cannot be told otherwise
+   * connection is cut, since there is no other way to show it to the client
    */
   write(bytes: Uint8Array): Promise<void> {
     let written: Promise<void>;

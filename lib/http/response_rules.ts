@@ -1,5 +1,6 @@
 /**
- * What a handler may say in a response, whatever carries it (RFC 9110 sections 5, 7.6.1 and 8.6).
+ * What a handler may put into a response, in any version of HTTP (RFC 9110 sections 5, 7.6.1 and
+ * 8.6).
  *
  * @module
  */
@@ -87,7 +88,7 @@ const MAX_KNOWN_LENGTH = 64;
 /**
  * The role of a field.
  *
- * @throws {HttpError} `BAD_RESPONSE` when `name` is no field name
+ * @throws {HttpError} `BAD_RESPONSE` when `name` is not a field name
  */
 export function roleOf(name: string): Role {
   const known = KNOWN.get(name);
@@ -101,8 +102,8 @@ export function roleOf(name: string): Role {
 }
 
 /**
- * Throws when `value` is no text, or holds a CR, LF, NUL or another character that no field value may
- * hold.
+ * Throws when `value` is not text, or holds a CR, LF, NUL or another character that no field value
+ * may hold.
  *
  * @throws {HttpError} `BAD_RESPONSE`
  */

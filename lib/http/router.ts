@@ -64,9 +64,9 @@ export class Router {
   }
 
   /**
-   * Whether a template is for a path: `true` alone says so.
+   * Whether a template is for a path: only `true` counts.
    *
-   * @throws {ConfigError} `INVALID_CONFIG` when a matcher of the program's answers neither `true` nor
+   * @throws {ConfigError} `INVALID_CONFIG` when the program's matcher returns neither `true` nor
    * `false`, such as a promise, which would open the route to every path
    */
   #matches(template: string, path: string): boolean {

@@ -1,6 +1,6 @@
 /**
- * What handlers and listeners see of their server where nothing else is said: the types of handlers
- * have the server's as a parameter, since the type of the whole server names theirs.
+ * What handlers and listeners see of their server by default. The types of handlers have the
+ * server's type as a parameter, because the type of the whole server refers to theirs.
  *
  * @module
  */
@@ -12,19 +12,19 @@ export type ServerState = "idle" | "starting" | "running" | "stopping";
 
 /** How to stop. */
 export interface StopOptions {
-  /** How long requests under way may take to end, in ms. Default: the option `timeouts.drainMs`. */
+  /** How long requests in progress may take to end, in ms. Default: the option `timeouts.drainMs`. */
   readonly drainMs?: number;
 }
 
-/** How many connections a server has, and has had; for a look from outside. */
+/** How many connections a server has, and has had; for monitoring. */
 export interface ConnectionCounters {
   /** Sockets that are open now, those at the gate included. */
   readonly open: number;
-  /** Newcomers that wait now for one of them to close. */
+  /** New connections that wait now for one of them to close. */
   readonly waiting: number;
   /** Sockets that were accepted. */
   readonly accepted: number;
-  /** Connections that were turned away before their session: each has had an `error` event. */
+  /** Connections that were refused before their session: each caused an `error` event. */
   readonly refused: number;
   /** Connections that were closed to make room for another. */
   readonly purged: number;
@@ -32,8 +32,9 @@ export interface ConnectionCounters {
 
 /**
  * What handlers and listeners can do with any server: its `HttpsServer` documents each member. A
- * handler or listener that is written where it is given to a server sees the whole `HttpsServer`; one
- * that is written elsewhere has it as a parameter of its type, as in `RouteHandler<HttpsServer>`.
+ * handler or listener that is written where it is given to a server sees the whole `HttpsServer`;
+ * one that is written elsewhere has it as a parameter of its type, as in
+ * `RouteHandler<HttpsServer>`.
  */
 export interface ServerHandle extends EventTarget {
   /** Where the server is in its life. */

@@ -61,7 +61,7 @@ export interface SessionDriver {
   close(reason: HttpsdError | undefined): void;
   /** Cuts the session now. */
   destroy(error: HttpsdError | undefined): void;
-  /** Reports what a callback of the program's threw that has no say in an answer. */
+  /** Reports what a callback of the program threw that does not affect an answer. */
   failed(error: HttpsdError): void;
 }
 
@@ -183,7 +183,7 @@ export class Session {
     return this.#driver.kind;
   }
 
-  /** Anything that handlers want to keep for the session (original: `sess_ctx`). */
+  /** Any value that handlers keep for the session (original: `sess_ctx`). */
   get context(): unknown {
     return this.#context?.value;
   }
@@ -206,15 +206,16 @@ export class Session {
 
   /**
    * Makes this session the most recently used one, as each answer does
-   * (`httpd_sess_update_lru_counter`). Of no effect on a session without a socket.
+   * (`httpd_sess_update_lru_counter`). Has no effect on a session without a socket.
    */
   touch(): void {
     this.#driver.touch();
   }
 
   /**
-   * Writes bytes as they are, outside of HTTP's framing: whether the client understands them is the
-   * caller's concern (original: `httpd_socket_send`). On a session that is over they are discarded.
+   * Writes bytes as they are, outside of HTTP's framing: the caller is responsible for whether the
+   * client understands them (original: `httpd_socket_send`). On a session that is over they are
+   * discarded.
    *
    * @throws {StateError} `ALREADY_SENT` in the middle of a response, which they would break, and
    * on a WebSocket; `NOT_SUPPORTED` for a session without a socket

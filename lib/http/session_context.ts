@@ -12,7 +12,7 @@ export class SessionContext {
   #value: unknown;
   #free: ((value: unknown) => unknown) | undefined;
 
-  /** Makes one that holds nothing; `failed` hears of what a function throws that is to free. */
+  /** Makes an empty one; `failed` is called with what a `free` function throws. */
   constructor(failed: (error: HttpsdError) => void) {
     this.#failed = failed;
   }
@@ -29,7 +29,7 @@ export class SessionContext {
     this.#free = free as ((value: unknown) => unknown) | undefined;
   }
 
-  /** Keeps nothing any more, and calls the function that frees what was kept. */
+  /** Drops the value, and calls the function that frees it. */
   free(): void {
     const free = this.#free;
     const value = this.#value;

@@ -69,7 +69,7 @@ export const REASONS: Readonly<Record<number, string>> = {
   511: "Network Authentication Required",
 };
 
-/** What a client reads that is answered with an error status; the original's words. */
+/** The body texts of answers with an error status, as in the original. */
 export const ERROR_BODIES: Readonly<Record<number, string>> = {
   400: "Bad request syntax",
   401: "No permission -- see authorization schemes",
@@ -87,7 +87,7 @@ export const ERROR_BODIES: Readonly<Record<number, string>> = {
   505: "HTTP version not supported by server",
 };
 
-/** What a client reads that sent a transfer coding this server does not know. */
+/** The body text for a transfer coding that this server does not know. */
 const CODING_BODY = "Server does not support this transfer coding";
 
 /** The body of the standard answer to an error. */

@@ -1,6 +1,6 @@
 /**
- * A stream as the body of a response: the one way in which a source is read for a client, and is
- * told when the client leaves.
+ * Sends a stream as the body of a response: the one place where a source is read for a client, and
+ * cancelled when the client leaves.
  *
  * @module
  */
@@ -26,18 +26,18 @@ export const CANCEL_FAILED = "The body's source threw when cancelled";
 export interface PumpOptions {
   /** Sends the head, or the whole response, for which it returns `undefined`. */
   readonly begin: (reader: BodyReader) => Beginning | undefined | Promise<Beginning | undefined>;
-  /** The bytes of a chunk; throws for what is none. */
+  /** Returns the bytes of a chunk; throws for a value that is not a chunk. */
   readonly chunkBytes: (chunk: unknown) => Uint8Array;
 }
 
 /**
- * Sends a stream. The source is cancelled when the client leaves, when nothing of it is needed, and when the
- * response fails.
+ * Sends a stream. The source is cancelled when the client leaves, when nothing of it is needed, and
+ * when the response fails.
  *
  * @throws {ConnectionError} `CONNECTION_CLOSED` (as all of these, as a rejection) when the client
  * has left
- * @throws {HttpError} `BAD_RESPONSE` for a body of the wrong length; or what `begin` and `chunkBytes`
- * throw
+ * @throws {HttpError} `BAD_RESPONSE` for a body of the wrong length; or what `begin` and
+ * `chunkBytes` throw
  */
 export async function pump(
   exchange: Exchange,

@@ -1,8 +1,8 @@
 /**
  * The seam between HTTP and what takes a request's place: after an upgrade, bytes go both ways on a
  * {@linkcode Tunnel}, and a {@linkcode Protocol} speaks on it. An HTTP/1.1 connection is a tunnel
- * after its 101 (RFC 9110 section 7.8); an HTTP/2 stream will be one after an extended CONNECT
- * (RFC 8441). Neither side sees what carries the other.
+ * after its 101 (RFC 9110 section 7.8); an HTTP/2 stream is one after an extended CONNECT (RFC
+ * 8441). Neither side sees what carries the other.
  *
  * @module
  */
@@ -72,11 +72,14 @@ export interface Protocol {
   drained(): void;
   /** The tunnel's `deadline` has passed. */
   expired(): void;
-  /** The tunnel is over, once; with an error unless both sides ended in good order. */
+  /** The tunnel is over, once; with an error unless both sides ended gracefully. */
   closed(error: HttpsdError | undefined): void;
-  /** The session is to end: says goodbye, then calls the tunnel's `close()`. */
+  /** Ends the protocol gracefully because the session is to end, then calls the tunnel's `close()`. */
   shutdown(): void;
-  /** The session's place is needed: says goodbye now, since the tunnel is cut behind it. */
+  /**
+   * Sends the protocol's last message now, because the session's place is needed and the tunnel is
+   * cut after it.
+   */
   leave(): void;
 }
 

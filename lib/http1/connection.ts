@@ -62,15 +62,15 @@ export interface Http1Timeouts extends TimeLimits {
   readonly handlerMs: number;
 }
 
-/** The server, and what it holds all connections to. */
+/** The server, with the limits of all connections. */
 export interface Http1Host extends SessionHost {
   /** How much all connections may take. */
   readonly limits: Http1Limits;
   /** How long all connections may take. */
   readonly timeouts: Http1Timeouts;
   /**
-   * Goes on in HTTP/2 with a connection without TLS that begins with its preface, which is put back;
-   * `undefined` where that is not served.
+   * Hands a connection without TLS that begins with HTTP/2's preface to that protocol; the preface
+   * is put back. `undefined` where HTTP/2 is not served.
    */
   readonly foundPreface: ((driver: Http1Connection) => void) | undefined;
 }
@@ -81,7 +81,7 @@ type State = "opening" | "idle" | "busy" | "refusing" | "tunnel" | "closed";
 const REQUESTS_PER_TURN = 64;
 /** So many of them however long their handlers take; the others while the turn is short. */
 const SURE_REQUESTS = 16;
-/** How long the goodbye of a session may take that is closed to make room, in ms. */
+/** How long closing a session to make room may take, in ms. */
 const GOODBYE_MS = 1_000;
 /** How the answer to a request is framed that could not be read. */
 const UNREAD_REQUEST: AnsweredRequest = { minorVersion: 1, keepAlive: false };
@@ -486,7 +486,7 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
 
   // What the connection reports.
 
-  /** The client has ended its side: it may wait for its answers still, but most have gone away. */
+  /** The client has ended its side: it may still wait for its answers, but most clients have left. */
   peerEnded(): void {
     if (this.#protocol !== undefined) return this.#protocol.peerEnded();
     this.#exchange?.abort(clientEnded());

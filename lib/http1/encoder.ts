@@ -19,7 +19,7 @@ const UNUSUAL = /[^\t\x20-\x7e]/;
 
 /**
  * A first line and field lines behind it: a head, or the end of a chunked body. Every name and
- * value is checked, so that nothing a handler says can break the wire.
+ * value is checked, so that no handler can break the framing.
  */
 export class SectionEncoder {
   #text: string;

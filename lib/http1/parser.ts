@@ -43,7 +43,7 @@ export const Step = {
   Data: 2,
   /** The request is complete; its trailers are in `trailers`. */
   End: 3,
-  /** The request is refused for the reason in `error`; the connection is of no more use. */
+  /** The request is refused for the reason in `error`; the connection cannot be used any more. */
   Fail: 4,
 } as const;
 
@@ -126,7 +126,7 @@ export class RequestParser {
 
   /**
    * Hands over the next bytes; they must not change while a view of them is in use. Only for a
-   * parser whose last step was `Step.Need`, or a new one; a failed parser takes no notice.
+   * parser whose last step was `Step.Need`, or a new one; a failed parser ignores them.
    *
    * @throws {TypeError} Bytes of the last push are left.
    */

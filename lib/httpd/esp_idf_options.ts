@@ -264,7 +264,10 @@ function defaultsOf(secure: boolean) {
   };
 }
 
-/** A group over its defaults; what is no group is left for the check of the whole to refuse. */
+/**
+ * Merges a group over its defaults; a value that is not a group is left for the later check to
+ * refuse.
+ */
 function over(defaults: object, group: unknown): unknown {
   if (group === undefined) return defaults;
   return isPlain(group) ? { ...defaults, ...withoutUndefined(group) } : group;

@@ -1,5 +1,5 @@
 /**
- * How the dispatcher's handlers are made of those of the httpd API.
+ * Turns handlers of the httpd API into those of the dispatcher.
  *
  * @module
  */
@@ -52,8 +52,8 @@ export class HttpdFace<S = ServerHandle> {
   /**
    * Checks a route and makes one of it whose handler takes an exchange.
    *
-   * @throws {ConfigError} `INVALID_CONFIG` for what is no route, or one that no request could reach,
-   * saying what to write
+   * @throws {ConfigError} `INVALID_CONFIG` for what is not a route, or one that no request could
+   * reach, saying what to write
    */
   route(given: HandlerRoute<S>): Route {
     const { uri, method, handler, context } = resolveRoute(given, this.#uriMatch);
@@ -68,7 +68,8 @@ export class HttpdFace<S = ServerHandle> {
   /**
    * Checks the arguments of `onError()` and makes a handler of it that takes an exchange.
    *
-   * @throws {ConfigError} `INVALID_CONFIG` for what is no error's status, or no handler
+   * @throws {ConfigError} `INVALID_CONFIG` for a status that is not an error's, or what is not a
+   * handler
    */
   errorHandler(status: number, handler: ErrorHandler<S> | null): ExchangeErrorHandler | null {
     assertErrorHandler(status, handler);
@@ -88,12 +89,12 @@ async function endedLater(
   await ended(exchange, await result);
 }
 
-/** Sends what a handler returned; where it returned nothing, sees that it has answered. */
+/** Sends what a handler returned; if it returned nothing, checks that it has answered. */
 function ended(exchange: Exchange, response: Response | void): void | Promise<void> {
   if (response !== undefined) return exchange.transport.sendResponse(exchange, response);
   if (exchange.response.answered || exchange.response.gone) return;
   if (exchange.detached) return;
-  if (exchange.aborted) return exchange.session.destroy(); // so the handler was right to end
+  if (exchange.aborted) return exchange.session.destroy(); // so the handler ended rightly
   throw new HttpError(
     500,
     "HANDLER_FAILED",

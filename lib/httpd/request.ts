@@ -189,7 +189,7 @@ export class HttpdRequest<S = ServerHandle> {
     return this.#exchange.body.trailers;
   }
 
-  /** Aborted when the client goes away, or the handler takes too long. */
+  /** Aborted when the client leaves, or the handler takes too long. */
   get signal(): AbortSignal {
     return this.#exchange.signal;
   }
@@ -204,7 +204,7 @@ export class HttpdRequest<S = ServerHandle> {
    * `httpd_req_recv`).
    *
    * @throws {HttpsdError} when the body is malformed, too long or too late, or the client is gone
-   * @throws {ConfigError} `INVALID_CONFIG`, at once, for a `max` that is no count of bytes
+   * @throws {ConfigError} `INVALID_CONFIG`, at once, for a `max` that is not a number of bytes
    */
   recv(max?: number): Promise<Uint8Array | undefined> {
     if (max !== undefined && max !== Infinity && !(Number.isInteger(max) && max > 0)) {
@@ -216,11 +216,11 @@ export class HttpdRequest<S = ServerHandle> {
   /**
    * Lets the handler end before the response does; the holder of the request answers it later, as
    * from `queueWork` or a timer (original: `httpd_req_async_handler_begin`). The next request of
-   * the connection waits until then. Nothing sent within `deadlineMs` becomes a 503: look at
-   * {@linkcode HttpdRequest.sent} before answering, or `send()` throws where nothing catches it.
+   * the connection waits until then. Nothing sent within `deadlineMs` becomes a 503: check
+   * {@linkcode HttpdRequest.sent} before answering, or `send()` throws an uncaught exception.
    * Calling it again sets another deadline, from then on.
    *
-   * @throws {ConfigError} `INVALID_CONFIG` for a deadline that is no time in ms
+   * @throws {ConfigError} `INVALID_CONFIG` for a deadline that is not a time in ms
    * @throws {StateError} `ALREADY_SENT` when there is nothing left to send
    */
   detach(deadlineMs = 60_000): void {
@@ -236,7 +236,7 @@ export class HttpdRequest<S = ServerHandle> {
   /**
    * Ends a detached request: what is missing of its response becomes a 500, or a cut connection
    * when the response has begun or the client has gone away (original:
-   * `httpd_req_async_handler_complete`). Of no effect on one that was answered.
+   * `httpd_req_async_handler_complete`). Has no effect on one that was answered.
    *
    * @throws {StateError} `NOT_DETACHED` for a request that its handler still answers
    */
@@ -255,7 +255,7 @@ export class HttpdRequest<S = ServerHandle> {
   /**
    * Sets the status, 200 unless set (original: `httpd_resp_set_status`).
    *
-   * @throws {HttpError} `BAD_RESPONSE` for what is no status of an answer
+   * @throws {HttpError} `BAD_RESPONSE` for what is not a final status
    * @throws {StateError} `ALREADY_SENT`
    */
   status(status: number, reason?: string): this {
@@ -342,7 +342,7 @@ export class HttpdRequest<S = ServerHandle> {
    * Sends a value as JSON.
    *
    * @throws {StateError} `ALREADY_SENT`
-   * @throws {HttpError} `BAD_RESPONSE` for what is no JSON
+   * @throws {HttpError} `BAD_RESPONSE` for what is not JSON
    */
   sendJson(value: unknown): void {
     if (isThenable(value)) throw badResponse("sendJson() was given a promise: await it first");
@@ -391,7 +391,7 @@ export class HttpdRequest<S = ServerHandle> {
    * here, as a rejection; this one may be left unhandled)
    * @throws {StateError} `ALREADY_SENT`
    * @throws {HttpError} `BAD_RESPONSE` when the stream has another length, for which the connection
-   * is cut; and for what is no stream
+   * is cut; and for what is not a stream
    */
   sendStream(source: ReadableStream<Uint8Array>, length?: number): Promise<void> {
     try {
@@ -411,7 +411,7 @@ export class HttpdRequest<S = ServerHandle> {
    * `httpd_resp_send_err`, `httpd_resp_send_custom_err`).
    *
    * @throws {StateError} `ALREADY_SENT`
-   * @throws {HttpError} `BAD_RESPONSE` for what is no error's status or text
+   * @throws {HttpError} `BAD_RESPONSE` for what is not an error status or not text
    */
   sendError(status: number, text?: string): void {
     if (!Number.isInteger(status) || status < 400 || status > 599) {
@@ -429,9 +429,9 @@ export class HttpdRequest<S = ServerHandle> {
   }
 
   /**
-   * Sends bytes as they are in place of a response that is made here: head, body and framing are
-   * the handler's concern, up to {@linkcode HttpdRequest.end} (original: `httpd_send`). Resolves
-   * when the next may follow.
+   * Sends bytes as they are in place of a response that is made here: the handler is responsible
+   * for head, body and framing, up to {@linkcode HttpdRequest.end} (original: `httpd_send`).
+   * Resolves when the next may follow.
    *
    * @throws {ConnectionError} `CONNECTION_CLOSED` when the client has left (as all that is thrown
    * here, as a rejection; this one may be left unhandled)
@@ -449,7 +449,7 @@ export class HttpdRequest<S = ServerHandle> {
     return this.#heard(response.write(typeof bytes === "string" ? utf8(bytes) : bytes));
   }
 
-  /** Sees to it that a failure is reported and ends no process, if the handler does not wait for it. */
+  /** Reports a failure that the handler does not wait for, so that it does not end the process. */
   #heard(sending: Promise<void>): Promise<void> {
     if (sending === WRITTEN) return sending;
     sending.catch((error) => {

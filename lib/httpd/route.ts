@@ -25,7 +25,7 @@ export interface HandlerRoute<S = ServerHandle> {
   readonly method: string;
   /** What answers. */
   readonly handler: RouteHandler<S>;
-  /** Anything that the handler wants to be given, as `request.routeContext` (`user_ctx`). */
+  /** Any value to pass to the handler, as `request.routeContext` (original: `user_ctx`). */
   readonly context?: unknown;
 }
 
@@ -77,7 +77,7 @@ export function resolveRoute<S>(route: HandlerRoute<S>, uriMatch: UriMatcher): H
 
 /**
  * Throws for a template that the matchers of this package would take for a path that no client asks
- * for. What a matcher of the program's makes of a template is its own concern.
+ * for. Templates of the program's own matchers are not checked.
  */
 function assertReachable(uri: string, method: string, uriMatch: UriMatcher): void {
   if (uriMatch !== matchExact && uriMatch !== matchWildcard) return;

@@ -18,8 +18,8 @@ export interface Consumer {
   /** `connection.deadline` has passed. */
   expired(): void;
   /**
-   * The connection is over, once; with an error unless both sides ended in good order. What a peer
-   * had sent that ended its side may still be taken, unless this side cut the connection.
+   * The connection is over, once; with an error unless both sides ended gracefully. What a peer
+   * sent before it ended its side may still be taken, unless this side cut the connection.
    */
   closed(error: HttpsdError | undefined): void;
 }

@@ -55,8 +55,8 @@ const DEFAULT_CODINGS = supportedCodings.filter((coding) => coding === "zstd" ||
  * Compresses a response for the client that sent `request`, when that client accepts it and the
  * response is worth it; otherwise returns `response` itself. The body of `response` is used then.
  *
- * Never compressed are: what is no text (see the media type), or shorter than `threshold`, or
- * encoded already; the statuses 1xx, 204, 205, 206 and 304; `Cache-Control: no-transform`; event
+ * Never compressed are: bodies that are not text (see the media type), shorter than `threshold`, or
+ * already encoded; the statuses 1xx, 204, 205, 206 and 304; `Cache-Control: no-transform`; event
  * streams; and what has a digest of its bytes (`Content-Digest`, `Repr-Digest`: RFC 9530). A body
  * without `Content-Length` is judged by its first chunk: a stream that begins with a small one is
  * most likely meant to be seen piece by piece, but a compressor hands out bytes when it has
@@ -127,7 +127,7 @@ const SCHEMA = members({
   }),
 });
 
-/** Each argument's place is easily mistaken: others take the options first. */
+/** The order of the arguments is easily mistaken: other libraries take the options first. */
 function assertArguments(response: unknown, request: unknown): void {
   if (response instanceof Response && request instanceof Request) return;
   throw new ConfigError(

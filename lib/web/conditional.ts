@@ -1,6 +1,6 @@
 /**
  * Conditional requests: whether a client that knows an earlier state of a representation gets the
- * whole, a part, or only a word (RFC 9110 section 13).
+ * whole, a part, or only a status (RFC 9110 section 13).
  *
  * @module
  */
@@ -13,8 +13,8 @@ export interface Validators {
   /** When it was last changed, in ms since the epoch, a whole second. */
   readonly lastModified: number;
   /**
-   * Whether the second of the last change is long over, so that `lastModified` cannot stand for
-   * two states (RFC 9110 section 8.8.2.2).
+   * Whether enough time has passed since the last change that `lastModified` cannot mean two states
+   * (RFC 9110 section 8.8.2.2).
    */
   readonly settled: boolean;
 }

@@ -1,7 +1,7 @@
 /**
  * From the path of a URL to an open file, with no way out of the root: names are decoded once and
  * refused when they mean anything but a name, links are followed only to places inside of the root,
- * and what was opened is held against what was found.
+ * and what was opened is compared with what was found.
  *
  * @module
  */

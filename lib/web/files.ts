@@ -106,11 +106,11 @@ export interface ServeFilesOptions {
 /**
  * Makes a fetch handler that serves the files below `root`, a path or a `file:` URL.
  *
- * It answers GET and HEAD, and everything else with 405. 404 is the answer to all that may not be
- * served, as to what is not there: names with `..`, slashes, backslashes or NUL in any encoding,
- * dotfiles, files with a private key, links out of the root, devices, pipes and sockets. 403 is for
- * what the system does not let the server read. A directory's path without its slash is redirected
- * (301).
+ * It answers GET and HEAD, and everything else with 405. 404 is the answer for files that may not
+ * be served, as for those that do not exist: names with `..`, slashes, backslashes or NUL in any
+ * encoding, dotfiles, files with a private key, links out of the root, devices, pipes and sockets.
+ * 403 is for what the system does not let the server read. A directory's path without its slash is
+ * redirected (301).
  *
  * The entity tag is made of size, time of modification and time of the last change of anything
  * about the file, so it differs from machine to machine. It is strong, and `Last-Modified` is sent,
@@ -260,7 +260,7 @@ function resolveOptions(root: string | URL, options: ServeFilesOptions): Site {
   };
 }
 
-/** What the function `cacheControl` may give: `null` would be sent as a word. */
+/** Checks the result of the function `cacheControl`: `null` would be sent as text. */
 function assertValue(value: unknown): string | undefined {
   if (value === undefined || typeof value === "string") return value;
   throw optionError(CALLEE, "cacheControl", `gave ${shown(value)}: let it give text or undefined`);

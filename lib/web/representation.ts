@@ -1,6 +1,7 @@
 /**
- * What a client gets of a file that is open: all of it, parts, or only word that it has not changed
- * or is not as the client thinks. Decided from the request's fields and the file's facts alone.
+ * Decides what a client gets of an open file: all of it, parts, or only a status that it has not
+ * changed or differs from what the client has. Decided from the request's fields and the file's
+ * facts alone.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Server-sent events: a response that lasts, and a client that comes back when it breaks (HTML
+ * Server-sent events: a response that stays open, and a client that reconnects when it breaks (HTML
  * standard, section 9.2).
  *
  * @example
@@ -45,7 +45,7 @@ export interface ServerSentEvent {
    * `message`.
    */
   readonly event?: string;
-  /** What the client sends as `Last-Event-ID` when it comes back, without line breaks or NUL. */
+  /** What the client sends as `Last-Event-ID` when it reconnects, without line breaks or NUL. */
   readonly id?: string;
   /** How many ms the client waits before it reconnects after the stream breaks; a whole number. */
   readonly retry?: number;
@@ -59,10 +59,10 @@ export interface EventSender {
    * it fills a buffer, and a client for which that runs over is cut off.
    *
    * @throws {HttpError} 500 `BAD_RESPONSE`, at once, for line breaks or NUL where none may be, for
-   * what is no text, for a `retry` that is no whole number, and for members that are not known
+   * values that are not text, for a `retry` that is not a whole number, and for unknown members
    */
   readonly send: (event: ServerSentEvent) => Promise<boolean>;
-  /** The last event that a client saw before it came back; `undefined` when it is new. */
+  /** The last event that a client saw before it reconnected; `undefined` when it is new. */
   readonly lastEventId: string | undefined;
   /** Aborted when the stream is over, whichever side ended it. */
   readonly signal: AbortSignal;
@@ -91,10 +91,10 @@ export interface ServerSentEventsOptions {
 
 /**
  * Answers with an event stream. The stream ends when the source does, when `request.signal` is
- * aborted, and when the body is cancelled; the source learns of it by its `return()` or by
- * `signal`. A source that fails breaks the stream with its error, after which browsers come back. A
- * client that falls behind by more than `maxBufferedBytes` breaks it with `CONNECTION_ABORTED`. A
- * HEAD request gets the fields, and the source is left alone.
+ * aborted, and when the body is cancelled; the source is stopped by its `return()` or by `signal`.
+ * A source that fails breaks the stream with its error, after which browsers reconnect. A client
+ * that falls behind by more than `maxBufferedBytes` breaks it with `CONNECTION_ABORTED`. A HEAD
+ * request gets the fields, and the source is left alone.
  *
  * The response is `no-store`, and `no-transform`, because compressors hold back what they get.
  * The first thing sent is an empty comment, so that the client knows at once that it is connected.
@@ -262,7 +262,7 @@ class EventStream implements EventSender {
     return this.#taken.promise;
   };
 
-  /** A loop that does not look at the answer must not starve the event loop. */
+  /** A loop that ignores the result must not starve the event loop. */
   #refused(): Promise<boolean> {
     return ++this.#refusals % REFUSALS_PER_TURN === 0
       ? nextTurn().then(() => false)
@@ -304,7 +304,7 @@ class EventStream implements EventSender {
   }
 }
 
-/** A line that clients pass over, with the empty line behind it. */
+/** A line that clients ignore, followed by the empty line. */
 const COMMENT = utf8(":\n\n");
 
 /** The members of an event. */

@@ -1,5 +1,5 @@
 /**
- * A WebSocket with the face that browsers give it (WHATWG WebSockets standard), for fetch handlers:
+ * A WebSocket with the API of browsers (WHATWG WebSockets standard), for fetch handlers:
  * events, `onmessage`, `binaryType`. Underneath is a {@linkcode ServerWebSocket}.
  *
  * @module

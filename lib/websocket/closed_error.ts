@@ -1,5 +1,5 @@
 /**
- * The errors of what is sent or read on a socket that is over, and whose doing that is: a program
+ * The errors of sending or reading on a socket that is over, and which side closed it: a program
  * cannot know that its client is about to leave, but it knows what it has closed itself.
  *
  * @module
@@ -17,13 +17,13 @@ export function closedError(byProgram: boolean): WebSocketError {
   return byProgram ? error : endedByOthers(error);
 }
 
-/** Marks the error of a socket that others than the program have ended. */
+/** Marks the error of a socket that was not ended by the program. */
 export function endedByOthers(error: WebSocketError): WebSocketError {
   ofOthers.add(error);
   return error;
 }
 
-/** Whether a callback that threw `cause` could not know better. */
+/** Whether a callback threw `cause` only because the client had left. */
 export function isOfOthers(cause: unknown): cause is WebSocketError {
   return typeof cause === "object" && cause !== null && ofOthers.has(cause);
 }

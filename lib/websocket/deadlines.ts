@@ -21,7 +21,7 @@ export class SocketDeadlines {
   readonly #keepAlive: KeepAlive;
   readonly #message: MessageWait;
   readonly #inflating: InflateBudget;
-  /** Until the client has to give a sign of life, or may be idle. */
+  /** Until the client has to send something, or may be idle. */
   #quietUntil = Infinity;
   /** Until its message, or its part of one, has to come. */
   #messageUntil = Infinity;

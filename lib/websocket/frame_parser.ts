@@ -59,7 +59,7 @@ type State = typeof State[keyof typeof State];
  *
  * Push bytes, call `next()` until it needs more. Per frame the steps are Header, any number of
  * Data, End; frames of any length stream through. The result is the same however the bytes are cut,
- * save where Data is cut.
+ * except where Data is cut.
  *
  * **Pushed bytes are modified**: payloads are unmasked in place and handed out as views, so the
  * memory belongs to the parser until it needs more, and to the caller that keeps a view.

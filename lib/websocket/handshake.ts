@@ -33,7 +33,7 @@ export interface AcceptedUpgrade {
   readonly extensions: readonly ExtensionOffer[];
 }
 
-/** A request that is no valid opening handshake, and how to answer it. */
+/** A request that is not a valid opening handshake, and how to answer it. */
 export interface RefusedUpgrade {
   /** Tells it from {@linkcode AcceptedUpgrade}. */
   readonly ok: false;

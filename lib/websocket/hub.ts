@@ -106,7 +106,7 @@ export class WebSocketHub {
   /**
    * Adds an open socket to a topic.
    *
-   * @throws {ConfigError} `INVALID_CONFIG` for a topic that is no text
+   * @throws {ConfigError} `INVALID_CONFIG` for a topic that is not text
    */
   subscribe(member: Member, topic: string): void {
     assertTopic("subscribe()", topic);
@@ -178,7 +178,7 @@ function deleteFrom<K, V>(sets: Map<K, Set<V>>, key: K, value: V): void {
   if (set?.delete(value) && set.size === 0) sets.delete(key);
 }
 
-/** Whether a filter picks a socket: `true` alone does, for a promise would pick every one. */
+/** Whether a filter picks a socket: only `true` does, since a promise would pick every one. */
 function picks(answer: unknown): boolean {
   if (typeof answer === "boolean") return answer;
   throw invalid(`The filter of broadcast() returned ${shown(answer)}: return true or false`);

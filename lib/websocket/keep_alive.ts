@@ -36,7 +36,7 @@ export class KeepAlive {
     this.#seenAt = this.#pingedAt = this.#usedAt = clock.now();
   }
 
-  /** Notes that bytes came: the client lives. */
+  /** Notes that bytes came: the client is alive. */
   seen(now: number): void {
     this.#seenAt = now;
     this.#askedAt = Infinity;
@@ -63,7 +63,10 @@ export class KeepAlive {
     return "ping";
   }
 
-  /** Where Pings are sent, no client is dead before it was pinged in time: this process may have stalled. */
+  /**
+   * Where Pings are sent, no client is dead before it was pinged in time: this process may have
+   * stalled.
+   */
   get #deadDue(): number {
     const { pingPeriodMs, notAliveMs } = this.#times;
     if (pingPeriodMs >= notAliveMs) return this.#seenAt + notAliveMs;

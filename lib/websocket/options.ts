@@ -113,7 +113,7 @@ export interface WebSocketSettings {
   readonly pingPeriodMs?: number;
   /** How long nothing may come before the client counts as dead. Default: twice `pingPeriodMs`. */
   readonly notAliveMs?: number;
-  /** How much it may take. */
+  /** The limits of a socket. */
   readonly limits?: WebSocketLimits;
   /** How long it may take. */
   readonly timeouts?: WebSocketTimeouts;
@@ -148,13 +148,13 @@ export interface WebSocketOptions<S = ServerHandle> extends WebSocketSettings {
   /**
    * Called with each data frame and each Pong as it comes, instead of `onMessage`: fragments are
    * not put together, and long frames come in pieces (original: the handler of a WebSocket URI).
-   * Goes without `deflate`.
+   * Cannot be combined with `deflate`.
    */
   readonly onFrame?: (ws: ServerWebSocket, frame: WebSocketFrame) => void | Promise<void>;
   /** The longest piece that `onFrame` is given; what is no longer comes whole. Default: 64 KiB. */
   readonly maxPieceBytes?: number;
   /**
-   * Whether Ping and Close frames come to `onFrame` too, and are its to answer (original:
+   * Whether Ping and Close frames come to `onFrame` too, and must be answered by it (original:
    * `handle_ws_control_frames`). A Close that it leaves unanswered is answered after it.
    * Default: false.
    */
@@ -256,7 +256,7 @@ const ROUTE_SCHEMA = members(ROUTE, {
   groups: ROUTE_GROUPS,
 });
 
-/** A route's options that a fetch handler has no use for. */
+/** The options of a route that do not apply to a fetch handler. */
 const ofRoutes: Advice = (name) =>
   Object.hasOwn(ROUTE, name)
     ? "is for WebSocket routes: use the socket's own events, such as socket.onmessage"
@@ -302,7 +302,7 @@ export interface RouteConfig<S = ServerHandle> extends SocketConfig {
   readonly onUpgrade: WebSocketOptions<S>["onUpgrade"];
   /** How long it may take, in ms. */
   readonly upgradeMs: number;
-  /** What hears of a socket that is open. */
+  /** The callbacks of an open socket. */
   readonly onOpen: WebSocketOptions<S>["onOpen"];
 }
 

@@ -95,7 +95,7 @@ export class Reading {
   /**
    * Gives messages one after another.
    *
-   * @throws {StateError} `BODY_USED` when they are read otherwise
+   * @throws {StateError} `BODY_USED` when they are read in another way
    */
   iterate(): AsyncIterableIterator<WebSocketMessage, undefined> {
     const { receiver } = this;
@@ -114,7 +114,7 @@ export class Reading {
   /**
    * Gives messages as streams.
    *
-   * @throws {StateError} `BODY_USED` when they are read otherwise
+   * @throws {StateError} `BODY_USED` when they are read in another way
    */
   get messages(): ReadableStream<WebSocketMessageStream> {
     if (this.#messages !== undefined) return this.#messages;
@@ -129,7 +129,7 @@ export class Reading {
         if (done) controller.close();
         else controller.enqueue(value);
       },
-      // A body that the client has cut rejects, and is over all the same.
+      // A body that the client has cut off rejects, and is over in any case.
       cancel: () => inbox.deliverTo(({ body }) => void body.cancel().catch(() => {})),
     }, { highWaterMark: 0 });
   }

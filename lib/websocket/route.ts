@@ -18,7 +18,7 @@ export interface WebSocketRoute<S = ServerHandle> {
   readonly uri: string;
   /** The callbacks and limits of its sockets. */
   readonly websocket: WebSocketOptions<S>;
-  /** Anything that `onUpgrade` and `onOpen` want to be given, as `request.routeContext`. */
+  /** Any value to pass to `onUpgrade` and `onOpen`, as `request.routeContext`. */
   readonly context?: unknown;
 }
 

@@ -30,7 +30,7 @@ interface WaitingJob {
   readonly done: PromiseWithResolvers<void>;
 }
 
-/** What a {@linkcode Sender} works with. */
+/** The parts that a {@linkcode Sender} uses. */
 export interface SenderParts {
   /** What it sends on. */
   readonly tunnel: Tunnel;

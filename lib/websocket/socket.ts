@@ -49,7 +49,7 @@ export interface OutgoingFrame {
  * leave whole and in the order of the calls. Iterating over it gives its messages.
  */
 export interface ServerWebSocket extends AsyncIterable<WebSocketMessage> {
-  /** Anything that the program wants to keep for this socket. */
+  /** Any value that the program keeps for this socket. */
   context: unknown;
   /** The session whose connection it is. */
   readonly session: Session;
@@ -69,7 +69,7 @@ export interface ServerWebSocket extends AsyncIterable<WebSocketMessage> {
    * The messages as streams, for messages that are too long to be held whole; to be asked for in
    * `onOpen` before its first `await`.
    *
-   * @throws {StateError} `BODY_USED` when they are read otherwise
+   * @throws {StateError} `BODY_USED` when they are read in another way
    */
   readonly messages: ReadableStream<WebSocketMessageStream>;
 
@@ -78,9 +78,9 @@ export interface ServerWebSocket extends AsyncIterable<WebSocketMessage> {
    * the next may follow: at once, or when the client has read enough.
    *
    * Rejects with {@linkcode WebSocketError} `WS_CLOSED` once the socket is closing,
-   * `WS_SLOW_CONSUMER` when more than `limits.maxBufferedBytes` waits, and `WS_CANNOT_SEND` inside a message
-   * that {@linkcode ServerWebSocket.sendFrame} has begun and not ended. A rejection that is not
-   * handled does no harm.
+   * `WS_SLOW_CONSUMER` when more than `limits.maxBufferedBytes` waits, and `WS_CANNOT_SEND` inside
+   * a message that {@linkcode ServerWebSocket.sendFrame} has begun and not ended. An unhandled
+   * rejection has no effect.
    *
    * @param options `compress` overrides the threshold of compression
    * @throws {WebSocketError} `WS_CANNOT_SEND`, at once, for what is neither text nor bytes
@@ -92,10 +92,10 @@ export interface ServerWebSocket extends AsyncIterable<WebSocketMessage> {
   ): Promise<void>;
 
   /**
-   * Sends one frame, so that a message can leave in fragments (original:
-   * `httpd_ws_send_frame`). From the first fragment to the last, broadcasts wait, and other messages
-   * to this socket are rejected: a program that awaited one before the last fragment would wait for
-   * ever. Goes uncompressed. Close frames are sent by {@linkcode ServerWebSocket.close}.
+   * Sends one frame, so that a message can leave in fragments (original: `httpd_ws_send_frame`).
+   * From the first fragment to the last, broadcasts wait, and other messages to this socket are
+   * rejected: a program that awaited one before the last fragment would never continue. Goes
+   * uncompressed. Close frames are sent by {@linkcode ServerWebSocket.close}.
    *
    * Rejects as {@linkcode ServerWebSocket.send} does, and with `WS_CANNOT_SEND` for a frame that is
    * not allowed, such as the start of a message inside another.
@@ -140,7 +140,7 @@ export interface ServerWebSocket extends AsyncIterable<WebSocketMessage> {
    * Gives the messages, one after another, until the socket closes, however it does. What is not
    * asked for waits in a bounded queue, and then in the client.
    *
-   * @throws {StateError} `BODY_USED` when they are read otherwise: by `onMessage`, `onFrame` or
+   * @throws {StateError} `BODY_USED` when they are read in another way: by `onMessage`, `onFrame` or
    * `messages`, or are thrown away since reading did not begin in `onOpen`
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<WebSocketMessage, undefined>;
