@@ -349,6 +349,7 @@ for (const mode of MODES) {
       await client.until(() => client.goaway !== undefined, "GOAWAY");
       assert.deepEqual(client.goaway, { lastStreamId: id, code: "NO_ERROR", debug: "" });
       client.request({ path: "/second" });
+      await client.settled(); // it has been read
       wait.open();
       assert.equal((await client.answer(id)).body.toString(), "last");
       await client.over();
