@@ -10,13 +10,12 @@ import {
   MODES,
   RawClient,
   readResponses,
-  sleep,
   started,
   stopServersAfterAll,
 } from "./http_support.ts";
 import { leaver } from "./response_support.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
-import { start, until } from "./support.ts";
+import { start, turns, until } from "./support.ts";
 
 assertRuntime();
 stopServersAfterAll();
@@ -71,7 +70,7 @@ describe("what a handler's callback throws when the client leaves becomes an err
           else reset();
           await until(() => server.sessions.size === 0, "the session is over");
           await until(() => errors.length > 0, "the error is reported");
-          await sleep(10); // for another that would be too many
+          await turns(); // for another that would be too many
           assert.deepEqual(errors.map(({ code, cause }) => [code, cause]), [
             ["HANDLER_FAILED", thrown],
           ]);
@@ -136,7 +135,7 @@ describe("what a handler's callback throws when the client leaves becomes an err
     });
     const gone = new AbortController();
     const answer = server.fetch(new Request("http://a/", { signal: gone.signal }));
-    await sleep(10);
+    await turns(); // until the handler runs
     gone.abort();
     await answer;
     assert.deepEqual(errors.map(({ cause }) => cause), [thrown]);

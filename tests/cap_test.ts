@@ -16,7 +16,7 @@ import {
   stopServersAfterAll,
 } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { connectTcp, gone, until } from "./support.ts";
+import { connectTcp, gone, turns, until } from "./support.ts";
 import { TestClock } from "./test_clock.ts";
 import { clientFrame } from "./websocket_cases.ts";
 import { echo, handshake } from "./websocket_support.ts";
@@ -33,7 +33,11 @@ interface Capped extends Started {
 }
 
 /** A server whose requests for /busy wait until `wake()`; others are answered with their path. */
-async function capped(options: HttpsServerOptions, mode: Mode = "plain"): Promise<Capped> {
+async function capped(
+  options: HttpsServerOptions,
+  mode: Mode = "plain",
+  clock?: TestClock,
+): Promise<Capped> {
   const { promise: asleep, resolve: wake } = Promise.withResolvers<void>();
   const host = await started(
     async (request) => {
@@ -43,6 +47,7 @@ async function capped(options: HttpsServerOptions, mode: Mode = "plain"): Promis
     },
     options,
     mode,
+    clock,
   );
   const refusals: ServerErrorEvent[] = [];
   host.server.addEventListener("error", (event) => {
@@ -179,16 +184,15 @@ for (const mode of MODES) {
     });
 
     test("that is turned away is reported in an event, and counted", async () => {
-      const host = await capped({
-        limits: { maxConnections: 1, backlog: 2 },
-        timeouts: { handshakeMs: 400 },
-      }, mode);
+      const clock = new TestClock();
+      const host = await capped({ limits: { maxConnections: 1, backlog: 2 } }, mode, clock);
       const busy = await asking(host, "/busy", mode);
       await until(() => [...host.server.sessions].some(({ busy }) => busy), "busy");
       const newcomers = [];
       for (let i = 0; i < 5; i++) newcomers.push(await connectTcp(host.port));
-      await Promise.all(newcomers.map(gone));
-      assert.equal(host.refusals.length, 5);
+      const leaving = Promise.all(newcomers.map(gone));
+      await clock.until(() => host.refusals.length === 5, "all are turned away");
+      await leaving;
       for (const { error, remoteAddress, session } of host.refusals) {
         assert.deepEqual([error.code, remoteAddress, session], [
           "SERVER_FULL",
@@ -220,22 +224,23 @@ for (const mode of MODES) {
   test(
     `120 silent connections a second push out no more than a part of the idle, ${mode}`,
     async () => {
+      const clock = new TestClock();
       const host = await capped(
         { limits: { maxConnections: 40 }, timeouts: { lingerMs: 100 } },
         mode,
+        clock,
       );
       const good = [];
       for (let i = 0; i < 40; i++) good.push(await idle(host, `/${i}`, mode));
       const silent: net.Socket[] = [];
-      const begun = performance.now();
-      for (let opened = 0; performance.now() - begun < 2_500;) {
-        const due = (performance.now() - begun) * 0.12;
-        for (; opened < due; opened++) {
+      for (let ms = 0; ms < 2_500; ms += 50) {
+        for (let i = 0; i < 6; i++) {
           const socket = net.connect(host.port, "127.0.0.1");
           socket.on("error", () => {});
           silent.push(socket);
         }
-        await new Promise((resolve) => setTimeout(resolve, 5));
+        await turns(5);
+        await clock.advance(50);
       }
       const alive = good.filter(({ ended, closed }) => !ended && !closed);
       assert.ok(alive.length >= 28, `${alive.length} of 40 are left`);

@@ -11,6 +11,7 @@ import { ClientAuth, loadClientAuth } from "../lib/tls/client_auth.ts";
 import { peerCertificate } from "../lib/tls/peer_certificate.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 import { until } from "./support.ts";
+import { TestClock } from "./test_clock.ts";
 import {
   alice,
   clientCa,
@@ -258,13 +259,20 @@ for (const version of VERSIONS) {
 
 describe("verifyClient", () => {
   /** Serves with a hook, and gives what the client got and the one error reported. */
-  async function judgedBy(verifyClient: NonNullable<HttpsServerOptions["verifyClient"]>) {
+  async function judgedBy(
+    verifyClient: NonNullable<HttpsServerOptions["verifyClient"]>,
+    { never = false } = {},
+  ) {
+    const clock = new TestClock();
+    let asked = false;
     await using server = await startServer({
       ...required,
-      timeouts: { handshakeMs: 300 },
-      verifyClient,
-    });
-    const { status } = await sClient(server.port, { client: alice });
+      verifyClient: (...given) => (asked = true, verifyClient(...given)),
+    }, clock);
+    const answer = sClient(server.port, { client: alice });
+    await until(() => asked, "The hook is called");
+    if (never) await clock.until(() => server.errors.length > 0, "It is cut");
+    const { status } = await answer;
     assert.equal(server.requests, status === 200 ? 1 : 0);
     assert.ok(server.errors.length <= 1);
     assert.equal(server.server.sessions.size, 0);
@@ -319,7 +327,7 @@ describe("verifyClient", () => {
   });
 
   test("shuts out within the deadline when it never answers", async () => {
-    const { status, error } = await judgedBy(() => new Promise(() => {}));
+    const { status, error } = await judgedBy(() => new Promise(() => {}), { never: true });
     assert.equal(status, undefined);
     assert.equal(error?.code, "CONNECTION_TIMEOUT");
   });

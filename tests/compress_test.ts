@@ -11,7 +11,7 @@ import {
 } from "../lib/web/compress.ts";
 import { RawClient, readResponses, started, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
-import { until } from "./support.ts";
+import { turns, until } from "./support.ts";
 
 assertRuntime();
 stopServersAfterAll();
@@ -232,7 +232,7 @@ describe("compress() streams", () => {
     const reader = response.body!.getReader();
     assert.equal((await reader.read()).done, false);
     const soFar = pulled;
-    await new Promise((resolve) => setTimeout(resolve, 50)); // time to take more, if it would
+    await turns(); // time to take more, if it would
     assert.ok(pulled - soFar < 16, `${pulled - soFar} chunks were taken that were not asked for`);
     await reader.cancel();
   });

@@ -12,7 +12,7 @@ import { HttpsServer } from "../lib/server.ts";
 import { GET, MODES, RawClient, sleep, started, stopServersAfterAll } from "./http_support.ts";
 import { Random } from "./random.ts";
 import { assertRuntime } from "./runtime.ts";
-import { certificates, until } from "./support.ts";
+import { certificates, turns, until } from "./support.ts";
 
 assertRuntime();
 stopServersAfterAll();
@@ -143,7 +143,7 @@ describe("events", () => {
         await server.stop({ drainMs: random(30) });
         await Promise.all(clients);
       }
-      await sleep(30);
+      await turns();
       assert.deepEqual(ledger.wrong, []);
       assert.equal(ledger.count("start"), 3);
       assert.equal(ledger.count("stop"), 3);
@@ -163,7 +163,7 @@ describe("events", () => {
     const client = await RawClient.connect(port);
     client.send(GET("/"));
     await client.until(() => client.ended || client.closed);
-    await sleep(20);
+    await turns();
     assert.deepEqual(types, ["connected", "disconnected"]);
     assert.equal(client.text, "");
   });
@@ -222,7 +222,7 @@ describe("listeners", () => {
     console.error = (...args: unknown[]) => void said.push(args[0]);
     try {
       await run();
-      await sleep(5);
+      await turns();
     } finally {
       console.error = error;
     }

@@ -8,17 +8,10 @@ import process from "node:process";
 import type { HttpsdError } from "../lib/errors.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
 import { streamOf } from "./fetch_support.ts";
-import {
-  GET,
-  type Mode,
-  MODES,
-  RawClient,
-  sleep,
-  started,
-  stopServersAfterAll,
-} from "./http_support.ts";
+import { GET, type Mode, MODES, RawClient, started, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
 import { blocks, digestOf, engineOf, openRelay, residentMiB, turns, until } from "./support.ts";
+import { TestClock } from "./test_clock.ts";
 
 assertRuntime();
 stopServersAfterAll();
@@ -103,14 +96,20 @@ describe("a client that goes away", () => {
       });
 
       test(`${how} from a handler that never ends leaves no session behind, ${mode}`, async () => {
-        const { port, server } = await started(() => new Promise(() => {}), {
-          timeouts: { sendMs: 100, idleMs: 200 },
-        }, mode);
+        const clock = new TestClock();
+        const { port, server } = await started(
+          () => new Promise(() => {}),
+          {
+            timeouts: { sendMs: 100 },
+          },
+          mode,
+          clock,
+        );
         const [client, go] = await leaving(port, mode);
         client.send(GET("/"));
         await until(() => [...server.sessions].some(({ busy }) => busy), "the handler runs");
         go();
-        await until(() => server.sessions.size === 0, "the session ends");
+        await clock.until(() => server.sessions.size === 0, "the session ends");
         client.destroy();
       });
     }
@@ -282,7 +281,7 @@ describe("memory that a client can take", () => {
   async function grownUntilStill(before: number, value: () => number): Promise<number> {
     for (let last = -1; last !== value();) {
       last = value();
-      await sleep(300);
+      await turns(100);
     }
     return residentMiB() - before;
   }

@@ -15,7 +15,7 @@ import {
   stopServersAfterAll,
 } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { engineOf, until } from "./support.ts";
+import { engineOf, turns, until } from "./support.ts";
 import { TestClock } from "./test_clock.ts";
 
 assertRuntime();
@@ -197,29 +197,39 @@ describe("400 clients that leave, ten at a time", () => {
   for (const mode of MODES) {
     for (const [how, bytes] of Object.entries(attacks)) {
       test(`${how} do not lock out a server with a cap of 300, ${mode}`, async () => {
+        const clock = new TestClock();
         const { port, server } = await started(
           (request) => request.url.endsWith("/good") ? new Response("x") : new Promise(() => {}),
           {
             limits: { maxConnections: 300 },
-            timeouts: { sendMs: 300, requestMs: 300, handshakeMs: 20_000 },
+            timeouts: { sendMs: 300, requestMs: 300, handshakeMs: 600_000 },
           },
           mode,
+          clock,
         );
+        /** Connects clients; time passes while they wait in line. */
+        const arrivals = async (count: number): Promise<RawClient[]> => {
+          const clients: RawClient[] = [];
+          const connecting = Array.from({ length: count }, async () => {
+            clients.push(await RawClient.connect(port, mode));
+          });
+          await clock.until(() => clients.length === count, "they are let in");
+          await Promise.all(connecting);
+          return clients;
+        };
         for (let i = 0; i < 40; i++) {
-          const clients = await Promise.all(
-            Array.from({ length: 10 }, () => RawClient.connect(port, mode)),
-          );
+          const clients = await arrivals(10);
           for (const client of clients) {
             client.send(bytes);
             client.end();
           }
         }
-        const good = await RawClient.connect(port, mode);
-        good.send(GET("/good"));
-        await good.expect("\r\n\r\nx");
-        good.destroy();
-        await until(() => server.sessions.size === 0, "no session stays", 10_000);
-      }, 30_000);
+        const [good] = await arrivals(1);
+        good!.send(GET("/good"));
+        await clock.until(() => good!.text.endsWith("\r\n\r\nx"), "it is answered");
+        good!.destroy();
+        await clock.until(() => server.sessions.size === 0, "no session stays");
+      }, 120_000);
     }
   }
 });
@@ -235,7 +245,7 @@ describe("a client that pipelines and does not read", () => {
       const session = await sessionOf(host);
       await until(() => engineOf(session.connection).blocked, "the socket takes no more");
       for (let i = 0; i < 10; i++) {
-        await sleep(10);
+        await turns(5);
         const { bufferedBytes } = session.connection;
         assert.ok(bufferedBytes < 3 * 2 ** 16, `${bufferedBytes} bytes wait`);
       }
@@ -342,7 +352,7 @@ describe("data events", () => {
       await asked;
       client.send(GET("/early"));
       await client.expect("hi!");
-      await sleep(50); // and bytes come
+      await turns(); // and bytes come
       answer();
       await client.expect("\r\n\r\nx");
       client.send(GET("/late"));

@@ -4,9 +4,11 @@ import { describe, test } from "bun:test";
 import type { Socket } from "node:net";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import type { Session } from "../lib/http/session.ts";
+import type { Clock } from "../lib/net/clock.ts";
 import { type Mode, MODES, transportOf } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
 import { connectTcp, received, until } from "./support.ts";
+import { TestClock } from "./test_clock.ts";
 import { clientCa, handshake, sClient, startServer, type TestServer } from "./tls_support.ts";
 
 assertRuntime();
@@ -27,7 +29,7 @@ async function ask(server: TestServer, mode: Mode): Promise<string> {
 }
 
 /** A server that writes down each hook and event in its order. */
-async function startLogged(mode: Mode, options: HttpsServerOptions = {}) {
+async function startLogged(mode: Mode, options: HttpsServerOptions = {}, clock?: Clock) {
   const log: string[] = [];
   const server = await startServer({
     transportMode: transportOf(mode),
@@ -44,7 +46,7 @@ async function startLogged(mode: Mode, options: HttpsServerOptions = {}) {
       log.push(`userCallback ${change.state}`);
       options.userCallback?.(change);
     },
-  });
+  }, clock);
   for (const type of ["connected", "disconnected", "error"] as const) {
     server.server.addEventListener(type, () => log.push(type));
   }
@@ -105,8 +107,12 @@ for (const mode of MODES) {
     };
     for (const [how, openFn] of Object.entries(refusals)) {
       test(`lets no session in when openFn ${how}`, async () => {
-        const server = await startLogged(mode, { openFn, timeouts: { handshakeMs: 300 } });
-        assert.equal(await ask(server, mode), "");
+        const clock = new TestClock();
+        const server = await startLogged(mode, { openFn }, clock);
+        const answer = ask(server, mode);
+        await until(() => server.log.includes("openFn"), "The hook is called");
+        if (how === "never answers") await clock.until(() => server.errors.length > 0, "It is cut");
+        assert.equal(await answer, "");
         await server.server.stop();
         // What openFn itself has cut it has let in nevertheless: closeFn may have to clean up.
         const tidied = how === "destroys the session" ? ["closeFn"] : [];
@@ -120,14 +126,13 @@ for (const mode of MODES) {
     }
 
     test("give openFn no longer when the client sends much meanwhile", async () => {
-      const server = await startLogged(mode, {
-        openFn: () => new Promise(() => {}),
-        timeouts: { handshakeMs: 300 },
-      });
+      const clock = new TestClock();
+      const server = await startLogged(mode, { openFn: () => new Promise(() => {}) }, clock);
       const socket = await open(server, mode);
       socket.on("error", () => {}); // it is cut while it sends
       socket.write(new Uint8Array(1_000_000)); // more than a connection queues
-      await until(() => server.errors.length > 0, "The deadline of the hooks has passed");
+      await until(() => server.log.includes("openFn"), "The hook is called");
+      await clock.until(() => server.errors.length > 0, "The deadline of the hooks has passed");
       assert.equal(server.errors[0]!.error.code, "CONNECTION_TIMEOUT");
       socket.destroy();
       await server.server.stop();

@@ -27,6 +27,7 @@ import {
 } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
 import { blocks, digestOf, until } from "./support.ts";
+import { TestClock } from "./test_clock.ts";
 
 assertRuntime();
 stopServersAfterAll();
@@ -358,8 +359,11 @@ for (const mode of MODES) {
     });
 
     test("closes an idle session behind GOAWAY", async () => {
-      const { client } = await serving(mode, hello, { timeouts: { idleMs: 200 } });
+      const clock = new TestClock();
+      const { port } = await started(hello, { timeouts: { idleMs: 200 } }, mode, clock);
+      const client = await Http2Client.connect(port, mode);
       await client.fetch();
+      await clock.until(() => client.goaway !== undefined, "GOAWAY");
       await client.over();
       assert.equal(client.goaway?.code, "NO_ERROR");
     });

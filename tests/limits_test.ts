@@ -11,14 +11,13 @@ import {
   MODES,
   RawClient,
   readResponses,
-  sleep,
   type Started,
   started,
   stopServersAfterAll,
 } from "./http_support.ts";
 import { type Cap, capped, Visitor } from "./limits_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { connectTcp, until } from "./support.ts";
+import { connectTcp, turns, until } from "./support.ts";
 import { TestClock } from "./test_clock.ts";
 
 assertRuntime();
@@ -375,7 +374,7 @@ describe("a reset", () => {
       test(`${when} frees the session, ${mode}`, async () => {
         const host = await capped({}, mode);
         const client = await come(host, mode);
-        await sleep(10);
+        await turns(5); // until what was sent has come
         client.socket.on("error", () => {});
         rawOf(client).resetAndDestroy();
         await until(() => {
@@ -394,13 +393,13 @@ describe("a reset", () => {
     const first = await Visitor.come(host);
     for (let i = 0; i < 5; i++) {
       const waiting = await connectTcp(host.port);
-      await sleep(20);
+      await turns();
       waiting.resetAndDestroy();
-      await sleep(20);
+      await turns();
     }
     const next = await RawClient.connect(host.port);
     next.send(GET("/next"));
-    await sleep(20);
+    await turns();
     first.client.destroy();
     await next.expect("\r\n\r\n/next");
     next.destroy();

@@ -6,13 +6,12 @@ import {
   MODES,
   RawClient,
   readResponses,
-  sleep,
   started,
   stopServersAfterAll,
 } from "./http_support.ts";
 import { capped, Visitor } from "./limits_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { connectTcp, until } from "./support.ts";
+import { connectTcp, turns, until } from "./support.ts";
 import { TestClock } from "./test_clock.ts";
 
 assertRuntime();
@@ -47,7 +46,7 @@ describe("maxConnections with lruPurge", () => {
       const busy = [await Visitor.come(host, mode), await Visitor.come(host, mode)];
       for (const visitor of busy) await visitor.beBusy();
       const coming = RawClient.connect(host.port, mode);
-      const first = await Promise.race([coming.then(() => "came"), sleep(150).then(() => "waits")]);
+      const first = await Promise.race([coming.then(() => "came"), turns(50).then(() => "waits")]);
       if (mode === "tls") assert.equal(first, "waits"); // plain TCP connects in the backlog
       assert.deepEqual([host.server.sessions.size, host.ends], [2, []]);
       host.wake();
@@ -84,7 +83,7 @@ describe("maxConnections with lruPurge", () => {
     await begun;
     const b = await RawClient.connect(host.port);
     b.send(GET("/none"));
-    await sleep(50);
+    await turns();
     assert.equal(b.text, "");
     wake();
     await b.expect("404");
@@ -98,7 +97,7 @@ describe("maxConnections with lruPurge", () => {
     const idle = await Visitor.come(host, "tls");
     await idle.ask("/a");
     const silent = await connectTcp(host.port); // its ClientHello is still to come
-    await sleep(50);
+    await turns();
     const newcomer = await Visitor.come(host, "tls");
     await idle.leave();
     await newcomer.ask("/new");
@@ -114,7 +113,7 @@ describe("maxConnections with lruPurge", () => {
     half.client.send("GET /half HTTP/1.1\r\n");
     const idle = await Visitor.come(host);
     await idle.ask("/idle");
-    await sleep(20);
+    await turns();
     const newcomer = await Visitor.come(host);
     await idle.leave();
     half.client.send("Host: a\r\n\r\n");
@@ -122,7 +121,7 @@ describe("maxConnections with lruPurge", () => {
     half.client.text = "";
     half.client.send("GET");
     newcomer.client.send("GET");
-    await sleep(20);
+    await turns();
     const last = await Visitor.come(host);
     await last.ask("/last");
     assert.equal(host.ends.length, 2);
@@ -171,7 +170,7 @@ describe("maxConnections without lruPurge", () => {
       await a.ask("/a");
       await b.ask("/b");
       const raws = [await connectTcp(host.port), await connectTcp(host.port)];
-      await sleep(100);
+      await turns();
       assert.equal(host.server.sessions.size, 2);
       await a.ask("/a"); // none is purged
       raws[0]!.destroy(); // the first in line goes away
@@ -197,7 +196,7 @@ describe("maxConnections without lruPurge", () => {
       clients.push(client);
       if (i < 4) await client.expect(`\r\n\r\n/${i}`);
     }
-    await sleep(100);
+    await turns();
     assert.equal(clients[4]!.text, "");
     clients[1]!.destroy();
     await clients[4]!.expect("\r\n\r\n/4");
@@ -236,9 +235,9 @@ describe("maxConnections without lruPurge", () => {
       const a = await Visitor.come(host, mode);
       await a.beBusy();
       a.client.end();
-      await sleep(50);
+      await turns();
       const coming = RawClient.connect(host.port, mode);
-      const first = await Promise.race([coming.then(() => "in"), sleep(150).then(() => "waits")]);
+      const first = await Promise.race([coming.then(() => "in"), turns(50).then(() => "waits")]);
       if (mode === "tls") assert.equal(first, "waits"); // plain TCP connects in the backlog
       assert.equal(host.server.sessions.size, 1);
       host.wake();
@@ -260,7 +259,7 @@ describe("maxConnections without lruPurge", () => {
       });
       const sockets = await Promise.all(Array.from({ length: 300 }, () => connectTcp(host.port)));
       for (const socket of sockets) socket.on("error", () => {});
-      await sleep(100);
+      await turns();
       assert.ok(most > 0 && most <= 4, `${most} sessions`);
       for (const socket of sockets) socket.destroy();
       await until(() => host.server.sessions.size === 0, "all are gone");

@@ -50,8 +50,8 @@ describe("Backpressure", () => {
       while (sent < 5_000 && connection.queuedBytes === sent) {
         client.write("x");
         sent++;
-        const patience = performance.now() + 300;
-        while (connection.queuedBytes < sent && performance.now() < patience) {
+        // Deno looks at its sockets once in dozens of these.
+        for (let turn = 0; connection.queuedBytes < sent && turn < 3_000; turn++) {
           await new Promise((resolve) => setImmediate(resolve));
         }
       }

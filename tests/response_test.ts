@@ -14,13 +14,13 @@ import {
   MODES,
   RawClient,
   readResponses,
-  sleep,
   started,
   stopServersAfterAll,
 } from "./http_support.ts";
 import { leaver } from "./response_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { until } from "./support.ts";
+import { turns, until } from "./support.ts";
+import { TestClock } from "./test_clock.ts";
 
 assertRuntime();
 stopServersAfterAll();
@@ -43,7 +43,7 @@ class EndlessWriter {
 
   readonly handler = async (request: HttpdRequest): Promise<void> => {
     let writesInTurn = 0;
-    const turns = setInterval(() => writesInTurn = 0, 1);
+    const counting = setInterval(() => writesInTurn = 0, 1);
     try {
       for (;;) {
         this.writes++;
@@ -54,7 +54,7 @@ class EndlessWriter {
       this.#end(error as HttpsdError);
       throw error;
     } finally {
-      clearInterval(turns);
+      clearInterval(counting);
     }
   };
 }
@@ -113,7 +113,7 @@ describe("a handler that writes for ever", () => {
     const client = await RawClient.connect(port);
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     await client.expect("a\r\n1\r\na");
-    for (let turns = 0; turns < 20; turns++) await sleep(1);
+    await turns();
     client.destroy();
     assert.equal((await writer.ended as HttpsdError).code, "CONNECTION_CLOSED");
   });
@@ -146,7 +146,7 @@ describe("a handler that writes for ever", () => {
     await client.expect("a\r\n1\r\na");
     client.socket.resetAndDestroy();
     await until(() => server.sessions.size === 0, "the session is over");
-    for (let turns = 0; turns < 20; turns++) await sleep(1);
+    await turns();
     over = true;
     assert.ok(writes < 3 * STARVING, "it starved the event loop");
     assert.deepEqual([...rejections], ["CONNECTION_CLOSED"]);
@@ -164,7 +164,7 @@ describe("a handler that writes for ever", () => {
     await until(() => [...server.sessions].some(({ busy }) => busy), "the handler runs");
     client.socket.resetAndDestroy();
     await until(() => server.sessions.size === 0, "the session is over");
-    await sleep(20); // for rejections that nothing handles
+    await turns(); // for rejections that nothing handles
     assert.deepEqual(errors.map(({ code }) => code), ["ALREADY_SENT"]); // of the stream
   });
 
@@ -181,7 +181,7 @@ describe("a handler that writes for ever", () => {
     await client.expect("data: a");
     client.destroy();
     await until(() => server.sessions.size === 0, "the session is over");
-    for (let turns = 0; turns < 20; turns++) await sleep(1);
+    await turns();
     over = true;
     assert.ok(sent < 3 * STARVING, "it starved the event loop");
     assert.deepEqual(errors, []);
@@ -362,13 +362,14 @@ describe("a stream that waits for its source", () => {
 
   for (const mode of MODES) {
     test(`gives a half-closed client all of what comes steadily, ${mode}`, async () => {
+      const clock = new TestClock();
       const { port, errors } = await started(
         () => {
           let left = 20;
           return new Response(
             new ReadableStream({
               async pull(controller) {
-                await sleep(25); // in all, five times as long as a pause may be
+                await clock.advance(25); // in all, five times as long as a pause may be
                 controller.enqueue(Uint8Array.of(97));
                 if (--left === 0) controller.close();
               },
@@ -377,6 +378,7 @@ describe("a stream that waits for its source", () => {
         },
         { timeouts: { lingerMs: 2_000, sendMs: 100 } },
         mode,
+        clock,
       );
       const client = await RawClient.connect(port, mode);
       client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -410,7 +412,7 @@ describe("a stream that waits for its source", () => {
     const { promise, resolve } = Promise.withResolvers<unknown>();
     const { port, errors } = await answering(async (request) => {
       request.sendStream(quiet(resolve)).catch(() => {});
-      await sleep(10);
+      await turns(5);
       throw new Error("meanwhile");
     });
     const client = await RawClient.connect(port);

@@ -184,7 +184,7 @@ describe("stop()", () => {
             }),
           );
         },
-        {},
+        { timeouts: { drainMs: 600_000 } },
         mode,
       );
       const clients = await Promise.all(
@@ -242,7 +242,7 @@ describe("stop()", () => {
     const { server, port } = await started(async (_, { server }) => {
       await server.stop({ drainMs: 100 });
       return new Response("too late");
-    });
+    }, { timeouts: { drainMs: 600_000 } });
     const client = await RawClient.connect(port);
     client.send(GET("/"));
     await client.until(() => client.ended || client.closed);

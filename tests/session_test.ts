@@ -16,7 +16,7 @@ import {
   stopServersAfterAll,
 } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { engineOf, residentMiB, until } from "./support.ts";
+import { engineOf, residentMiB, turns, until } from "./support.ts";
 import { TestClock } from "./test_clock.ts";
 
 assertRuntime();
@@ -174,7 +174,7 @@ describe("pipelining", () => {
     );
     for (let before = -1; before !== sent;) {
       before = sent;
-      await sleep(100);
+      await turns(50);
     }
     assert.ok(sent < 2 ** 25, `took ${sent} bytes`);
     const session = [...server.sessions][0]!;
@@ -254,7 +254,7 @@ describe("Expect: 100-continue", () => {
     });
     const client = await RawClient.connect(port);
     client.send(POST);
-    await sleep(50);
+    await turns();
     assert.equal(client.text, "");
     want();
     await client.expect("HTTP/1.1 100 Continue\r\n\r\n");
@@ -582,9 +582,11 @@ describe("deadlines", () => {
     for (const status of [400, 408]) server.onError(status, () => new Promise(() => {}));
     for (const text of ["GET / HT", "BAD\r\n\r\n"]) {
       const client = await RawClient.connect(port);
+      const over = new Promise((resolve) =>
+        server.addEventListener("disconnected", resolve, { once: true })
+      );
       client.send(text);
-      await until(() => server.sessions.size > 0, "the session begins");
-      await until(() => server.sessions.size === 0, "the session ends");
+      await over;
       client.destroy();
     }
   });
@@ -680,7 +682,7 @@ describe("refused requests", () => {
       return sessions.length === 20 &&
         sessions.every(({ connection }) => engineOf(connection).queuedBytes > 0);
     }, "all bodies are held");
-    await sleep(100);
+    await turns(50);
     const grown = residentMiB() - before;
     for (const client of clients) client.destroy();
     assert.ok(grown < 60, `grew by ${grown} MiB`);

@@ -12,7 +12,7 @@ import {
 import { createServer } from "../examples/sse.ts";
 import { RawClient, started, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { until } from "./support.ts";
+import { turns, until } from "./support.ts";
 
 assertRuntime();
 stopServersAfterAll();
@@ -128,7 +128,7 @@ describe("serverSentEvents() keeps pace", () => {
       for (;;) yield { data: String(asked++) };
     }
     const reader = serverSentEvents(REQUEST, counting()).body!.getReader();
-    await new Promise((resolve) => setTimeout(resolve, 20)); // time to run ahead, if it would
+    await turns(); // time to run ahead, if it would
     assert.ok(asked <= 2, `asked for ${asked} before any was taken`);
     for (let i = 0; i < 10; i++) await reader.read();
     assert.ok(asked <= 12, `asked for ${asked}`);
@@ -141,7 +141,7 @@ describe("serverSentEvents() keeps pace", () => {
     let taken = false;
     void sender.send({ data: "x" }).then((result) => taken = result);
     await reader.read(); // the comment
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await turns();
     assert.equal(taken, false);
     await reader.read();
     await until(() => taken, "The event is taken");

@@ -4,6 +4,7 @@
  * @module
  */
 import { type Clock, systemClock } from "../lib/net/clock.ts";
+import { until } from "./support.ts";
 
 interface Timer {
   readonly ms: number;
@@ -48,6 +49,11 @@ export class TestClock implements Clock {
       await this.#reading;
     }
     this.#now = end;
+  }
+
+  /** Goes on, 50 ms at a time, until `condition` holds; fails with `what` as `until()` does. */
+  async until(condition: () => boolean, what: string): Promise<void> {
+    await until(async () => condition() || (await this.advance(50), condition()), what);
   }
 
   /** Goes on by `ms` as in a process that was held up: all ticks are late, and come as one. */

@@ -1,21 +1,39 @@
 /** The event loop's turns: a stall wrongs no client, and no client takes the turns of others. */
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setImmediate } from "node:timers";
 import { type Clock, systemClock } from "../lib/net/clock.ts";
 import { TurnBudget } from "../lib/net/turns.ts";
 import { GET, MODES, RawClient, started, stopServersAfterAll } from "./http_support.ts";
-import { assertRuntime } from "./runtime.ts";
+import { assertRuntime, PATIENCE_MS } from "./runtime.ts";
 import { certificates, startScript } from "./support.ts";
 
 assertRuntime();
 
 stopServersAfterAll();
 
-/** Blocks the event loop. */
-function block(ms: number): void {
+/** Blocks the event loop for `ms` once `condition` holds; it may never hold where a test fails. */
+function blockUntil(condition: () => boolean, ms: number): void {
+  const hopeless = performance.now() + PATIENCE_MS;
+  while (!condition() && performance.now() < hopeless);
   const end = performance.now() + ms;
   while (performance.now() < end);
+}
+
+/** Files by which two processes hear of each other, while one of them does nothing. */
+class Signals {
+  readonly #directory = mkdtempSync(join(tmpdir(), "httpsd-turns-"));
+  /** The server is blocked. */
+  readonly stalled = join(this.#directory, "stalled");
+  /** The clients have sent what they send meanwhile. */
+  readonly sent = join(this.#directory, "sent");
+
+  [Symbol.dispose](): void {
+    rmSync(this.#directory, { recursive: true });
+  }
 }
 
 /**
@@ -26,11 +44,13 @@ function block(ms: number): void {
 async function clientsScript(
   mode: "plain" | "tls",
   port: number,
+  { stalled, sent }: Signals,
   { count, first, then }: { count: number; first: string; then: string },
 ): Promise<string> {
   const { ca } = await certificates();
   const options = { port, host: "127.0.0.1", servername: "localhost", ca };
   return `
+    const { existsSync, writeFileSync } = await import("node:fs");
     const { connect } = await import(${JSON.stringify(mode === "plain" ? "node:net" : "node:tls")});
     const open = () => new Promise((resolve) => {
       const socket = connect(${JSON.stringify(options)}, () => resolve(socket));
@@ -52,9 +72,10 @@ async function clientsScript(
     staller.on("data", () => {});
     for (const socket of sockets) socket.write(${JSON.stringify(first)});
     staller.write(${JSON.stringify(GET("/stall"))});
-    setTimeout(() => {
-      for (const socket of sockets) socket.write(${JSON.stringify(then)});
-    }, 200);
+    while (!existsSync(${JSON.stringify(stalled)})) await new Promise((go) => setTimeout(go, 5));
+    const send = (socket) => new Promise((go) => socket.write(${JSON.stringify(then)}, go));
+    await Promise.all(sockets.map(send));
+    writeFileSync(${JSON.stringify(sent)}, "");
     console.log((await Promise.all(statuses)).join(" "));
     for (const socket of [...sockets, staller]) socket.destroy();
   `;
@@ -70,9 +91,10 @@ class StallClock implements Clock {
     return this.#now;
   }
 
-  /** Blocks the event loop. */
-  block(ms: number): void {
-    block(ms);
+  /** Blocks the event loop until the clients have sent, which takes `ms` on this clock. */
+  stall({ stalled, sent }: Signals, ms: number): void {
+    writeFileSync(stalled, "");
+    blockUntil(() => existsSync(sent), 100);
     this.#now += ms;
   }
 }
@@ -93,16 +115,17 @@ describe("a stall of the event loop", () => {
     for (const [what, script] of Object.entries(cases)) {
       test(`costs none of ${what} its answer, ${mode}`, async () => {
         const clock = new StallClock();
+        using signals = new Signals();
         const { port } = await started(
           (request) => {
-            if (request.url.endsWith("/stall")) clock.block(STALL_MS);
+            if (request.url.endsWith("/stall")) clock.stall(signals, STALL_MS);
             return new Response("x");
           },
           options,
           mode,
           clock,
         );
-        const child = startScript(await clientsScript(mode, port, script));
+        const child = startScript(await clientsScript(mode, port, signals, script));
         assert.equal((await child.done).trim(), Array(script.count).fill("200").join(" "));
       }, 20_000);
     }

@@ -6,7 +6,7 @@ import WsClient from "ws";
 import { Opcode, type WebSocketFrame, type WebSocketOptions } from "../lib/websocket/mod.ts";
 import { MODES, RawClient, readResponses, started, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { residentMiB, until } from "./support.ts";
+import { residentMiB, turns, until } from "./support.ts";
 import { type ClientFrame, clientFrame } from "./websocket_cases.ts";
 import {
   CLOSE,
@@ -373,7 +373,7 @@ describe("callbacks", () => {
     const frames = 1500; // 90 MB
     for (let i = 0; i < frames; i++) client.send(frame);
     await until(() => sockets.length === 1, "It is open");
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await turns(50);
     assert.ok(client.socket.writableLength > 60_000_000, "The client was not stopped");
     assert.ok(residentMiB() - before < 150, `Took ${residentMiB() - before} MiB`);
     gate.resolve();
@@ -478,7 +478,7 @@ describe("reading without callbacks", () => {
     client.socket.write(Buffer.from([0x82, 0xff, 0, 0, 0, 0, 0x02, 0xfa, 0xf0, 0x80, 0, 0, 0, 0]));
     for (let i = 0; i < 50; i++) client.socket.write(piece);
     client.send({ op: 1, text: "behind" });
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await turns(50);
     assert.ok(client.socket.writableLength > 30_000_000, "The client was not stopped");
     gate.resolve();
     await until(() => types.length === 2, "The next message came");
