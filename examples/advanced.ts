@@ -6,7 +6,7 @@
  *     deno run -A examples/advanced.ts
  *     bun examples/advanced.ts
  *
- * Then, for example: `curl -k https://localhost:1234/hello`. examples/run.ts tells of `PORT` and
+ * Then, for example: `curl -k https://localhost:1234/hello`. examples/run.ts describes `PORT` and
  * `CERTS`.
  */
 import { Buffer } from "node:buffer";

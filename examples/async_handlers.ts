@@ -6,15 +6,15 @@
  *     deno run -A examples/async_handlers.ts
  *     bun examples/async_handlers.ts
  *
- * Then `curl -kN https://localhost:8443/long` in three terminals. examples/run.ts tells of `PORT` and
- * `CERTS`.
+ * Then `curl -kN https://localhost:8443/long` in three terminals. examples/run.ts describes `PORT`
+ * and `CERTS`.
  */
 import { randomInt } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { type HttpdRequest, HttpsServer, type HttpsServerOptions } from "../mod.ts";
 import { run } from "./run.ts";
 
-/** What this example can be told besides the server's options. */
+/** The settings of this example besides the server's options. */
 export interface AsyncOptions {
   /** How many long requests are answered at a time. Default: 2. */
   readonly workers?: number;

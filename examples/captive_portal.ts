@@ -7,7 +7,7 @@
  *     bun examples/captive_portal.ts
  *
  * Then, for example: `curl -L http://localhost:8080/generate_204`. Phones look for portals without
- * TLS, so this example serves plain HTTP. examples/run.ts tells of `PORT`.
+ * TLS, so this example serves plain HTTP. examples/run.ts describes `PORT`.
  */
 import { HttpsServer, type HttpsServerOptions } from "../mod.ts";
 import { run } from "./run.ts";

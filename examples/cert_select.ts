@@ -10,7 +10,7 @@
  *     curl --cacert certs/ca.pem https://localhost:8443/ https://any.localhost:8443/
  *     curl --cacert certs/ca.pem --connect-to ::localhost: https://example.com:8443/
  *
- * examples/run.ts tells of `PORT` and `CERTS`.
+ * examples/run.ts describes `PORT` and `CERTS`.
  */
 import type { CertificateAuthority } from "../lib/tls/dev_certificates.ts";
 import {

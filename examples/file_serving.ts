@@ -8,7 +8,7 @@
  *
  * Then open https://localhost:8443/, or `curl -k --data-binary @file
  * https://localhost:8443/upload/name`. `FILES` chooses the directory (default: files/ here);
- * examples/run.ts tells of `PORT` and `CERTS`.
+ * examples/run.ts describes `PORT` and `CERTS`.
  */
 import { Buffer } from "node:buffer";
 import { createHash, randomUUID } from "node:crypto";

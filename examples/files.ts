@@ -6,7 +6,7 @@
  *     bun examples/files.ts [directory]
  *
  * The directory is examples/files_www if none is named. Files with a private key are never served.
- * examples/run.ts tells of `PORT` and `CERTS`.
+ * examples/run.ts describes `PORT` and `CERTS`.
  */
 import process from "node:process";
 import { fileURLToPath } from "node:url";

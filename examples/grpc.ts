@@ -1,11 +1,11 @@
 /**
- * gRPC without a library: a message is five bytes and itself, and how a call ended is in the trailers.
- * What a program would generate from a `.proto` is left out: the messages here are texts.
+ * gRPC without a library: a message is five bytes and itself, and how a call ended is in the
+ * trailers. What a program would generate from a `.proto` is left out: the messages here are texts.
  *
  *     deno run -A examples/grpc.ts
  *     bun examples/grpc.ts
  *
- * tests/grpc_test.ts has a client. examples/run.ts tells of `PORT` and `CERTS`.
+ * tests/grpc_test.ts has a client. examples/run.ts describes `PORT` and `CERTS`.
  */
 import { Buffer } from "node:buffer";
 import {

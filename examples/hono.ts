@@ -1,12 +1,11 @@
 /**
- * A Hono app with nothing between it and the server: it sees who is at the other end, and what
- * their certificate says.
+ * A Hono app with nothing between it and the server: it sees the client's address and certificate.
  *
  *     deno run -A examples/hono.ts
  *     bun examples/hono.ts
  *
- * `CLIENT_CA` names the file of the authority whose certificates open /fleet; without it nobody is
- * asked for one. examples/run.ts tells of `PORT` and `CERTS`.
+ * `CLIENT_CA` names the file of the authority whose certificates open /fleet; without it no client
+ * is asked for one. examples/run.ts describes `PORT` and `CERTS`.
  */
 import { readFileSync } from "node:fs";
 import process from "node:process";
@@ -19,7 +18,7 @@ import { serverSentEvents } from "../lib/web/sse.ts";
 import { HttpsServer, type HttpsServerOptions } from "../mod.ts";
 import { run } from "./run.ts";
 
-/** The app, which any server could serve that hands it a session. */
+/** The app, which any server could serve that passes it a session. */
 export const app: Hono<HttpsdEnv> = new Hono<HttpsdEnv>();
 
 app.use(logger(), hsts());

@@ -6,11 +6,13 @@
  *
  * It writes certificates for alice and for mallory, who is revoked, into certs/. Then:
  *
- *     curl --cacert certs/ca.pem --cert certs/alice.pem --key certs/alice.key https://localhost:8443/
- *     curl --cacert certs/ca.pem --cert certs/mallory.pem --key certs/mallory.key https://localhost:8443/
+ *     curl --cacert certs/ca.pem --cert certs/alice.pem --key certs/alice.key
+ * https://localhost:8443/
+ *     curl --cacert certs/ca.pem --cert certs/mallory.pem --key certs/mallory.key
+ * https://localhost:8443/
  *     curl --cacert certs/ca.pem https://localhost:8443/
  *
- * Only the first is answered. examples/run.ts tells of `PORT` and `CERTS`.
+ * Only the first is answered. examples/run.ts describes `PORT` and `CERTS`.
  */
 import { X509Certificate } from "node:crypto";
 import { writeFile } from "node:fs/promises";
@@ -38,7 +40,7 @@ export function createServer(
     clientAuth: { ca, mode: "required" },
     verifyClient: ({ serialNumber }) => !revoked.has(serialNumber),
   }, (_, { session }) => {
-    const { subject, validTo } = session.tls!.peerCertificate!; // nobody is here without one
+    const { subject, validTo } = session.tls!.peerCertificate!; // no client gets here without one
     return new Response(`hello ${subject}, until ${validTo.toISOString()}\n`);
   });
   server.addEventListener("error", ({ error, remoteAddress }) => {

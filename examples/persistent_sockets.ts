@@ -6,12 +6,12 @@
  *     bun examples/persistent_sockets.ts
  *
  * Then, on one connection: `curl -k -d 2 https://localhost:8443/adder https://localhost:8443/adder`.
- * examples/run.ts tells of `PORT` and `CERTS`.
+ * examples/run.ts describes `PORT` and `CERTS`.
  */
 import { type HttpdRequest, HttpsServer, type HttpsServerOptions, type Session } from "../mod.ts";
 import { run } from "./run.ts";
 
-/** What this example can be told besides the server's options. */
+/** The settings of this example besides the server's options. */
 export interface PersistentOptions {
   /** Takes what the handlers have to say. Default: `console.log`. */
   readonly log?: (line: string) => void;

@@ -6,8 +6,8 @@
  *     bun examples/restful_server.ts
  *
  * Then open https://localhost:8443/, or `curl -k https://localhost:8443/api/v1/system/info`. `WWW`
- * chooses the directory of the pages (default: examples/restful_www); examples/run.ts tells of `PORT`
- * and `CERTS`.
+ * chooses the directory of the pages (default: examples/restful_www); examples/run.ts describes
+ * `PORT` and `CERTS`.
  */
 import { randomInt } from "node:crypto";
 import { availableParallelism } from "node:os";
@@ -18,7 +18,7 @@ import { serveFiles } from "../lib/web/files.ts";
 import { type HttpdRequest, HttpsServer, type HttpsServerOptions } from "../mod.ts";
 import { run } from "./run.ts";
 
-/** What this example can be told besides the server's options. */
+/** The settings of this example besides the server's options. */
 export interface RestfulOptions {
   /** The directory of the pages. Default: restful_www beside this file. */
   readonly www?: string;

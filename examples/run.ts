@@ -68,7 +68,7 @@ function stopOnSignals(server: HttpsServer): void {
   }
 }
 
-/** Tells what people can mend (a busy port, a bad certificate, no permission) from bugs. */
+/** Whether the user can fix an error (a busy port, a bad certificate, no permission), unlike a bug. */
 function isExpected(error: unknown): error is Error {
   return error instanceof HttpsdError || (error instanceof Error && error.name === "NotCapable");
 }

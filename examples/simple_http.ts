@@ -6,7 +6,8 @@
  *     bun examples/simple_http.ts
  *
  * Then, for example: `curl -k 'https://localhost:8443/hello?query1=a%20b' -H 'Test-Header-1: x'`.
- * `BASIC_AUTH=user:password` adds the route /basic_auth. examples/run.ts tells of `PORT` and `CERTS`.
+ * `BASIC_AUTH=user:password` adds the route /basic_auth. examples/run.ts describes `PORT` and
+ * `CERTS`.
  */
 import { Buffer } from "node:buffer";
 import { createHash, timingSafeEqual } from "node:crypto";
@@ -15,7 +16,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { type HttpdRequest, HttpsServer, type HttpsServerOptions, type Route } from "../mod.ts";
 import { run } from "./run.ts";
 
-/** What this example can be told besides the server's options. */
+/** The settings of this example besides the server's options. */
 export interface SimpleOptions {
   /** `user:password` for /basic_auth. Default: there is no such route. */
   readonly basicAuth?: string | undefined;
@@ -105,7 +106,7 @@ function checkPassword(request: HttpdRequest, basicAuth: string): void {
   request.sendJson({ authenticated: true, user: basicAuth.slice(0, basicAuth.indexOf(":")) });
 }
 
-/** How long this takes tells nothing about where the texts differ. */
+/** Takes the same time wherever the texts differ. */
 function equalInConstantTime(a: string, b: string): boolean {
   const [left, right] = [a, b].map((text) => createHash("sha256").update(text).digest());
   return timingSafeEqual(left!, right!);

@@ -6,10 +6,11 @@
  *
  * Then:
  *
- *     curl --cacert certs/ca.pem https://localhost:8443/ https://red.localhost:8443/ https://blue.localhost:8443/
+ *     curl --cacert certs/ca.pem https://localhost:8443/ https://red.localhost:8443/
+ * https://blue.localhost:8443/
  *
  * Put another pair into certs/localhost.pem and certs/localhost.key: a second later new connections
- * get it, and those that are open live on. examples/run.ts tells of `PORT` and `CERTS`.
+ * get it, and those that are open live on. examples/run.ts describes `PORT` and `CERTS`.
  */
 import { HttpsServer, type HttpsServerOptions } from "../mod.ts";
 import { devAuthority } from "./dev_authority.ts";

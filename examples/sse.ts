@@ -6,7 +6,7 @@
  *     bun examples/sse.ts
  *
  * Open the page, or: `curl -Nk https://localhost:8443/ticks -H 'Last-Event-ID: 41'`.
- * examples/run.ts tells of `PORT` and `CERTS`.
+ * examples/run.ts describes `PORT` and `CERTS`.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { lastEventId, type ServerSentEvent, serverSentEvents } from "../lib/web/sse.ts";
@@ -49,7 +49,7 @@ export function createServer(options: HttpsServerOptions, intervalMs = 1000): Ht
   });
 }
 
-/** Counts on from the last tick that the client saw; it is told to stop when the client leaves. */
+/** Counts on from the last tick that the client saw, until the client leaves. */
 async function* ticks(request: Request, intervalMs: number): AsyncGenerator<ServerSentEvent> {
   const seen = Number(lastEventId(request) ?? 0);
   for (let id = Number.isSafeInteger(seen) ? seen + 1 : 1;; id++) {

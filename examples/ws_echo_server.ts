@@ -8,13 +8,13 @@
  * Then connect a WebSocket client to wss://localhost:8443/ws. `/ws` echoes each frame, but answers
  * "Trigger async" with "Async data" and "Ping" with a Ping; `/ws_partial` echoes what it reads in
  * parts of 64 bytes as fragments; `/auth?token=valid` lets in, and says welcome. examples/run.ts
- * tells of `PORT` and `CERTS`.
+ * describes `PORT` and `CERTS`.
  */
 import { HttpsServer, type HttpsServerOptions } from "../mod.ts";
 import { Opcode, type ServerWebSocket, type WebSocketFrame } from "../lib/websocket/mod.ts";
 import { run } from "./run.ts";
 
-/** What this example can be told besides the server's options. */
+/** The settings of this example besides the server's options. */
 export interface EchoOptions {
   /** Takes what the handlers have to say. Default: `console.log`. */
   readonly log?: (line: string) => void;

@@ -6,7 +6,7 @@
  *     deno run -A examples/wss_server.ts
  *     bun examples/wss_server.ts
  *
- * Then open https://localhost:8443/ in some windows. examples/run.ts tells of `PORT` and `CERTS`.
+ * Then open https://localhost:8443/ in some windows. examples/run.ts describes `PORT` and `CERTS`.
  */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -14,7 +14,7 @@ import { HttpsServer, type HttpsServerOptions } from "../mod.ts";
 import { Opcode, type ServerWebSocket, type WebSocketFrame } from "../lib/websocket/mod.ts";
 import { run } from "./run.ts";
 
-/** What this example can be told besides the server's options; times are in ms. */
+/** The settings of this example besides the server's options; times are in ms. */
 export interface WssOptions {
   /** From the last sign of life of a client to its next Ping. Default: 5,000, as the original. */
   readonly pingPeriodMs?: number;
@@ -102,7 +102,7 @@ async function answerFrame(ws: ServerWebSocket, frame: WebSocketFrame): Promise<
   }
 }
 
-/** The topic of everybody who has the page open. */
+/** The topic of all clients that have the page open. */
 const CHAT = "chat";
 
 /** What the page's sockets keep. */

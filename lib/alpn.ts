@@ -1,12 +1,12 @@
 /**
- * The protocols that are known by a name of their own in ALPN (RFC 7301): every check of such a name
- * reads this file, and lib/protocols.ts has the driver of each. A name that is not here may be agreed
- * on as well: HTTP/1.1 is spoken under it.
+ * The protocols with a name of their own in ALPN (RFC 7301): every check of such a name reads this
+ * file, and lib/protocols.ts has the driver of each. Other names may be negotiated as well:
+ * HTTP/1.1 is spoken under them.
  *
  * @module
  */
 
-/** HTTP/1.1: the protocol that is spoken where none is agreed on, unless it is turned off. */
+/** HTTP/1.1: the protocol that is spoken if none is negotiated, unless it is turned off. */
 export const HTTP1 = "http/1.1";
 
 /** HTTP/2. */
@@ -15,7 +15,7 @@ export const HTTP2 = "h2";
 /** The protocol of ACME's TLS-ALPN challenge (RFC 8737), which is over with the handshake. */
 export const ACME_TLS = "acme-tls/1";
 
-/** The name of a protocol that is served in a way of its own. */
+/** The name of a protocol with a driver of its own. */
 export type ServedProtocol = typeof HTTP1 | typeof HTTP2 | typeof ACME_TLS;
 
 /** Which versions of HTTP a server speaks. */

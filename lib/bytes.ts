@@ -1,5 +1,5 @@
 /**
- * Bytes and text, as every room needs them. Nothing here is of Node.js, so that what runs on other
+ * Bytes and text, as every room needs them. Nothing here needs Node.js, so that code for other
  * platforms can use it.
  *
  * @module
@@ -83,7 +83,7 @@ export const utf8: (text: string) => Uint8Array<ArrayBuffer> =
     ? (text) => encoder.encode(text)
     : (text) => Buffer.from(text, "utf8");
 
-/** Longer text is encoded without a look: looking would cost more than it spares. */
+/** Longer text is encoded without a check, which would cost more than it saves. */
 const MAX_LOOKED_AT = 4096;
 
 /** Leaves short text of nothing but ASCII as it is, and encodes other text as UTF-8. */

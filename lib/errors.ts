@@ -9,7 +9,7 @@
 export type ConfigErrorCode =
   /** An option has the wrong type or lies outside its range. */
   | "INVALID_CONFIG"
-  /** A certificate or key is missing, unreadable, malformed or does not fit its partner. */
+  /** A certificate or key is missing, unreadable, malformed or does not match its partner. */
   | "INVALID_CERTIFICATE"
   /** The running runtime cannot do what the option asks (original: `ESP_ERR_NOT_SUPPORTED`). */
   | "NOT_SUPPORTED";
@@ -38,10 +38,10 @@ export type StateErrorCode =
   | "NOT_FOUND"
   /** The request has no connection that could become a WebSocket, or became one already. */
   | "NOT_UPGRADABLE"
-  /** The request came without a socket, where there is no such thing. */
+  /** The request came without a socket, which the call needs. */
   | "NOT_SUPPORTED";
 
-/** Codes of {@linkcode ListenError}: the address could not be opened, or nothing be accepted. */
+/** Codes of {@linkcode ListenError}: the address could not be opened, or connections not be accepted. */
 export type ListenErrorCode =
   /** Another process listens on this address and port. */
   | "ADDRESS_IN_USE"
@@ -126,7 +126,7 @@ export type HttpErrorCode =
   | "NOT_IMPLEMENTED"
   /** The body has a transfer coding besides chunked (RFC 9112 section 6.1). */
   | "UNKNOWN_CODING"
-  /** Neither HTTP/1.0 nor HTTP/1.1. */
+  /** A version other than HTTP/1.x. */
   | "VERSION_NOT_SUPPORTED"
   /** An expectation other than `100-continue` (RFC 9110 section 10.1.1). */
   | "EXPECTATION_FAILED"
@@ -136,11 +136,11 @@ export type HttpErrorCode =
   | "MISDIRECTED_REQUEST"
   /** No route has the path. */
   | "ROUTE_NOT_FOUND"
-  /** Routes have the path, but none the method. */
+  /** There are routes for the path, but none for the method. */
   | "METHOD_NOT_ALLOWED"
   /** The handler did not answer within `timeouts.handlerMs`, or the deadline of `detach()`. */
   | "HANDLER_TIMEOUT"
-  /** The handler threw, rejected, or returned something that is no response. */
+  /** The handler threw, rejected, or returned something that is not a response. */
   | "HANDLER_FAILED"
   /** The handler's response breaks HTTP: bad field, bad status, wrong length. */
   | "BAD_RESPONSE"
@@ -157,7 +157,10 @@ export type WebSocketErrorCode =
   | "WS_TOO_LARGE"
   /** A message has more fragments than `limits.maxFragments` (close code 1008). */
   | "WS_TOO_MANY_FRAGMENTS"
-  /** A message takes longer than `timeouts.messageMs`, or than `limits.minMessageBytesPerSecond` lets it (1008). */
+  /**
+   * A message takes longer than `timeouts.messageMs`, or than `limits.minMessageBytesPerSecond`
+   * lets it (1008).
+   */
   | "WS_MESSAGE_TIMEOUT"
   /** More Ping and Pong frames in a second than `limits.maxPingsPerSecond` (close code 1008). */
   | "WS_PING_FLOOD"
@@ -174,7 +177,7 @@ export type WebSocketErrorCode =
 export type CallbackErrorCode =
   /** An event listener threw or rejected; see `cause`. */
   | "LISTENER_FAILED"
-  /** A hook threw or rejected, see `cause`; or one that lets in answered neither `true` nor `false`. */
+  /** A hook threw or rejected, see `cause`; or one that decides returned neither `true` nor `false`. */
   | "HOOK_FAILED";
 
 /** Every stable error code. */
@@ -195,7 +198,7 @@ export class HttpsdError extends Error {
   /** What happened, stable across versions and runtimes. */
   readonly code: ErrorCode;
 
-  /** Makes an error with a stable `code`; `options.cause` keeps what the runtime said. */
+  /** Makes an error with a stable `code`; `options.cause` keeps the error of the runtime. */
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
     super(message, options);
     this.code = code;
@@ -215,7 +218,7 @@ export class ConfigError extends HttpsdError {
   }
 }
 
-/** A call at the wrong time (original: `ESP_ERR_INVALID_STATE` and its kin). */
+/** A call at the wrong time (original: `ESP_ERR_INVALID_STATE` and similar). */
 export class StateError extends HttpsdError {
   /** The name of the class. */
   override readonly name = "StateError";

@@ -31,7 +31,7 @@ export const EVENT_IDS = {
   "http:sent": 6,
   "http:disconnected": 7,
   "http:stop": 8,
-  /** Not of the original. */
+  /** Not in the original. */
   expiring: 100,
 } as const;
 
@@ -81,7 +81,7 @@ export class DataEvent<S = ServerHandle> extends SessionEvent<S> {
 
 /** `disconnected`: a session is over; always the last event of its session. */
 export class DisconnectedEvent<S = ServerHandle> extends SessionEvent<S> {
-  /** What ended it; `undefined` when both sides ended it in good order. */
+  /** What ended it; `undefined` when both sides ended it gracefully. */
   readonly error: HttpsdError | undefined;
 
   /** Makes an event for a server to dispatch. */
@@ -122,7 +122,7 @@ export interface FailurePlace {
 
 /** `error`: a handshake failed, a request was refused, or a callback of the user's threw. */
 export class ServerErrorEvent<S = ServerHandle> extends ServerEvent<S> {
-  /** What happened; its `cause` is what the runtime or the callback said. */
+  /** What happened; its `cause` is the error of the runtime or of the callback. */
   readonly error: HttpsdError;
   /** The session that it happened on; `undefined` before the end of the handshake. */
   readonly session: Session | undefined;
@@ -149,7 +149,7 @@ export class ServerErrorEvent<S = ServerHandle> extends ServerEvent<S> {
   }
 }
 
-/** Which event class comes under which name. */
+/** The event class of each name. */
 export interface ServerEventMap<S = ServerHandle> {
   /** Something failed; the server goes on. */
   error: ServerErrorEvent<S>;

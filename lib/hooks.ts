@@ -1,7 +1,7 @@
 /**
  * The program's own hooks into the life of sessions: `verifyClient`, `openFn`, `closeFn`,
- * `userCallback`. What one throws becomes an `error` event, and refuses that one session where the
- * hook was asked whether to let it in.
+ * `userCallback`. What one throws becomes an `error` event, and refuses that one session if the
+ * hook was to decide about it.
  *
  * @module
  */
@@ -30,7 +30,7 @@ export class Hooks {
     this.#reports = reports;
   }
 
-  /** Whether there are hooks that decide which sessions are let in. */
+  /** Whether there are hooks that decide which sessions are admitted. */
   get decide(): boolean {
     return this.#options.verifyClient !== undefined || this.#options.openFn !== undefined;
   }
@@ -72,7 +72,7 @@ export class Hooks {
       ? cause
       : new HttpsdError("HOOK_FAILED", "A hook threw", { cause });
     if (session.connection.closed) return this.#reports.error(mistake, { session });
-    // The connection's own end is no mistake.
+    // The connection's own end is not a mistake.
     if (!this.#reports.hears("error")) logMistake(mistake);
     session.destroy(
       new ConnectionError("CONNECTION_REFUSED", mistake.message, { cause: mistake.cause }),
@@ -95,7 +95,7 @@ export class Hooks {
     this.#changed("close", { session, remoteAddress: session.remoteAddress, error });
   }
 
-  /** Calls `userCallback` for a client that has got no session. */
+  /** Calls `userCallback` for a client that gets no session. */
   refused(remoteAddress: string, error: HttpsdError): void {
     this.#changed("error", { session: undefined, remoteAddress, error });
   }
@@ -121,10 +121,10 @@ export class Hooks {
 }
 
 /**
- * Whether a hook's answer lets a session in: `true` alone does.
+ * Whether a hook's result admits a session: only `true` does.
  *
- * @throws {HttpsdError} `HOOK_FAILED` for what is neither `true` nor `false`: it lets no session in,
- * and is hardly meant
+ * @throws {HttpsdError} `HOOK_FAILED` for a result that is neither `true` nor `false`: it refuses
+ * the session, and is most likely a mistake
  */
 function lets(hook: string, answer: unknown): boolean {
   if (typeof answer === "boolean") return answer;

@@ -1,6 +1,6 @@
 /**
- * The developer's own mistakes, which must not vanish where the program does not listen for them; a
- * client's noise may.
+ * The developer's own mistakes, which must be visible even if the program does not listen for them;
+ * errors of clients need not.
  *
  * @module
  */

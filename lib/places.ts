@@ -1,7 +1,7 @@
 /**
- * The places that a server has for sockets, and the rules by which one is freed for a newcomer when
- * all are taken (original: `max_open_sockets`, `lru_purge_enable`); docs/deployment.md has them in
- * words.
+ * The places that a server has for sockets, and the rules by which one is freed for a new
+ * connection when all are taken (original: `max_open_sockets`, `lru_purge_enable`);
+ * docs/deployment.md explains them.
  *
  * @module
  */
@@ -15,14 +15,14 @@ import { ReadMark } from "./net/read_mark.ts";
 import { SocketCap, type SocketCapOptions } from "./net/socket_cap.ts";
 import type { SessionTable } from "./sessions.ts";
 
-/** How long a newcomer is left alone at the cap before its first request, in ms … */
+/** How long a new connection is safe at the cap before its first request, in ms … */
 const PATIENCE_MS = 1_000;
-/** … and at the least if it has sent nothing and many wait behind it. */
+/** … and at the least if it has sent nothing and many wait. */
 const MIN_PATIENCE_MS = 50;
-/** So many newcomers, or a quarter of the places, push out sessions that have had a request. */
+/** So many new connections, or a quarter of the places, may replace sessions that have had a request. */
 const MIN_ARRIVALS = 4;
 
-/** What the places of a server are about. */
+/** The parts of a server that its places use. */
 export interface PlacesParts {
   /** The server's options. */
   readonly config: Config;
@@ -36,7 +36,7 @@ export interface PlacesParts {
   readonly sessions: SessionTable<ConnectionDriver>;
   /** The sessions that the hooks have not let in yet. */
   readonly opening: ReadonlySet<ConnectionDriver>;
-  /** Reports a socket that has got no place. */
+  /** Reports a socket that gets no place. */
   readonly refused: SocketCapOptions["refused"];
 }
 
@@ -122,7 +122,7 @@ export class Places {
     return arriving < Math.max(MIN_ARRIVALS, this.#cap.limits.maxConnections / 4);
   }
 
-  /** Looks whether a session that has become idle makes room, after what it does now. */
+  /** Checks whether a session that has become idle makes room, after its current work. */
   lookForRoom(): void {
     if (this.#cap.crowded) queueMicrotask(() => this.#cap.makeRoom());
   }

@@ -1,5 +1,5 @@
 /**
- * A session's way through the server: the hooks let it in, it is reported and held in the table of
+ * A session's way through the server: the hooks admit it, it is reported and kept in the table of
  * sessions, its requests go to the dispatcher, and its end is reported, once.
  *
  * @module
@@ -43,7 +43,7 @@ export interface ReceptionParts {
   readonly selector: () => Selector | undefined;
 }
 
-/** Lets connections in as sessions, and sees them out. */
+/** Admits connections as sessions, and reports their end. */
 export class Reception implements ProtocolHost {
   readonly foundPreface: ((driver: Http1Connection) => void) | undefined;
   readonly #parts: ReceptionParts;
@@ -171,9 +171,9 @@ export class Reception implements ProtocolHost {
     reports.disconnected("disconnected", session, error);
   }
 
-  /** Reports that a session is over that the hooks had not let in. */
+  /** Reports the end of a session that the hooks had not admitted. */
   #notLetIn(session: Session, error: HttpsdError | undefined): void {
-    if (error === undefined) return; // the client has left in good order
+    if (error === undefined) return; // the client has left without an error
     this.#parts.reports.error(error, { session });
     this.#parts.hooks.refused(session.remoteAddress, error);
   }

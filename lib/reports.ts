@@ -1,6 +1,6 @@
 /**
- * What a server reports: an event where the program listens for it, or a line on the console for a
- * mistake of the program's that it does not listen for.
+ * What a server reports: an event if the program listens for it, or a line on the console for a
+ * mistake of the program that has no listener.
  *
  * @module
  */
@@ -19,7 +19,7 @@ import type { Notify } from "./http/session_host.ts";
 import { logMistake } from "./mistakes.ts";
 import type { ServerListeners } from "./server_listeners.ts";
 
-/** Where reports go. */
+/** The target of reports. */
 export interface ReportTarget {
   /** The server that they are about. */
   readonly server: ServerEvent["server"];

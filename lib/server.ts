@@ -1,8 +1,8 @@
 /**
  * The server: its public face and its life from `start()` to `stop()`. The constructor connects the
- * rooms, in the order in which a connection comes through them: places → gate → reception → driver →
- * dispatcher → handler. The file is long because the face is: most lines are the documentation of one
- * member each.
+ * rooms, in the order in which a connection comes through them: places → gate → reception → driver
+ * → dispatcher → handler. The file is long because the face is: most lines are the documentation of
+ * one member each.
  *
  * @module
  */
@@ -114,7 +114,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   #madeFetchHost: FetchHost | undefined;
   readonly #counts = { accepted: 0, refused: 0 };
 
-  // The ordinary way is last: what does not fit is reported against that.
+  // The ordinary form is last: TypeScript reports errors against that one.
   /** Makes a server of options that have the original's names. */
   constructor(
     options: EspIdfServerOptions,
@@ -261,7 +261,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
 
   /**
    * Sends a message to all WebSockets, or to those that `filter` picks; it is encoded once. A
-   * client that does not read holds up no other.
+   * client that does not read delays no other.
    *
    * @returns to how many it was sent
    */
@@ -292,7 +292,8 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   /**
    * Adds a route; at any time (original: `httpd_register_uri_handler`).
    *
-   * @throws {ConfigError} `INVALID_CONFIG` for what is no route, or one that no request could reach
+   * @throws {ConfigError} `INVALID_CONFIG` for what is not a route, or one that no request could
+   * reach
    * @throws {StateError} `HANDLER_EXISTS`, `HANDLERS_FULL`
    */
   route(route: Route<HttpsServer>): this {
@@ -316,9 +317,10 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   /**
    * Answers errors of a status with `handler` instead of the standard answer; `null` undoes that
    * (original: `httpd_register_err_handler`). The 503 of `timeouts.handlerMs` and `detach()` is not
-   * asked about, since no handler may delay it further.
+   * passed to it, since no handler may delay it further.
    *
-   * @throws {ConfigError} `INVALID_CONFIG` for what is no error's status, or no handler
+   * @throws {ConfigError} `INVALID_CONFIG` for a status that is not an error's, or what is not a
+   * handler
    */
   onError(status: number, handler: ErrorHandler<HttpsServer> | null): this {
     this.#dispatcher.onError(status, this.#httpd.errorHandler(status, handler));
@@ -333,9 +335,9 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
    * `platform` is what the platform passes besides the request: the client's address is taken from
    * there on Deno and Bun; it is empty where that does not say. What needs a socket throws
    * `NOT_SUPPORTED` (`session.connection`, `session.send()`, `rawHead`, `inform()`, `sendRaw()`),
-   * WebSocket routes answer 501 (426 to a request for none), trailer fields are neither
-   * received nor sent, and of events only `error` and `http:error` are dispatched. A client that is gone
-   * (`request.signal`) is answered with an empty 499.
+   * WebSocket routes answer 501 (426 to a request that is not a handshake), trailer fields are
+   * neither received nor sent, and of events only `error` and `http:error` are dispatched. A client
+   * that is gone (`request.signal`) is answered with an empty 499.
    *
    * @throws {ConnectionError} `CONNECTION_ABORTED` (as a rejection) when a handler calls
    * `session.destroy()` before there is an answer
@@ -366,8 +368,8 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
 
   /**
    * Runs `work` between requests, in the order given, and resolves with its result (original:
-   * `httpd_queue_work`). What it throws is reported in an `error` event too, so that the promise may be
-   * left alone.
+   * `httpd_queue_work`). What it throws is reported in an `error` event too, so that the promise
+   * may be ignored.
    *
    * @throws {StateError} `QUEUE_FULL` (as a rejection) when `limits.maxQueuedWork` wait already
    */
@@ -386,11 +388,11 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   }
 
   /**
-   * Calls `listener` for each event of `type`; what it throws becomes an `error` event. An event
-   * without a listener is not made: adding none is the switch that turns it off (original:
+   * Calls `listener` for each event of `type`; what it throws becomes an `error` event. Events
+   * without a listener are not created: adding none is the switch that turns them off (original:
    * `CONFIG_HTTPD_ENABLE_EVENTS`).
    *
-   * @throws {ConfigError} `INVALID_CONFIG` for an event that never comes, or what is no listener
+   * @throws {ConfigError} `INVALID_CONFIG` for an unknown event, or what is not a listener
    */
   override addEventListener<T extends ServerEventType>(
     type: T,
@@ -463,7 +465,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     throw new StateError("NOT_STARTED", "The server was stopped while it started");
   }
 
-  /** Accepts no more and turns away what has not been let in yet. */
+  /** Stops accepting and refuses connections that have not been admitted yet. */
   #shut(): void {
     this.#config.signal?.removeEventListener("abort", this.#stopOnAbort);
     this.#listener?.close();
@@ -489,8 +491,8 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
 
   /**
    * Changes certificates and client CAs while the server runs: what is given replaces what was
-   * there, what is left out stays. Connections live on; handshakes from now on get the new. A pair
-   * that is rejected throws, and everything stays as it was.
+   * there, what is left out stays. Open connections continue; new handshakes get the new
+   * certificates. A pair that is rejected throws, and nothing changes.
    *
    * @throws {ConfigError} `INVALID_CERTIFICATE`, `INVALID_CONFIG`
    * @throws {StateError} `NOT_STARTED`, also in insecure mode

@@ -33,7 +33,7 @@ export class ServerListeners {
   /**
    * Notes that `listener` is added for `type`, and returns the wrapper to add in its place.
    *
-   * @throws {ConfigError} `INVALID_CONFIG` for an event that never comes, or what is no listener
+   * @throws {ConfigError} `INVALID_CONFIG` for an unknown event, or what is not a listener
    */
   wrap<T extends ServerEventType, S>(
     type: T,

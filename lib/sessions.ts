@@ -1,6 +1,6 @@
 /**
- * The table of sessions: which are idle, in the order of last use, which goes when room is needed, and
- * when the last one has ended (original: `lru_purge_enable`, `httpd_sess_close_lru`).
+ * The table of sessions: which are idle, in the order of last use, which one is closed when room is
+ * needed, and when the last one has ended (original: `lru_purge_enable`, `httpd_sess_close_lru`).
  *
  * Each session is in one of four states; only the server moves it:
  *
@@ -10,13 +10,13 @@
  * any ──remove──→ gone
  * ```
  *
- * Which goes first, see {@linkcode SessionTable.purge}; docs/deployment.md has it in words.
+ * {@linkcode SessionTable.purge} says which is closed first; docs/deployment.md explains it.
  *
  * @module
  */
 import { Line, LineEntry } from "./line.ts";
 
-/** What the table asks of the driver of a session, `D`. */
+/** What the table needs of the driver of a session, `D`. */
 export interface TableDriver<D> {
   /** The session, as users see it. */
   readonly session: object;
@@ -30,7 +30,10 @@ export interface TableDriver<D> {
   readonly receiving: boolean;
   /** How many requests have come. */
   readonly requests: number;
-  /** Closes the session at once, with a short goodbye; `false` when it cannot or does already. */
+  /**
+   * Closes the session at once, gracefully but in a short time; `false` when it cannot, or is
+   * closing already.
+   */
   purge(): boolean;
 }
 
@@ -38,11 +41,11 @@ export interface TableDriver<D> {
 export interface PurgeRules {
   /** The time now. */
   readonly now: number;
-  /** How long a session is left alone that has sent nothing yet, in ms. */
+  /** How long a session that has sent nothing yet is safe, in ms. */
   readonly silentMs: number;
-  /** How long one is left alone that has sent a part of its request, in ms. */
+  /** How long one that has sent a part of its request is safe, in ms. */
   readonly startedMs: number;
-  /** Whether sessions may go that have had a request: used idle ones, and WebSockets. */
+  /** Whether sessions that have had a request may be closed: used idle ones, and WebSockets. */
   readonly used: boolean;
 }
 

@@ -17,8 +17,8 @@
  * | handshake | it succeeded | admitted |
  * | each of these | an error, the deadline, the client leaves, `refuse()` | refused |
  *
- * The PROXY header is read from trusted peers only. What the socket gives back in the end, its place
- * and its number under the client's address, it gives back when it is closed, whatever its state.
+ * The PROXY header is read from trusted peers only. The socket's place and its count under the
+ * client's address are freed when it is closed, whatever its state.
  *
  * @module
  */
@@ -129,7 +129,10 @@ export class Admission implements Waiting {
   /** Takes the socket's bytes, while a step reads. */
   #read: ((bytes: Uint8Array) => void) | undefined;
   #release = NOTHING_TO_RELEASE;
-  /** Whose `close` gives the place back: on Bun the raw socket is closed when the client has ended. */
+  /**
+   * The stream whose `close` frees the place: on Bun the raw socket is closed when the client has
+   * ended.
+   */
   #holder: "raw" | "tls" | "none" = "raw";
   /** Whether the client has sent anything. */
   heard = false;
@@ -250,7 +253,7 @@ export class Admission implements Waiting {
     });
   }
 
-  /** Refuses a client that has not come through in time. */
+  /** Refuses a client that has not passed the gate in time. */
   expire(): void {
     const ms = this.#options.handshakeMs;
     this.refuse(
@@ -313,7 +316,7 @@ export class Admission implements Waiting {
   }
 
   /**
-   * Ends the way; the listeners stay, and nothing that the socket says is heard any more.
+   * Ends the admission; the listeners stay, but the socket's events are ignored.
    *
    * @returns how far it had come
    */

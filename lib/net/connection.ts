@@ -38,7 +38,7 @@ export interface Connection extends Endpoints {
   readonly writable: WritableStream<Uint8Array>;
   /**
    * Puts something between a plain connection and its socket: `wrap` gets the socket's own streams
-   * and returns those to use instead (original: `httpd_sess_set_recv_override` and its kin). What
+   * and returns those to use instead (original: `httpd_sess_set_recv_override` and similar). What
    * has come and was not taken yet passes through it too.
    *
    * @throws {ConfigError} `NOT_SUPPORTED` on a TLS connection, where TLS has that place

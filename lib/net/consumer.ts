@@ -24,7 +24,7 @@ export interface Consumer {
   closed(error: HttpsdError | undefined): void;
 }
 
-/** Sees the bytes of a connection go by: how the `data` and `sent` events are made. */
+/** Counts the bytes of a connection as they pass: the source of `data` and `sent` events. */
 export interface Observer {
   /** So many bytes were read from the socket, after decryption. */
   received(bytes: number): void;

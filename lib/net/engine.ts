@@ -108,7 +108,7 @@ const CUT = {};
 type Reading = "flowing" | "stopped" | "ended" | "lost";
 /** How far this side is. */
 type Writing = "open" | "ending" | "ended" | "lost";
-/** Whether the whole is being closed. */
+/** Whether the whole connection is being closed. */
 type Life = "open" | "closing" | "leaving" | "closed";
 
 /** A connection whose handshake is over, as its protocols use it. */
@@ -489,7 +489,7 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
     this.#cut();
   }
 
-  /** Judges the peer by what the passed deadline was for. */
+  /** Acts on the deadline that has passed, depending on what it was for. */
   expire(): void {
     const readUntil = this.#drainedAt + this.#parts.sendTimeoutMs;
     if (this.#life !== "leaving" && this.#sending && readUntil > this.clock.now()) {

@@ -25,9 +25,9 @@ export interface GateOptions extends AdmissionOptions {
 export interface Patience {
   /** The time now, on the clock of the deadlines. */
   readonly now: number;
-  /** How long one is left alone that has sent nothing yet, in ms. */
+  /** How long one that has sent nothing yet is safe, in ms. */
   readonly silentMs: number;
-  /** How long one is left alone that has sent something, in ms. */
+  /** How long one that has sent something is safe, in ms. */
   readonly startedMs: number;
 }
 

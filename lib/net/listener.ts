@@ -39,7 +39,7 @@ export class Listener {
   readonly #failed: (error: ListenError) => void;
   readonly #checks: ReturnType<typeof setInterval>;
   #soon: ReturnType<typeof setTimeout> | undefined;
-  /** Whether it was reported that no more files can be opened, and that still holds. */
+  /** Whether it was reported that no more files can be opened, and that is still true. */
   #starved = false;
 
   private constructor(

@@ -11,7 +11,10 @@ import { ConfigError } from "../errors.ts";
 const LINUX_LIMITS = "/proc/self/limits";
 /** At least so many files are left to the rest of the process, of a higher limit an eighth. */
 const MIN_MARGIN = 64;
-/** A line of newcomers takes no more than this part of what is there, unless it was asked for. */
+/**
+ * The queue of new connections takes no more than this part of the files, unless the options ask
+ * for more.
+ */
 const WAITING_PART = 4;
 
 /** How many sockets a server may hold. */

@@ -2,9 +2,9 @@
  * Reads the header that a proxy sends before the client's bytes, in version 1 (text) and version 2
  * (binary) of HAProxy's "The PROXY protocol".
  *
- * Sans I/O: bytes in, answer out. Only the addresses of proxies that are trusted should get here:
- * the sender of the header chooses the client's address. Both versions are in one file: the reader
- * recognizes the version by the first byte, and both give the same result.
+ * Sans I/O: bytes in, answer out. Only bytes from trusted proxies should get here: the sender of
+ * the header chooses the client's address. Both versions are in one file: the reader recognizes the
+ * version by the first byte, and both give the same result.
  *
  * @module
  */
@@ -62,7 +62,7 @@ export interface ProxySsl {
   readonly certificateOnConnection: boolean;
   /** Whether the client showed a certificate in this session, which may have been resumed. */
   readonly certificateInSession: boolean;
-  /** Whether the client showed a certificate and the proxy found it good. */
+  /** Whether the client showed a certificate and the proxy verified it. */
   readonly verified: boolean;
   /** The TLS version, for example `TLSv1.3`. */
   readonly version: string | undefined;
@@ -100,11 +100,11 @@ export interface ProxyHeader {
 
 /** The answer of {@linkcode ProxyHeaderReader.push}. */
 export type ProxyResult =
-  /** Nothing can be said yet. */
+  /** More bytes are needed. */
   | { readonly state: "need" }
   /** The header is complete; `rest` are the pushed bytes behind it. */
   | { readonly state: "done"; readonly header: ProxyHeader; readonly rest: Uint8Array }
-  /** The first bytes are no PROXY header; `rest` are all bytes that were pushed. */
+  /** The first bytes are not a PROXY header; `rest` are all bytes that were pushed. */
   | { readonly state: "absent"; readonly rest: Uint8Array }
   /** The header breaks the protocol or its caps; `error.code` is `PROXY_HEADER`. */
   | { readonly state: "error"; readonly error: ConnectionError };

@@ -31,7 +31,7 @@ export interface SocketCapOptions {
   readonly refused: (error: ConnectionError, endpoints: Endpoints) => void;
 }
 
-/** Counts open sockets and keeps newcomers waiting while there are too many. */
+/** Counts open sockets and queues new ones while there are too many. */
 export class SocketCap {
   readonly #options: SocketCapOptions;
   readonly #waiting = new Set<Newcomer>();
@@ -99,7 +99,7 @@ export class SocketCap {
     return this.#waiting.size > this.#leaving;
   }
 
-  /** Takes a socket as accepted: lets it in, keeps it waiting, or turns it away. */
+  /** Takes an accepted socket: admits it, queues it, or refuses it. */
   offer(raw: Socket): void {
     if (this.#open < this.#limits.maxConnections) {
       this.#letIn(raw);
@@ -125,7 +125,7 @@ export class SocketCap {
     this.makeRoom();
   }
 
-  /** Makes room for those that wait, if that can be; to be called when something becomes idle. */
+  /** Makes room for those that wait, if possible; to be called when something becomes idle. */
   makeRoom(): void {
     this.#look.deadline = Infinity;
     while (this.crowded) {

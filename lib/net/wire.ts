@@ -42,8 +42,8 @@ export interface Wire {
   /** Reads again. */
   start(): void;
   /**
-   * Returns a wire over what `wrap` makes of this one's streams. The reader hears nothing more of
-   * this wire but its errors and its end; `unread` comes first out of the streams.
+   * Returns a wire over what `wrap` makes of this one's streams. The reader gets nothing more from
+   * this wire than its errors and its end; `unread` comes first out of the streams.
    */
   override(wrap: (streams: ByteStreams) => ByteStreams, unread: readonly Uint8Array[]): Wire;
 }
@@ -71,7 +71,7 @@ interface Carrier extends Duplex {
   [READER]: WireReader;
 }
 
-/** What is heard of the bytes, until an override takes the socket's place. */
+/** Receives the bytes, until an override takes the socket's place. */
 const BYTES = {
   data(this: Carrier, bytes: Uint8Array): void {
     this[READER].onData(bytes);

@@ -98,7 +98,7 @@ export function checkSelection(
     return { identity: answer, alpnProtocols: undefined, clientAuth: undefined };
   }
   const { identity, alpnProtocols, clientAuth } = answer;
-  // A member that would have to be ignored may guard something.
+  // Unknown members are refused: a security check may depend on them.
   const usable = identity instanceof Identity &&
     Object.keys(answer).every((name) => MEMBERS.has(name)) &&
     (clientAuth === undefined || clientAuth === null || clientAuth instanceof ClientAuth) &&

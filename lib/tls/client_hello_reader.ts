@@ -3,7 +3,7 @@
  * section 5.1; RFC 5246 for TLS 1.2; RFC 6101 for SSL 2.0, which is recognized to be refused).
  *
  * Sans I/O: bytes in, answer out. The reader only looks; the TLS stack behind it gets the same bytes
- * and has the last word on everything that is not checked here.
+ * and decides everything that is not checked here.
  *
  * @module
  */
@@ -35,7 +35,7 @@ export type PeekResult =
   | { readonly state: "hello"; readonly hello: ClientHello }
   | BadHello;
 
-/** There is not a ClientHello and there will be none. */
+/** The bytes are not a ClientHello. */
 export interface BadHello {
   readonly state: "error";
   /**

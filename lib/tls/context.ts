@@ -26,8 +26,8 @@ import { certificateRefused, toTlsError } from "./tls_errors.ts";
 
 /**
  * The cipher suites of TLS 1.2 that are served by default, in OpenSSL's notation: Mozilla's
- * intermediate list, less the suites that BoringSSL does not have. `undefined` on Deno, whose list is
- * fixed.
+ * intermediate list, less the suites that BoringSSL does not have. `undefined` on Deno, whose list
+ * is fixed.
  */
 export const DEFAULT_CIPHERS: string | undefined = runtime.name === "deno" ? undefined : [
   "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -131,7 +131,7 @@ export class SecurityContext {
     this.#settings = options.settings;
   }
 
-  /** Whether it serves nothing but ACME's TLS-ALPN challenge (RFC 8737), which is no request. */
+  /** Whether it serves nothing but ACME's TLS-ALPN challenge (RFC 8737), which is not a request. */
   get isChallenge(): boolean {
     return this.alpnProtocols.length === 1 && this.alpnProtocols[0] === ACME_TLS;
   }
@@ -192,7 +192,7 @@ export class SecurityContext {
     server.on("secureConnection", (socket) => {
       const outcome = outcomeOf(socket);
       if (outcome !== undefined) return outcome.secured(socket);
-      // No client can bring this about by leaving early: such a socket is destroyed already.
+      // A client that leaves early does not cause this: its socket is destroyed already.
       if (!socket.destroyed) this.#parent.giveUp();
       socket.destroy();
     });

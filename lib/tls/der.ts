@@ -42,7 +42,7 @@ export interface CertificateFields {
 /**
  * Reads fields of a certificate.
  *
- * @throws {SyntaxError} when the bytes are no certificate
+ * @throws {SyntaxError} when the bytes are not a certificate
  */
 export function fieldsOf(certificate: Uint8Array): CertificateFields {
   const [body, signature] = elementsOf(firstElement(certificate).content);

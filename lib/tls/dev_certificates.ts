@@ -54,14 +54,15 @@ export interface DevCertificates {
 
 /**
  * Returns the certificates kept in `directory`, and makes what is missing, does not fit or expires
- * within 30 days: `ca.pem`, `ca.key`, `localhost.pem` and `localhost.key`. The directory is made if
- * need be; key files get mode 0600.
+ * within 30 days: `ca.pem`, `ca.key`, `localhost.pem` and `localhost.key`. The directory is created
+ * if it does not exist; key files get mode 0600.
  *
  * A key that is there is never replaced, and certificates are made for the keys that are there. So
- * processes that start at once agree on the keys, and every pair fits whichever process wrote it last.
+ * processes that start at once agree on the keys, and every pair fits whichever process wrote it
+ * last.
  *
  * @throws {ConfigError} `INVALID_CERTIFICATE` when the directory cannot be read or written, or when
- * a key in it cannot be used, saying why and what to do; `INVALID_CONFIG` when it is no path;
+ * a key in it cannot be used, saying why and what to do; `INVALID_CONFIG` when it is not a path;
  * `NOT_SUPPORTED` on a runtime that is too old.
  */
 export async function devCertificates(directory: string): Promise<DevCertificates> {

@@ -1,7 +1,7 @@
 /**
  * What a server shows to its clients: a certificate chain and its private key, read and checked
- * before any client sees them (RFC 5280). Deno's TLS accepts garbage here and then fails every
- * handshake with a message about protocol versions, so nothing is left to the runtime.
+ * before any client sees them (RFC 5280). Deno's TLS accepts invalid ones here and then fails every
+ * handshake with a message about protocol versions, so the runtime's checks are not relied on.
  *
  * @module
  */

@@ -8,7 +8,7 @@
  *   exactly one label;
  * - at least two labels follow the wildcard: `*` and `*.com` are no patterns, as in OpenSSL and
  *   browsers;
- * - an IP address is no name: it never matches, not even itself.
+ * - an IP address is not a name: it never matches, not even itself.
  *
  * @module
  */
@@ -27,7 +27,7 @@ const WILDCARD = "*.";
  *
  * Internationalized names are converted (`münchen.de` becomes `xn--mnchen-3ya.de`).
  *
- * @returns `undefined` when `name` is an IP address or no host name.
+ * @returns `undefined` when `name` is an IP address or not a host name.
  */
 export function normalizeName(name: string): string | undefined {
   if (name.length > MAX_NAME_LENGTH + 1) return undefined;
@@ -93,7 +93,8 @@ function wildcardOf(name: string): string | undefined {
 
 /** Lower-case A-labels; the empty string when the name cannot be converted. */
 function toAscii(name: string): string {
-  // Runtimes differ in what domainToASCII does to ASCII that is not a host name: leave that to LABELS.
+  // Runtimes differ in what domainToASCII does to ASCII that is not a host name: leave that to
+  // LABELS.
   if (isAscii(name)) return name.toLowerCase();
   return isHostLike(name) ? domainToASCII(name) : "";
 }

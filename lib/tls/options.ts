@@ -1,6 +1,6 @@
 /**
- * The options that certificates, keys and policies for client certificates are loaded from, and their
- * checks. Misspelt names must not be ignored: they may guard something.
+ * The options that certificates, keys and policies for client certificates are loaded from, and
+ * their checks. Misspelt names must not be ignored: a security check may depend on them.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * The presentation language of TLS (RFC 8446 section 3): vectors with their length in front, numbers,
- * nothing left over. It knows GREASE (RFC 8701), which is left out of every list.
+ * The presentation language of TLS (RFC 8446 section 3): vectors with their length in front,
+ * numbers, nothing left over. It knows GREASE (RFC 8701), which is left out of every list.
  *
  * @module
  */
@@ -103,7 +103,7 @@ export class Cursor {
     return values;
   }
 
-  /** Demands that nothing is left. */
+  /** Throws unless everything was read. */
   end(): void {
     if (this.left > 0) throw this.#bad("has trailing bytes");
   }

@@ -1,5 +1,5 @@
 /**
- * Private keys, in whatever form they come: PKCS#8 (RFC 5958), PKCS#1 (RFC 8017), SEC1 (RFC 5915),
+ * Private keys in all their forms: PKCS#8 (RFC 5958), PKCS#1 (RFC 8017), SEC1 (RFC 5915),
  * in PEM or DER, encrypted or not, as the runtime's own key objects, or from a provider.
  *
  * @module

@@ -1,6 +1,6 @@
 /**
- * The running server's certificates: the selector in force, and how another takes its place while
- * connections live on. What is in force is always whole and checked; a reload that fails changes
+ * The running server's certificates: the selector in force, and how it is replaced while
+ * connections stay open. What is in force is always whole and checked; a reload that fails changes
  * nothing.
  *
  * @module

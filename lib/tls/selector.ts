@@ -1,7 +1,7 @@
 /**
  * Which certificate a client is shown: by the name it asks for, or where it asks for none, by the
- * address it connected to; by the protocols it speaks and the signatures it can verify; or by the hook
- * `certSelect`.
+ * address it connected to; by the protocols it speaks and the signatures it can verify; or by the
+ * hook `certSelect`.
  *
  * @module
  */
@@ -107,7 +107,8 @@ export class Selector {
     changed: ReadonlySet<HostOptions | ClientAuthOptions> = new Set(),
   ): Promise<Selector> {
     assertSettings(options.settings);
-    // The hook may ask for client certificates, which the library reads when a handler looks at them.
+    // The hook may ask for client certificates, which the library reads when a handler looks at
+    // them.
     if (options.certSelect !== undefined) await loadX509();
     for (const { alpnProtocols } of options.hosts) assertServed(alpnProtocols, options.served);
     const policies = new Policies(previous === undefined ? new Map() : previous.#policies, changed);
@@ -167,7 +168,8 @@ export class Selector {
   /**
    * Chooses a context, or refuses.
    *
-   * @throws {TlsError} `TLS_SELECTION_FAILED` when the hook throws, rejects or returns what cannot be used
+   * @throws {TlsError} `TLS_SELECTION_FAILED` when the hook throws, rejects or returns what cannot
+   * be used
    */
   select(
     hello: ClientHello,
@@ -226,8 +228,8 @@ export class Selector {
   }
 
   /**
-   * Whether a connection may carry requests for `host` (RFC 9110 section 7.4): it must not reach,
-   * under the policy of one name, what another name guards with another.
+   * Whether a connection may carry requests for `host` (RFC 9110 section 7.4): under the policy of
+   * one name it must not reach what another name protects with a different policy.
    */
   speaksFor(connection: ServedConnection, host: string | undefined): boolean {
     if (!this.#severalPolicies || host === undefined) return true;
@@ -257,7 +259,7 @@ export class Selector {
   }
 }
 
-/** What the choice for a connection was made by, and what it came to. */
+/** The input of the choice for a connection, and its result. */
 export interface ServedConnection {
   /** The context that was chosen. */
   readonly context: SecurityContext;

@@ -35,14 +35,14 @@ export class ClientHelloStep {
   }
 }
 
-/** Turns a client away with which the server shares no version; `undefined` where it shares one. */
+/** Refuses a client that shares no version with the server; `undefined` if it shares one. */
 export function checkVersion(selector: Selector, hello: ClientHello): TurnedAway | undefined {
   if (selector.sharesVersion(hello)) return undefined;
   const error = new TlsError("TLS_VERSION", "Client and server share no TLS version");
   return TurnedAway.withAlert(error, "protocol_version");
 }
 
-/** A client that speaks plain HTTP gets an answer in it, one that speaks TLS an alert. */
+/** A client that speaks plain HTTP gets an answer in plain HTTP, one that speaks TLS an alert. */
 function turnAway({ error, alert, looksLikeHttp }: BadHello): TurnedAway {
   if (looksLikeHttp) return new TurnedAway(error, NOT_TLS_ANSWER);
   return alert === undefined ? new TurnedAway(error) : TurnedAway.withAlert(error, alert);

@@ -15,13 +15,13 @@ export class TurnedAway {
   /** What the client gets. */
   readonly lastBytes: Uint8Array | undefined;
 
-  /** Turns a client away, with some last bytes or none. */
+  /** Refuses a client, with some last bytes or none. */
   constructor(error: HttpsdError, lastBytes?: Uint8Array) {
     this.error = error;
     this.lastBytes = lastBytes;
   }
 
-  /** Turns a TLS client away with an alert. */
+  /** Refuses a TLS client with an alert. */
   static withAlert(error: HttpsdError, alert: Alert): TurnedAway {
     return new TurnedAway(error, alertRecord(alert));
   }

@@ -27,7 +27,7 @@ export interface Secured {
   readonly flow: Flow;
   /** What the handshake was decided by. */
   readonly context: SecurityContext;
-  /** What is thought of the client's certificate. */
+  /** The verdict on the client's certificate. */
   readonly client: ClientVerdict;
 }
 

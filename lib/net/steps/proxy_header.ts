@@ -1,6 +1,6 @@
 /**
- * The gate's first step: who the client is. A trusted peer says so in a PROXY header; any other is
- * the client itself.
+ * The gate's first step: the client's address. A trusted peer sends it in a PROXY header; any other
+ * peer is the client itself.
  *
  * @module
  */
