@@ -326,7 +326,7 @@ describe("devCertificates()", () => {
       assert.match(await verify(kept.cert, ca), /: OK/);
     }
     assert.equal((await readdir(certs)).length, 4);
-  }, 30_000);
+  }, 60_000);
 });
 
 async function runScript(file: string): Promise<Record<"cert" | "key" | "ca", string>> {

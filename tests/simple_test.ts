@@ -160,7 +160,7 @@ describe("simple.ts", () => {
       const end = once(child, "close");
       process.kill(child.pid!, signal); // after child.kill(), Deno reports the signal, not the code
       assert.deepEqual(await end, [0, null]);
-    }, 20_000);
+    }, 60_000);
   }
 });
 
@@ -183,18 +183,18 @@ describe("simple.ts explains in one line", () => {
     } finally {
       other.close();
     }
-  }, 20_000);
+  }, 60_000);
 
   test("a port that is none", async () => {
     assertOneLine(await ended(startExample({ PORT: "https", CERTS: certs })), /port/);
-  }, 20_000);
+  }, 60_000);
 
   test("a key that cannot be read", async () => {
     const broken = join(directory, "broken");
     await cp(certs, broken, { recursive: true });
     await writeFile(join(broken, "localhost.key"), "no key");
     assertOneLine(await ended(startExample({ PORT: "0", CERTS: broken })), /key cannot be read/);
-  }, 20_000);
+  }, 60_000);
 
   if (runtime === "deno") {
     test("a missing permission", async () => {
@@ -205,7 +205,7 @@ describe("simple.ts explains in one line", () => {
       // The certificates are there already, so writing is not needed, but listening is.
       const denoFlags = [...few, "--allow-env"];
       assertOneLine(await ended(startExample(env, { denoFlags })), /--allow-net/);
-    }, 20_000);
+    }, 60_000);
   }
 });
 

@@ -184,7 +184,7 @@ describe("MessageReader", () => {
     const { reports } = read(reader, bytewise(frame));
     assert.equal(reports.length, 1);
     assert.equal(reports[0]![1], "55".repeat(1 << 20));
-  });
+  }, 30_000);
 
   for (const op of [Opcode.Binary, Opcode.Ping]) {
     test(`gives payloads of opcode ${op} that later pushes into the same memory do not change`, () => {
@@ -308,10 +308,11 @@ describe("Utf8Validator", () => {
         const whole = Uint8Array.of(lead, ...(lead < 0xf0 ? text.subarray(0, 2) : text));
         const validator = new Utf8Validator();
         const valid = validator.push(whole) && validator.complete;
-        assert.equal(valid, decodes(decoder, whole), Buffer.from(whole).toString("hex"));
+        // The message is made where it is needed only: it costs more than the validator.
+        if (valid !== decodes(decoder, whole)) assert.fail(Buffer.from(whole).toString("hex"));
       }
     }
-  }, 20_000);
+  }, 60_000);
 
   test("fails at the first impossible byte, never later", () => {
     const decoder = new TextDecoder("utf-8", { fatal: true });
