@@ -14,7 +14,7 @@
  * because wrk has no fixed rate and h2load counts from when a connection was free to send.
  *
  * Needs Linux with two cores, `wrk`, `h2load`, `openssl` and `taskset`, and no other load. Takes
- * about 25 minutes. A complete run writes its tables and charts into docs/.
+ * about 40 minutes. A complete run writes its tables and charts into docs/.
  */
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
