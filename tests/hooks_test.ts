@@ -7,7 +7,7 @@ import type { Session } from "../lib/http/session.ts";
 import type { Clock } from "../lib/net/clock.ts";
 import { type Mode, MODES, transportOf } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { connectTcp, received, until } from "./support.ts";
+import { connectTcp, received, turns, until } from "./support.ts";
 import { TestClock } from "./test_clock.ts";
 import { clientCa, handshake, sClient, startServer, type TestServer } from "./tls_support.ts";
 
@@ -140,7 +140,7 @@ for (const mode of MODES) {
 
     test("keep what the client sends while openFn takes its time", async () => {
       const server = await startLogged(mode, {
-        openFn: () => new Promise((resolve) => setTimeout(() => resolve(true), 50)),
+        openFn: () => turns().then(() => true), // the request has come then
       });
       assert.match(await ask(server, mode), /^HTTP\/1\.1 200 /);
       await server.server.stop();
