@@ -1,7 +1,7 @@
 /**
  * How often a client may do what costs this side more than it costs the client: resets, PINGs,
- * SETTINGS, empty frames. Neither RFC 9113 nor a single frame forbids these; their number does harm
- * (RFC 9113 section 10.5).
+ * SETTINGS, empty frames. RFC 9113 allows each of them; a large number of them is an attack
+ * (section 10.5).
  *
  * @module
  */
@@ -11,7 +11,7 @@ import type { Clock } from "../net/clock.ts";
 export interface BudgetSize {
   /** How often at once. */
   readonly burst: number;
-  /** How many times a second it may be done for as long as one likes; may be `Infinity`. */
+  /** How many times a second in the long run; may be `Infinity`. */
   readonly perSecond: number;
 }
 

@@ -13,8 +13,8 @@
  * |          | GOAWAY says which, and nothing more is read    |                                           |
  * | closed   | over                                           |                                           |
  *
- * Every state goes on to "closed" when the connection is over, and every one before "failed" to that.
- * The connection is closed when it is leaving and its last stream is over.
+ * Every state goes on to "closed" when the connection is over, and every one before "failed" to
+ * that. The connection is closed when it is leaving and its last stream is over.
  *
  * The file is one thing, the driver, in the order of the data's way: what a session shows and takes,
  * reading, what streams report and ask for, what the connection reports, deadlines.
@@ -83,7 +83,7 @@ export interface ConnectionTimeouts extends StreamTimeouts {
   readonly handshakeMs: number;
 }
 
-/** The server, and what it holds all connections to. */
+/** The server, with the limits of all connections. */
 export interface Http2Host extends SessionHost {
   /** How much all connections may take. */
   readonly limits: ConnectionLimits;
@@ -112,7 +112,7 @@ type State = "opening" | "greeting" | "open" | "leaving" | "failed" | "closed";
 const REQUESTS_PER_TURN = 128;
 /** So many of them however long their handlers take; the others while the turn is short. */
 const SURE_REQUESTS = 16;
-/** How long the goodbye of a session may take that is closed to make room, in ms. */
+/** How long closing a session to make room may take, in ms. */
 const GOODBYE_MS = 1_000;
 /** A WINDOW_UPDATE of less is not worth a frame. */
 const TINY_UPDATE = 256;
@@ -811,7 +811,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
 
   // What the connection reports.
 
-  /** The client has ended its side: it may wait for its answers still, but most have gone away. */
+  /** The client has ended its side: it may still wait for its answers, but most clients have left. */
   peerEnded(): void {
     const reason = clientEnded();
     for (const { exchange } of this.#streams.values()) exchange.abort(reason);

@@ -1,5 +1,5 @@
 /**
- * What may go wrong in HTTP/2, as it is said on the wire (RFC 9113 sections 5.4 and 7).
+ * The errors of HTTP/2, as they are sent on the wire (RFC 9113 sections 5.4 and 7).
  *
  * @module
  */
@@ -72,7 +72,7 @@ export class Http2Fault extends Error {
   readonly scope: "connection" | "stream";
   /** The stream at fault; 0 for a fault of the connection. */
   readonly streamId: number;
-  /** What the peer is told. */
+  /** The error code that is sent to the peer. */
   readonly code: ErrorCode;
 
   /** Makes a fault of the stream `streamId`, or of the connection where that is 0. */

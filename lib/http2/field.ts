@@ -1,8 +1,8 @@
 /**
  * One field of a header list, with what a request may do with it (RFC 9113 sections 8.2 and 8.3).
  *
- * A field is checked when it is made. HPACK's tables keep it as it is, so that one which is sent with
- * every request is checked once.
+ * A field is checked when it is made. HPACK's tables keep it as it is, so that one which is sent
+ * with every request is checked once.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { isFieldValue } from "../http/token.ts";
 
 /** What a field is to a request. */
 export const FieldKind = {
-  /** It says something to the handler. */
+  /** An ordinary field for the handler. */
   Message: 0,
   /** No request may have it; see {@linkcode whyMalformed}. */
   Malformed: 1,
@@ -29,7 +29,7 @@ export const FieldKind = {
   Host: 7,
   /** `Content-Length`. */
   Length: 8,
-  /** `Cookie`, which may come in crumbs (RFC 9113 section 8.2.3). */
+  /** `Cookie`, which may be split into several fields (RFC 9113 section 8.2.3). */
   Cookie: 9,
   /** `Expect`. */
   Expect: 10,

@@ -1,5 +1,5 @@
 /**
- * Counts what a client may do in small numbers, and in large ones does harm by (RFC 9113 section 10.5).
+ * Counts what is allowed in small numbers and is an attack in large ones (RFC 9113 section 10.5).
  *
  * @module
  */

@@ -3,9 +3,9 @@
  * sections 3.4, 4 and 6; RFC 9218 section 7.1).
  *
  * It decides every rule that needs no state of streams, with the scope and code that the RFC gives
- * it. What comes out depends on the bytes alone, never on how they were cut into pieces, save where
- * a DATA frame is cut. Frames that a server never gets in order, such as PUSH_PROMISE or those of a
- * stream with an even number, are refused here: this server pushes nothing.
+ * it. What comes out depends on the bytes alone, never on how they were cut into pieces, except
+ * where a DATA frame is cut. Frames that no correct client sends, such as PUSH_PROMISE or those of
+ * a stream with an even number, are refused here: this server pushes nothing.
  *
  * The file is one thing, a state machine whose steps share the frame that is being read: one method
  * for each part of a frame and for each type.
@@ -175,7 +175,7 @@ export class FrameReader {
 
   /**
    * Hands over the next bytes; they must not change while a view of them is in use. Only for a
-   * reader whose last step was `FrameStep.Need`, or a new one; a failed reader takes no notice.
+   * reader whose last step was `FrameStep.Need`, or a new one; a failed reader ignores them.
    *
    * @throws {TypeError} Bytes of the last push are left.
    */
@@ -356,7 +356,7 @@ export class FrameReader {
     this.#overhead = 0;
     this.endStream = this.#left === 0 && this.#has(Flag.EndStream);
     if (this.#left === 0) this.#endFrame();
-    // What gets the last piece may transfer its buffer, which empties every view of it.
+    // The receiver of the last piece may transfer its buffer, which empties every view of it.
     if (this.#pos === this.#input.length) this.#letGo();
     return FrameStep.Data;
   }

@@ -14,8 +14,8 @@ import { MAX_MAX_FRAME_BYTES, MAX_WINDOW, MIN_MAX_FRAME_BYTES } from "./settings
  */
 export interface Http2Options {
   /**
-   * How many requests a client may have under way on a connection. Default: 100, the least that RFC
-   * 9113 section 6.5.2 recommends; other servers allow 128 (nginx, Jetty) to 256 (Bun).
+   * How many requests a client may have in progress on a connection. Default: 100, the least that
+   * RFC 9113 section 6.5.2 recommends; other servers allow 128 (nginx, Jetty) to 256 (Bun).
    */
   readonly maxConcurrentStreams?: number;
   /**

@@ -1,6 +1,6 @@
 /**
- * What one connection sends: gathers the frames of all streams, and writes them once in a turn of the
- * event loop, as far as the client reads and its windows allow.
+ * What one connection sends: gathers the frames of all streams, and writes them once in a turn of
+ * the event loop, as far as the client reads and its windows allow.
  *
  * Small answers go into the next write at once. Whatever is longer, or has to wait, waits in its
  * stream; when the client may be sent more, the `Scheduler` says which stream is next.
@@ -32,8 +32,8 @@ export interface Sender extends Scheduled {
   /** Whether there is more that may be sent, as far as the stream goes. */
   readonly ready: boolean;
   /**
-   * Sends the next frames, with at most `most` bytes of DATA; returns how many there were, `undefined`
-   * where nothing at all could be sent.
+   * Sends the next frames, with at most `most` bytes of DATA; returns how many there were,
+   * `undefined` where nothing at all could be sent.
    */
   sendSome(most: number): number | undefined;
   /** Goes on, after what was sent has left. */
@@ -45,11 +45,11 @@ export class Output {
   /** What gathers frames. */
   readonly writer = new FrameWriter();
   /**
-   * How many small WINDOW_UPDATE frames the client may send as answers to DATA: one for the stream and
-   * one for the connection. Frames that are short since its window is do not count.
+   * How many small WINDOW_UPDATE frames the client may send as answers to DATA: one for the stream
+   * and one for the connection. Frames that are short since its window is do not count.
    */
   credits = 0;
-  /** What the client's decoder has to be told of its table. */
+  /** The changes of its table that the client's decoder has to be sent. */
   readonly table = new PeerTable();
   /** How much DATA the client takes on the whole connection. */
   readonly window = new SendWindow(DEFAULT_WINDOW);

@@ -1,6 +1,6 @@
 /**
- * Which answer a client wants first (RFC 9218), as the `Priority` field of its requests and
- * PRIORITY_UPDATE frames say.
+ * Reads which answer a client wants first (RFC 9218) from the `Priority` field of its requests and
+ * from PRIORITY_UPDATE frames.
  *
  * The value is a Dictionary of Structured Fields (RFC 9651): all of it is checked, since one that is
  * malformed anywhere counts for nothing, and of its members `u` and `i` are used.

@@ -1,6 +1,6 @@
 /**
- * The head of a request as HTTP/2 carries it: from a list of fields to what handlers are shown, which
- * is what HTTP/1.1 would have shown them (RFC 9113 section 8, RFC 8441).
+ * The head of a request as HTTP/2 carries it: from a list of fields to what handlers see, which is
+ * the same as on HTTP/1.1 (RFC 9113 section 8, RFC 8441).
  *
  * What is malformed is a fault of its stream. What is well-formed and refused is an `HttpError`, so
  * that it gets an answer, as on HTTP/1.1.
@@ -170,7 +170,7 @@ class HeadParts {
   /** How many pseudo-fields there are. */
   #pseudo = 0;
 
-  /** Finds them, and holds the list to the rules of RFC 9113 sections 8.2 and 8.3. */
+  /** Finds them, and checks the list by the rules of RFC 9113 sections 8.2 and 8.3. */
   constructor(streamId: number, fields: Field[]) {
     this.#streamId = streamId;
     for (let i = 0; i < fields.length; i++) {
@@ -300,7 +300,10 @@ class HeadParts {
     throw new HttpError(501, "NOT_IMPLEMENTED", "The protocol is not known: use websocket");
   }
 
-  /** Puts a `Host` in the place of the last pseudo-field if there is none; returns the place of the first field. */
+  /**
+   * Puts a `Host` in the place of the last pseudo-field if there is none; returns the place of the
+   * first field.
+   */
   showHost(fields: Field[]): number {
     if (this.#host !== undefined || this.authority === undefined) return this.#pseudo;
     fields[this.#pseudo - 1] = this.authority.host!;
@@ -320,7 +323,10 @@ function unusualMethod(streamId: number, method: string): Http2Fault | HttpError
   return isToken(method) ? unknownMethod() : malformed(streamId, "The method is not a token");
 }
 
-/** Whether two that were sent mean the same host: their letter case says nothing (RFC 9110 section 4.2.3). */
+/**
+ * Whether two that were sent mean the same host: their letter case says nothing (RFC 9110 section
+ * 4.2.3).
+ */
 function equalHosts(one: string, other: string): boolean {
   return one === other || one.toLowerCase() === other.toLowerCase();
 }
@@ -331,7 +337,7 @@ function splitTarget(target: string): Target {
   return { path: target.slice(0, question), query: target.slice(question + 1) };
 }
 
-/** Joins the crumbs of a cookie where the first of them is (RFC 9113 section 8.2.3). */
+/** Joins split `Cookie` fields in the place of the first (RFC 9113 section 8.2.3). */
 function joinCookies(fields: Field[]): void {
   const crumbs = fields.filter(({ kind }) => kind === FieldKind.Cookie).map(({ value }) => value);
   let kept = 0;

@@ -17,11 +17,11 @@ export interface RequestLimits extends DecoderLimits, HeadLimits {
 }
 
 /**
- * The last head, and the block that it was made of: many clients ask for the same over and over. Kept
- * only of a block that leaves the table as it was, and used until something else changes that.
+ * The last head, and the block that it was made of: many clients ask for the same over and over.
+ * Kept only of a block that leaves the table as it was, and used until something else changes that.
  */
 class LastHead {
-  /** A longer block is read anew. */
+  /** A longer block is not kept. */
   static readonly MAX_BYTES = 256;
   readonly #block = new Uint8Array(LastHead.MAX_BYTES);
   #length = -1;
@@ -49,8 +49,8 @@ class LastHead {
 }
 
 /**
- * Reads the field blocks of one connection. Every block has to go through it, in the order they come,
- * for each may change how the next is read.
+ * Reads the field blocks of one connection. Every block has to go through it, in the order they
+ * come, for each may change how the next is read.
  */
 export class RequestReader {
   readonly #limits: RequestLimits;
@@ -64,7 +64,7 @@ export class RequestReader {
     this.#decoder = new HpackDecoder(limits);
   }
 
-  /** Holds the client to the announced size of the table: it has acknowledged the SETTINGS. */
+  /** Enforces the announced size of the table, since the client has acknowledged the SETTINGS. */
   settingsAcknowledged(): void {
     this.#decoder.settingsAcknowledged();
   }

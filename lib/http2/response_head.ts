@@ -1,8 +1,8 @@
 /**
  * The heads and trailers of responses as field blocks (RFC 9113 section 8.3.2).
  *
- * Most answers of a server are alike but for a few values. So what is alike is kept as a tree, in
- * which a path from the root is the beginning of a head, a field after the other. A field that is found
+ * Most answers of a server differ in a few values only. So what they share is kept as a tree, in
+ * which a path from the root is the beginning of a head, field by field. A field that is found
  * there was checked and encoded before. A name that has many values, such as ETag, is not kept: its
  * fields go behind the others, since the order of names means nothing (RFC 9110 section 5.3).
  *
@@ -20,7 +20,7 @@ import {
 } from "../http/response_rules.ts";
 import { encodeField, encodeLength, isSensitive, mostBytes } from "./hpack/encoder.ts";
 
-/** How many fields are kept in all; then the tree begins anew. */
+/** How many fields are kept in all; then the tree is cleared. */
 const MAX_KEPT = 1_000;
 
 /** A longer field is not kept, nor the bytes of a longer head. */
@@ -178,8 +178,8 @@ export class PartialHead {
   }
 
   /**
-   * Returns the block, which must not be changed: with a `Content-Length` where one is given, and with
-   * the `Date` unless that is among the fields.
+   * Returns the block, which must not be changed: with a `Content-Length` where one is given, and
+   * with the `Date` unless that is among the fields.
    */
   end(length: number | undefined, dated: boolean): Uint8Array {
     const date = dated ? undefined : dateNow();

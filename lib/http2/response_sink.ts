@@ -91,8 +91,8 @@ export class Http2ResponseSink implements ResponseSink, Sender {
   }
 
   /**
-   * Heeds what the fields of an answer say. Why else an answer would be the last one of a connection
-   * of HTTP/1.1, such as a handler that has failed, concerns its own stream alone.
+   * Obeys the fields of an answer. Other reasons that make an answer the last one of an HTTP/1.1
+   * connection, such as a handler that failed, concern its own stream alone.
    */
   closeAfterwards(isAsked: boolean): void {
     if (isAsked) this.stream.closeAfterwards();
@@ -161,8 +161,9 @@ export class Http2ResponseSink implements ResponseSink, Sender {
   }
 
   /**
-   * Sends a piece of the body at once where it is short, and in its turn where it is not. One that is
-   * not `lasting` may change when this has returned `true`, and what is sent at once leaves later.
+   * Sends a piece of the body at once where it is short, and in its turn where it is not. One that
+   * is not `lasting` may change when this has returned `true`, and what is sent at once leaves
+   * later.
    */
   #hand(chunk: Chunk, lasting: Chunk | undefined, isLast: boolean): boolean {
     const { output, window, id } = this.stream;

@@ -272,9 +272,10 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   }
 
   /**
-   * Lets go of the rest of a body that nothing reads. Where that is too long, or waits for a 100, the
-   * client may send no more than its window, and has a moment to see its answer and to stop by itself:
-   * curl loses an answer that the reset comes with, and browsers show none before the reset.
+   * Lets go of the rest of a body that nothing reads. Where that is too long, or waits for a 100,
+   * the client may send no more than its window, and has a moment to see its answer and to stop by
+   * itself: curl loses an answer that the reset comes with, and browsers show none before the
+   * reset.
    */
   #drain(): void {
     if (this.#remoteEnded || this.#isOver) return;
@@ -310,7 +311,7 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     this.#localEnded = true;
   }
 
-  /** Goes on writing; each time the client has its time anew. */
+  /** Goes on writing; the client's time starts again with each write. */
   progressed(): void {
     this.#timeouts?.restart();
     if (this.#tunnel !== undefined) this.#tunnel.wrote();
@@ -447,7 +448,7 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
 
   /**
    * Takes note that the client has ended its side of the connection: it sends nothing more of the
-   * request, and gives back no window. It may read what fits, but most have gone away.
+   * request, and gives back no window. It may read what fits, but most clients have left.
    */
   clientEnded(reason: HttpsdError): void {
     const { exchange } = this;
@@ -536,7 +537,7 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     return this.#clientEnded && (this.window.size <= 0 || this.#owner.output.window.size <= 0);
   }
 
-  /** The deadline has passed: judges what was waited for. */
+  /** The deadline has passed: acts on what was waited for. */
   expired(now: number): void {
     this.deadline = Infinity;
     if (this.#isOver) return this.#free();

@@ -19,14 +19,17 @@ export interface DecoderLimits {
    * each field.
    */
   readonly maxListBytes: number;
-  /** The fields of a list, without pseudo-fields and all but the first crumb of a cookie. */
+  /** The fields of a list, without pseudo-fields, and with all parts of a split `Cookie` as one. */
   readonly maxFields: number;
 }
 
 /** What a list was found to have too much of. */
 export type Excess = "bytes" | "fields" | undefined;
 
-/** A change may be followed by another before the next block, and the least is said too (section 4.2). */
+/**
+ * A change may be followed by another before the next block, and the least is said too (section
+ * 4.2).
+ */
 const MAX_SIZE_UPDATES = 2;
 
 /** No integer of HPACK need be larger: no string or table is. */
@@ -62,8 +65,8 @@ export class HpackDecoder {
   }
 
   /**
-   * Holds the peer to the announced size of the table: it has acknowledged the SETTINGS. Where that
-   * makes the table smaller, the next block must say so (RFC 9113 section 4.3.1).
+   * Enforces the announced size of the table, since the peer has acknowledged the SETTINGS. Where
+   * that makes the table smaller, the next block must say so (RFC 9113 section 4.3.1).
    */
   settingsAcknowledged(): void {
     this.#maxTableBytes = this.#limits.maxTableBytes;

@@ -5,8 +5,8 @@
  */
 
 /**
- * How many bits each byte's code has. The code is canonical: codes of one length follow each other in
- * the order of their bytes, and longer ones follow shorter ones, so that the lengths say it all.
+ * How many bits each byte's code has. The code is canonical: codes of one length follow each other
+ * in the order of their bytes, and longer ones follow shorter ones, so that the lengths say it all.
  */
 // deno-fmt-ignore
 const LENGTHS = Uint8Array.of(
@@ -126,7 +126,7 @@ export function huffmanLength(text: string): number {
 
 /** Encodes `text`, of which each character is a byte, into `out` from `at` on; returns the end. */
 export function encodeHuffman(text: string, out: Uint8Array, at: number): number {
-  let pending = 0; // the bits that are no whole byte yet, at most 7
+  let pending = 0; // the bits that do not fill a byte yet, at most 7
   let count = 0;
   for (let i = 0; i < text.length; i++) {
     const byte = text.charCodeAt(i);
