@@ -221,6 +221,25 @@ const ATTACKS: Attack[] = [
     },
   })),
   {
+    name: "a flood of HEADERS for a stream that was reset",
+    async run(client, scheme) {
+      client.send(headers(1, GET("/", scheme, ["X-UPPER", "1"]), OPEN));
+      client.send(many(5_000, () => headers(1, [["x-a", "b"]], OPEN)));
+      await goneWith(client, "ENHANCE_YOUR_CALM");
+    },
+    then: ({ handlers }) => assert.equal(handlers, 0),
+  },
+  {
+    name: "a flood of requests behind GOAWAY",
+    async run(client, scheme) {
+      client.send(headers(1, GET("/hold", scheme)), goaway());
+      client.send(many(5_000, (i) => headers(nth(i + 1), GET("/hold", scheme))));
+      await client.until(() => client.ended || client.closed, "the end", WAIT_MS);
+      assert.equal(client.goaway!.code, "ENHANCE_YOUR_CALM");
+    },
+    then: ({ handlers }) => assert.equal(handlers, 1),
+  },
+  {
     name: "more settings than 32 in one frame",
     async run(client) {
       client.send(settings(...Array.from({ length: 33 }, () => [0x99, 1] as const)));

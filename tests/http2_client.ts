@@ -321,6 +321,8 @@ export class Http2Client implements Disposable {
   closed = false;
   /** The GOAWAY that came last. */
   goaway: { lastStreamId: number; code: CodeName | number; debug: string } | undefined;
+  /** Is called with each frame as it comes. */
+  onFrame: ((frame: Frame) => void) | undefined;
   /** What the server sent that no server may send. */
   fault: Error | undefined;
   /** Acknowledges SETTINGS that come from now on. */
@@ -600,7 +602,9 @@ export class Http2Client implements Disposable {
     if (!this.#greeted) assert.equal(type, Type.SETTINGS, "The first frame is SETTINGS");
     this.#greeted = true;
     const fields = this.#fields(type, flags, payload);
-    this.frames.push({ type, flags, streamId, payload, ...(fields && { fields }) });
+    const frame: Frame = { type, flags, streamId, payload, ...(fields && { fields }) };
+    this.frames.push(frame);
+    this.onFrame?.(frame);
     if (type === Type.SETTINGS && (flags & Flag.ACK) === 0) this.#serverSettings(payload);
     if (type === Type.GOAWAY) {
       this.goaway = {

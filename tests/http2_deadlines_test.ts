@@ -35,7 +35,7 @@ import {
 } from "./http2_client.ts";
 import { started, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { type Mode, MODES, until } from "./support.ts";
+import { engineOf, type Mode, MODES, until } from "./support.ts";
 import { TestClock } from "./test_clock.ts";
 
 assertRuntime();
@@ -341,6 +341,92 @@ for (const mode of MODES) {
   });
 
   describe(`memory that a client of HTTP/2 makes the server hold, ${mode}`, () => {
+    /** Has the server hold 200 short pieces of bodies, each behind 60,000 bytes that are read. */
+    async function holdPieces(client: Http2Client): Promise<void> {
+      const held = [1, 3];
+      const read = 5;
+      for (const id of held) client.send(headers(id, POST("/hold", scheme), OPEN));
+      client.send(headers(read, POST("/drain", scheme), OPEN));
+      const rest = many(4, () => data(read, new Uint8Array(15_000), OPEN));
+      let window = 262_144;
+      client.onFrame = ({ type, streamId, payload }) => {
+        if (type === Type.WINDOW_UPDATE && streamId === read) window += payload.readUInt32BE();
+      };
+      for (let i = 0; i < 200; i++) {
+        await client.until(() => window >= 60_000, "the window of what is read", WAIT_MS);
+        window -= 60_000;
+        client.send(rest, data(held[i % 2]!, new Uint8Array(2_100), OPEN));
+      }
+      await client.settled("settled!", WAIT_MS);
+      assert.equal(client.count(Type.RST_STREAM), 0, client.story());
+    }
+
+    test("short pieces of bodies keep no more than themselves of what came with them", async () => {
+      const server = await serverFor(mode, {
+        limits: { maxBodyBytes: 1e9 },
+        http2: { connectionWindowBytes: 8_000_000 },
+      });
+      await assertUnharmed(server, async () => {
+        const clients: Http2Client[] = [];
+        for (let i = 0; i < 8; i++) {
+          const client = await server.connect();
+          clients.push(client);
+          await holdPieces(client);
+        }
+        for (const client of clients) client.destroy();
+      }, { peakMiB: 60, cpuMs: 10_000 });
+    }, TEST_MS);
+
+    // Deno's TLS clients read on while they are paused.
+    if (mode === "plain") {
+      test(
+        "windows that are given back to a client that reads nothing cut the connection",
+        async () => {
+          let taken = 0;
+          let madeAt = 0;
+          const { port, server } = await started(
+            async (request) => {
+              if (request.method === "GET") {
+                return new Response(
+                  new ReadableStream({
+                    pull(body) {
+                      madeAt = performance.now();
+                      body.enqueue(new Uint8Array(65_536));
+                    },
+                  }),
+                );
+              }
+              for await (const piece of request.body!) taken += piece.length;
+              return new Response("all");
+            },
+            { http2: { streamWindowBytes: 1_000, maxUnsentControlBytes: 2_000 } },
+            mode,
+          );
+          using client = await Http2Client.connect(port, mode);
+          await client.ready();
+          await client.settled();
+          client.socket.pause();
+          client.socket.on("error", () => {});
+          client.send(
+            headers(1, GET("/", scheme)),
+            windowUpdate(1, 2 ** 30),
+            windowUpdate(0, 2 ** 30),
+          );
+          client.send(headers(3, POST("/", scheme), OPEN));
+          const [session] = server.sessions;
+          const engine = engineOf(session!.connection);
+          const takesNoMore = () => engine.blocked && performance.now() > madeAt + 300;
+          await until(takesNoMore, "the socket takes no more", WAIT_MS);
+          for (let sent = 500; sent <= 200 * 500 && !engine.closed; sent += 500) {
+            client.send(data(3, new Uint8Array(500), OPEN)); // of which each is given back
+            await until(() => taken >= sent || engine.closed, "it is read");
+          }
+          assert.ok(engine.closed, `${taken} bytes were read`);
+        },
+        TEST_MS,
+      );
+    }
+
     test("the answers of PINGs that are not read cut the connection", async () => {
       const plenty = { burst: 1e9, perSecond: 1e9 };
       const server = await serverFor(mode, { http2: { controlFrames: plenty } });

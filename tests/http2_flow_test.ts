@@ -161,3 +161,73 @@ for (const mode of MODES) {
 
 const more = { endStream: false };
 const many = { burst: 1_000, perSecond: 0 };
+
+describe("what a client sends that nothing reads", () => {
+  const LONG = `/${"a".repeat(9_000)}`;
+  const CONNECT: [string, string][] = [
+    [":method", "CONNECT"],
+    [":protocol", "websocket"],
+    [":scheme", "http"],
+    [":path", "/"],
+    [":authority", "localhost"],
+  ];
+  const UNREAD: Record<string, Uint8Array> = {
+    "a request that is refused": post(1, LONG),
+    "a CONNECT that is answered as any other": headers(1, CONNECT, { endStream: false }),
+    "a request that is answered before its body": post(1),
+  };
+  for (const [what, head] of Object.entries(UNREAD)) {
+    test(`is thrown away up to maxDiscardedBytes behind the answer to ${what}`, async () => {
+      const { port } = await started(() => new Response("early"), {
+        limits: { maxDiscardedBytes: 20_000 },
+      });
+      using sender = await Http2Client.connect(port);
+      await sender.ready();
+      sender.send(head);
+      await sender.frame(({ streamId }) => streamId === 1, "the answer");
+      for (let i = 0; i < 3; i++) sender.send(...dataOf(1, new Uint8Array(10_000)));
+      await sender.frame(({ type }) => type === Type.RST_STREAM, "the reset");
+      assert.equal(sender.soFar(1).reset, "NO_ERROR");
+    });
+  }
+
+  test("takes no more than a stream's window while a refusal is thought about", async () => {
+    const { port, server } = await started(() => new Response("never"), {
+      http2: { streamWindowBytes: 70_000 },
+    });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    server.onError(414, async (_, request) => {
+      await promise;
+      request!.status(414).send("too long");
+    });
+    using sender = await Http2Client.connect(port);
+    await sender.ready();
+    sender.send(post(1, LONG), ...dataOf(1, new Uint8Array(70_000)));
+    await sender.settled();
+    assert.equal(given(sender, 1), 0);
+    resolve();
+    await sender.frame(({ type, streamId }) => type === Type.HEADERS && streamId === 1, "414");
+    await sender.settled();
+    assert.equal(given(sender, 1), 70_000);
+  });
+
+  test("takes no more than a stream's window beyond a body that is too long", async () => {
+    const { port } = await started(
+      async () => await new Promise<never>(() => {}),
+      { limits: { maxBodyBytes: 10_000 }, http2: { streamWindowBytes: 70_000 } },
+    );
+    using sender = await Http2Client.connect(port);
+    await sender.ready();
+    await sender.settled();
+    sender.send(post(1), ...dataOf(1, new Uint8Array(70_000)));
+    await sender.settled();
+    assert.equal(given(sender, 1), 0);
+  });
+
+  test("is a fault ahead of the answer to an extended CONNECT", async () => {
+    const { port } = await started(async () => await new Promise<never>(() => {}));
+    using sender = await Http2Client.connect(port);
+    sender.send(headers(1, CONNECT, { endStream: false }), data(1, "early", { endStream: false }));
+    assert.equal((await sender.answer(1)).reset, "PROTOCOL_ERROR");
+  });
+});

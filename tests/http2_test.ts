@@ -10,6 +10,7 @@ import type { HttpsServerOptions } from "../lib/config.ts";
 import {
   Code,
   data,
+  goaway,
   headers,
   Http2Client,
   requestFields,
@@ -356,6 +357,45 @@ for (const mode of MODES) {
       await client.over();
       await stopped;
       assert.deepEqual(seen, ["/first"]);
+    });
+
+    test("says how far it came to a client that goes away", async () => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const { port } = await started(
+        async () => {
+          await promise;
+          return new Response("well");
+        },
+        {},
+        mode,
+      );
+      using client = await Http2Client.connect(port, mode);
+      await client.ready();
+      client.send(headers(1, requestFields()), goaway(), headers(3, requestFields()));
+      await client.until(() => client.goaway !== undefined, "GOAWAY");
+      assert.deepEqual([client.goaway!.code, client.goaway!.lastStreamId], ["NO_ERROR", 1]);
+      await client.settled();
+      resolve();
+      assert.equal((await client.answer(1)).status, 200);
+      await client.over();
+      assert.equal(client.soFar(3).status, 0);
+    });
+
+    test("calls no handler for a session that a listener has destroyed", async () => {
+      let calls = 0;
+      const { port, server } = await started(
+        () => {
+          calls++;
+          return new Response("well");
+        },
+        {},
+        mode,
+      );
+      server.addEventListener("http:header", ({ session }) => session.destroy());
+      using client = await Http2Client.connect(port, mode);
+      client.send(headers(1, requestFields()));
+      await client.over();
+      assert.equal(calls, 0);
     });
 
     test("closes an idle session behind GOAWAY", async () => {

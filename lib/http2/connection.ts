@@ -188,7 +188,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
       maxTrailerBytes: limits.maxTrailerBytes,
       connectProtocol: true,
     });
-    this.output = new Output(connection);
+    this.output = new Output(connection, http2.maxUnsentControlBytes);
     this.#ids = new StreamIds(http2.maxConcurrentStreams);
     this.#floods = new FloodGuard(http2, connection.clock);
     this.#receiving = new ReceiveWindow(http2.connectionWindowBytes, DEFAULT_WINDOW);
@@ -346,7 +346,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
       case FrameStep.Ping:
         this.#floods.control("PING");
         this.output.writer.ping(reader.opaque, true);
-        this.#wroteControl();
+        this.output.schedule();
         return true;
       case FrameStep.PriorityUpdate:
         this.#onPriorityUpdate(reader.streamId, reader.priorityField);
@@ -387,7 +387,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     if (stream !== undefined) return this.#onTrailers(stream, block, endStream, fault);
     if (!this.#ids.isIdle(streamId)) return this.#onLateHeaders(streamId, block);
     this.#ids.begin(streamId);
-    if (this.#state !== "open") return this.#requests.skip(block); // it may be sent elsewhere
+    if (this.#state !== "open") return this.#ignoreHead(block); // it may be sent elsewhere
     if (fault !== undefined) {
       this.#requests.skip(block);
       return this.#refuseStream(fault);
@@ -423,6 +423,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     this.#streams.set(streamId, stream);
     this.#host.notify?.("http:header", this.session, 0);
     if (this.#begun >= this.#host.limits.maxRequestsPerConnection) this.shutdown();
+    if (stream.isOver) return; // a listener has destroyed the session
     stream.begin();
     if (this.connection.peerEnded) stream.exchange.abort(clientEnded());
   }
@@ -450,10 +451,16 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
 
   /** Judges the head of a stream that is over. */
   #onLateHeaders(streamId: number, block: Uint8Array): void {
+    if (this.#ids.wasReset(streamId) || this.#isIgnored(streamId)) return this.#ignoreHead(block);
     this.#requests.skip(block);
-    if (this.#ids.wasReset(streamId) || this.#isIgnored(streamId)) return;
     const code = this.#ids.wasSkipped(streamId) ? ErrorCode.ProtocolError : ErrorCode.StreamClosed;
     throw connectionFault(code, `HEADERS on stream ${streamId}, which is over`);
+  }
+
+  /** Reads a head of which nothing is made, and which no stream is reset for. */
+  #ignoreHead(block: Uint8Array): void {
+    this.#floods.control("HEADERS that are ignored");
+    this.#requests.skip(block);
   }
 
   #onTrailers(
@@ -477,10 +484,8 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     }
     try {
       const trailers = this.#requests.readTrailers(stream.id, block);
-      const code = stream.trailers(trailers);
-      if (code !== undefined) {
-        this.#resetStream(stream, code, "The body is not as long as declared");
-      }
+      const wrong = stream.trailers(trailers);
+      if (wrong !== undefined) this.#resetStream(stream, wrong.code, wrong.message);
     } catch (error) {
       if (error instanceof HttpError) return stream.trailersFailed(error);
       if (!(error instanceof Http2Fault) || error.scope === "connection") throw error;
@@ -500,13 +505,10 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
       this.giveBack(flowBytes);
       return this.#resetStream(stream, ErrorCode.StreamClosed, "DATA behind the end of a request");
     }
-    const code = stream.data(data, flowBytes, endStream);
-    if (code === undefined) return;
+    const fault = stream.data(data, flowBytes, endStream);
+    if (fault === undefined) return;
     this.giveBack(flowBytes);
-    const message = code === ErrorCode.FlowControlError
-      ? "More DATA than the stream's window"
-      : "The body is not as long as declared";
-    this.#resetStream(stream, code, message);
+    this.#resetStream(stream, fault.code, fault.message);
   }
 
   /** Judges DATA of a stream that is over. */
@@ -578,7 +580,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     this.output.writer.maxFrameBytes = maxFrameBytes;
     if (noRfc7540Priorities) this.#priorities.aware = true;
     this.output.writer.settingsAck();
-    this.#wroteControl();
+    this.output.schedule();
     if (this.#state !== "greeting") return;
     this.#state = "open";
     this.#becomesIdle();
@@ -610,7 +612,9 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   /** The client opens no further streams. */
   #onGoAway(): void {
     this.#floods.control("GOAWAY");
-    if (this.#state === "open" || this.#state === "greeting") this.#leave();
+    if (this.#state !== "open" && this.#state !== "greeting") return;
+    this.#goAway(ErrorCode.NoError); // it may have begun more meanwhile: those are not served
+    this.#leave();
   }
 
   #onFault(fault: Http2Fault): void {
@@ -625,17 +629,6 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     this.failed(publicError(streamFault(stream.id, code, message)));
     stream.reset(code);
     this.#floods.serverReset();
-  }
-
-  /** A control frame is answered: a client that does not read the answers is cut. */
-  #wroteControl(): void {
-    const { connection, output } = this;
-    output.schedule();
-    if (!connection.blocked) return;
-    if (output.writer.pendingBytes <= this.#config.maxUnsentControlBytes) return;
-    connection.destroy(
-      new ConnectionError("CONNECTION_ABORTED", "The client does not read what answers its frames"),
-    );
   }
 
   // What streams report and ask for.

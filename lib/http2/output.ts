@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { ConnectionError } from "../errors.ts";
 import type { Chunk } from "../net/chunks.ts";
 import type { ConnectionEngine } from "../net/engine.ts";
 import type { ErrorCode } from "./error_code.ts";
@@ -54,6 +55,7 @@ export class Output {
   /** How much DATA the client takes on the whole connection. */
   readonly window = new SendWindow(DEFAULT_WINDOW);
   readonly #connection: ConnectionEngine;
+  readonly #maxUnsentBytes: number;
   readonly #scheduler = new Scheduler<Sender>();
   /** Streams that could send, were it not for the connection's window. */
   readonly #waiting = new Set<Sender>();
@@ -66,9 +68,13 @@ export class Output {
     else this.flush();
   };
 
-  /** Makes the sending side. */
-  constructor(connection: ConnectionEngine) {
+  /**
+   * Makes the sending side. A client that does not read is cut when more than `maxUnsentBytes` wait of
+   * what answers its frames.
+   */
+  constructor(connection: ConnectionEngine, maxUnsentBytes: number) {
     this.#connection = connection;
+    this.#maxUnsentBytes = maxUnsentBytes;
   }
 
   /** Whether the client has to read before more is sent. */
@@ -131,10 +137,19 @@ export class Output {
 
   /** Writes what was gathered, and what may be sent, at the end of this turn. */
   schedule(): void {
-    if (this.writer.pendingBytes >= WRITE_BYTES && !this.blocked) this.#write();
+    if (this.blocked) return this.#wait();
+    if (this.writer.pendingBytes >= WRITE_BYTES) this.#write();
     if (this.#turns > 0 || this.#flushing) return;
     this.#turns = SETTLING_TURNS;
     queueMicrotask(this.#settle);
+  }
+
+  /** While the client does not read, what waits here are answers to its frames: bodies wait in streams. */
+  #wait(): void {
+    if (this.writer.pendingBytes <= this.#maxUnsentBytes) return;
+    this.#connection.destroy(
+      new ConnectionError("CONNECTION_ABORTED", "The client does not read what answers its frames"),
+    );
   }
 
   /** Writes it now, unless the client has to read before. */

@@ -31,7 +31,7 @@ import { type AnyWait, type StreamWait, Timeouts } from "../http/timeouts.ts";
 import type { PaceLimits, TimeLimits } from "../http/times.ts";
 import type { Protocol, Tunnel } from "../http/tunnel.ts";
 import type { Clock } from "../net/clock.ts";
-import { ErrorCode } from "./error_code.ts";
+import { ErrorCode, type Http2Fault, streamFault } from "./error_code.ts";
 import type { Output } from "./output.ts";
 import type { Http2RequestHead } from "./request_head.ts";
 import { Http2ResponseSink, type SinkStream } from "./response_sink.ts";
@@ -101,8 +101,13 @@ export interface StreamOwner {
   errorAnswered(error: HttpError): void;
 }
 
-/** Pieces of up to so many bytes are copied: a view keeps all of what was read alive. */
+/**
+ * Pieces of up to so many bytes are copied, and those that are a small part of what was read at a time:
+ * a view keeps all of that alive, between them whatever a client sent to other streams.
+ */
 const COPIED_BYTES = 2_048;
+/** A view keeps no more alive than so many times its own bytes. */
+const MAX_KEPT_TIMES = 4;
 
 /** One stream of a connection. */
 export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
@@ -120,6 +125,8 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   #received = 0;
   /** How many of them wait for the handler. */
   #unread = 0;
+  /** How many were thrown away before the answer was written, for which no window was given back. */
+  #withheld = 0;
   /** How many had come when the answer was written. */
   #receivedBefore = 0;
   #remoteEnded: boolean;
@@ -191,9 +198,11 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   /**
    * Takes a piece of DATA of which `flowBytes` count for the windows. Returns what is wrong with it.
    */
-  data(bytes: Uint8Array, flowBytes: number, endStream: boolean): ErrorCode | undefined {
+  data(bytes: Uint8Array, flowBytes: number, endStream: boolean): Http2Fault | undefined {
     const receiving = this.#receiving ??= this.#owner.receiveWindow();
-    if (!receiving.receive(flowBytes)) return ErrorCode.FlowControlError;
+    if (!receiving.receive(flowBytes)) {
+      return streamFault(this.id, ErrorCode.FlowControlError, "More DATA than the stream's window");
+    }
     const { length } = bytes;
     this.#received += length;
     const { contentLength } = this.exchange.head;
@@ -201,7 +210,10 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
       // A client that stops since it has its answer ends a body that is too short.
       const whole = endStream && !this.#parts;
       const wrong = whole ? this.#received !== contentLength : this.#received > contentLength;
-      if (wrong) return ErrorCode.ProtocolError;
+      if (wrong) return this.#wrongLength();
+    }
+    if (length > 0 && this.#upgradable && this.#tunnel === undefined && !this.#localEnded) {
+      return streamFault(this.id, ErrorCode.ProtocolError, "DATA before the answer to CONNECT");
     }
     if (flowBytes > length) this.#giveBack(flowBytes - length);
     if (endStream) this.#remoteEnded = true;
@@ -216,14 +228,19 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   }
 
   /** Takes the trailer section, which ends the client's side. Returns what is wrong with it. */
-  trailers(trailers: Trailers): ErrorCode | undefined {
+  trailers(trailers: Trailers): Http2Fault | undefined {
     const { contentLength } = this.exchange.head;
     if (contentLength !== undefined && this.#received !== contentLength) {
-      return ErrorCode.ProtocolError;
+      return this.#wrongLength();
     }
     this.#remoteEnded = true;
     this.#endBody(trailers);
     return undefined;
+  }
+
+  #wrongLength(): Http2Fault {
+    const message = "The body is not as long as declared";
+    return streamFault(this.id, ErrorCode.ProtocolError, message);
   }
 
   /** The trailer section cannot be taken: the body has no whole end. */
@@ -239,18 +256,18 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     const owner = this.#owner;
     if (this.#tunnel !== undefined) {
       owner.held(length);
-      return this.#tunnel.push(bytes, length <= COPIED_BYTES);
+      return this.#tunnel.push(bytes, isCopied(bytes));
     }
     const { exchange } = this;
-    if (!exchange.hasBody) return this.#giveBack(length); // of a request that was refused
+    if (!exchange.hasBody) return this.#throwAway(length); // of a request that was refused
     if (this.#received > owner.limits.maxBodyBytes && !exchange.response.ended) {
-      this.#giveBack(length);
-      return exchange.cutBody(tooLong(owner.limits.maxBodyBytes));
+      exchange.cutBody(tooLong(owner.limits.maxBodyBytes));
+      return this.#throwAway(length);
     }
     this.#timeouts?.bodyCame(length);
     this.#unread += length;
     owner.held(length);
-    if (length <= COPIED_BYTES) exchange.body.pushCopy(bytes);
+    if (isCopied(bytes)) exchange.body.pushCopy(bytes);
     else exchange.body.push(bytes);
     if (this.#drains) this.#drain();
     else if (this.#timeouts !== undefined) this.#arm();
@@ -263,9 +280,27 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     else if (this.#timeouts !== undefined) this.#arm();
   }
 
+  /**
+   * Lets go of bytes that nothing will read. Before the answer is written the client may send no more
+   * of them than its window.
+   */
+  #throwAway(bytes: number): void {
+    this.#owner.giveBack(bytes);
+    if (this.#drains) {
+      this.#widen(bytes);
+      this.#drain();
+    } else {
+      this.#withheld += bytes;
+    }
+  }
+
   /** Lets the client send so many bytes more. */
   #giveBack(bytes: number): void {
     this.#owner.giveBack(bytes);
+    this.#widen(bytes);
+  }
+
+  #widen(bytes: number): void {
     if (this.#remoteEnded || this.#isOver || this.#parts) return;
     const increment = this.#receiving!.giveBack(bytes);
     if (increment > 0) this.#owner.output.windowUpdate(this.id, increment);
@@ -346,6 +381,7 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     if (exchange.hasBody) exchange.body.discard();
     this.#receivedBefore = this.#received;
     this.#drain();
+    if (this.#withheld > 0) this.#widen(this.#withheld);
   }
 
   blocked(): void {
@@ -627,6 +663,11 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   finished(): void {
     if (this.#localEnded && this.#remoteEnded) this.#close();
   }
+}
+
+/** Whether a piece is copied, and not kept as a view of what was read. */
+function isCopied({ length, buffer }: Uint8Array): boolean {
+  return length <= COPIED_BYTES || MAX_KEPT_TIMES * length < buffer.byteLength;
 }
 
 function tooLong(maxBodyBytes: number): HttpError {

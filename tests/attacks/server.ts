@@ -49,6 +49,9 @@ async function answer(request: Request): Promise<Response> {
   switch (new URL(request.url).pathname) {
     case "/read":
       return new Response(`${(await request.arrayBuffer()).byteLength}`);
+    case "/drain":
+      for await (const _ of request.body!);
+      return new Response("drained");
     case "/hold":
       await new Promise((resolve) => request.signal.addEventListener("abort", resolve));
       return new Response("too late");
