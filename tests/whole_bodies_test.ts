@@ -238,6 +238,22 @@ describe("a body that is all there", () => {
     ]);
   });
 
+  test("keeps its own type and its bytes where it is long", async () => {
+    const headers = { "content-type": "a/b" };
+    const texts = ["a", "\u00fc", "\u20ac", "\ufeffa"].map((text) => text.repeat(100_000));
+    const bytes = new Uint8Array(100_000).map((_, i) => i * 7);
+    const stream = Object.assign(new Response(new Blob([bytes]).stream(), { headers }), {
+      ...Object.fromEntries(Array.from({ length: 70_000 }, (_, i) => [`p${i}`, i])),
+    });
+    const bodies = [...texts, bytes, new Blob([bytes])];
+    const all = await answers(...bodies.map((body) => new Response(body, { headers })), stream);
+    const sent = [...texts.map((text) => Buffer.from(text)), bytes, bytes, bytes];
+    for (const [i, { fields, body }] of all.entries()) {
+      assert.equal(fields["content-type"], "a/b", `${i}`);
+      assert.ok(Buffer.from(body, "latin1").equals(sent[i]!), `${i}`);
+    }
+  });
+
   if (runtime === "bun") {
     test("is bytes where nothing shows that it was a text", async () => {
       const touched = new Response("a");

@@ -32,6 +32,9 @@ const BYTES = "application/octet-stream";
 /** No response has more private properties than this; so what takes more has its body in memory. */
 const MANY_PROPERTIES = 1024;
 
+/** From so many bytes on, a copy costs more than knowing whether they were a text saves. */
+const LONG_BYTES = 64 * 1024;
+
 /** How a body in memory is shown, a `Blob` with its type; that of a `File` comes behind its name. */
 const IN_MEMORY = /\n {2}(?:File|Blob) \([^)\n]*\)(?: \{\n {4}type: "(?<type>.*)"\n)?/;
 
@@ -56,6 +59,10 @@ class BunResponses {
     const base = statusText === "" ? this.#base : this.#sizeOfEmpty(statusText);
     const size = this.#tools.sizeOf(response) - base;
     if (size <= 0) return this.#unknownParts(response);
+    if (size > LONG_BYTES && response.headers.has("content-type")) {
+      // Not from behind a clone, which would have the bytes copied once more.
+      return withType(response, this.#tools.peek(response.bytes()), undefined);
+    }
     const clone = response.clone();
     if (this.#tools.sizeOf(clone) > base) { // an ASCII text: so are most answers
       return withType(response, this.#tools.peek(response.text()), TEXT);
