@@ -49,7 +49,7 @@ export function createServer(
 
   return new HttpsServer(
     { ...options, certSelect },
-    (_, { session }) => new Response(`hello ${session.tls?.sni ?? "nobody"}\n`),
+    (_, { session }) => new Response(`hello ${session.tls?.sni ?? "no name"}\n`),
   );
 }
 

@@ -1,11 +1,11 @@
 /**
  * The same routes where the platform ends TLS: this file listens on nothing, its default export is
- * called by whoever does.
+ * called by the platform that does.
  *
  *     deno serve --port 8443 --cert certs/localhost.pem --key certs/localhost.key examples/edge.ts
  *     PORT=8080 bun examples/edge.ts
  *
- * On Cloudflare Workers it is the worker as it stands; bundlers make one file of it:
+ * On Cloudflare Workers it is a complete worker; bundlers make one file of it:
  * `bun build --target=browser --external 'node:*' examples/edge.ts`.
  */
 import { createEdgeApp, type EdgeApp, matchWildcard } from "../lib/edge/mod.ts";

@@ -150,7 +150,7 @@ class FileServer {
 }
 
 /**
- * The name that a path's last part stands for; `undefined` when it could lead out of the directory,
+ * The name that a path's last part means; `undefined` when it could lead out of the directory,
  * is hidden, or is none.
  */
 function fileName(encoded: string): string | undefined {

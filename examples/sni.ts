@@ -20,7 +20,7 @@ import { run } from "./run.ts";
 export function createServer(options: HttpsServerOptions): HttpsServer {
   const server = new HttpsServer(
     { ...options, watch: true, watchIntervalMs: 500 },
-    (_, { session }) => new Response(`you asked for ${session.tls?.sni ?? "nobody"}\n`),
+    (_, { session }) => new Response(`you asked for ${session.tls?.sni ?? "no name"}\n`),
   );
   server.addEventListener("error", ({ error }) => console.log(`${error.code}: ${error.message}`));
   server.addEventListener("expiring", ({ identity: { names, validTo } }) => {

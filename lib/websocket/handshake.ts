@@ -23,7 +23,7 @@ export interface UpgradeRequest {
 
 /** A request that may become a WebSocket. */
 export interface AcceptedUpgrade {
-  /** Tells it from {@linkcode RefusedUpgrade}. */
+  /** Distinguishes it from {@linkcode RefusedUpgrade}. */
   readonly ok: true;
   /** The value of the answer's Sec-WebSocket-Accept field. */
   readonly accept: string;
@@ -35,7 +35,7 @@ export interface AcceptedUpgrade {
 
 /** A request that is not a valid opening handshake, and how to answer it. */
 export interface RefusedUpgrade {
-  /** Tells it from {@linkcode AcceptedUpgrade}. */
+  /** Distinguishes it from {@linkcode AcceptedUpgrade}. */
   readonly ok: false;
   /** 400, 405 or 426. */
   readonly status: number;
