@@ -423,3 +423,33 @@ describe("a stream that waits for its source", () => {
     client.destroy();
   });
 });
+
+for (const mode of MODES) {
+  for (const size of [3_000, 8_192, 60_000]) {
+    test(`A handler may use the memory of ${size} bytes again that were sent, ${mode}`, async () => {
+      const COUNT = 60;
+      const { port } = await answering(
+        async (request) => {
+          const piece = new Uint8Array(size);
+          request.header("Content-Length", `${COUNT * size}`);
+          for (let i = 0; i < COUNT; i++) await request.sendChunk(piece.fill(97 + i % 26));
+          request.end();
+        },
+        {},
+        mode,
+      );
+      const client = await RawClient.connect(port, mode);
+      client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+      const text = (await client.rest()).toString();
+      const body = text.slice(text.indexOf("\r\n\r\n") + 4);
+      assert.equal(body.length, COUNT * size);
+      for (let i = 0; i < COUNT; i++) {
+        const piece = body.slice(i * size, (i + 1) * size);
+        assert.ok(
+          piece === String.fromCharCode(97 + i % 26).repeat(size),
+          `Piece ${i} was changed`,
+        );
+      }
+    });
+  }
+}

@@ -54,6 +54,8 @@ export class Http1ResponseSink implements ResponseSink {
   /** What comes behind the body; `undefined` until all of it was handed over. */
   #tail: Chunk | undefined;
   #blocked = false;
+  /** Whether the body was handed over as a whole, and so never changes. */
+  #lasts = false;
 
   /** Makes the sink of the answer to `request`. */
   constructor(connection: ConnectionEngine, request: AnsweredRequest, observer: WriteObserver) {
@@ -134,6 +136,7 @@ export class Http1ResponseSink implements ResponseSink {
     try {
       this.open(head);
       if (body.length > 0) this.#queue.push(body);
+      this.#lasts = true;
       this.#tail = "";
       return this.#sendOn();
     } finally {
@@ -176,7 +179,7 @@ export class Http1ResponseSink implements ResponseSink {
     else this.#queue[0] = rest(first, PIECE_BYTES);
     const mayGoOn = this.#framing === "chunked"
       ? this.#writeChunked(piece, first.length, whole)
-      : this.#connection.write(piece);
+      : this.#connection.write(this.#lasts ? piece : copyOf(piece));
     this.#blocked = !mayGoOn && !this.#connection.closed;
     this.#wrote("body", piece.length);
   }
@@ -204,4 +207,12 @@ export class Http1ResponseSink implements ResponseSink {
   gone(): void {
     this.#queue = [];
   }
+}
+
+/**
+ * A piece that its owner may change as soon as the socket takes more, which may not have let go of it
+ * by then. In chunks it is copied beside their frames in any case.
+ */
+function copyOf(piece: Chunk): Chunk {
+  return typeof piece === "string" ? piece : new Uint8Array(piece);
 }
