@@ -16,6 +16,7 @@ import {
   readResponses,
   started,
   stopServersAfterAll,
+  type WireResponse,
 } from "./http_support.ts";
 import { leaver } from "./response_support.ts";
 import { assertRuntime } from "./runtime.ts";
@@ -425,31 +426,30 @@ describe("a stream that waits for its source", () => {
 });
 
 for (const mode of MODES) {
-  for (const size of [3_000, 8_192, 60_000]) {
-    test(`A handler may use the memory of ${size} bytes again that were sent, ${mode}`, async () => {
-      const COUNT = 60;
-      const { port } = await answering(
-        async (request) => {
-          const piece = new Uint8Array(size);
-          request.header("Content-Length", `${COUNT * size}`);
-          for (let i = 0; i < COUNT; i++) await request.sendChunk(piece.fill(97 + i % 26));
-          request.end();
-        },
-        {},
-        mode,
-      );
-      const client = await RawClient.connect(port, mode);
-      client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-      const text = (await client.rest()).toString();
-      const body = text.slice(text.indexOf("\r\n\r\n") + 4);
-      assert.equal(body.length, COUNT * size);
-      for (let i = 0; i < COUNT; i++) {
-        const piece = body.slice(i * size, (i + 1) * size);
-        assert.ok(
-          piece === String.fromCharCode(97 + i % 26).repeat(size),
-          `Piece ${i} was changed`,
+  for (const framing of ["a length", "chunks"]) {
+    for (const size of [3_000, 8_192, 60_000, 65_536, 200_000]) {
+      const what = `${size} bytes again that were sent with ${framing}, ${mode}`;
+      test(`A handler may use the memory of ${what}`, async () => {
+        const COUNT = 60;
+        const { port } = await answering(
+          async (request) => {
+            const piece = new Uint8Array(size);
+            if (framing === "a length") request.header("Content-Length", `${COUNT * size}`);
+            for (let i = 0; i < COUNT; i++) await request.sendChunk(piece.fill(97 + i % 26));
+            request.end();
+          },
+          {},
+          mode,
         );
-      }
-    });
+        const client = await RawClient.connect(port, mode);
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        const [{ body }] = readResponses(await client.rest()) as [WireResponse];
+        assert.equal(body.length, COUNT * size);
+        for (let i = 0; i < COUNT; i++) {
+          const sent = String.fromCharCode(97 + i % 26).repeat(size);
+          assert.ok(body.slice(i * size, (i + 1) * size) === sent, `Piece ${i} was changed`);
+        }
+      });
+    }
   }
 }

@@ -179,7 +179,7 @@ export class Http1ResponseSink implements ResponseSink {
     else this.#queue[0] = rest(first, PIECE_BYTES);
     const mayGoOn = this.#framing === "chunked"
       ? this.#writeChunked(piece, first.length, whole)
-      : this.#connection.write(this.#lasts ? piece : copyOf(piece));
+      : this.#connection.write(piece, !this.#lasts);
     this.#blocked = !mayGoOn && !this.#connection.closed;
     this.#wrote("body", piece.length);
   }
@@ -188,7 +188,7 @@ export class Http1ResponseSink implements ResponseSink {
   #writeChunked(piece: Chunk, left: number, last: boolean): boolean {
     this.#connection.cork();
     if (!this.#inChunk) this.#connection.write(chunkHead(left));
-    this.#connection.write(piece);
+    this.#connection.write(piece, true);
     this.#inChunk = !last;
     const mayGoOn = this.#connection.write(last ? CHUNK_END : "");
     this.#connection.uncork();
@@ -207,12 +207,4 @@ export class Http1ResponseSink implements ResponseSink {
   gone(): void {
     this.#queue = [];
   }
-}
-
-/**
- * A piece that its owner may change as soon as the socket takes more, which may not have let go of it
- * by then. In chunks it is copied beside their frames in any case.
- */
-function copyOf(piece: Chunk): Chunk {
-  return typeof piece === "string" ? piece : new Uint8Array(piece);
 }

@@ -155,6 +155,8 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
   #corks = 0;
   #pending: Chunk[] = [];
   #pendingBytes = 0;
+  /** Whether some of them may be changed once the wire has taken them. */
+  #pendingChanges = false;
   /** The wire takes no more until it has drained. */
   #blocked = false;
   /** When the peer last made room, on the connection's clock. */
@@ -425,10 +427,13 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
 
   /**
    * Writes bytes, which must not be changed afterwards. `false`: stop until `drained()`; the bytes
-   * are taken in either case. After the end of the connection they are discarded.
+   * are taken in either case. After the end of the connection they are discarded. Bytes that `change`
+   * are copied when the wire takes them, which does not let go of them at once: they may be changed
+   * when this has returned `true`, or on `drained()`.
    */
-  write(chunk: Chunk): boolean {
+  write(chunk: Chunk, change = false): boolean {
     if (this.#writing !== "open") return false;
+    if (change) this.#pendingChanges = true;
     if (chunk.length > 0) this.#gather(chunk);
     if (this.#corks === 0 || this.#pendingBytes >= SLICE_BYTES) this.flush();
     return !this.#blocked;
@@ -574,6 +579,7 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
   flush(): void {
     if (this.closed) return;
     while (!this.#blocked && this.#pending.length > 0) this.#send(this.#nextSlice());
+    if (this.#pending.length === 0) this.#pendingChanges = false;
     if (this.#writing === "ending" && this.#pending.length === 0) this.#wire.end();
   }
 
@@ -583,16 +589,22 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
     const first = pending[0]!;
     if (first.length > SLICE_BYTES) {
       pending[0] = rest(first, SLICE_BYTES);
-      return front(first, SLICE_BYTES);
+      return this.#kept(front(first, SLICE_BYTES));
     }
-    if (pending.length === 1) return pending.pop()!;
+    if (pending.length === 1) return this.#kept(pending.pop()!);
     let count = 1;
     let total = first.length;
     while (count < pending.length && total + pending[count]!.length <= SLICE_BYTES) {
       total += pending[count++]!.length;
     }
     const gathered = pending.splice(0, count);
-    return count === 1 ? first : slabs.join(gathered, total, this.#wire);
+    return count === 1 ? this.#kept(first) : slabs.join(gathered, total, this.#wire);
+  }
+
+  /** What the wire may keep: a copy of bytes that may be changed. */
+  #kept(chunk: Chunk): Chunk {
+    if (!this.#pendingChanges || typeof chunk === "string") return chunk;
+    return slabs.join([chunk], chunk.length, this.#wire);
   }
 
   #send(chunk: Chunk): void {
