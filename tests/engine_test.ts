@@ -1,5 +1,6 @@
 /** The states of a connection, on a wire of memory: what each verb and each report of the wire does. */
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { describe, test } from "bun:test";
 import { ConnectionError } from "../lib/errors.ts";
 import type { Chunk } from "../lib/net/chunks.ts";
@@ -8,6 +9,7 @@ import { ConnectionEngine } from "../lib/net/engine.ts";
 import { UNCOUNTED } from "../lib/net/place.ts";
 import { Unread } from "../lib/net/unread.ts";
 import type { Wire, WireReader } from "../lib/net/wire.ts";
+import { Random } from "./random.ts";
 import { assertRuntime } from "./runtime.ts";
 import { RecordingConsumer } from "./support.ts";
 import { TestClock } from "./test_clock.ts";
@@ -19,6 +21,8 @@ class MemoryWire implements Wire {
   readonly calls: string[] = [];
   readonly bufferedBytes = 0;
   readonly letsGo = false; // what was written is looked at afterwards
+  /** What was written, which the wire keeps and does not copy. */
+  readonly written: Chunk[] = [];
   full = false;
   reader!: WireReader;
 
@@ -27,6 +31,7 @@ class MemoryWire implements Wire {
   }
   write(chunk: Chunk): boolean {
     this.calls.push(`write ${chunk.length}`);
+    this.written.push(chunk);
     return !this.full;
   }
   end(): void {
@@ -178,4 +183,39 @@ describe("A connection", () => {
     wire.reader.onClose();
     assert.equal((await consumer.closedWith as ConnectionError).code, "CONNECTION_CLOSED");
   });
+});
+
+test("Bytes that may change are sent as they were, however writes fall together", async () => {
+  const random = new Random(1);
+  for (let run = 0; run < 300; run++) {
+    const { wire, engine, consumer } = await opened();
+    const expected: Uint8Array[] = [];
+    const memory: Uint8Array[] = [];
+    let drained = consumer.calls.length;
+    for (let i = 0; i < 12; i++) {
+      wire.full = random.below(4) === 0;
+      const isCorked = random.below(3) === 0;
+      if (isCorked) engine.cork();
+      let mayGoOn = true;
+      for (let count = 1 + random.below(4); count > 0 && mayGoOn; count--) {
+        const bytes = new Uint8Array(random.below(3) * 40_000 + random.below(3_000)).fill(i + 1);
+        expected.push(bytes.slice());
+        if (random.below(2) === 0) mayGoOn = engine.write(bytes);
+        else {
+          memory.push(bytes);
+          mayGoOn = engine.write(bytes, true);
+        }
+      }
+      if (isCorked) engine.uncork();
+      if (engine.blocked) {
+        wire.full = false;
+        wire.reader.onDrain();
+        assert.ok(consumer.calls.length > drained, "it reports that writing may go on");
+      }
+      drained = consumer.calls.length;
+      for (const bytes of memory.splice(0)) bytes.fill(255); // as their owner may now
+    }
+    const sent = Buffer.concat(wire.written.map((chunk) => Buffer.from(chunk as Uint8Array)));
+    assert.ok(sent.equals(Buffer.concat(expected)), `run ${run}`);
+  }
 });

@@ -16,7 +16,7 @@ import { compress } from "../lib/web/compress.ts";
 import { serveFiles } from "../lib/web/files.ts";
 import { serverSentEvents } from "../lib/web/sse.ts";
 import { data, Http2Client, reset, Setting } from "./http2_client.ts";
-import { type Started, started, stopServersAfterAll } from "./http_support.ts";
+import { type Mode, MODES, type Started, started, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
 import { until } from "./support.ts";
 import { alice, clientCa, localhost, pairFor, serverCa } from "./tls_support.ts";
@@ -29,9 +29,10 @@ const hello: FetchHandler = () => new Response("hello");
 async function serving(
   handler: FetchHandler | undefined,
   options: Parameters<typeof started>[1] = {},
+  mode: Mode = "plain",
 ): Promise<Started & { client: Http2Client }> {
-  const host = await started(handler, options);
-  return { ...host, client: await Http2Client.connect(host.port) };
+  const host = await started(handler, options, mode);
+  return { ...host, client: await Http2Client.connect(host.port, mode) };
 }
 
 describe("over HTTP/2", () => {
@@ -72,10 +73,13 @@ describe("over HTTP/2", () => {
     assert.equal(client.goaway, undefined);
   });
 
-  for (const size of [2_000, 8_000, 16_000, 100_000]) {
-    test(`a handler may use the memory of a piece of ${size} bytes again that was sent`, async () => {
+  const pieces = MODES.flatMap((mode) =>
+    [2_000, 8_000, 16_000, 17_000, 40_000, 100_000].map((size) => [mode, size] as const)
+  );
+  for (const [mode, size] of pieces) {
+    test(`a handler may use the memory of ${size} bytes again that were sent, ${mode}`, async () => {
       const COUNT = 60;
-      const { client, server } = await serving(undefined);
+      const { client, server } = await serving(undefined, {}, mode);
       server.route({
         uri: "/",
         method: "GET",

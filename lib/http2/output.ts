@@ -61,6 +61,8 @@ export class Output {
   readonly #waiting = new Set<Sender>();
   /** Streams of which something was sent that may not have left. */
   readonly #sent = new Set<Sender>();
+  /** Whether some of what was gathered may change once it was sent. */
+  #changes = false;
   #turns = 0;
   #flushing = false;
   readonly #settle = (): void => {
@@ -92,8 +94,12 @@ export class Output {
     this.writer.headers(streamId, this.table.send(block), endStream);
   }
 
-  /** Sends DATA, at most as much as both windows have. */
-  data(streamId: number, data: Chunk, endStream: boolean): void {
+  /**
+   * Sends DATA, at most as much as both windows have. What may `change` may do so from the sender's
+   * next `sent()` on.
+   */
+  data(streamId: number, data: Chunk, endStream: boolean, change = false): void {
+    if (change) this.#changes = true;
     this.window.take(data.length);
     this.writer.data(streamId, data, endStream);
   }
@@ -213,7 +219,8 @@ export class Output {
     if (this.writer.pendingBytes === 0) return;
     const connection = this.#connection;
     connection.cork(); // several chunks are one write
-    for (const chunk of this.writer.take()) connection.write(chunk);
+    for (const chunk of this.writer.take()) connection.write(chunk, this.#changes);
     connection.uncork();
+    this.#changes = false;
   }
 }

@@ -60,6 +60,8 @@ export class Http2ResponseSink implements ResponseSink, Sender {
   /** Body bytes that wait. */
   #queue: Chunk[] = NO_QUEUE;
   #queuedBytes = 0;
+  /** Whether some of them may change once they were sent. */
+  #changes = false;
   /** Whether something that waited was sent, and may not have left. */
   #leaving = false;
   #hasBody = true;
@@ -179,6 +181,7 @@ export class Http2ResponseSink implements ResponseSink, Sender {
       if (this.#queue === NO_QUEUE) this.#queue = [];
       this.#queue.push(chunk);
       this.#queuedBytes += length;
+      if (lasting === undefined) this.#changes = true;
       output.add(this);
     }
     this.stream.wrote?.("body", length);
@@ -240,7 +243,7 @@ export class Http2ResponseSink implements ResponseSink, Sender {
     const isLast = whole && queue.length === 0 && this.#tail === null;
     window.take(length);
     if (whole) output.credits += 2;
-    output.data(id, whole ? first : front(first, length), isLast);
+    output.data(id, whole ? first : front(first, length), isLast, this.#changes);
     if (isLast) this.#ends();
     else if (queue.length === 0 && this.#tail) this.#sendTail();
     return length;
