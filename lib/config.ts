@@ -330,7 +330,7 @@ const SCHEMA = members(ENTRIES, WORDS);
 const ESP_IDF_SCHEMA = members(ENTRIES, { ...WORDS, others: ESP_IDF_NAMES });
 
 /** Whether a server has an option of this name. */
-export function isServerOption(name: string): boolean {
+function isServerOption(name: string): boolean {
   return Object.hasOwn(ENTRIES, name);
 }
 

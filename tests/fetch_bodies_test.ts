@@ -10,7 +10,8 @@ import type { HttpdRequest } from "../lib/httpd/request.ts";
 import { streamOf } from "./fetch_support.ts";
 import { GET, type Mode, MODES, RawClient, started, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { blocks, digestOf, engineOf, openRelay, residentMiB, turns, until } from "./support.ts";
+import { leaver } from "./response_support.ts";
+import { blocks, digestOf, engineOf, residentMiB, turns, until } from "./support.ts";
 import { TestClock } from "./test_clock.ts";
 
 assertRuntime();
@@ -27,18 +28,9 @@ describe("a client that goes away", () => {
       const client = await RawClient.connect(port, mode);
       return [client, () => client.end()];
     },
-    // A TLS socket cannot reset the one under it, so a relay does.
     async "with a reset"(port, mode) {
-      const relay = await openRelay(port);
-      const connecting = RawClient.connect(relay.port, mode);
-      const { client: ours, server: theirs } = await relay.accept();
-      ours.pipe(theirs);
-      theirs.pipe(ours);
-      const client = await connecting;
-      return [client, () => {
-        theirs.resetAndDestroy();
-        void relay[Symbol.asyncDispose]();
-      }];
+      const { client, reset } = await leaver(port, mode);
+      return [client, reset];
     },
   };
   for (const mode of MODES) {

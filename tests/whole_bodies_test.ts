@@ -42,6 +42,17 @@ async function answers(...responses: Response[]): Promise<WireResponse[]> {
   return readResponses(await client.rest());
 }
 
+/** Bodies have the types that the runtime's own server gives texts and bytes. */
+async function assertTypes(texts: string[], pieces: Uint8Array<ArrayBuffer>[]): Promise<void> {
+  const all = await answers(...[...texts, ...pieces].map((body) => new Response(body)));
+  const types = all.map(({ fields }) => fields["content-type"]?.toLowerCase());
+  const bytes = runtime === "bun" ? "application/octet-stream" : undefined;
+  assert.deepEqual(types, [
+    ...texts.map(() => "text/plain;charset=utf-8"),
+    ...pieces.map(() => bytes),
+  ]);
+}
+
 /** Takes a response apart as the server does. */
 function parts(response: Response): ResponseParts | undefined {
   return (denoParts ?? bunParts ?? publicParts)(response);
@@ -210,13 +221,7 @@ describe("a body that is all there", () => {
   test("has its type also where it is one character, or a part of one", async () => {
     const texts = ["a", "ü", "\u0416", "\u20ac", "😀"];
     const pieces = [Uint8Array.of(97), Uint8Array.of(252), Uint8Array.of(0xe2, 0x82)];
-    const all = await answers(...[...texts, ...pieces].map((body) => new Response(body)));
-    const types = all.map(({ fields }) => fields["content-type"]?.toLowerCase());
-    const bytes = runtime === "bun" ? "application/octet-stream" : undefined;
-    assert.deepEqual(types, [
-      ...texts.map(() => "text/plain;charset=utf-8"),
-      ...pieces.map(() => bytes),
-    ]);
+    await assertTypes(texts, pieces);
   });
 
   test("has its type also where it is long", async () => {
@@ -229,13 +234,7 @@ describe("a body that is all there", () => {
       Buffer.from(texts[0]!).subarray(0, -1),
       Buffer.concat([Buffer.from(texts[0]!), Uint8Array.of(97, 97)]),
     ];
-    const all = await answers(...[...texts, ...pieces].map((body) => new Response(body)));
-    const types = all.map(({ fields }) => fields["content-type"]?.toLowerCase());
-    const bytes = runtime === "bun" ? "application/octet-stream" : undefined;
-    assert.deepEqual(types, [
-      ...texts.map(() => "text/plain;charset=utf-8"),
-      ...pieces.map(() => bytes),
-    ]);
+    await assertTypes(texts, pieces);
   });
 
   test("keeps its own type and its bytes where it is long", async () => {

@@ -20,7 +20,7 @@ export function isFieldValue(text: string): boolean {
 }
 
 /** Strips SP and HTAB, the white space of HTTP; `String.trim` strips more, such as U+00A0. */
-export function trimBlanks(text: string): string {
+function trimBlanks(text: string): string {
   let start = 0;
   let end = text.length;
   while (start < end && isBlank(text[start])) start++;
