@@ -180,8 +180,30 @@ export type CallbackErrorCode =
   /** A hook threw or rejected, see `cause`; or one that decides returned neither `true` nor `false`. */
   | "HOOK_FAILED";
 
+/** Codes of {@linkcode AcmeError}: why a certificate authority issues no certificate. */
+export type AcmeErrorCode =
+  /** The CA cannot be reached, its certificate is not trusted, or the connection broke; see `cause`. */
+  | "ACME_UNREACHABLE"
+  /** A request, a challenge or the whole order was not over in time. */
+  | "ACME_TIMEOUT"
+  /** The CA's answer is not one of ACME: garbage, too long, a redirect, an address elsewhere. */
+  | "ACME_BAD_ANSWER"
+  /** The CA refused; see `problem`. */
+  | "ACME_REFUSED"
+  /** The CA has had too many requests, or is busy; see `retryAfterMs`. */
+  | "ACME_RATE_LIMITED"
+  /** The CA did not find the answer to a challenge; see `problem`. */
+  | "ACME_CHALLENGE_FAILED"
+  /** No solver can answer any of the challenges that the CA offers for a name. */
+  | "ACME_NO_SOLVER"
+  /** A solver threw or rejected; see `cause`. */
+  | "ACME_SOLVER_FAILED"
+  /** The issued certificate is not what was ordered. */
+  | "ACME_WRONG_CERTIFICATE";
+
 /** Every stable error code. */
 export type ErrorCode =
+  | AcmeErrorCode
   | CallbackErrorCode
   | ConfigErrorCode
   | StateErrorCode
@@ -313,5 +335,44 @@ export class WebSocketError extends HttpsdError {
   ) {
     super(code, message, options);
     this.closeCode = closeCode;
+  }
+}
+
+/** A refusal as an ACME server words it (RFC 8555 section 6.7, RFC 9457). */
+export interface AcmeProblem {
+  /** What it is, such as `urn:ietf:params:acme:error:rateLimited`; `about:blank` if not said. */
+  readonly type: string;
+  /** What the CA says about it. */
+  readonly detail?: string;
+  /** The status code of the answer. */
+  readonly status?: number;
+  /** What is wrong with each name, where the CA says so. */
+  readonly subproblems?: readonly (AcmeProblem & { readonly identifier?: string })[];
+}
+
+/** What an {@linkcode AcmeError} may be made with. */
+export interface AcmeErrorOptions extends ErrorOptions {
+  /** The CA's own words. Default: none. */
+  readonly problem?: AcmeProblem | undefined;
+  /** When to try again, in ms from now. Default: not known. */
+  readonly retryAfterMs?: number | undefined;
+}
+
+/** A certificate that was not issued, or a call to a certificate authority that failed. */
+export class AcmeError extends HttpsdError {
+  /** The name of the class. */
+  override readonly name = "AcmeError";
+  /** What happened: one of {@linkcode AcmeErrorCode}. */
+  declare readonly code: AcmeErrorCode;
+  /** The CA's own words, where it gave some. */
+  readonly problem: AcmeProblem | undefined;
+  /** When the CA wants to be asked again, in ms from when the error was made; at most a week. */
+  readonly retryAfterMs: number | undefined;
+
+  /** Makes an error of an ACME client. */
+  constructor(code: AcmeErrorCode, message: string, options: AcmeErrorOptions = {}) {
+    super(code, message, options);
+    this.problem = options.problem;
+    this.retryAfterMs = options.retryAfterMs;
   }
 }
