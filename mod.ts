@@ -33,11 +33,12 @@ export type { BudgetSize } from "./lib/http2/budgets.ts";
 export type { Http2Options } from "./lib/http2/options.ts";
 export type { ServerLimits, ServerTimeouts } from "./lib/limits.ts";
 export {
+  type CertificateFailedEvent,
   type DataEvent,
   type DisconnectedEvent,
   EVENT_IDS,
-  type ExpiringEvent,
   type FailurePlace,
+  type IdentityEvent,
   type ServerErrorEvent,
   type ServerEvent,
   type ServerEventListener,
@@ -66,6 +67,7 @@ export type {
   ServerState,
   StopOptions,
 } from "./lib/http/server_handle.ts";
+export { redirectServer, type RedirectServerOptions } from "./lib/redirect.ts";
 export { HttpsServer, serve } from "./lib/server.ts";
 export {
   type CertSelect,
@@ -77,6 +79,14 @@ export {
   type Refused,
 } from "./lib/tls/cert_select.ts";
 export type { KeyType } from "./lib/tls/certificate.ts";
+export type {
+  CertificateFailure,
+  CertificateSource,
+  ChallengeAnswer,
+  SourceAnswer,
+  SourceReports,
+  SourceSelection,
+} from "./lib/tls/certificate_source.ts";
 export { ClientAuth, loadClientAuth } from "./lib/tls/client_auth.ts";
 export { type ClientHello, tlsVersionName } from "./lib/tls/client_hello.ts";
 export { type Identity, loadIdentity } from "./lib/tls/identity.ts";

@@ -3,9 +3,10 @@
  * free one), `CERTS` the directory of the certificates (default: certs/), which are made when there
  * are none.
  */
+import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { devCertificates } from "../lib/tls/dev_certificates.ts";
+import { devCertificateSource } from "../lib/tls/dev_certificates.ts";
 import { HttpsdError, type HttpsServer, type HttpsServerOptions } from "../mod.ts";
 
 /** The runtime that runs the example. */
@@ -38,22 +39,23 @@ async function start(
   { port = 8443, insecure = false }: RunOptions,
 ): Promise<void> {
   const address = { hostname: "127.0.0.1", port: Number(process.env["PORT"] ?? port) };
-  const certificates = insecure ? undefined : await devCertificates(
-    process.env["CERTS"] ?? fileURLToPath(new URL("../certs", import.meta.url)),
-  );
+  const directory = process.env["CERTS"] ?? fileURLToPath(new URL("../certs", import.meta.url));
   const server = createServer(
-    certificates === undefined
-      ? { ...address, transportMode: "insecure" }
-      : { ...address, cert: certificates.cert, key: certificates.key },
+    insecure ? { ...address, transportMode: "insecure" } : {
+      ...address,
+      // For a public name, automaticCertificates() instead: examples/acme.ts.
+      certificates: devCertificateSource(directory),
+    },
   );
   await server.start();
   stopOnSignals(server);
 
   const url = `${insecure ? "http" : "https"}://localhost:${server.address.port}/`;
   console.log(`Listening on ${url} (${runtime})`);
-  if (certificates === undefined) return;
-  console.log(`Clients have to trust ${certificates.caFile}, like this:`);
-  console.log(`  curl --cacert ${certificates.caFile} ${url}`);
+  if (insecure) return;
+  const caFile = join(directory, "ca.pem");
+  console.log(`Clients have to trust ${caFile}, like this:`);
+  console.log(`  curl --cacert ${caFile} ${url}`);
 }
 
 function stopOnSignals(server: HttpsServer): void {

@@ -35,5 +35,7 @@ if (import.meta.main) {
     const { cert, key } = await authority.issue({ names: [name] });
     return { cert, key };
   }));
-  await run((options) => createServer({ ...options, cert: certFile, key: keyFile, identities }));
+  await run(({ certificates: _, ...options }) =>
+    createServer({ ...options, cert: certFile, key: keyFile, identities })
+  );
 }

@@ -7,20 +7,26 @@ import type { Config } from "./config.ts";
 import { ConfigError } from "./errors.ts";
 import { DEFAULT_CIPHERS } from "./tls/context.ts";
 import { defaultHost } from "./tls/options.ts";
+import type { ContainedSource } from "./tls/certificate_source.ts";
 import type { SelectorOptions } from "./tls/selector.ts";
 
 /**
- * Returns what a server's certificates are chosen by.
+ * Returns what a server's certificates are chosen by; `source` is that of its options.
  *
  * @throws {ConfigError} `INVALID_CERTIFICATE` when the options have none
  */
-export function selectorOptions(config: Config): SelectorOptions {
+export function selectorOptions(
+  config: Config,
+  source: ContainedSource | undefined,
+): SelectorOptions {
   const { identities, alpnProtocols, strictSni, certSelect, tlsUserData } = config;
   const fallback = defaultHost(config);
-  if (fallback === undefined && identities.length === 0 && certSelect === undefined) {
+  const others = identities.length > 0 || certSelect !== undefined || source !== undefined;
+  if (fallback === undefined && !others) {
     throw new ConfigError(
       "INVALID_CERTIFICATE",
-      'Options cert and key are needed: give them, or use transportMode: "insecure"',
+      "Options cert and key are needed: give them, or certificates, or use " +
+        'transportMode: "insecure"',
     );
   }
   return {
@@ -30,6 +36,7 @@ export function selectorOptions(config: Config): SelectorOptions {
     alpnProtocols,
     served: { http1: config.http1, http2: config.http2 !== false },
     strictSni,
+    source,
     certSelect,
     tlsUserData,
     settings: {

@@ -39,6 +39,7 @@ import {
 } from "./options.ts";
 import { runtime } from "./runtime/current.ts";
 import type { CertSelect } from "./tls/cert_select.ts";
+import type { CertificateSource } from "./tls/certificate_source.ts";
 import { assertServed } from "./tls/served.ts";
 import {
   ALPN_PROTOCOLS,
@@ -135,6 +136,11 @@ export interface HttpsServerOptions extends ReloadOptions {
   readonly ciphers?: readonly string[];
   /** Whether sessions may be resumed with tickets. `false` on Bun only. Default: `true`, as in Node. */
   readonly sessionTickets?: boolean;
+  /**
+   * A source of certificates, such as `automaticCertificates()`: asked for each ClientHello, before
+   * `certSelect`. In insecure mode it answers its challenges by HTTP. Default: none.
+   */
+  readonly certificates?: CertificateSource;
   /** Chooses a certificate for each ClientHello (original: `cert_select_cb`). Default: none. */
   readonly certSelect?: CertSelect;
   /** Refuse, with alert unrecognized_name, names that no identity is for. Default: `false`. */
@@ -282,6 +288,13 @@ const ENTRIES = {
   maxVersion: version,
   ciphers: v.optional(CIPHER_NAMES),
   sessionTickets: flag(true),
+  certificates: v.optional(
+    v.custom<CertificateSource>(
+      isSource,
+      "must be a source of certificates: give what automaticCertificates() returned, or an object " +
+        "with select() and covers()",
+    ),
+  ),
   certSelect: hook<CertSelect>(),
   strictSni: flag(false),
   tlsUserData: v.optional(v.unknown()),
@@ -328,6 +341,11 @@ const ENTRIES = {
 const WORDS: MembersWords = { advice, shape: "an object", groups: GROUPS };
 const SCHEMA = members(ENTRIES, WORDS);
 const ESP_IDF_SCHEMA = members(ENTRIES, { ...WORDS, others: ESP_IDF_NAMES });
+
+function isSource(value: unknown): boolean {
+  const { select, covers } = Object(value) as Partial<CertificateSource>;
+  return typeof select === "function" && typeof covers === "function";
+}
 
 /** Whether a server has an option of this name. */
 function isServerOption(name: string): boolean {

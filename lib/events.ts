@@ -4,10 +4,11 @@
  *
  * @module
  */
-import type { HttpsdError } from "./errors.ts";
+import { AcmeError, type AcmeProblem, type HttpsdError } from "./errors.ts";
 import type { Session } from "./http/session.ts";
 import type { GatePhase } from "./net/admission.ts";
 import type { ServerHandle } from "./http/server_handle.ts";
+import type { CertificateFailure } from "./tls/certificate_source.ts";
 import type { Identity } from "./tls/identity.ts";
 
 /**
@@ -31,8 +32,10 @@ export const EVENT_IDS = {
   "http:sent": 6,
   "http:disconnected": 7,
   "http:stop": 8,
-  /** Not in the original. */
+  // Not in the original.
   expiring: 100,
+  "certificate:issued": 101,
+  "certificate:failed": 102,
 } as const;
 
 /** The name of an event. */
@@ -96,15 +99,39 @@ export class DisconnectedEvent<S = ServerHandle> extends SessionEvent<S> {
   }
 }
 
-/** `expiring`: a certificate in force expires in less than `expiryNoticeDays`. */
-export class ExpiringEvent<S = ServerHandle> extends ServerEvent<S> {
+/**
+ * `expiring`: a certificate in force expires in less than `expiryNoticeDays`, or could not be renewed.
+ * `certificate:issued`: the source of certificates has a new one.
+ */
+export class IdentityEvent<S = ServerHandle> extends ServerEvent<S> {
   /** The identity that it belongs to. */
   readonly identity: Identity;
 
   /** Makes an event for a server to dispatch. */
-  constructor(server: S, identity: Identity) {
-    super("expiring", server);
+  constructor(type: "expiring" | "certificate:issued", server: S, identity: Identity) {
+    super(type, server);
     this.identity = identity;
+  }
+}
+
+/** `certificate:failed`: the source of certificates could not get or renew one. */
+export class CertificateFailedEvent<S = ServerHandle> extends ServerEvent<S> {
+  /** The names, or IP addresses, that it is for. */
+  readonly names: readonly string[];
+  /** What went wrong. */
+  readonly error: HttpsdError;
+  /** What the authority says about it (RFC 8555 section 6.7); `undefined`: nothing. */
+  readonly problem: AcmeProblem | undefined;
+  /** When it is tried again; `undefined`: when a client asks for the name. */
+  readonly retryAt: Date | undefined;
+
+  /** Makes an event for a server to dispatch. */
+  constructor(server: S, failure: CertificateFailure) {
+    super("certificate:failed", server);
+    this.names = failure.names;
+    this.error = failure.error;
+    this.problem = failure.error instanceof AcmeError ? failure.error.problem : undefined;
+    this.retryAt = failure.retryAt;
   }
 }
 
@@ -164,7 +191,11 @@ export interface ServerEventMap<S = ServerHandle> {
   /** A connection that was `connected` is over. */
   disconnected: DisconnectedEvent<S>;
   /** A certificate will expire soon; once for each certificate. */
-  expiring: ExpiringEvent<S>;
+  expiring: IdentityEvent<S>;
+  /** The source of certificates has a new one, which new connections get. */
+  "certificate:issued": IdentityEvent<S>;
+  /** The source of certificates could not get or renew one; what is in force stays. */
+  "certificate:failed": CertificateFailedEvent<S>;
   /** The server has stopped; nothing comes after it. */
   stop: ServerEvent<S>;
   /** An error status was answered, by the server or by an error handler; after the answer. */

@@ -6,9 +6,11 @@
  */
 import type { HttpError, HttpsdError } from "./errors.ts";
 import {
+  CertificateFailedEvent,
   DataEvent,
   DisconnectedEvent,
   type FailurePlace,
+  IdentityEvent,
   ServerErrorEvent,
   type ServerEvent,
   type ServerEventType,
@@ -18,6 +20,8 @@ import type { Session } from "./http/session.ts";
 import type { Notify } from "./http/session_host.ts";
 import { logMistake } from "./mistakes.ts";
 import type { ServerListeners } from "./server_listeners.ts";
+import type { CertificateFailure, SourceReports } from "./tls/certificate_source.ts";
+import type { Identity } from "./tls/identity.ts";
 
 /** The target of reports. */
 export interface ReportTarget {
@@ -30,7 +34,7 @@ export interface ReportTarget {
 }
 
 /** The reports of one server. */
-export class Reports {
+export class Reports implements SourceReports {
   readonly #target: ReportTarget;
 
   /** Makes events for `target.server`. */
@@ -92,6 +96,36 @@ export class Reports {
     const { server } = this.#target;
     if (!this.hears("error")) logMistake(error);
     else server.dispatchEvent(new ServerErrorEvent("error", server, error, where));
+  }
+
+  /** Reports that a certificate in force ends soon. */
+  expiring(identity: Identity): void {
+    this.#identity("expiring", identity);
+  }
+
+  /** Reports that the source of certificates has a new one. */
+  issued(identity: Identity): void {
+    this.#identity("certificate:issued", identity);
+  }
+
+  #identity(type: "expiring" | "certificate:issued", identity: Identity): void {
+    const { server, atRest } = this.#target;
+    if (this.hears(type) && !atRest()) {
+      server.dispatchEvent(new IdentityEvent(type, server, identity));
+    }
+  }
+
+  /**
+   * Reports that a certificate could not be had: by the event `error` where the program does not
+   * listen for this, and on the console where it listens for neither, since the service will end
+   * with its certificate.
+   */
+  failed(failure: CertificateFailure): void {
+    const { server, atRest } = this.#target;
+    if (this.hears("certificate:failed") && !atRest()) {
+      server.dispatchEvent(new CertificateFailedEvent(server, failure));
+    } else if (this.hears("error")) this.error(failure.error);
+    else console.error(failure.error);
   }
 
   /** Whether the program has listened for events of this type. */

@@ -9,6 +9,7 @@
 import type { Socket } from "node:net";
 import * as v from "valibot";
 import { selectorOptions } from "./certificates.ts";
+import { withChallenges } from "./challenges.ts";
 import {
   type Config,
   type EspIdfServerOptions,
@@ -20,12 +21,7 @@ import {
 import { answerFetch, type FetchHost } from "./edge/driver.ts";
 import { remoteOf } from "./edge/platform.ts";
 import { ConfigError, HttpsdError, StateError } from "./errors.ts";
-import {
-  ExpiringEvent,
-  ServerEvent,
-  type ServerEventListener,
-  type ServerEventType,
-} from "./events.ts";
+import { ServerEvent, type ServerEventListener, type ServerEventType } from "./events.ts";
 import { connectionTransport } from "./fetch/connection_transport.ts";
 import {
   exchangeHandler,
@@ -62,6 +58,7 @@ import { Reports } from "./reports.ts";
 import { assertRuntime, type Capabilities, capabilities } from "./runtime/capabilities.ts";
 import { ServerListeners } from "./server_listeners.ts";
 import { SessionTable } from "./sessions.ts";
+import { ContainedSource } from "./tls/certificate_source.ts";
 import { defaultHost } from "./tls/options.ts";
 import { CertificateRotation } from "./tls/rotation.ts";
 import { type BroadcastData, WebSocketHub } from "./websocket/hub.ts";
@@ -106,6 +103,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   readonly #hooks: Hooks;
   readonly #reception: Reception;
   readonly #hub: WebSocketHub;
+  readonly #source: ContainedSource | undefined;
   #state: ServerState = "idle";
   #certificates: CertificateRotation | undefined;
   #listener: Listener | undefined;
@@ -151,6 +149,8 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
       atRest: () => this.#state === "idle",
     });
     const hooks = this.#hooks = new Hooks(config, reports);
+    const source = this.#source = config.certificates &&
+      new ContainedSource(config.certificates, reports);
     this.#work = new WorkQueue(limits.maxQueuedWork);
     const deadlines = new Deadlines([
       timeouts.handshakeMs,
@@ -203,10 +203,13 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     const { uriMatch } = config;
     const { maxResponseFields } = limits;
     this.#router = new Router(uriMatch, limits.maxRoutes, readerOf(uriMatch));
+    const fallback = handle &&
+      exchangeHandler((request, exchange) => handle(request, new ExchangeInfo(exchange, this)));
     const dispatcher = this.#dispatcher = new Dispatcher(
-      this.#router,
-      handle &&
-        exchangeHandler((request, exchange) => handle(request, new ExchangeInfo(exchange, this))),
+      source !== undefined && config.transportMode === "insecure"
+        ? withChallenges(source, this.#router, fallback)
+        : this.#router,
+      fallback,
     );
     this.#httpd = new HttpdFace({
       server: this,
@@ -437,6 +440,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
       await (this.#starting = this.#open());
     } catch (error) {
       this.#shut();
+      await this.#source?.stop();
       this.#rest();
       throw error;
     }
@@ -450,6 +454,8 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     const { hostname, port, limits: { backlog } } = this.#config;
     this.#places.fitOpenFiles();
     this.#certificates = await this.#openCertificates();
+    this.#assertNotStopped();
+    if (this.#certificates !== undefined) await this.#source?.start();
     this.#assertNotStopped();
     this.#listener = await Listener.open(
       { hostname, port, backlog },
@@ -478,14 +484,14 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   async #openCertificates(): Promise<CertificateRotation | undefined> {
     const config = this.#config;
     if (config.transportMode === "insecure") return undefined;
-    return await CertificateRotation.open(selectorOptions(config), config, {
+    return await CertificateRotation.open(selectorOptions(config, this.#source), config, {
       failed: (cause) =>
         this.#reports.error(
           new ConfigError("INVALID_CERTIFICATE", "A watched certificate could not be reloaded", {
             cause,
           }),
         ),
-      expiring: (identity) => this.dispatchEvent(new ExpiringEvent(this, identity)),
+      expiring: (identity) => this.#reports.expiring(identity),
     });
   }
 
@@ -547,6 +553,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     if (!await this.#sessions.emptyWithin(drainMs)) {
       for (const session of this.#sessions.all) session.destroy();
     }
+    await this.#source?.stop();
     const { globalUserContext, globalUserContextFree } = this.#config;
     this.#hooks.run(() => globalUserContextFree?.(globalUserContext));
     this.#rest();

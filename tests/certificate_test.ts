@@ -56,6 +56,7 @@ function expected(der: Uint8Array): Facts {
     mayServe: purposes?.some((purpose) => PURPOSES.includes(purpose)) ?? true,
     isWeaklySigned: isWeak(parsed.signatureAlgorithm),
     isSelfIssued,
+    critical: [...parsed.extensions].filter(({ critical }) => critical).map(({ type }) => type),
   };
 }
 

@@ -34,6 +34,26 @@ describe("loadIdentity() refuses sources:", () => {
     await refused({ cert: [], key: leaf.key }, "INVALID_CERTIFICATE", "Option cert", /missing/);
   });
 
+  test("with a critical extension that only Deno's TLS does not know", async () => {
+    const acme = `1.3.6.1.5.5.7.1.31=critical,DER:0420${"00".repeat(32)}`;
+    for (const [name, extension] of [["acme", acme], ["tlsfeature", "tlsfeature=critical,5"]]) {
+      selfSigned(name!, "ec-p256", { extensions: [extension!] });
+      const pair = { cert: path(`${name}.pem`), key: path("ec-p256.key") };
+      if (runtime !== "deno") await loadIdentity(pair);
+      else await refused(pair, "NOT_SUPPORTED", pair.cert, /critical extension 1\.3\..* Bun$/);
+    }
+    selfSigned("known", "ec-p256", {
+      san: "critical,DNS:localhost",
+      extensions: [
+        "keyUsage=critical,digitalSignature",
+        "extendedKeyUsage=critical,serverAuth",
+        "crlDistributionPoints=critical,URI:http://a.example/",
+        "tlsfeature=5",
+      ],
+    });
+    await loadIdentity({ cert: path("known.pem"), key: path("ec-p256.key") });
+  });
+
   test("a file that does not exist, is a directory, or is elsewhere", async () => {
     const missing = path("missing.pem");
     await refused({ cert: missing }, "INVALID_CERTIFICATE", missing, /does not exist/);

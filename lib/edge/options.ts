@@ -89,6 +89,7 @@ const OF_SERVERS: Record<
   cacert: 0,
   cert: 0,
   certSelect: 0,
+  certificates: 0,
   ciphers: 0,
   clientAuth: 0,
   clientResets: 0,

@@ -40,14 +40,14 @@ export interface FailureHandler {
 
 /** Routes requests to handlers and errors to error handlers. */
 export class Dispatcher implements FailureHandler {
-  readonly #router: Router;
+  readonly #router: Pick<Router, "match">;
   readonly #fallback: ExchangeHandler | undefined;
   readonly #errorHandlers = new Map<number, ExchangeErrorHandler>();
   /** What was reported while a handler was still running. */
   readonly #reported = new WeakMap<Exchange, unknown>();
 
   /** Makes a dispatcher; `fallback` answers where no route does. */
-  constructor(router: Router, fallback: ExchangeHandler | undefined) {
+  constructor(router: Pick<Router, "match">, fallback: ExchangeHandler | undefined) {
     this.#router = router;
     this.#fallback = fallback;
   }

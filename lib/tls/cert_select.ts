@@ -116,8 +116,8 @@ const MEMBERS: ReadonlySet<string> = new Set<keyof ContextSelection>([
   "clientAuth",
 ]);
 
-/** ALPN names are 1 to 255 bytes long (RFC 7301 section 3.1), and not all can be served. */
-function areServed(protocols: unknown, served: ServedVersions): boolean {
+/** Whether these are ALPN names, of 1 to 255 bytes (RFC 7301 section 3.1), that can be served. */
+export function areServed(protocols: unknown, served: ServedVersions): boolean {
   return Array.isArray(protocols) &&
     protocols.every((name) =>
       typeof name === "string" && /^[\x20-\x7e]{1,255}$/.test(name) && isServed(name, served)

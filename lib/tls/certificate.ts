@@ -63,6 +63,8 @@ export interface Certificate {
   readonly isWeaklySigned: boolean;
   /** Whether it was issued to itself, as a root is. */
   readonly isSelfIssued: boolean;
+  /** The object identifiers of its critical extensions. */
+  readonly critical: readonly string[];
 }
 
 // Extensions (RFC 5280 section 4.2.1).
@@ -106,6 +108,7 @@ export function readCertificate(der: Uint8Array, source: string): Certificate {
       mayServe: servesBy(extensions.get(EXTENDED_KEY_USAGE)),
       isWeaklySigned: isWeak(fields.signatureAlgorithm),
       isSelfIssued,
+      critical: fields.critical,
     };
   } catch (cause) {
     throw invalid(`${source} is not a certificate in PEM or DER, or is damaged: export it again`, {

@@ -37,6 +37,8 @@ export interface CertificateFields {
   readonly signatureAlgorithm: readonly Element[];
   /** The contents of the extensions by their object identifiers; of two alike, of the first. */
   readonly extensions: ReadonlyMap<string, Uint8Array>;
+  /** The object identifiers of the extensions that are critical, in order. */
+  readonly critical: readonly string[];
 }
 
 /**
@@ -59,7 +61,7 @@ export function fieldsOf(certificate: Uint8Array): CertificateFields {
     keyAlgorithm: elementsOf(algorithm!.content),
     publicKey: publicKey!.content.subarray(1), // behind the number of unused bits
     signatureAlgorithm: elementsOf(signature.content),
-    extensions: extensionsOf(fields.find(({ tag }) => tag === TAG.extensions)),
+    ...extensionsOf(fields.find(({ tag }) => tag === TAG.extensions)),
   };
 }
 
@@ -78,18 +80,23 @@ function commonNamesOf(subject: Element): string[] {
 /** The tags of an extension: its identifier, whether it is critical, its contents. */
 const SHAPES = ["6 4", "6 1 4"];
 
-function extensionsOf(wrapped: Element | undefined): Map<string, Uint8Array> {
+function extensionsOf(
+  wrapped: Element | undefined,
+): Pick<CertificateFields, "extensions" | "critical"> {
   const extensions = new Map<string, Uint8Array>();
-  if (wrapped === undefined) return extensions;
-  for (const { content } of elementsOf(firstElement(wrapped.content).content)) {
+  const critical: string[] = [];
+  const all = wrapped === undefined ? [] : elementsOf(firstElement(wrapped.content).content);
+  for (const { content } of all) {
     const parts = elementsOf(content);
     if (!SHAPES.includes(parts.map(({ tag }) => tag).join(" "))) {
       throw new SyntaxError("An extension is not made as the standard says");
     }
     const id = identifierOf(parts[0]!);
+    const [, flag] = parts;
+    if (flag!.tag === TAG.boolean && flag!.content[0] !== 0) critical.push(id);
     if (!extensions.has(id)) extensions.set(id, parts.at(-1)!.content);
   }
-  return extensions;
+  return { extensions, critical };
 }
 
 /** The first element of `bytes`, which has at least one. */

@@ -19,6 +19,8 @@ import {
   createCertificateAuthority,
   openCertificateAuthority,
 } from "./certificate_authority.ts";
+import type { CertificateSource } from "./certificate_source.ts";
+import type { Identity } from "./identity.ts";
 import { exportPrivateKey, keyPairFor, parsePrivateKey } from "./key_pair.ts";
 
 export type {
@@ -67,14 +69,7 @@ export interface DevCertificates {
  */
 export async function devCertificates(directory: string): Promise<DevCertificates> {
   assertRuntime();
-  if (typeof directory !== "string" || directory === "") {
-    throw new ConfigError(
-      "INVALID_CONFIG",
-      `The directory of devCertificates() must be a path, not ${
-        directory === "" ? "an empty text" : shown(directory)
-      }: write devCertificates("certs")`,
-    );
-  }
+  assertDirectory("devCertificates", directory);
   const caFile = join(directory, "ca.pem");
   const certFile = join(directory, "localhost.pem");
   const keyFile = join(directory, "localhost.key");
@@ -94,6 +89,43 @@ export async function devCertificates(directory: string): Promise<DevCertificate
       { cause },
     );
   }
+}
+
+/**
+ * Makes a source of the certificates kept in `directory`, as {@linkcode devCertificates} keeps them,
+ * for the option `certificates`: it is shown to clients that ask for `localhost` or for no name.
+ * What is missing is made when the server starts. On a public name, put `automaticCertificates()` in
+ * its place.
+ *
+ * @throws {ConfigError} `INVALID_CONFIG` when the directory is not a path. The start fails as
+ * {@linkcode devCertificates} does.
+ */
+export function devCertificateSource(directory: string): CertificateSource {
+  assertDirectory("devCertificateSource", directory);
+  let identity: Identity | undefined;
+  const covers = (name: string) =>
+    identity !== undefined && (identity.names.includes(name) || identity.addresses.includes(name));
+  return {
+    async start() {
+      const { loadIdentity } = await import("./identity.ts"); // most programs have loaded it before
+      const { cert, key } = await devCertificates(directory);
+      identity = await loadIdentity({ cert, key });
+    },
+    select: ({ serverName }) =>
+      serverName === undefined || covers(serverName) ? identity : undefined,
+    covers,
+    identities: () => identity === undefined ? [] : [identity],
+  };
+}
+
+function assertDirectory(callee: string, directory: unknown): void {
+  if (typeof directory === "string" && directory !== "") return;
+  throw new ConfigError(
+    "INVALID_CONFIG",
+    `The directory of ${callee}() must be a path, not ${
+      directory === "" ? "an empty text" : shown(directory)
+    }: write ${callee}("certs")`,
+  );
 }
 
 /** What is wrong with a directory, and what to do. */

@@ -127,6 +127,7 @@ export async function readIdentity(options: IdentityOptions): Promise<Identity> 
   const keyType = servableKeyType(leaf);
   assertPair(leaf, key);
   assertServerCertificate(leaf);
+  assertExtensions(leaf);
   assertValidity(chain, options.allowExpired ?? false);
   await assertLinked(chain);
   return makeIdentity({ chain, key: key.key, keyType, materials });
@@ -261,6 +262,30 @@ function assertServerCertificate(leaf: Certificate): void {
       `${leaf.name} may not sign handshakes: issue one with keyUsage=digitalSignature`,
     );
   }
+}
+
+/**
+ * The critical extensions that rustls knows: key usage, alternative names, basic and name constraints,
+ * CRL distribution points, extended key usage. A server's own certificate with another one starts,
+ * and then fails every handshake without a reason; those behind it are only passed on.
+ */
+const KNOWN_TO_RUSTLS: readonly string[] = [15, 17, 19, 30, 31, 37].map((id) => `2.5.29.${id}`);
+
+/** What RFC 8737 puts into the certificate that answers a tls-alpn-01 challenge. */
+const ACME_IDENTIFIER = "1.3.6.1.5.5.7.1.31";
+
+function assertExtensions({ name, critical }: Certificate): void {
+  if (runtime.name !== "deno") return;
+  const unknown = critical.find((id) => !KNOWN_TO_RUSTLS.includes(id));
+  if (unknown === undefined) return;
+  const cure = unknown === ACME_IDENTIFIER
+    ? "prove the name by http-01 or dns-01, or serve it on Bun"
+    : "issue one without it, or serve it on Bun";
+  throw new ConfigError(
+    "NOT_SUPPORTED",
+    `${name} has the critical extension ${unknown}, with which ${runtime.name}'s TLS fails every ` +
+      `handshake: ${cure}`,
+  );
 }
 
 /** A root at the end is not checked: clients use their own copy. */

@@ -144,7 +144,9 @@ export class CertificateRotation {
   #checkExpiry(): void {
     if (this.#expiryTimer === undefined) return; // closed, or not begun
     const horizon = Date.now() + this.#options.expiryNoticeDays * DAY_MS;
-    for (const [, identity] of this.#selector.identities()) {
+    const own = [...this.#selector.identities()].map(([, identity]) => identity);
+    const sourced = this.#selector.options.source?.identities() ?? [];
+    for (const identity of [...own, ...sourced]) {
       if (identity.validTo.getTime() > horizon || this.#reported.has(identity.fingerprint256)) {
         continue;
       }

@@ -1,7 +1,7 @@
 /**
  * Which certificate a client is shown: by the name it asks for, or where it asks for none, by the
  * address it connected to; by the protocols it speaks and the signatures it can verify; or by the
- * hook `certSelect`.
+ * source of certificates, and where that has none by the hook `certSelect`.
  *
  * @module
  */
@@ -17,6 +17,7 @@ import {
   refuse,
   Refused,
 } from "./cert_select.ts";
+import type { CheckedAnswer, ContainedSource } from "./certificate_source.ts";
 import { policyOf } from "./client_auth.ts";
 import type { ClientHello } from "./client_hello.ts";
 import type { ClientPolicy } from "./client_policy.ts";
@@ -43,6 +44,8 @@ export interface SelectorOptions {
   readonly served: ServedVersions;
   /** Refuse unknown names instead of showing the fallback. */
   readonly strictSni: boolean;
+  /** The source of certificates, which is asked first. */
+  readonly source?: ContainedSource | undefined;
   /** The user's hook. */
   readonly certSelect: CertSelect | undefined;
   /** What the hook gets as `tlsUserData`. */
@@ -91,6 +94,7 @@ export class Selector {
     for (const [name, contexts] of byName(hosts, fallback, loaded)) this.#names.set(name, contexts);
     this.#addresses = byAddress(hosts, fallback, loaded);
     const inUse = new Set([...loaded.values()].map((context) => context.clientAuth));
+    if (options.source !== undefined) inUse.add(policy);
     this.#severalPolicies = inUse.size > 1 || options.certSelect !== undefined;
   }
 
@@ -168,10 +172,33 @@ export class Selector {
   /**
    * Chooses a context, or refuses.
    *
-   * @throws {TlsError} `TLS_SELECTION_FAILED` when the hook throws, rejects or returns what cannot
-   * be used
+   * @throws {TlsError} `TLS_SELECTION_FAILED` when the source or the hook throws, rejects or returns
+   * what cannot be used
    */
   select(
+    hello: ClientHello,
+    endpoints: Endpoints,
+  ): SecurityContext | Refused | Promise<SecurityContext | Refused> {
+    const { source, served } = this.#options;
+    const answer = source?.select(hello, endpoints, served);
+    return answer instanceof Promise
+      ? answer.then((settled) => this.#fromSource(settled, hello, endpoints))
+      : this.#fromSource(answer, hello, endpoints);
+  }
+
+  /** The context for what the source has answered; where that is nothing, the hook is asked. */
+  #fromSource(
+    answer: CheckedAnswer,
+    hello: ClientHello,
+    endpoints: Endpoints,
+  ): SecurityContext | Refused | Promise<SecurityContext | Refused> {
+    if (answer === undefined) return this.#byHook(hello, endpoints);
+    if (answer instanceof Refused) return answer;
+    const { identity, alpnProtocols = this.#options.alpnProtocols } = answer;
+    return this.#chosen.get(identity, this.#policy, alpnProtocols);
+  }
+
+  #byHook(
     hello: ClientHello,
     endpoints: Endpoints,
   ): SecurityContext | Refused | Promise<SecurityContext | Refused> {
@@ -239,6 +266,7 @@ export class Selector {
     if (address !== undefined) return this.#speaksForAddress(connection, address);
     const name = normalizeName(asked);
     if (name === sni) return true;
+    if (name !== undefined && this.#isSourced(name)) return context.clientAuth === this.#policy;
     if (this.#options.certSelect !== undefined) return false;
     const candidates = name === undefined ? undefined : this.#names.get(name);
     return isUnderPolicyOf(context, candidates ?? this.#fallback);
@@ -251,11 +279,17 @@ export class Selector {
    */
   #speaksForAddress({ context, sni, localAddress }: ServedConnection, address: string): boolean {
     if (sni === undefined && address === normalizeAddress(localAddress)) return true;
+    if (this.#isSourced(address)) return context.clientAuth === this.#policy;
     const own = this.#addresses.get(address);
     if (this.#options.certSelect !== undefined) {
       return sni === undefined && (own === undefined || isUnderPolicyOf(context, own));
     }
     return isUnderPolicyOf(context, own ?? this.#fallback);
+  }
+
+  /** Whether the source has a certificate for a name or address; the server's policy holds there. */
+  #isSourced(name: string): boolean {
+    return this.#options.source?.covers(name) ?? false;
   }
 }
 

@@ -1,0 +1,27 @@
+/**
+ * Waits for what a callback of the program's returns, but not for ever.
+ *
+ * @module
+ */
+import { clearTimeout, setTimeout } from "node:timers";
+
+/**
+ * Calls `run` and waits for what it returns, but no longer than `ms`; what it does goes on after
+ * that, and how it ends is ignored.
+ *
+ * @throws what `run` throws or rejects with; `TimeoutError` when it takes longer
+ */
+export async function within<T>(ms: number, run: () => T | PromiseLike<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new DOMException(`It took longer than ${ms} ms`, "TimeoutError")),
+      ms,
+    );
+  });
+  try {
+    return await Promise.race([run(), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
