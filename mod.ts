@@ -61,6 +61,7 @@ export type { ProxyEndpoint, ProxyHeader, ProxySsl, ProxyTlv } from "./lib/net/p
 export type { Endpoints } from "./lib/endpoints.ts";
 export type { GatePhase } from "./lib/net/admission.ts";
 export type { Address } from "./lib/net/listener.ts";
+export { type InheritedSocket, inheritedSockets } from "./lib/inherited_sockets.ts";
 export type {
   ConnectionCounters,
   ServerHandle,

@@ -78,7 +78,7 @@ export interface TlsSessionChange {
 
 /** Which peers speak the PROXY protocol, versions 1 and 2. */
 export interface ProxyProtocolOptions {
-  /** The addresses of the proxies, as CIDR blocks or single addresses. */
+  /** The addresses of the proxies, as CIDR blocks or single addresses; `"unix:"`: any on a UNIX socket. */
   readonly trustedProxies: readonly string[];
   /**
    * `"required"`: every connection must come from a trusted proxy, with a header. `"optional"`:
@@ -102,10 +102,28 @@ export interface ReloadOptions extends IdentityOptions {
  * names no other server is httpsd's own.
  */
 export interface HttpsServerOptions extends ReloadOptions {
-  /** The name or address to listen on. Default: every address of this machine. */
+  /** The name or address to listen on, IPv6 with or without brackets. Default: every address of this machine. */
   readonly hostname?: string;
   /** The port; 0 lets the system choose. Default: 443, or 80 in insecure mode, as in ESP-IDF. */
   readonly port?: number;
+  /**
+   * Whether other processes of this user, and other servers of this one, may listen on the same
+   * port with this option (`SO_REUSEPORT`): Linux shares new connections out among them.
+   * Default: `false`.
+   */
+  readonly reusePort?: boolean;
+  /**
+   * Listens on a UNIX socket in place of a hostname and port. What a dead process has left there is
+   * replaced; a live one's is `ADDRESS_IN_USE`. It is removed when the server stops. Default: none.
+   */
+  readonly path?: string;
+  /** The permissions of `path`, such as `0o660`. Default: by the process's umask. */
+  readonly pathMode?: number;
+  /**
+   * Listens on the socket that has this descriptor, which another program has opened, in place of a
+   * hostname and port: {@linkcode inheritedSockets} has those of systemd. Default: none.
+   */
+  readonly fd?: number;
   /**
    * `"insecure"` serves plain HTTP, with everything else the same. Default: `"secure"`, as in
    * ESP-IDF.
@@ -276,9 +294,20 @@ const ENTRIES = {
       v.string("must be a name or address"),
       v.nonEmpty("must not be empty"),
       v.regex(/^[^/]*$/, "must be a name or address alone, without https:// or a path"),
+      v.transform((hostname) => /^\[(.*)\]$/.exec(hostname)?.[1] ?? hostname),
     ),
   ),
   port: v.optional(number("a port", 0, 65535)),
+  reusePort: flag(false),
+  path: v.optional(
+    v.pipe(
+      v.string("must be the path of a socket"),
+      v.nonEmpty("must not be empty"),
+      v.regex(/^[^\0]*$/, "must be the path of a socket, without null characters"),
+    ),
+  ),
+  pathMode: v.optional(number("permissions such as 0o660", 0, 0o777)),
+  fd: v.optional(number("a file descriptor", 0, 2 ** 31 - 1)),
   transportMode: v.optional(oneOf("secure", "insecure"), "secure"),
   alpnProtocols: v.optional(ALPN_PROTOCOLS),
   http2: v.optional(HTTP2_OPTION, true),
@@ -383,6 +412,7 @@ export function resolveConfig(options: HttpsServerOptions): Config {
     ? checkOptions("", ESP_IDF_SCHEMA, fromEspIdf(options))
     : checkOptions("", SCHEMA, withoutUndefined(options));
   assertSupported(output);
+  assertOnePlace(output);
   const served = { http1: output.http1, http2: output.http2 !== false };
   if (!served.http1 && !served.http2) {
     throw optionError("", "http1", "is false, and http2 too: leave one of them out");
@@ -448,6 +478,32 @@ function assertSupported(options: v.InferOutput<typeof SCHEMA>): void {
   }
   if (!options.sessionTickets && !capabilities.sessionTicketsOff) {
     throw notSupported("sessionTickets", `${name} cannot turn them off: leave it out`);
+  }
+  for (const [option, works] of [["path", "unixSockets"], ["fd", "inheritedSockets"]] as const) {
+    if (options[option] === undefined || capabilities[works]) continue;
+    throw notSupported(option, "this system has no such sockets: leave it out");
+  }
+  if (options.reusePort && !capabilities.reusePort) {
+    throw notSupported("reusePort", "only Linux shares a port out: leave it out");
+  }
+}
+
+/** Refuses a second place to listen, which would be ignored. */
+function assertOnePlace(options: v.InferOutput<typeof SCHEMA>): void {
+  const { hostname, port, path, pathMode, fd, reusePort } = options;
+  if (pathMode !== undefined && path === undefined) {
+    throw optionError("", "pathMode", "is for the option path: give that too");
+  }
+  const chosen = fd !== undefined ? "fd" : path !== undefined ? "path" : undefined;
+  if (chosen === undefined) return;
+  const others = { hostname, port, reusePort: reusePort || undefined, path };
+  for (const [name, value] of Object.entries(others)) {
+    if (value === undefined || name === chosen) continue;
+    throw optionError(
+      "",
+      name,
+      `is given beside ${chosen}, and says another place to listen: leave it out`,
+    );
   }
 }
 

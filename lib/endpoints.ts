@@ -6,9 +6,9 @@
  */
 import { isIPv4, isIPv6, type Socket } from "node:net";
 
-/** The two ends of a connection. */
+/** The two ends of a connection. An IPv4 address is never written as IPv6. */
 export interface Endpoints {
-  /** The client's address; behind a trusted proxy, what its PROXY header says. */
+  /** The client's address; behind a trusted proxy, what its PROXY header says; empty on a UNIX socket. */
   readonly remoteAddress: string;
   /** The client's port. */
   readonly remotePort: number;
@@ -21,11 +21,21 @@ export interface Endpoints {
 /** Returns the addresses of a socket as it is now; one that was reset at once has none any more. */
 export function endpointsOf(raw: Socket): Endpoints {
   return {
-    remoteAddress: raw.remoteAddress ?? "",
+    remoteAddress: unmapped(raw.remoteAddress ?? ""),
     remotePort: raw.remotePort ?? 0,
-    localAddress: raw.localAddress ?? "",
+    localAddress: unmapped(raw.localAddress ?? ""),
     localPort: raw.localPort ?? 0,
   };
+}
+
+/** How a dual-stack socket has the address of an IPv4 client (RFC 4291 section 2.5.5.2). */
+const MAPPED_PREFIX = "::ffff:";
+
+/** An address as a socket has it; one of IPv4 as what it is. */
+export function unmapped(address: string): string {
+  if (!address.startsWith(MAPPED_PREFIX)) return address;
+  const rest = address.slice(MAPPED_PREFIX.length);
+  return isIPv4(rest) ? rest : address;
 }
 
 /** The one spelling of the many that an IPv6 address without zone can have; leaves IPv4 as it is. */

@@ -14,7 +14,6 @@ const RUNTIME = "leave it out: the runtime's TLS decides it";
 const ROUTES = "write server.route({ uri, method, handler }) for each";
 const SYSTEM = "leave it out: the system's value applies, as node:net cannot set it";
 const NO_LENGTH = "leave it out: text and bytes have a length";
-const NO_UNIX = "leave it out: httpsd listens on a hostname and port only";
 
 const OTHER_SERVERS = {
   // Deno.serve, Bun.serve
@@ -30,10 +29,8 @@ const OTHER_SERVERS = {
   development: NOTHING,
   idleTimeout: "write timeouts: { idleMs }, in ms",
   maxRequestBodySize: "write limits: { maxBodyBytes }",
-  unix: NO_UNIX,
-  path: NO_UNIX,
-  transport: "leave it out: httpsd listens for TCP",
-  reusePort: "leave it out: each port has one process",
+  unix: "write path",
+  transport: "leave it out: httpsd listens for TCP, or with path on a UNIX socket",
   certFile: "write cert, which takes a path too",
   keyFile: "write key, which takes a path too",
   certChain: "write cert",

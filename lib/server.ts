@@ -44,12 +44,12 @@ import { type ErrorHandler, HttpdFace } from "./httpd/face.ts";
 import { readerOf } from "./httpd/matcher.ts";
 import { WorkQueue } from "./httpd/work_queue.ts";
 import type { Refusal } from "./net/admission.ts";
-import { CidrSet } from "./net/cidr.ts";
 import type { Clock } from "./net/clock.ts";
 import type { ConnectionEngine } from "./net/engine.ts";
 import { Deadlines } from "./net/deadlines.ts";
 import { Gate } from "./net/gate.ts";
 import { type Address, Listener } from "./net/listener.ts";
+import { TrustedPeers } from "./net/trusted_peers.ts";
 import { Unread } from "./net/unread.ts";
 import { adviceFrom, checkOptions, members, milliseconds, shown } from "./options.ts";
 import { givenLimits, Places } from "./places.ts";
@@ -105,6 +105,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   readonly #hub: WebSocketHub;
   readonly #source: ContainedSource | undefined;
   #state: ServerState = "idle";
+  #referenced = true;
   #certificates: CertificateRotation | undefined;
   #listener: Listener | undefined;
   #starting: Promise<void> | undefined;
@@ -167,7 +168,10 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     const gate = this.#gate = new Gate({
       selector,
       proxy: config.proxyProtocol && {
-        trusted: new CidrSet(config.proxyProtocol.trustedProxies),
+        trusted: new TrustedPeers(
+          config.proxyProtocol.trustedProxies,
+          () => this.#listener?.unix === true,
+        ),
         required: config.proxyProtocol.mode === "required",
       },
       maxConnectionsPerAddress: limits.maxConnectionsPerAddress,
@@ -451,17 +455,18 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   }
 
   async #open(): Promise<void> {
-    const { hostname, port, limits: { backlog } } = this.#config;
+    const { hostname, port, reusePort, path, pathMode, fd, limits: { backlog } } = this.#config;
     this.#places.fitOpenFiles();
     this.#certificates = await this.#openCertificates();
     this.#assertNotStopped();
     if (this.#certificates !== undefined) await this.#source?.start();
     this.#assertNotStopped();
     this.#listener = await Listener.open(
-      { hostname, port, backlog },
+      { hostname, port, backlog, reusePort, path, pathMode, fd },
       (raw) => this.#accepted(raw),
       (error) => this.#reports.error(error),
     );
+    if (!this.#referenced) this.#listener.unref();
     this.#assertNotStopped();
   }
 
@@ -571,6 +576,23 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   }
 
   readonly #stopOnAbort = (): void => void this.stop();
+
+  /**
+   * Lets the process end while the server listens, once nothing else keeps it alive, as in Node;
+   * connections that are open do. At any time; it lasts over `stop()` and `start()`.
+   */
+  unref(): this {
+    this.#referenced = false;
+    this.#listener?.unref();
+    return this;
+  }
+
+  /** Keeps the process alive while the server listens, as at first. */
+  ref(): this {
+    this.#referenced = true;
+    this.#listener?.ref();
+    return this;
+  }
 
   /** Stops as {@linkcode HttpsServer.stop} does; for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {

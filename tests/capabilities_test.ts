@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import { once } from "node:events";
+import { rmSync } from "node:fs";
 import net from "node:net";
 import { type Capabilities, capabilities } from "../lib/runtime/capabilities.ts";
 import type { HttpsServerOptions } from "../lib/config.ts";
@@ -89,6 +90,26 @@ const proofs: Record<Exclude<keyof Capabilities, "runtime" | "tlsVersions" | "in
     async earlyData() {
       await serves({ earlyData: true });
       assert.fail("A proof is missing: a request in early data must be answered");
+    },
+    async reusePort() {
+      await using first = await startServer({ reusePort: true });
+      await using second = await startServer({ reusePort: true, port: first.port });
+      assert.equal(second.port, first.port);
+      await sClient(first.port);
+    },
+    async unixSockets() {
+      const path = file("");
+      rmSync(path);
+      await using server = await startServer(
+        { hostname: undefined, port: undefined, path } as never,
+      );
+      assert.equal(server.server.address.path, path);
+      const args = ["s_client", "-unix", path, "-servername", "localhost", "-CAfile", serverCaFile];
+      assert.match(await run("openssl", [...args, "-verify_return_error"]), /Verification: OK/);
+    },
+    async inheritedSockets() {
+      const options = { hostname: undefined, port: undefined, fd: 0 } as never;
+      await assert.rejects(startServer(options), { code: "LISTEN_FAILED" }); // listen_test.ts hands one over
     },
     async http2() {
       await using server = await startServer({ http1: false });

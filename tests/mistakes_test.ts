@@ -57,7 +57,18 @@ const IN_GROUPS = [
 const WITHOUT_DEFAULT = [
   ...["cert", "key", "pfx", "passphrase", "cacert", "ciphers", "certSelect", "tlsUserData"],
   ...["verifyClient", "userCallback", "openFn", "closeFn", "globalUserContext"],
-  ...["globalUserContextFree", "hostname", "tlsVersion", "proxyProtocol", "profile", "signal"],
+  ...[
+    "globalUserContextFree",
+    "hostname",
+    "reusePort",
+    "path",
+    "pathMode",
+    "fd",
+    "tlsVersion",
+    "proxyProtocol",
+    "profile",
+    "signal",
+  ],
 ];
 
 const IDENTITY = ["cert", "key", "pfx", "passphrase", "allowExpired"];

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { unmapped } from "../endpoints.ts";
 import type { Peer } from "../http/session.ts";
 
 /** What Deno passes as second argument. */
@@ -27,10 +28,10 @@ export function remoteOf(
 ): Pick<Peer, "remoteAddress" | "remotePort"> {
   const given = (platform[0] ?? {}) as DenoInfo & BunServer;
   const { hostname, port } = given.remoteAddr ?? {};
-  if (hostname !== undefined) return { remoteAddress: hostname, remotePort: port ?? 0 };
+  if (hostname !== undefined) return { remoteAddress: unmapped(hostname), remotePort: port ?? 0 };
   if (typeof given.requestIP === "function") {
     const { address, port } = given.requestIP(request) ?? { address: "", port: 0 };
-    return { remoteAddress: address, remotePort: port };
+    return { remoteAddress: unmapped(address), remotePort: port };
   }
   return { remoteAddress: cloudflareAddress(request) ?? "", remotePort: 0 };
 }

@@ -39,6 +39,7 @@ export function urlOf({ head, session }: Exchange): string {
 
 /** What an HTTP/1.0 client asked for that named no host. */
 function localAuthority({ localAddress, localPort }: Exchange["session"]["connection"]): string {
+  if (localAddress === "") return "localhost"; // a UNIX socket
   return localAddress.includes(":")
     ? `[${localAddress}]:${localPort}`
     : `${localAddress}:${localPort}`;

@@ -22,9 +22,9 @@ export type SessionState = "opening" | "idle" | "busy" | "closing";
 
 /** What is known of the client of a session. */
 export interface Peer {
-  /** The client's address; empty where the platform does not say. */
+  /** The client's address; empty on a UNIX socket, and where the platform does not say. */
   readonly remoteAddress: string;
-  /** The client's port; 0 where the platform does not say. */
+  /** The client's port; 0 on a UNIX socket, and where the platform does not say. */
   readonly remotePort: number;
   /** The handshake's facts; `undefined` in plain mode, and where the platform does not say. */
   readonly tls: TlsInfo | undefined;

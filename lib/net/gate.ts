@@ -100,7 +100,8 @@ export class Gate {
   /** Counts a connection until its release is called; `undefined` when there are too many. */
   #count(address: string): Release | undefined {
     const { maxConnectionsPerAddress } = this.#options;
-    if (maxConnectionsPerAddress === Infinity) return NOTHING_TO_RELEASE;
+    // Clients of a UNIX socket have no address.
+    if (maxConnectionsPerAddress === Infinity || address === "") return NOTHING_TO_RELEASE;
     const count = this.#perAddress.get(address) ?? 0;
     if (count >= maxConnectionsPerAddress) return undefined;
     this.#perAddress.set(address, count + 1);

@@ -66,6 +66,12 @@ export interface Capabilities {
   readonly ocspStapling: boolean;
   /** Requests in TLS 1.3 early data (0-RTT): option `earlyData`. */
   readonly earlyData: boolean;
+  /** A port that several processes share: option `reusePort`. Linux only. */
+  readonly reusePort: boolean;
+  /** UNIX sockets: option `path`. */
+  readonly unixSockets: boolean;
+  /** Sockets that another program has opened: option `fd`. */
+  readonly inheritedSockets: boolean;
   /** HTTP/2: option `http2`. */
   readonly http2: boolean;
   /** Keys that never leave their hardware: `useSecureElement` and `useEcdsaPeripheral`. */
@@ -76,6 +82,9 @@ export interface Capabilities {
    */
   readonly internals: Readonly<Record<string, InternalState>>;
 }
+
+/** Looked for and not imported: there are platforms without it. */
+const platform = (globalThis as { process?: { platform?: string } }).process?.platform;
 
 /** What works on the running runtime; the tests hold it to each entry. */
 export const capabilities: Capabilities = Object.freeze({
@@ -91,6 +100,9 @@ export const capabilities: Capabilities = Object.freeze({
   sessionTicketKeys: false,
   ocspStapling: false,
   earlyData: false,
+  reusePort: platform === "linux",
+  unixSockets: platform !== "win32",
+  inheritedSockets: platform !== "win32",
   http2: true,
   secureElement: false,
   get internals() {

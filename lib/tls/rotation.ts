@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { clearInterval, setImmediate, setInterval } from "node:timers";
 import { tlsParent } from "../runtime/tls_parent.ts";
 import type { Identity } from "./identity.ts";
 import { Selector, type SelectorOptions, type Watched } from "./selector.ts";
@@ -72,7 +73,7 @@ export class CertificateRotation {
   /** Starts to watch files and expiry dates. */
   begin(): void {
     this.#expiryTimer = setInterval(() => this.#checkExpiry(), EXPIRY_CHECK_MS);
-    (this.#expiryTimer as { unref?(): void }).unref?.();
+    this.#expiryTimer.unref();
     setImmediate(() => this.#checkExpiry()); // a program that awaits the start can still add a listener
     this.#watchFiles();
   }

@@ -4,16 +4,15 @@
  *
  * @module
  */
-import type { Endpoints } from "../../endpoints.ts";
+import { type Endpoints, normalizeAddress } from "../../endpoints.ts";
 import { ConnectionError } from "../../errors.ts";
-import type { CidrSet } from "../cidr.ts";
 import { type ProxyHeader, ProxyHeaderReader } from "../proxy_protocol.ts";
 import { TurnedAway } from "./farewell.ts";
 
 /** The peers that may speak for others with the PROXY protocol. */
 export interface ProxyPolicy {
   /** The peers that are proxies. */
-  readonly trusted: CidrSet;
+  readonly trusted: { has(address: string): boolean };
   /** Whether every connection must come through one, with a header. */
   readonly required: boolean;
 }
@@ -79,9 +78,9 @@ export class ProxyHeaderStep {
 function endpointsIn({ source, destination }: ProxyHeader): Endpoints | undefined {
   if (source?.port === undefined || destination?.port === undefined) return undefined;
   return {
-    remoteAddress: source.address,
+    remoteAddress: normalizeAddress(source.address) ?? source.address,
     remotePort: source.port,
-    localAddress: destination.address,
+    localAddress: normalizeAddress(destination.address) ?? destination.address,
     localPort: destination.port,
   };
 }
