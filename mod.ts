@@ -37,6 +37,7 @@ export {
   type DataEvent,
   type DisconnectedEvent,
   EVENT_IDS,
+  type ExchangeEvent,
   type FailurePlace,
   type IdentityEvent,
   type ServerErrorEvent,
@@ -45,7 +46,17 @@ export {
   type ServerEventMap,
   type ServerEventType,
   type SessionEvent,
+  type WebSocketEvent,
 } from "./lib/events.ts";
+export type {
+  ExchangeEnd,
+  ExchangeObservation,
+  ExchangeObserver,
+  ExchangeReport,
+} from "./lib/http/exchange_report.ts";
+export type { TraceContext } from "./lib/http/trace_context.ts";
+export type { CertificateStats, CountsByCode, ServerStats } from "./lib/http/server_stats.ts";
+export type { HttpVersion } from "./lib/http/request_head.ts";
 export type { Trailers } from "./lib/http/body.ts";
 export type { FetchApp, FetchHandler, RequestInfo } from "./lib/fetch/fetch_handler.ts";
 export type { ErrorHandler } from "./lib/httpd/face.ts";

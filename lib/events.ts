@@ -9,7 +9,10 @@ import type { Session } from "./http/session.ts";
 import type { GatePhase } from "./net/admission.ts";
 import type { ServerHandle } from "./http/server_handle.ts";
 import type { CertificateFailure } from "./tls/certificate_source.ts";
+import type { ExchangeReport } from "./http/exchange_report.ts";
+import type { ClientHello } from "./tls/client_hello.ts";
 import type { Identity } from "./tls/identity.ts";
+import type { ServerWebSocket } from "./websocket/socket.ts";
 
 /**
  * The numeric ids of the events: of the original's `HTTPS_SERVER_EVENT_*`, and behind `http:` of its
@@ -36,6 +39,9 @@ export const EVENT_IDS = {
   expiring: 100,
   "certificate:issued": 101,
   "certificate:failed": 102,
+  "http:exchange": 103,
+  "websocket:open": 104,
+  "websocket:close": 105,
 } as const;
 
 /** The name of an event. */
@@ -79,6 +85,30 @@ export class DataEvent<S = ServerHandle> extends SessionEvent<S> {
   constructor(type: ServerEventType, server: S, session: Session, bytes: number) {
     super(type, server, session);
     this.bytes = bytes;
+  }
+}
+
+/** `http:exchange`: a request and its response are over. */
+export class ExchangeEvent<S = ServerHandle> extends SessionEvent<S> {
+  /** What is known of them. */
+  readonly exchange: ExchangeReport;
+
+  /** Makes an event for a server to dispatch. */
+  constructor(server: S, exchange: ExchangeReport) {
+    super("http:exchange", server, exchange.session);
+    this.exchange = exchange;
+  }
+}
+
+/** `websocket:open`, `websocket:close`: a WebSocket is open, or no longer. */
+export class WebSocketEvent<S = ServerHandle> extends SessionEvent<S> {
+  /** The WebSocket. */
+  readonly ws: ServerWebSocket;
+
+  /** Makes an event for a server to dispatch. */
+  constructor(type: "websocket:open" | "websocket:close", server: S, ws: ServerWebSocket) {
+    super(type, server, ws.session);
+    this.ws = ws;
   }
 }
 
@@ -145,6 +175,8 @@ export interface FailurePlace {
   readonly phase?: GatePhase;
   /** The server name that the client asked for, if that was seen before its session. */
   readonly sni?: string | undefined;
+  /** What the client offered, if that was read before its session. */
+  readonly hello?: ClientHello | undefined;
 }
 
 /** `error`: a handshake failed, a request was refused, or a callback of the user's threw. */
@@ -159,6 +191,8 @@ export class ServerErrorEvent<S = ServerHandle> extends ServerEvent<S> {
   readonly phase: GatePhase | undefined;
   /** The server name that the client asked for. */
   readonly sni: string | undefined;
+  /** What the client offered, with its JA4 fingerprint; `undefined` where that was not read. */
+  readonly hello: ClientHello | undefined;
 
   /** Makes an event for a server to dispatch. */
   constructor(
@@ -173,6 +207,7 @@ export class ServerErrorEvent<S = ServerHandle> extends ServerEvent<S> {
     this.remoteAddress = where.remoteAddress ?? where.session?.remoteAddress;
     this.phase = where.phase;
     this.sni = where.sni ?? where.session?.tls?.sni;
+    this.hello = where.hello ?? where.session?.tls?.hello;
   }
 }
 
@@ -212,6 +247,12 @@ export interface ServerEventMap<S = ServerHandle> {
   "http:data": DataEvent<S>;
   /** So many bytes of a response body were written; 0 for the end of a chunked one. */
   "http:sent": DataEvent<S>;
+  /** A request and its response are over, however they ended; once for each. */
+  "http:exchange": ExchangeEvent<S>;
+  /** A WebSocket is open; before its `onOpen` is called. */
+  "websocket:open": WebSocketEvent<S>;
+  /** A WebSocket is no longer open: one side has begun to close it, or it is gone. */
+  "websocket:close": WebSocketEvent<S>;
   /** A connection is over; before its context is freed, and before `disconnected`. */
   "http:disconnected": DisconnectedEvent<S>;
   /** The server has stopped; before `stop`. */

@@ -9,6 +9,7 @@ import type { HttpError, HttpsdError } from "./errors.ts";
 import type { Hooks } from "./hooks.ts";
 import type { Dispatcher } from "./http/dispatcher.ts";
 import type { Exchange } from "./http/exchange.ts";
+import type { ExchangeWatch } from "./http/exchange_watch.ts";
 import { type ConnectionDriver, freeContext, type Session } from "./http/session.ts";
 import type { Notify } from "./http/session_host.ts";
 import type { Transport } from "./http/exchange.ts";
@@ -19,6 +20,7 @@ import type { Places } from "./places.ts";
 import { goOnInHttp2, type ProtocolHost, speak } from "./protocols.ts";
 import type { Reports } from "./reports.ts";
 import type { SessionTable } from "./sessions.ts";
+import type { Stats } from "./stats.ts";
 import type { Selector } from "./tls/selector.ts";
 
 /** The parts of a server that a reception uses. */
@@ -39,6 +41,10 @@ export interface ReceptionParts {
   readonly hooks: Hooks;
   /** Where all of it is reported. */
   readonly reports: Reports;
+  /** Counts the requests, and follows them. */
+  readonly watch: ExchangeWatch;
+  /** Counts the rest. */
+  readonly stats: Stats;
   /** Chooses certificates, and so knows for which hosts each may speak. */
   readonly selector: () => Selector | undefined;
 }
@@ -108,6 +114,10 @@ export class Reception implements ProtocolHost {
     return this.#parts.config.http2;
   }
 
+  get watch(): ExchangeWatch {
+    return this.#parts.watch;
+  }
+
   get transport(): Transport {
     return this.#parts.transport;
   }
@@ -156,7 +166,9 @@ export class Reception implements ProtocolHost {
   }
 
   passed(type: "data" | "sent", session: Session, bytes: number): void {
-    const { sessions, reports } = this.#parts;
+    const { sessions, reports, stats } = this.#parts;
+    if (type === "data") stats.receivedBytes += bytes;
+    else stats.sentBytes += bytes;
     if (sessions.all.has(session)) reports.passed(type, session, bytes); // else not yet, or no more
   }
 
@@ -174,6 +186,7 @@ export class Reception implements ProtocolHost {
   /** Reports the end of a session that the hooks had not admitted. */
   #notLetIn(session: Session, error: HttpsdError | undefined): void {
     if (error === undefined) return; // the client has left without an error
+    this.#parts.stats.refused(error);
     this.#parts.reports.error(error, { session });
     this.#parts.hooks.refused(session.remoteAddress, error);
   }

@@ -9,19 +9,23 @@ import {
   CertificateFailedEvent,
   DataEvent,
   DisconnectedEvent,
+  ExchangeEvent,
   type FailurePlace,
   IdentityEvent,
   ServerErrorEvent,
   type ServerEvent,
   type ServerEventType,
   SessionEvent,
+  WebSocketEvent,
 } from "./events.ts";
+import type { ExchangeReport } from "./http/exchange_report.ts";
 import type { Session } from "./http/session.ts";
 import type { Notify } from "./http/session_host.ts";
 import { logMistake } from "./mistakes.ts";
 import type { ServerListeners } from "./server_listeners.ts";
 import type { CertificateFailure, SourceReports } from "./tls/certificate_source.ts";
 import type { Identity } from "./tls/identity.ts";
+import type { ServerWebSocket } from "./websocket/socket.ts";
 
 /** The target of reports. */
 export interface ReportTarget {
@@ -76,6 +80,18 @@ export class Reports implements SourceReports {
   ): void {
     const { server } = this.#target;
     if (this.hears(type)) server.dispatchEvent(new DisconnectedEvent(type, server, session, error));
+  }
+
+  /** Reports that a request and its response are over. */
+  exchange(exchange: ExchangeReport): void {
+    const { server } = this.#target;
+    server.dispatchEvent(new ExchangeEvent(server, exchange));
+  }
+
+  /** Reports that a WebSocket is open, or no longer. */
+  webSocket(type: "websocket:open" | "websocket:close", ws: ServerWebSocket): void {
+    const { server } = this.#target;
+    if (this.hears(type)) server.dispatchEvent(new WebSocketEvent(type, server, ws));
   }
 
   /** Reports that an error status was answered. */

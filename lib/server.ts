@@ -32,6 +32,8 @@ import {
 import { takeArguments } from "./fetch/handler.ts";
 import { Hooks } from "./hooks.ts";
 import { Dispatcher } from "./http/dispatcher.ts";
+import type { ExchangeObserver } from "./http/exchange_report.ts";
+import { ExchangeWatch } from "./http/exchange_watch.ts";
 import { Router } from "./http/router.ts";
 import type {
   ConnectionCounters,
@@ -39,6 +41,7 @@ import type {
   ServerState,
   StopOptions,
 } from "./http/server_handle.ts";
+import type { ServerStats } from "./http/server_stats.ts";
 import type { ConnectionDriver, Session } from "./http/session.ts";
 import { type ErrorHandler, HttpdFace } from "./httpd/face.ts";
 import { readerOf } from "./httpd/matcher.ts";
@@ -59,6 +62,7 @@ import { assertRuntime, type Capabilities, capabilities } from "./runtime/capabi
 import { ServerListeners } from "./server_listeners.ts";
 import { SessionTable } from "./sessions.ts";
 import { ContainedSource } from "./tls/certificate_source.ts";
+import { Stats } from "./stats.ts";
 import { defaultHost } from "./tls/options.ts";
 import { CertificateRotation } from "./tls/rotation.ts";
 import { type BroadcastData, WebSocketHub } from "./websocket/hub.ts";
@@ -88,7 +92,10 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     };
   }
 
-  readonly #listeners = new ServerListeners((type, cause) => this.#listenerFailed(type, cause));
+  readonly #listeners = new ServerListeners(
+    (type, cause) => this.#listenerFailed(type, cause),
+    (type) => type === "http:exchange" && this.#watch.hear(),
+  );
   readonly #config: Config;
   readonly #router: Router;
   readonly #dispatcher: Dispatcher;
@@ -104,6 +111,8 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   readonly #reception: Reception;
   readonly #hub: WebSocketHub;
   readonly #source: ContainedSource | undefined;
+  readonly #watch: ExchangeWatch;
+  readonly #stats: Stats;
   #state: ServerState = "idle";
   #referenced = true;
   #certificates: CertificateRotation | undefined;
@@ -111,7 +120,6 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
   #madeFetchHost: FetchHost | undefined;
-  readonly #counts = { accepted: 0, refused: 0 };
 
   // The ordinary form is last: TypeScript reports errors against that one.
   /** Makes a server of options that have the original's names. */
@@ -198,7 +206,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
       opening,
       refused: (error, endpoints) => {
         this.#listener?.checkSoon();
-        this.#refused({ error, endpoints, phase: "accept", sni: undefined });
+        this.#refused({ error, endpoints, phase: "accept", hello: undefined });
       },
     });
 
@@ -224,6 +232,26 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     this.#hub = new WebSocketHub({
       failed: (session, error) => reports.error(error, { session }),
       touched: (session) => session.touch(),
+      opened: (ws) => {
+        this.#stats.webSockets++;
+        reports.webSocket("websocket:open", ws);
+      },
+      closed: (ws) => reports.webSocket("websocket:close", ws),
+    });
+    const watch = this.#watch = new ExchangeWatch({
+      ended: (exchange) => reports.exchange(exchange),
+      observerFailed: (cause) =>
+        reports.errorAtAnyTime(new HttpsdError("HOOK_FAILED", "An observer threw", { cause })),
+    });
+    const hub = this.#hub;
+    const stats = this.#stats = new Stats({
+      places,
+      gate,
+      sessions,
+      opening,
+      watch,
+      websockets: () => hub.sockets.size,
+      selector,
     });
     const transport = withUpgrades(connectionTransport, this.#hub);
     this.#reception = new Reception({
@@ -235,6 +263,8 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
       places,
       hooks,
       reports,
+      watch,
+      stats,
       selector,
     });
   }
@@ -293,7 +323,27 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   /** How many connections there are, and how many there were since the server was made. */
   get counters(): ConnectionCounters {
     const { open, waiting, purged } = this.#places;
-    return { open, waiting, purged, ...this.#counts };
+    const { accepted, refusedAtGate: refused } = this.#stats;
+    return { open, waiting, purged, accepted, refused };
+  }
+
+  /**
+   * What the server does and has done, counted at all times: connections, handshakes, requests,
+   * WebSockets, bytes, and the certificates in force. It looks at each session that is open.
+   */
+  stats(): ServerStats {
+    return this.#stats.all;
+  }
+
+  /**
+   * Has an observer follow each request from now on, from its head to its end; the function that is
+   * returned ends that. It may run handlers in a context of its own, as tracing does. Where only the
+   * end is of interest, listen for `http:exchange`.
+   *
+   * @throws {ConfigError} `INVALID_CONFIG` for what is not an observer
+   */
+  observe(observer: ExchangeObserver): () => void {
+    return this.#watch.observe(observer);
   }
 
   /**
@@ -343,8 +393,8 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
    * there on Deno and Bun; it is empty where that does not say. What needs a socket throws
    * `NOT_SUPPORTED` (`session.connection`, `session.send()`, `rawHead`, `inform()`, `sendRaw()`),
    * WebSocket routes answer 501 (426 to a request that is not a handshake), trailer fields are
-   * neither received nor sent, and of events only `error` and `http:error` are dispatched. A client
-   * that is gone (`request.signal`) is answered with an empty 499.
+   * neither received nor sent, and of events only `error`, `http:error` and `http:exchange` are
+   * dispatched. A client that is gone (`request.signal`) is answered with an empty 499.
    *
    * @throws {ConnectionError} `CONNECTION_ABORTED` (as a rejection) when a handler calls
    * `session.destroy()` before there is an answer
@@ -366,6 +416,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     const { limits: { maxBodyBytes }, timeouts: { handlerMs } } = this.#config;
     return this.#madeFetchHost = {
       dispatcher: this.#dispatcher,
+      watch: this.#watch,
       maxBodyBytes,
       handlerMs,
       failed: (error, session) => this.#reports.errorAtAnyTime(error, { session }),
@@ -452,6 +503,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     this.dispatchEvent(new ServerEvent("http:start", this));
     this.dispatchEvent(new ServerEvent("start", this));
     this.#certificates?.begin();
+    this.#stats.begin();
   }
 
   async #open(): Promise<void> {
@@ -568,6 +620,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
 
   /** Is as before the start. */
   #rest(): void {
+    this.#stats.stop();
     this.#listener = undefined;
     this.#certificates = undefined;
     this.#starting = undefined;
@@ -601,7 +654,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
 
   #accepted(raw: Socket): void {
     const { keepAlive } = this.#config;
-    this.#counts.accepted++;
+    this.#stats.accepted++;
     if (keepAlive !== false) raw.setKeepAlive(true, keepAlive === true ? 0 : keepAlive.idleMs);
     this.#places.offer(raw);
   }
@@ -611,12 +664,14 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
       connection.destroy();
       return;
     }
+    this.#stats.admitted(connection.tls);
     this.#reception.take(connection);
   }
 
-  #refused({ error, endpoints: { remoteAddress }, phase, sni }: Refusal): void {
-    this.#counts.refused++;
-    this.#reports.error(error, { remoteAddress, phase, sni });
+  #refused({ error, endpoints: { remoteAddress }, phase, hello }: Refusal): void {
+    this.#stats.refusedAtGate++;
+    this.#stats.refused(error);
+    this.#reports.error(error, { remoteAddress, phase, sni: hello?.serverName, hello });
     this.#hooks.refused(remoteAddress, error);
   }
 

@@ -14,10 +14,18 @@ export class ServerListeners {
   readonly #safe: SafeListeners;
   readonly #listenedTo = new Set<string>();
   #listenToRequests = false;
+  readonly #added: (type: ServerEventType) => void;
 
-  /** `failed` is called with what a listener for an event of `type` throws or rejects with. */
-  constructor(failed: (type: string, cause: unknown) => void) {
+  /**
+   * `failed` is called with what a listener for an event of `type` throws or rejects with, `added`
+   * with each `type` that is listened for.
+   */
+  constructor(
+    failed: (type: string, cause: unknown) => void,
+    added: (type: ServerEventType) => void,
+  ) {
     this.#safe = new SafeListeners(failed);
+    this.#added = added;
   }
 
   /** Whether a listener for `type` was ever added; without one, no event need be made. */
@@ -25,7 +33,7 @@ export class ServerListeners {
     return this.#listenedTo.has(type);
   }
 
-  /** Whether a listener for events of requests was ever added. */
+  /** Whether a listener for events of the parts of requests was ever added. */
   get listenToRequests(): boolean {
     return this.#listenToRequests;
   }
@@ -41,7 +49,8 @@ export class ServerListeners {
   ): EventListener {
     assertListener(type, listener);
     this.#listenedTo.add(type);
-    this.#listenToRequests ||= type.startsWith("http:");
+    this.#listenToRequests ||= type.startsWith("http:") && type !== "http:exchange";
+    this.#added(type);
     return this.#safe.wrap(listener as AnyListener);
   }
 

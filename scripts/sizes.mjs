@@ -20,7 +20,7 @@ const LIMITS = {
   "./sse": 20,
   "./compress": 20,
   "./hono": 440,
-  "./edge": 66,
+  "./edge": 72,
 };
 
 /** What an entry must not have, not even later. */

@@ -14,6 +14,7 @@ class RecordingSink implements ResponseSink {
   readonly calls: string[] = [];
   full = false;
   keepAlive = true;
+  queuedBytes = 0;
 
   get blocked(): boolean {
     return this.full;
@@ -24,8 +25,9 @@ class RecordingSink implements ResponseSink {
   informational(status: number): void {
     this.calls.push(`informational ${status}`);
   }
-  switchProtocols(): void {
+  switchProtocols(): number {
     this.calls.push("switchProtocols");
+    return 101;
   }
   raw(): void {
     this.calls.push("raw");
@@ -79,6 +81,7 @@ function writing(method = "GET"): Written {
     done: () => void progress.push("done"),
     blocked: () => void progress.push("blocked"),
     wrote: () => {},
+    cutShort: () => {},
   });
   return { writer, sink, progress };
 }

@@ -188,9 +188,9 @@ export async function startServer(
       { hostname: "127.0.0.1", port: 0, timeouts: { drainMs: 0 }, ...(own ? {} : localhost) },
       options,
     ),
-    (_, { session }) => {
+    (_request, { session }) => {
       requests++;
-      const { peerCertificate, ...facts } = session.tls ?? {};
+      const { peerCertificate, hello: _, ...facts } = session.tls ?? {};
       return Response.json({
         ...facts,
         subject: peerCertificate?.subject,

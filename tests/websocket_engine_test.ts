@@ -151,7 +151,12 @@ interface Opened {
 /** Opens a socket on a tunnel of memory. */
 function opened(options: WebSocketOptions): Opened {
   const errors: string[] = [];
-  const hub = new WebSocketHub({ failed: (_, { code }) => errors.push(code), touched: () => {} });
+  const hub = new WebSocketHub({
+    failed: (_, { code }) => errors.push(code),
+    touched: () => {},
+    opened: () => {},
+    closed: () => {},
+  });
   const tunnel = new MemoryTunnel();
   const config = resolveRouteOptions(options);
   const engine = new Engine(tunnel, config, undefined, hub);

@@ -10,6 +10,7 @@
 import { ConnectionError, type HttpError, HttpsdError, StateError } from "../errors.ts";
 import type { Dispatcher } from "../http/dispatcher.ts";
 import { Exchange, type ExchangeKeeper } from "../http/exchange.ts";
+import type { ExchangeWatch } from "../http/exchange_watch.ts";
 import {
   endContext,
   makeSession,
@@ -31,6 +32,8 @@ import { FetchResponseSink } from "./response_sink.ts";
 export interface FetchHost {
   /** Answers requests. */
   readonly dispatcher: Dispatcher;
+  /** Counts the exchanges, and follows them. */
+  readonly watch: ExchangeWatch;
   /** The longest request body, in bytes. */
   readonly maxBodyBytes: number;
   /** From the request to the head of its response, in ms. */
@@ -163,6 +166,15 @@ class FetchDriver implements SessionDriver, ExchangeKeeper, Transport {
     return systemClock;
   }
 
+  get watch(): ExchangeWatch {
+    return this.#host.watch;
+  }
+
+  /** A handler may read the platform's own body. */
+  get readsBodies(): boolean {
+    return false;
+  }
+
   get transport(): Transport {
     return this;
   }
@@ -179,7 +191,7 @@ class FetchDriver implements SessionDriver, ExchangeKeeper, Transport {
     const writer = this.#exchange.response;
     const isHead = this.#exchange.head.method === "HEAD";
     const sent = isHead ? new Response(null, { status, statusText, headers }) : response;
-    writer.pass(() => this.#sink.pass(sent), isHead);
+    writer.pass(status, () => this.#sink.pass(sent), isHead);
     if (!isHead && !writer.gone) return;
     body?.cancel().catch((error) => this.#exchange.callbackFailed(CANCEL_FAILED, error));
   }

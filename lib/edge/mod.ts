@@ -23,10 +23,12 @@
  * @module
  */
 import { contain } from "../contain/callbacks.ts";
-import type { HttpsdError } from "../errors.ts";
+import { HttpsdError } from "../errors.ts";
 import { platformRequest } from "../fetch/platform_requests.ts";
 import { takeArguments } from "../fetch/handler.ts";
 import { Dispatcher } from "../http/dispatcher.ts";
+import type { ExchangeObserver } from "../http/exchange_report.ts";
+import { ExchangeWatch } from "../http/exchange_watch.ts";
 import { exchangeHandler } from "../fetch/fetch_handler.ts";
 import { type ErrorHandler, HttpdFace } from "../httpd/face.ts";
 import { Router } from "../http/router.ts";
@@ -88,6 +90,7 @@ export class EdgeApp {
   readonly #router: Router;
   readonly #httpd: HttpdFace;
   readonly #host: FetchHost;
+  readonly #watch: ExchangeWatch;
   readonly #trusted: ForwardedField | undefined;
 
   /**
@@ -117,13 +120,28 @@ export class EdgeApp {
       maxResponseFields,
       failures: dispatcher,
     });
+    const watch = this.#watch = new ExchangeWatch({
+      ended: () => {}, // there are no events of an app
+      observerFailed: (cause) => console.error(failedObserver(cause)),
+    });
     this.#host = {
       dispatcher,
+      watch,
       maxBodyBytes,
       handlerMs,
       failed: (error, session) => report(reportError, error, session),
       errorAnswered: () => {}, // there are no events of an app
     };
+  }
+
+  /**
+   * Has an observer follow each request from now on, from its head to its end; the function that is
+   * returned ends that. What the observer throws goes to `console.error`.
+   *
+   * @throws {ConfigError} `INVALID_CONFIG` for what is not an observer
+   */
+  observe(observer: ExchangeObserver): () => void {
+    return this.#watch.observe(observer);
   }
 
   /** What works here; nothing that needs a socket does. */
@@ -200,6 +218,10 @@ export function createEdgeApp(
 
 function refuseWebSocket(request: HttpdRequest): void {
   refuseUpgrade(partsOf(request).exchange);
+}
+
+function failedObserver(cause: unknown): HttpsdError {
+  return new HttpsdError("HOOK_FAILED", "An observer threw", { cause });
 }
 
 /** Reports an error; a failure of the report does not affect the request. */

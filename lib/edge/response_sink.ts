@@ -31,6 +31,8 @@ export class FetchResponseSink implements ResponseSink {
   readonly response: Promise<Response>;
   /** Whether to keep the connection is the platform's to decide. */
   readonly keepAlive = true;
+  /** What the platform has is not seen here. */
+  readonly queuedBytes = 0;
   readonly #events: FetchSinkEvents;
   readonly #settle: PromiseWithResolvers<Response> = Promise.withResolvers();
   #init: { status: number; statusText?: string; headers: Headers } | undefined;
@@ -52,7 +54,7 @@ export class FetchResponseSink implements ResponseSink {
     throw new StateError("NOT_SUPPORTED", "Without a socket there are no interim responses");
   }
 
-  switchProtocols(): void {
+  switchProtocols(): never {
     throw new StateError("NOT_SUPPORTED", "Without a socket there is no other protocol to speak");
   }
 

@@ -66,6 +66,8 @@ const UNKNOWN: TlsInfo = {
   peerCertificate: undefined,
   authorized: false,
   authorizationError: undefined,
+  hello: undefined,
+  handshakeMs: undefined,
 };
 
 async function cloudflareTls(cf: CloudflareProperties): Promise<TlsInfo> {

@@ -37,6 +37,7 @@ export class RequestBody {
   #trailers: Trailers = [];
   /** Whether what waits was reported as taken. */
   #shown = false;
+  #received = 0;
 
   /** Makes an empty body that `source` fills. */
   constructor(source: BodySource) {
@@ -68,6 +69,11 @@ export class RequestBody {
     return this.#discarded ?? 0;
   }
 
+  /** How many bytes have come. */
+  get receivedBytes(): number {
+    return this.#received;
+  }
+
   /** The trailer fields; empty until the end. */
   get trailers(): Trailers {
     return this.#trailers;
@@ -88,6 +94,7 @@ export class RequestBody {
   }
 
   #isThrownAway(bytes: Uint8Array): boolean {
+    this.#received += bytes.length;
     if (this.#discarded === undefined) return false;
     this.#discarded += bytes.length;
     this.#source.taken(bytes.length);

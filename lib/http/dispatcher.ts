@@ -60,6 +60,10 @@ export class Dispatcher implements FailureHandler {
 
   /** Answers a request. Never throws. */
   handle(exchange: Exchange): void {
+    exchange.run(() => this.#handle(exchange));
+  }
+
+  #handle(exchange: Exchange): void {
     try {
       const result = this.#dispatch(exchange);
       if (isThenable(result)) return this.#await(exchange, result);
@@ -87,7 +91,10 @@ export class Dispatcher implements FailureHandler {
       return this.#answer(exchange, new HttpError(421, "MISDIRECTED_REQUEST", message));
     }
     const match = this.#router.match(method, path);
-    if (match.route !== undefined) return match.route.handle(exchange);
+    if (match.route !== undefined) {
+      exchange.route = match.route.uri;
+      return match.route.handle(exchange);
+    }
     if (this.#fallback !== undefined) return this.#fallback(exchange);
     if (match.allow.length === 0) {
       return this.#answer(exchange, new HttpError(404, "ROUTE_NOT_FOUND", `No route for ${path}`));
@@ -99,7 +106,7 @@ export class Dispatcher implements FailureHandler {
 
   /** Answers a request that could not be read. Never throws. */
   refuse(exchange: Exchange, error: HttpError): void {
-    this.#answer(exchange, error, true);
+    exchange.run(() => this.#answer(exchange, error, true));
   }
 
   failed(exchange: Exchange, cause: unknown): void {
@@ -127,6 +134,7 @@ export class Dispatcher implements FailureHandler {
 
   /** Answers an error with its handler, or in the standard way, and reports the answer. */
   #answer(exchange: Exchange, error: HttpError, unread = false): void {
+    exchange.answers(error);
     const handler = this.#errorHandlers.get(error.status);
     if (handler !== undefined) {
       void this.#answerWith(handler, exchange, error, unread);

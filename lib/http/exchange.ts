@@ -1,6 +1,7 @@
 /**
  * One request and its response: what a driver hands to the dispatcher, and what the handlers' faces
- * (`fetch`, the httpd API, WebSockets) are made of.
+ * (`fetch`, the httpd API, WebSockets) are made of. The file is one thing, the class; most of its
+ * methods are a line or two that a driver, the response or the body calls.
  *
  * @module
  */
@@ -9,7 +10,9 @@ import { HttpError, type HttpsdError } from "../errors.ts";
 import type { Clock } from "../net/clock.ts";
 import { abortError } from "./abort_error.ts";
 import { type BodySource, RequestBody } from "./body.ts";
-import type { RequestHead } from "./request_head.ts";
+import type { ExchangeEnd, ExchangeFacts, ExchangeRecord } from "./exchange_report.ts";
+import { type ExchangeWatch, sideOf } from "./exchange_watch.ts";
+import { isUnread, type RequestHead } from "./request_head.ts";
 import { type ResponseProgress, ResponseWriter } from "./response.ts";
 import type { Fields } from "./response_rules.ts";
 import type { ResponseSink } from "./response_sink.ts";
@@ -37,8 +40,12 @@ export interface Transport {
 export interface ExchangeKeeper {
   /** The clock of its deadlines. */
   readonly clock: Clock;
+  /** Counts its exchanges, and follows them. */
+  readonly watch: ExchangeWatch;
   /** Makes `Request`s of its exchanges, and answers of `Response`s. */
   readonly transport: Transport;
+  /** Whether it reads the bodies of requests, so that their bytes are known. */
+  readonly readsBodies: boolean;
   /** Whether one side has begun to end the connection, so that nothing more may begin on it. */
   readonly ending: boolean;
   /**
@@ -71,7 +78,7 @@ export interface ExchangeKeeper {
 }
 
 /** One request under way. */
-export class Exchange implements ResponseProgress, BodySource {
+export class Exchange implements ResponseProgress, BodySource, ExchangeFacts {
   /** The request's line and fields. */
   readonly head: RequestHead;
   /** Whether the request comes with a body. */
@@ -82,7 +89,16 @@ export class Exchange implements ResponseProgress, BodySource {
   readonly session: Session;
   /** The upgrade that the handler may ask for by its response. */
   offer: UpgradeOffer | undefined;
+  /** The template of the route that was chosen. */
+  route: string | undefined;
+  /** Whether another protocol has taken the request's place. */
+  upgraded = false;
   readonly #keeper: ExchangeKeeper;
+  /** What is reported of it; `undefined` where nothing listens. */
+  readonly #record: ExchangeRecord | undefined;
+  /** The error that is answered. */
+  #answeredError: HttpError | undefined;
+  #isCounted = false;
   #body: RequestBody | undefined;
   #abort: ContainedAbort | undefined;
   #aborted: HttpsdError | undefined;
@@ -102,6 +118,43 @@ export class Exchange implements ResponseProgress, BodySource {
     this.#keeper = keeper;
     this.hasBody = head.hasBody;
     this.response = new ResponseWriter(head.method, sink, this);
+    this.#record = keeper.watch.begins(this);
+  }
+
+  /** The clock that its times are of. */
+  get clock(): Clock {
+    return this.#keeper.clock;
+  }
+
+  /** Whether nothing is known of the request, since its head could not be read. */
+  get isUnread(): boolean {
+    return isUnread(this.head);
+  }
+
+  /** How many bytes of the body have come; `undefined` where a platform has what is not known. */
+  get requestBytes(): number | undefined {
+    if (!this.hasBody) return 0;
+    return this.#body?.receivedBytes ?? (this.#keeper.readsBodies ? 0 : undefined);
+  }
+
+  /** Runs what answers the request, as those want it who observe it. */
+  run(handle: () => void): void {
+    if (this.#record === undefined) handle();
+    else this.#keeper.watch.run(this.#record, handle);
+  }
+
+  /** Takes note of the error that is about to be answered. */
+  answers(error: HttpError): void {
+    this.#answeredError = error;
+  }
+
+  /** Counts and reports the end, once: with what cut it short, if anything did. */
+  #ends(cut: HttpsdError | undefined): void {
+    if (this.#isCounted) return;
+    this.#isCounted = true;
+    const end: ExchangeEnd = cut === undefined ? "whole" : sideOf(this.#aborted ?? cut);
+    const error = this.#answeredError ?? cut;
+    this.#keeper.watch.ends(this.#record, this.response.status, end, error);
   }
 
   /** Makes a `Request` of the exchange, and an answer of a `Response`. */
@@ -131,12 +184,24 @@ export class Exchange implements ResponseProgress, BodySource {
   /** Passes on that the head of the response is about to be written. */
   starting(): void {
     this.#keeper.starting(this);
+    this.#record?.responds();
+  }
+
+  /** Takes note that all of the response is on its way, whatever the handler still does. */
+  written(): void {
+    this.#ends(undefined);
+  }
+
+  /** Takes note that the response is cut, so that it will never be whole. */
+  cutShort(error: HttpsdError): void {
+    this.#ends(error);
   }
 
   /** Ends the exchange: the response is written. */
   done(): void {
     this.#done = true;
     this.#completed?.resolve();
+    this.#ends(undefined);
     this.#keeper.done(this);
   }
 
@@ -239,6 +304,7 @@ export class Exchange implements ResponseProgress, BodySource {
   giveUp(): HttpError {
     const error = new HttpError(503, "HANDLER_TIMEOUT", "The handler took too long to answer");
     this.#gaveUp = error;
+    this.answers(error);
     this.#abort?.abort(abortError(error));
     this.fail(error);
     return error;
@@ -301,6 +367,7 @@ export class Exchange implements ResponseProgress, BodySource {
   closed(reason: HttpsdError): void {
     this.#gone = reason;
     this.abort(reason);
+    this.#ends(reason);
     this.cutBody(reason);
     this.response.leave(reason);
     this.#completed?.reject(reason);
@@ -360,6 +427,9 @@ export class Exchange implements ResponseProgress, BodySource {
    */
   upgrade<P extends Protocol>(fields: Fields, speak: (tunnel: Tunnel) => P): P {
     this.response.switchProtocols(fields); // throws where there is no tunnel
+    this.upgraded = true;
+    this.#record?.responds();
+    this.#ends(undefined);
     return this.#keeper.tunnel!(speak);
   }
 

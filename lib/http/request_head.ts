@@ -52,8 +52,8 @@ export interface RequestHead {
   getAll(lowerName: string): string[];
 }
 
-/** The head of a request whose own could not be read: nothing is known but that a client asked. */
-export const UNREAD_HEAD: RequestHead = Object.freeze({
+/** What is known of a request whose head could not be read: that a client asked. */
+const UNREAD_HEAD: RequestHead = {
   method: "GET",
   target: "",
   path: "",
@@ -69,7 +69,23 @@ export const UNREAD_HEAD: RequestHead = Object.freeze({
   fieldValue: noField,
   get: () => undefined,
   getAll: () => [],
-});
+};
+
+const UNREAD_HEADS: Readonly<Record<HttpVersion, RequestHead>> = {
+  "1.0": Object.freeze({ ...UNREAD_HEAD, version: "1.0" }),
+  "1.1": Object.freeze(UNREAD_HEAD),
+  "2": Object.freeze({ ...UNREAD_HEAD, version: "2" }),
+};
+
+/** Returns what stands for the head of a request that could not be read, in a version of HTTP. */
+export function unreadHead(version: HttpVersion): RequestHead {
+  return UNREAD_HEADS[version];
+}
+
+/** Whether a head is one that could not be read. */
+export function isUnread(head: RequestHead): boolean {
+  return head === UNREAD_HEADS[head.version];
+}
 
 function noField(index: number): never {
   throw new RangeError(`Field ${index} of 0`);

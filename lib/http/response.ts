@@ -59,6 +59,8 @@ export interface ResponseProgress {
   blocked(): void;
   /** More of the body was written. */
   wrote(): void;
+  /** The response is about to be cut. */
+  cutShort(error: HttpsdError): void;
 }
 
 type State = "unsent" | "open" | "ending" | "ended" | "gone";
@@ -75,6 +77,10 @@ export class ResponseWriter {
   readonly #sink: ResponseSink;
   readonly #progress: ResponseProgress;
   #state: State = "unsent";
+  /** The status that was sent. */
+  #status: number | undefined;
+  /** How many bytes of the body were handed over; `undefined` where a platform has them. */
+  #bodyBytes: number | undefined = 0;
   /** Whether a head was sent, or raw bytes begun, which is worth knowing of a client that left. */
   #started = false;
   #raw = false;
@@ -109,6 +115,19 @@ export class ResponseWriter {
   /** Whether all was handed over; the end of a long body may still wait for the client to read. */
   get answered(): boolean {
     return this.#state === "ending" || this.#state === "ended";
+  }
+
+  /** The status that was sent; `undefined` before, and of raw bytes. */
+  get status(): number | undefined {
+    return this.#started ? this.#status : undefined;
+  }
+
+  /**
+   * How many bytes of the body have been written; `undefined` where a platform has the body. To be
+   * asked before the end of a response that is cut.
+   */
+  get writtenBytes(): number | undefined {
+    return this.#bodyBytes === undefined ? undefined : this.#bodyBytes - this.#sink.queuedBytes;
   }
 
   /** Whether the client has left before the end. */
@@ -163,7 +182,7 @@ export class ResponseWriter {
   switchProtocols(fields: Fields): void {
     this.#assertUnsent();
     if (this.gone) return;
-    this.#sink.switchProtocols(fields);
+    this.#status = this.#sink.switchProtocols(fields);
     this.#started = this.#bodiless = true;
     this.#state = "ended";
   }
@@ -206,6 +225,7 @@ export class ResponseWriter {
     const end = this.#head(head, chunk.length);
     this.#opens();
     this.#remaining = 0;
+    if (!this.#bodiless) this.#bodyBytes = chunk.length;
     this.#ends(this.#sink.whole(end, this.#bodiless ? "" : chunk));
   }
 
@@ -228,6 +248,7 @@ export class ResponseWriter {
   /** Gives the sink a head by the rules; all but its end, so that it can still be taken back. */
   #head({ status, reason, fields = [], type }: ResponseHead, length: number | undefined): HeadEnd {
     if (status < 200) throw badResponse(`Status ${status} is not a final status: use 200 to 999`);
+    this.#status = status;
     const bodiless = this.#bodiless = this.#method === "HEAD" || isBodiless(status);
     // No body says nothing of the length where there never is one to see: 304, and HEAD.
     let declared = status === 304 || (bodiless && length === 0) ? undefined : length;
@@ -269,14 +290,16 @@ export class ResponseWriter {
   }
 
   /**
-   * Counts the response as sent by `deliver`, which hands a ready one over as it is. What reads its
+   * Counts a response with `status` as sent by `deliver`, which hands a ready one over as it is. What reads its
    * body, and when, is not seen here, unless it `isOver`.
    *
    * @throws {StateError} `ALREADY_SENT`
    */
-  pass(deliver: () => void, isOver: boolean): void {
+  pass(status: number, deliver: () => void, isOver: boolean): void {
     this.#assertUnsent();
     if (this.gone) return;
+    this.#status = status;
+    this.#bodyBytes = isOver ? 0 : undefined;
     this.#opens();
     deliver();
     this.#state = isOver ? "ended" : "ending";
@@ -340,6 +363,7 @@ export class ResponseWriter {
       throw this.#broken(`longer than its Content-Length by ${bytes.length - this.#remaining}`);
     }
     this.#remaining -= bytes.length;
+    this.#bodyBytes! += bytes.length;
     const mayGoOn = this.#sink.data(bytes);
     this.#progress.wrote();
     if (!mayGoOn) this.#progress.blocked();
@@ -400,6 +424,7 @@ export class ResponseWriter {
   /** Cuts the response: the client must not take it for whole. */
   abort(error: HttpsdError): void {
     if (this.#state === "ended" || this.#state === "gone") return;
+    this.#progress.cutShort(error);
     this.#state = "ended";
     this.#draining?.reject(error);
     this.#draining = undefined;

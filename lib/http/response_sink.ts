@@ -28,6 +28,8 @@ export interface ResponseSink {
   readonly keepAlive: boolean;
   /** Whether the client has to read before more can be written. */
   readonly blocked: boolean;
+  /** How many bytes of the body wait. */
+  readonly queuedBytes: number;
   /**
    * Makes this the last response of the connection, which its head says if it has not left. `isAsked`:
    * a field of the answer asks for that, which a handler can do on every connection; otherwise it is
@@ -41,11 +43,12 @@ export interface ResponseSink {
    */
   informational(status: number, fields: Fields): void;
   /**
-   * Sends the 101 after which the connection speaks another protocol.
+   * Sends the 101, or what is in its place, after which the connection speaks another protocol.
    *
+   * @returns the status that was sent
    * @throws {StateError} `NOT_SUPPORTED` where a request has no connection of its own
    */
-  switchProtocols(fields: Fields): void;
+  switchProtocols(fields: Fields): number;
   /**
    * Sends what `data()` gets without a head and without framing.
    *

@@ -5,6 +5,7 @@
  * @module
  */
 import type { Address } from "../net/listener.ts";
+import type { ServerStats } from "./server_stats.ts";
 import type { Session } from "./session.ts";
 
 /** Where a server is in its life. */
@@ -49,6 +50,8 @@ export interface ServerHandle extends EventTarget {
   readonly sessions: ReadonlySet<Session>;
   /** How many connections there are, and how many there were since the server was made. */
   readonly counters: ConnectionCounters;
+  /** What the server does and has done, counted at all times. */
+  stats(): ServerStats;
   /** What handlers share: the option `globalUserContext`. */
   readonly context: unknown;
   /** Sends a message to all WebSockets; returns to how many. */

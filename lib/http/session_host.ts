@@ -5,6 +5,7 @@
  */
 import type { HttpError, HttpsdError } from "../errors.ts";
 import type { Exchange } from "./exchange.ts";
+import type { ExchangeWatch } from "./exchange_watch.ts";
 import type { ConnectionDriver, Session } from "./session.ts";
 import type { Transport } from "./exchange.ts";
 
@@ -19,6 +20,8 @@ export type Notify = (
 export interface SessionHost {
   /** Makes `Request`s of exchanges, and answers of `Response`s. */
   readonly transport: Transport;
+  /** Counts the exchanges of all sessions, and follows them. */
+  readonly watch: ExchangeWatch;
   /** Reports what happens on sessions in the original's terms; `undefined` without listeners. */
   readonly notify: Notify | undefined;
   /** Whether a newcomer waits for the place that a session would free by ending. */

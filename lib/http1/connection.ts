@@ -28,8 +28,9 @@
 import { ConnectionError, HttpError, type HttpsdError, StateError } from "../errors.ts";
 import { ByteReports } from "../http/byte_reports.ts";
 import { Exchange, type ExchangeKeeper } from "../http/exchange.ts";
+import type { ExchangeWatch } from "../http/exchange_watch.ts";
 import { PREFACE, seePreface } from "../http/preface.ts";
-import { UNREAD_HEAD } from "../http/request_head.ts";
+import { unreadHead } from "../http/request_head.ts";
 import { bodyIncomplete } from "../http/request_rules.ts";
 import { type ConnectionDriver, endContext, makeSession, type Session } from "../http/session.ts";
 import type { SessionState } from "../http/session.ts";
@@ -392,7 +393,7 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
     const exchange = this.#exchange;
     if (exchange === undefined) {
       const sink = new Http1ResponseSink(this.connection, UNREAD_REQUEST, this);
-      this.#refusal = new Exchange(this.session, UNREAD_HEAD, sink, this);
+      this.#refusal = new Exchange(this.session, unreadHead("1.1"), sink, this);
       this.#host.refuse(this.#refusal, error);
       return;
     }
@@ -405,6 +406,14 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
 
   get clock(): Clock {
     return this.connection.clock;
+  }
+
+  get watch(): ExchangeWatch {
+    return this.#host.watch;
+  }
+
+  get readsBodies(): boolean {
+    return true;
   }
 
   get transport(): Transport {

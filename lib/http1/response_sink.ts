@@ -73,6 +73,10 @@ export class Http1ResponseSink implements ResponseSink {
     return this.#blocked;
   }
 
+  get queuedBytes(): number {
+    return this.#queue.reduce((sum, { length }) => sum + length, 0);
+  }
+
   closeAfterwards(): void {
     this.#keepAlive = false;
   }
@@ -82,8 +86,9 @@ export class Http1ResponseSink implements ResponseSink {
     if (this.#minorVersion > 0) this.#connection.write(encodeHead(status, fields));
   }
 
-  switchProtocols(fields: Fields): void {
+  switchProtocols(fields: Fields): number {
     this.#connection.write(encodeHead(101, [["Connection", "Upgrade"], ...fields]));
+    return 101;
   }
 
   raw(): void {

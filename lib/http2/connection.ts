@@ -24,6 +24,7 @@
 import { ConnectionError, HttpError, type HttpsdError, StateError } from "../errors.ts";
 import { ByteReports } from "../http/byte_reports.ts";
 import type { Exchange, Transport } from "../http/exchange.ts";
+import type { ExchangeWatch } from "../http/exchange_watch.ts";
 import {
   type ConnectionDriver,
   endContext,
@@ -658,6 +659,10 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
 
   get clock(): Clock {
     return this.connection.clock;
+  }
+
+  get watch(): ExchangeWatch {
+    return this.#host.watch;
   }
 
   get transport(): Transport {

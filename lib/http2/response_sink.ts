@@ -105,8 +105,9 @@ export class Http2ResponseSink implements ResponseSink, Sender {
   }
 
   /** Answers an extended CONNECT (RFC 8441 section 5): 200 in place of 101. */
-  switchProtocols(fields: Fields): void {
+  switchProtocols(fields: Fields): number {
     this.#sendHead(encodeTunnelHead(fields), false);
+    return 200;
   }
 
   raw(): void {

@@ -24,7 +24,8 @@
 import { ConnectionError, HttpError, type HttpsdError } from "../errors.ts";
 import type { Trailers } from "../http/body.ts";
 import { Exchange, type ExchangeKeeper, type Transport } from "../http/exchange.ts";
-import { UNREAD_HEAD } from "../http/request_head.ts";
+import type { ExchangeWatch } from "../http/exchange_watch.ts";
+import { unreadHead } from "../http/request_head.ts";
 import { bodyIncomplete } from "../http/request_rules.ts";
 import type { Session } from "../http/session.ts";
 import { type AnyWait, type StreamWait, Timeouts } from "../http/timeouts.ts";
@@ -60,6 +61,7 @@ export interface StreamOwner {
   /** The receive window of a stream, in bytes. */
   readonly streamWindowBytes: number;
   readonly clock: Clock;
+  readonly watch: ExchangeWatch;
   readonly transport: Transport;
   readonly output: Output;
   /** Whether the connection takes no further request. */
@@ -161,7 +163,7 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     this.window = new SendWindow(owner.initialWindow);
     this.#remoteEnded = endStream;
     this.sink = new Http2ResponseSink(this);
-    this.exchange = new Exchange(owner.session, head ?? UNREAD_HEAD, this.sink, this);
+    this.exchange = new Exchange(owner.session, head ?? unreadHead("2"), this.sink, this);
   }
 
   /** Has the request answered. */
@@ -360,6 +362,14 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     return this.#owner.clock;
   }
 
+  get watch(): ExchangeWatch {
+    return this.#owner.watch;
+  }
+
+  get readsBodies(): boolean {
+    return true;
+  }
+
   get transport(): Transport {
     return this.#owner.transport;
   }
@@ -513,6 +523,7 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     this.deadline = Infinity;
     this.#returnBody();
     this.#tunnel?.over(undefined);
+    this.exchange.written();
     // What a handler does behind a whole answer takes no place.
     this.#handling = false;
     this.#owner.over(this);

@@ -86,8 +86,8 @@ export interface Refusal {
   readonly endpoints: Endpoints;
   /** How far it had come. */
   readonly phase: GatePhase;
-  /** The server name that it asked for, if that was seen. */
-  readonly sni: string | undefined;
+  /** What the client offered, if that was seen. */
+  readonly hello: ClientHello | undefined;
 }
 
 /** Frees the number of a connection under its address; called once. */
@@ -243,7 +243,7 @@ export class Admission implements Waiting {
       wire: new StreamWire(secured?.socket ?? raw, raw, flow, secured !== undefined),
       endpoints: this.#endpoints,
       proxy: this.#proxy,
-      tls: secured && readTlsInfo(secured.socket, secured.client, this.#hello?.serverName),
+      tls: secured && readTlsInfo(secured.socket, secured.client, this.#hello, this.#age),
       context: secured?.context,
       sendTimeoutMs: this.#options.sendTimeoutMs,
       lingerMs: this.#options.lingerMs,
@@ -251,6 +251,10 @@ export class Admission implements Waiting {
       deadlines: this.#options.deadlines,
       unread: this.#options.unread,
     });
+  }
+
+  get #age(): number {
+    return this.#options.deadlines.clock.now() - this.since;
   }
 
   /** Refuses a client that has not passed the gate in time. */
@@ -286,7 +290,7 @@ export class Admission implements Waiting {
       error,
       endpoints: this.#endpoints,
       phase,
-      sni: this.#hello?.serverName,
+      hello: this.#hello,
     });
   }
 

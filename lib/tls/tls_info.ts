@@ -4,6 +4,7 @@
  * @module
  */
 import type { TLSSocket } from "node:tls";
+import type { ClientHello } from "./client_hello.ts";
 import type { ClientVerdict } from "./client_policy.ts";
 import type { PeerCertificate } from "./peer_certificate.ts";
 
@@ -25,22 +26,35 @@ export interface TlsInfo {
   readonly authorized: boolean;
   /** Why a shown certificate was rejected; `undefined` when none was shown or it was verified. */
   readonly authorizationError: string | undefined;
+  /**
+   * What the client offered: its versions, application protocols, cipher suites and others, and its
+   * JA4 fingerprint; `undefined` where a platform ends TLS.
+   */
+  readonly hello: ClientHello | undefined;
+  /**
+   * How long it took from the accepted socket to the end of the handshake, in ms; `undefined` where
+   * a platform ends TLS.
+   */
+  readonly handshakeMs: number | undefined;
 }
 
-/** Reads the facts from a socket whose handshake is over; `sni` is what the ClientHello asked for. */
+/** Reads the facts from a socket whose handshake is over. */
 export function readTlsInfo(
   socket: TLSSocket,
   client: ClientVerdict,
-  sni: string | undefined,
+  hello: ClientHello | undefined,
+  handshakeMs: number,
 ): TlsInfo {
   return {
     protocol: socket.getProtocol() ?? "unknown",
     cipher: socket.getCipher()?.name ?? "unknown",
-    sni,
+    sni: hello?.serverName,
     alpn: socket.alpnProtocol || undefined,
     resumed: socket.isSessionReused(),
     peerCertificate: client.certificate,
     authorized: client.authorized,
     authorizationError: client.error,
+    hello,
+    handshakeMs,
   };
 }

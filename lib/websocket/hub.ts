@@ -24,6 +24,10 @@ export type BroadcastData = string | Bytes | PreparedMessage;
 
 /** What a hub reports about its sockets. */
 export interface HubHost {
+  /** Takes note that a socket is open. */
+  opened(ws: ServerWebSocket): void;
+  /** Takes note that a socket is no longer open. */
+  closed(ws: ServerWebSocket): void;
   /** Reports that a socket failed, or a callback of it. */
   failed(session: Session, error: HttpsdError): void;
   /** Notes that a session is in use, since something came or was sent; once a turn at most. */
@@ -67,6 +71,7 @@ export class WebSocketHub {
   add(member: Member): void {
     this.#members.add(member);
     this.#sockets.add(member.ws);
+    this.#host.opened(member.ws);
   }
 
   /** Removes a socket that is no longer open, also from its topics. */
@@ -74,6 +79,7 @@ export class WebSocketHub {
     if (!this.#members.delete(member)) return;
     this.#sockets.delete(member.ws);
     for (const topic of this.topicsOf(member)) this.unsubscribe(member, topic);
+    this.#host.closed(member.ws);
   }
 
   /** Reports that a socket failed. */

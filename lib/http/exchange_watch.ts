@@ -1,0 +1,160 @@
+/**
+ * Counts the exchanges of one server, and follows each for those who listen: one check where nothing
+ * does.
+ *
+ * @module
+ */
+import { contain } from "../contain/callbacks.ts";
+import { ConfigError, type ConnectionErrorCode, type HttpsdError } from "../errors.ts";
+import { shown } from "../options.ts";
+import {
+  type ExchangeEnd,
+  type ExchangeFacts,
+  type ExchangeObservation,
+  type ExchangeObserver,
+  ExchangeRecord,
+  type ExchangeReport,
+} from "./exchange_report.ts";
+
+/** What an exchange watch reports to. */
+export interface WatchReports {
+  /** Takes the report of an exchange that has ended; not called before `hears` is set. */
+  ended(exchange: ExchangeReport): void;
+  /** Reports what an observer threw. */
+  observerFailed(cause: unknown): void;
+}
+
+/** Watches the exchanges of one server. */
+export class ExchangeWatch {
+  /** How many have begun. */
+  begun = 0;
+  /** How many have ended, by the class of their status: 1 for 1xx …; 0 for those without one. */
+  readonly byClass: [number, number, number, number, number, number] = [0, 0, 0, 0, 0, 0];
+  /** How many have not ended as a whole, by what ended them. */
+  readonly cut: { client: number; server: number } = { client: 0, server: 0 };
+  readonly #reports: WatchReports;
+  #hears = false;
+  #observers: readonly ExchangeObserver[] = [];
+  /** Whether anything listens: then each exchange has a record. */
+  #isOn = false;
+
+  /** Makes a watch that only counts. */
+  constructor(reports: WatchReports) {
+    this.#reports = reports;
+  }
+
+  /** How many have ended. */
+  get ended(): number {
+    const [none, informational, successful, redirected, refused, failed] = this.byClass;
+    return none + informational + successful + redirected + refused + failed;
+  }
+
+  /** Reports each exchange that begins from now on. */
+  hear(): void {
+    this.#hears = this.#isOn = true;
+  }
+
+  /**
+   * Adds an observer; the function that is returned removes it.
+   *
+   * @throws {ConfigError} `INVALID_CONFIG` for what is not an observer
+   */
+  observe(observer: ExchangeObserver): () => void {
+    if (typeof Object(observer).begin !== "function") {
+      throw new ConfigError(
+        "INVALID_CONFIG",
+        `observe() takes an object with begin(exchange), not ${shown(observer)}`,
+      );
+    }
+    this.#observers = [...this.#observers, observer];
+    this.#isOn = true;
+    return () => {
+      this.#observers = this.#observers.filter((other) => other !== observer);
+      this.#isOn = this.#hears || this.#observers.length > 0;
+    };
+  }
+
+  /** Counts an exchange that begins, and returns its record if there is to be one. */
+  begins(facts: ExchangeFacts): ExchangeRecord | undefined {
+    this.begun++;
+    return this.#isOn ? this.#record(facts) : undefined;
+  }
+
+  #record(facts: ExchangeFacts): ExchangeRecord {
+    const record = new ExchangeRecord(facts);
+    if (this.#observers.length === 0) return record;
+    const observations: ExchangeObservation[] = [];
+    for (const observer of this.#observers) {
+      this.#contain(() => {
+        const observation = observer.begin(record);
+        if (observation !== undefined) observations.push(observation);
+      });
+    }
+    record.observations = observations;
+    return record;
+  }
+
+  /** Runs what answers a request as those want it who observe it: once, whatever they do. */
+  run({ observations }: ExchangeRecord, handle: () => void): void {
+    let run = once(handle);
+    for (const observation of observations) {
+      if (observation.run === undefined) continue;
+      const inner = run;
+      run = once(() => {
+        this.#contain(() => observation.run!(inner));
+        inner(); // unless it was called
+      });
+    }
+    run();
+  }
+
+  /** Counts an exchange that has ended, and reports it if it has a record. */
+  ends(
+    record: ExchangeRecord | undefined,
+    status: number | undefined,
+    end: ExchangeEnd,
+    error: HttpsdError | undefined,
+  ): void {
+    this.byClass[classOf(status)]!++;
+    if (end !== "whole") this.cut[end]++;
+    if (record === undefined) return;
+    record.end(end, error);
+    for (const observation of record.observations) {
+      if (observation.ended !== undefined) this.#contain(() => observation.ended!(record));
+    }
+    if (this.#hears) this.#reports.ended(record);
+  }
+
+  #contain(callback: () => unknown): void {
+    contain(callback, (cause) => this.#reports.observerFailed(cause));
+  }
+}
+
+function once(call: () => void): () => void {
+  let isCalled = false;
+  return () => {
+    if (isCalled) return;
+    isCalled = true;
+    call();
+  };
+}
+
+/** The first digit of a status; 0 for none, and for statuses that are of no class. */
+function classOf(status: number | undefined): number {
+  const first = status === undefined ? 0 : Math.trunc(status / 100);
+  return first <= 5 ? first : 0;
+}
+
+/** The ends of a connection that are the client's doing. */
+const CLIENTS: ReadonlySet<string> = new Set<ConnectionErrorCode>([
+  "CONNECTION_RESET",
+  "CONNECTION_CLOSED",
+  "CONNECTION_FAILED",
+  "HTTP2_PROTOCOL",
+  "HTTP2_FLOOD",
+]);
+
+/** Which side ended an exchange that has no whole answer. */
+export function sideOf(reason: HttpsdError): "client" | "server" {
+  return CLIENTS.has(reason.code) ? "client" : "server";
+}
