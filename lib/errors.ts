@@ -144,6 +144,12 @@ export type HttpErrorCode =
   | "HANDLER_FAILED"
   /** The handler's response breaks HTTP: bad field, bad status, wrong length. */
   | "BAD_RESPONSE"
+  /** The server that `proxy()` passes requests on to gave no usable answer; see `cause`. */
+  | "UPSTREAM_FAILED"
+  /** The server that `proxy()` passes requests on to did not answer in time. */
+  | "UPSTREAM_TIMEOUT"
+  /** The request has come through the same `proxy()` before (RFC 9110 section 7.6.3). */
+  | "PROXY_LOOP"
   /** The handler answered with `sendError()`; only `http:error` events report it. */
   | "ANSWERED";
 

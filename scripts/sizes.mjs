@@ -21,6 +21,7 @@ const LIMITS = {
   "./compress": 20,
   "./hono": 440,
   "./edge": 72,
+  "./proxy": 85,
 };
 
 /** What an entry must not have, not even later. */
@@ -29,6 +30,7 @@ const WITHOUT = {
   "./compress": ["hono", "@peculiar/x509"],
   "./sse": ["hono", "@peculiar/x509"],
   "./edge": ["hono", "pkijs"],
+  "./proxy": ["hono", "pkijs"],
 };
 
 /**

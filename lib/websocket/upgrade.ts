@@ -8,15 +8,11 @@ import type { Exchange } from "../http/exchange.ts";
 import { exchangeOf } from "../fetch/served_request.ts";
 import type { Transport } from "../http/exchange.ts";
 import type { RouteHandler } from "../httpd/route.ts";
-import type { UpgradeOffer } from "../http/tunnel.ts";
+import type { Protocol, Tunnel, UpgradeOffer } from "../http/tunnel.ts";
 import { type HttpdRequest, partsOf } from "../httpd/request.ts";
 import { Engine } from "./engine.ts";
 import { negotiateDeflate } from "./deflate_negotiation.ts";
-import {
-  createBrowserSocket,
-  type SocketDriver,
-  type UpgradedWebSocket,
-} from "./browser_socket.ts";
+import { createBrowserSocket, type UpgradedWebSocket } from "./browser_socket.ts";
 import {
   type AcceptedUpgrade,
   acceptHeaders,
@@ -149,12 +145,7 @@ export function upgradeWebSocket(
   request: Request,
   settings: WebSocketSettings = {},
 ): WebSocketUpgrade {
-  const offer = exchangeOf(request)?.offer;
-  if (offer instanceof FetchUpgrade) return offer.take(request, settings);
-  if (request.headers.has("upgrade")) throw notUpgradable();
-  throw new HttpError(426, "UPGRADE_REQUIRED", "This resource is a WebSocket", {
-    fields: [["Upgrade", "websocket"]],
-  });
+  return offerOf(request).take(request, settings);
 }
 
 /** Identifies the upgrade's own response, even after middleware has copied it. */
@@ -173,11 +164,21 @@ export function withUpgrades(transport: Transport, hub: WebSocketHub): Transport
   };
 }
 
+/** What becomes of an offered connection, once the handler has returned the response that takes it. */
+interface Taken {
+  /** The value of the response's Sec-WebSocket-Accept field. */
+  readonly accept: string;
+  /** Answers 101 with `fields` and opens what was made; `false`: it was refused instead. */
+  open(fields: Headers): boolean;
+  /** Called when it will never open. */
+  refused(): void;
+}
+
 /** One request that a fetch handler may make a WebSocket of. */
 class FetchUpgrade implements UpgradeOffer {
   readonly #exchange: Exchange;
   readonly #hub: WebSocketHub;
-  #taken: { upgrade: AcceptedUpgrade; config: SocketConfig; driver: SocketDriver } | undefined;
+  #taken: Taken | undefined;
   #over = false;
 
   /** Offers the connection of `exchange`. */
@@ -188,13 +189,48 @@ class FetchUpgrade implements UpgradeOffer {
 
   /** The handler's part, through {@linkcode upgradeWebSocket}, which says what is thrown. */
   take(request: Request, settings: WebSocketSettings): WebSocketUpgrade {
+    const upgrade = this.check();
+    const driver = createBrowserSocket(request.url);
+    const config = resolveSettings(settings, driver.callbacks);
+    const opened = (ws: ServerWebSocket) => driver.opened(ws);
+    const parts = { hub: this.#hub, config, opened };
+    const response = this.#take({
+      accept: upgrade.accept,
+      open: (fields) => openWebSocket(this.#exchange, upgrade, parts, fields),
+      refused: () => driver.refused(),
+    });
+    return { socket: driver.socket, response };
+  }
+
+  /** The handler's part where another server speaks, through {@linkcode passWebSocket}. */
+  pass({ speak, refused }: PassedWebSocket): Response {
+    const exchange = this.#exchange;
+    return this.#take({
+      accept: this.check().accept,
+      open(fields) {
+        if (exchange.ending) {
+          exchange.sendError(503);
+          return false;
+        }
+        exchange.upgrade([...fields], speak);
+        return true;
+      },
+      refused,
+    });
+  }
+
+  /** Returns what the client asks for, which {@linkcode upgradeWebSocket} says more of. */
+  check(): AcceptedUpgrade {
     if (this.#taken !== undefined || this.#over) throw notUpgradable();
     const upgrade = checkUpgrade(this.#exchange.head);
     if (!upgrade.ok) throw refusalError(upgrade);
-    const driver = createBrowserSocket(request.url);
-    this.#taken = { upgrade, config: resolveSettings(settings, driver.callbacks), driver };
-    const headers = { upgrade: "websocket", [ACCEPT]: upgrade.accept };
-    return { socket: driver.socket, response: new Response(null, { status: 101, headers }) };
+    return upgrade;
+  }
+
+  #take(taken: Taken): Response {
+    this.#taken = taken;
+    const headers = { upgrade: "websocket", [ACCEPT]: taken.accept };
+    return new Response(null, { status: 101, headers });
   }
 
   /**
@@ -204,23 +240,57 @@ class FetchUpgrade implements UpgradeOffer {
    * @returns false when it is not, so that it has to be sent
    */
   complete(response: unknown): boolean {
-    if (this.#taken === undefined || !(response instanceof Response)) return false;
-    const { upgrade, config, driver } = this.#taken;
-    if (response.headers.get(ACCEPT) !== upgrade.accept) return false;
+    const taken = this.#taken;
+    if (taken === undefined || !(response instanceof Response)) return false;
+    if (response.headers.get(ACCEPT) !== taken.accept) return false;
     this.#taken = undefined;
     this.#over = true;
-    const opened = (ws: ServerWebSocket) => driver.opened(ws);
-    const parts = { hub: this.#hub, config, opened };
-    if (!openWebSocket(this.#exchange, upgrade, parts, response.headers)) driver.refused();
+    if (!taken.open(response.headers)) taken.refused();
     return true;
   }
 
   /** The handler is over: a socket that was not opened never will be. */
   withdraw(): void {
     this.#over = true;
-    this.#taken?.driver.refused();
+    this.#taken?.refused();
     this.#taken = undefined;
   }
+}
+
+/** A WebSocket between the client and another server, whose bytes this one passes on. */
+export interface PassedWebSocket {
+  /** Makes what reads and writes the client's side, once 101 was answered. */
+  speak(this: void, tunnel: Tunnel): Protocol;
+  /** Called when the client is not answered with 101 after all. */
+  refused(this: void): void;
+}
+
+/**
+ * Checks a request that is to be passed on as a WebSocket, for `lib/proxy/`.
+ *
+ * @throws what {@linkcode upgradeWebSocket} throws
+ */
+export function offeredWebSocket(request: Request): AcceptedUpgrade {
+  return offerOf(request).check();
+}
+
+/**
+ * Returns the response by which a request becomes a WebSocket that another server speaks; fields
+ * that are added to it are sent with the 101.
+ *
+ * @throws what {@linkcode upgradeWebSocket} throws
+ */
+export function passWebSocket(request: Request, passed: PassedWebSocket): Response {
+  return offerOf(request).pass(passed);
+}
+
+function offerOf(request: Request): FetchUpgrade {
+  const offer = exchangeOf(request)?.offer;
+  if (offer instanceof FetchUpgrade) return offer;
+  if (request.headers.has("upgrade")) throw notUpgradable();
+  throw new HttpError(426, "UPGRADE_REQUIRED", "This resource is a WebSocket", {
+    fields: [["Upgrade", "websocket"]],
+  });
 }
 
 function notUpgradable(): StateError {

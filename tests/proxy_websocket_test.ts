@@ -1,0 +1,118 @@
+/** lib/proxy/: WebSockets that are passed on, from HTTP/1.1 and HTTP/2. */
+import assert from "node:assert/strict";
+import { describe, test } from "bun:test";
+import net from "node:net";
+import { proxy } from "../lib/proxy/mod.ts";
+import { data, headers, Http2Client } from "./http2_client.ts";
+import { MODES, RawClient, started, stopServersAfterAll } from "./http_support.ts";
+import { ask, behind, listening, request, stopUpstreamsAfterAll, urlOf } from "./proxy_support.ts";
+import { assertRuntime } from "./runtime.ts";
+import { until } from "./support.ts";
+import { clientFrame } from "./websocket_cases.ts";
+import { CLOSE, echo, FrameClient, handshake, withRoute } from "./websocket_support.ts";
+
+assertRuntime();
+stopServersAfterAll();
+stopUpstreamsAfterAll();
+
+describe("WebSockets", () => {
+  for (const mode of MODES) {
+    test(`pass both ways, subprotocol and closing handshake included: ${mode}`, async () => {
+      const upstream = await withRoute({ ...echo, protocols: ["chat"] });
+      const front = await started(proxy(`http://127.0.0.1:${upstream.port}`), {}, mode);
+      const client = await FrameClient.open(front.port, {
+        mode,
+        fields: { "Sec-WebSocket-Protocol": "other, chat" },
+        rest: [{ op: 1, text: "early" }],
+      });
+      assert.match(client.head, /sec-websocket-protocol: chat\r\n/i);
+      assert.equal(await client.text(), "1 early");
+      client.send({ op: 1, text: "7".repeat(500_000) });
+      assert.equal((await client.next())?.payload.length, 500_000);
+      client.send(CLOSE);
+      assert.deepEqual(await client.close(), [1000, ""]);
+      await until(() => client.ended, "the end");
+      assert.deepEqual([...front.errors, ...upstream.errors], []);
+    });
+  }
+  test("on a stream of HTTP/2", async () => {
+    const upstream = await withRoute(echo);
+    const front = await started(proxy(`http://127.0.0.1:${upstream.port}`), {}, "tls");
+    const client = await Http2Client.connect(front.port, "tls");
+    const id = client.nextStreamId();
+    client.send(headers(id, [
+      [":method", "CONNECT"],
+      [":protocol", "websocket"],
+      [":scheme", "https"],
+      [":path", "/ws"],
+      [":authority", "localhost"],
+      ["sec-websocket-version", "13"],
+    ], { endStream: false }));
+    await client.until(() => client.soFar(id).status > 0, "the answer");
+    assert.equal(client.soFar(id).status, 200);
+    client.send(data(id, clientFrame({ op: 1, text: "over two" }), { endStream: false }));
+    await client.until(() => client.soFar(id).body.length >= 10, "the echo");
+    assert.equal(client.soFar(id).body.subarray(2).toString(), "over two");
+    client.socket.destroy();
+  });
+  test("with extensions that the two ends agree on", async () => {
+    const upstream = await withRoute({ ...echo, deflate: true });
+    const front = await started(proxy(`http://127.0.0.1:${upstream.port}`));
+    const client = await FrameClient.open(front.port, {
+      fields: { "Sec-WebSocket-Extensions": "permessage-deflate" },
+    });
+    assert.match(client.head, /sec-websocket-extensions: permessage-deflate/i);
+    client.send(CLOSE);
+    await until(() => client.ended, "the end");
+  });
+  test("that the upstream refuses get its answer", async () => {
+    const { port } = await behind((_, response) => response.writeHead(403).end("no"));
+    const client = await RawClient.connect(port);
+    client.send(handshake("/ws"));
+    await client.until(() => client.text.endsWith("no") || client.text.includes("no\r\n"));
+    assert.match(client.text, /^HTTP\/1\.1 403 /);
+    client.destroy();
+  });
+  test("that are malformed do not reach the upstream", async () => {
+    let asked = 0;
+    const { port } = await behind((_, response) => void (asked++, response.end()));
+    const { status } = await ask(
+      port,
+      request("GET /", { Upgrade: "websocket", Connection: "upgrade, close" }),
+    );
+    assert.deepEqual([status, asked], [400, 0]);
+  });
+  test("whose upstream answers with another key get 502", async () => {
+    const upstream = await listening(net.createServer((socket) => {
+      socket.once(
+        "data",
+        () =>
+          socket.write(
+            "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\n",
+          ),
+      );
+    }));
+    const { port, errors } = await started(proxy(urlOf(upstream)));
+    const client = await RawClient.connect(port);
+    client.send(handshake("/ws"));
+    await client.until(() => client.text.includes("\r\n\r\n"));
+    assert.match(client.text, /^HTTP\/1\.1 502 /);
+    assert.deepEqual(errors.map(({ code }) => code), ["UPSTREAM_FAILED"]);
+    client.destroy();
+  });
+  test("end on both sides when one leaves, or nothing comes", async () => {
+    const closed: string[] = [];
+    const upstream = await withRoute({ onClose: (_, { code }) => void closed.push(String(code)) });
+    const front = await started(
+      proxy(`http://127.0.0.1:${upstream.port}`, { timeouts: { webSocketIdleMs: 100 } }),
+    );
+    const quiet = await FrameClient.open(front.port);
+    await until(() => quiet.ended && closed.length === 1, "the deadline");
+    const leaves = await FrameClient.open(front.port);
+    leaves.socket.destroy();
+    await until(() => closed.length === 2, "the upstream's end");
+    const stays = await FrameClient.open(front.port);
+    for (const ws of upstream.server.websockets) ws.destroy();
+    await until(() => stays.ended, "the client's end");
+  });
+});
