@@ -3,6 +3,7 @@
  * body is never taken for one. How they are distinguished is undocumented, and may fail.
  */
 import assert from "node:assert/strict";
+import { isAscii } from "node:buffer";
 import { describe, test } from "bun:test";
 import type { HttpsdError } from "../lib/errors.ts";
 import { toRequest } from "../lib/fetch/request.ts";
@@ -445,7 +446,12 @@ if (runtime === "bun") {
       };
     };
     const { estimateShallowMemoryUsageOf: sizeOf } = process.getBuiltinModule("bun:jsc");
-    const tools: BunTools = { sizeOf, peek: Bun.peek, inspect: (value) => Bun.inspect(value) };
+    const tools: BunTools = {
+      sizeOf,
+      peek: Bun.peek,
+      inspect: (value) => Bun.inspect(value),
+      isAscii,
+    };
 
     test("are in force here", () => {
       assert.ok(bunParts !== undefined && chooseBunParts(tools) !== undefined);

@@ -26,7 +26,7 @@ export function sendResponse(exchange: Exchange, result: unknown): void | Promis
 
 function sendWhole({ response }: Exchange, head: ResponseParts, body: string | Uint8Array): void {
   try {
-    response.send(head, body);
+    response.send(head, body, head.isOwn);
   } catch (error) {
     throw explained(error, head);
   }

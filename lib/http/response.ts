@@ -213,12 +213,13 @@ export class ResponseWriter {
   }
 
   /**
-   * Sends a whole response, as fast as the client reads it; `body` must not change afterwards.
+   * Sends a whole response, as fast as the client reads it; `body` must not change afterwards. The
+   * memory of one that `isOwn` is freed when it was sent: nothing else may hold it.
    *
    * @throws {StateError} `ALREADY_SENT`
    * @throws {HttpError} `BAD_RESPONSE` when the head is not allowed; nothing is sent then
    */
-  send(head: ResponseHead, body: string | Uint8Array): void {
+  send(head: ResponseHead, body: string | Uint8Array, isOwn = false): void {
     const chunk = typeof body === "string" ? asciiOrUtf8(body) : body;
     this.#assertUnsent();
     if (this.gone) return;
@@ -226,7 +227,7 @@ export class ResponseWriter {
     this.#opens();
     this.#remaining = 0;
     if (!this.#bodiless) this.#bodyBytes = chunk.length;
-    this.#ends(this.#sink.whole(end, this.#bodiless ? "" : chunk));
+    this.#ends(this.#sink.whole(end, this.#bodiless ? "" : chunk, isOwn));
   }
 
   /**

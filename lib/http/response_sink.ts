@@ -71,8 +71,11 @@ export interface ResponseSink {
   offer(protocols: string): void;
   /** Sends the head; the body, if there is one, follows with `data()` and `end()`. */
   open(head: HeadEnd): void;
-  /** Sends the head and all of the body; returns as `end()` does. */
-  whole(head: HeadEnd, body: Chunk): boolean;
+  /**
+   * Sends the head and all of the body; returns as `end()` does. The memory of a body that `isOwn`
+   * may be freed when it was sent.
+   */
+  whole(head: HeadEnd, body: Chunk, isOwn: boolean): boolean;
   /** Takes body bytes; `false`: the client has to read before the next. */
   data(chunk: Chunk): boolean;
   /**

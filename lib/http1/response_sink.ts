@@ -56,6 +56,8 @@ export class Http1ResponseSink implements ResponseSink {
   #blocked = false;
   /** Whether the body was handed over as a whole, and so never changes. */
   #lasts = false;
+  /** The body, where its memory is to be freed behind it. */
+  #own: Uint8Array | undefined;
 
   /** Makes the sink of the answer to `request`. */
   constructor(connection: ConnectionEngine, request: AnsweredRequest, observer: WriteObserver) {
@@ -136,12 +138,13 @@ export class Http1ResponseSink implements ResponseSink {
     wrote(part, bytes);
   }
 
-  whole(head: HeadEnd, body: Chunk): boolean {
+  whole(head: HeadEnd, body: Chunk, isOwn: boolean): boolean {
     this.#connection.cork();
     try {
       this.open(head);
       if (body.length > 0) this.#queue.push(body);
       this.#lasts = true;
+      if (isOwn && typeof body !== "string" && body.length >= PIECE_BYTES) this.#own = body;
       this.#tail = "";
       return this.#sendOn();
     } finally {
@@ -173,6 +176,10 @@ export class Http1ResponseSink implements ResponseSink {
       this.#connection.write(this.#tail);
       this.#wrote("body", 0);
     }
+    if (this.#own !== undefined) {
+      this.#connection.free(this.#own);
+      this.#own = undefined;
+    }
     return true;
   }
 
@@ -202,7 +209,7 @@ export class Http1ResponseSink implements ResponseSink {
 
   abort(error: HttpsdError): void {
     this.#keepAlive = false;
-    this.#queue = [];
+    this.#drop();
     // The missing end shows it to the client, unless the body ends with the connection.
     if (this.#framing === "close" || this.#framing === "raw") {
       this.#connection.destroy(error, { reset: true });
@@ -210,6 +217,11 @@ export class Http1ResponseSink implements ResponseSink {
   }
 
   gone(): void {
+    this.#drop();
+  }
+
+  #drop(): void {
     this.#queue = [];
+    this.#own = undefined; // some of it may be on its way
   }
 }

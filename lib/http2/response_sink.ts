@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { freeMemory } from "../bytes.ts";
 import { type HttpsdError, StateError } from "../errors.ts";
 import { assertFieldValue, type Fields } from "../http/response_rules.ts";
 import type { HeadEnd, ResponseSink } from "../http/response_sink.ts";
@@ -43,6 +44,9 @@ export interface SinkStream {
   readonly wrote: ((part: "head" | "body", bytes: number) => void) | undefined;
 }
 
+/** From so many bytes on, the memory of a body is freed when it has left. */
+const FREED_BYTES = 64 * 1024;
+
 /** What most responses have waiting. */
 const NO_QUEUE: Chunk[] = [];
 
@@ -62,6 +66,8 @@ export class Http2ResponseSink implements ResponseSink, Sender {
   #queuedBytes = 0;
   /** Whether some of them may change once they were sent. */
   #changes = false;
+  /** The body, where its memory is to be freed when it has left. */
+  #own: Uint8Array | undefined;
   /** Whether something that waited was sent, and may not have left. */
   #leaving = false;
   #hasBody = true;
@@ -147,10 +153,14 @@ export class Http2ResponseSink implements ResponseSink, Sender {
     }
   }
 
-  whole(head: HeadEnd, body: Chunk): boolean {
+  whole(head: HeadEnd, body: Chunk, isOwn: boolean): boolean {
     const bodiless = body.length === 0 && head.hasBody ? { ...head, hasBody: false } : head;
     this.open(bodiless);
-    if (bodiless.hasBody) this.#hand(body, body, true);
+    // What is sent at once is short, and not worth it.
+    if (isOwn && typeof body !== "string" && body.length >= FREED_BYTES) {
+      this.#own = body;
+      this.#hand(body, undefined, true);
+    } else if (bodiless.hasBody) this.#hand(body, body, true);
     return this.#over;
   }
 
@@ -266,6 +276,10 @@ export class Http2ResponseSink implements ResponseSink, Sender {
 
   sent(): void {
     this.#leaving = false;
+    if (this.#over && this.#own !== undefined) {
+      freeMemory(this.#own);
+      this.#own = undefined;
+    }
     this.stream.progressed();
   }
 
@@ -291,6 +305,7 @@ export class Http2ResponseSink implements ResponseSink, Sender {
     this.#over = true;
     this.#queue = NO_QUEUE;
     this.#queuedBytes = 0;
+    this.#own = undefined; // some of it may be on its way
     this.#leaving = false;
     this.#blocks = undefined;
     this.stream.output.remove(this);

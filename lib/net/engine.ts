@@ -30,6 +30,7 @@
  *
  * @module
  */
+import { freeMemory } from "../bytes.ts";
 import { ConfigError, ConnectionError, type HttpsdError, StateError } from "../errors.ts";
 import type { Connection } from "./connection.ts";
 import type { Consumer, Observer } from "./consumer.ts";
@@ -162,6 +163,8 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
   /** When the peer last made room, on the connection's clock. */
   #drainedAt = -Infinity;
   #whenSent: (() => void) | undefined;
+  /** What was written, and is to be freed once the wire has let go of it. */
+  #spent: Uint8Array | undefined;
 
   #lingerMs = 0;
   #error: HttpsdError | undefined;
@@ -557,6 +560,7 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
     if (this.closed) return;
     this.#blocked = false;
     this.#drainedAt = this.clock.now();
+    this.#freeSpent();
     this.flush();
     if (!this.#blocked && this.#writing === "open") this.#consumer?.drained();
   }
@@ -565,6 +569,7 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
   onFinish(): void {
     if (this.closed) return;
     this.#writing = "ended";
+    this.#freeSpent();
     this.#whenSent?.();
     if (this.#reading === "ended") this.#cut();
     else if (this.closing) this.#linger();
@@ -581,6 +586,24 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
     while (!this.#blocked && this.#pending.length > 0) this.#send(this.#nextSlice());
     if (this.#pending.length === 0) this.#pendingChanges = false;
     if (this.#writing === "ending" && this.#pending.length === 0) this.#wire.end();
+  }
+
+  /**
+   * Frees the memory of bytes that were written, and that nothing else holds, as soon as the wire has
+   * let go of them. Where more is written before that, it is left to the collector.
+   */
+  free(bytes: Uint8Array): void {
+    if (this.closed) return;
+    this.flush();
+    this.#spent = bytes;
+    this.#freeSpent();
+  }
+
+  #freeSpent(): void {
+    const spent = this.#spent;
+    if (spent === undefined || this.bufferedBytes > 0) return;
+    this.#spent = undefined;
+    if (this.#wire.letsGo) freeMemory(spent);
   }
 
   /** Takes whole writes while they fit together into a slice, or the front of one that is longer. */
@@ -645,6 +668,7 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
       this.#dropUnread();
     }
     this.#pending.length = this.#pendingBytes = 0;
+    this.#spent = undefined;
     this.#consumer?.closed(this.#error);
   }
 }

@@ -7,11 +7,15 @@
  * private ones too, so the estimate of a fresh `clone()` decides: an ASCII text adds its length
  * there as well.
  *
+ * A long body's bytes are then memory that nothing else has, which is freed when they were sent: it
+ * would lie cold until the collector comes, and each answer would take new pages.
+ *
  * A trial at start holds all that is used to what Bun 1.4.5 does; where it fails, the public
  * properties are used, and a text without a type leaves without one.
  *
  * @module
  */
+import { freeMemory } from "../bytes.ts";
 import { runtime } from "./current.ts";
 import { declareInternal } from "./internals.ts";
 import { decodedFields, publicParts, type ResponseParts } from "./response_parts.ts";
@@ -24,6 +28,8 @@ export interface BunTools {
   readonly peek: <T>(promise: Promise<T>) => T | Promise<T>;
   /** A text that shows an object. */
   readonly inspect: (value: unknown) => string;
+  /** Whether bytes are nothing but ASCII (`node:buffer`). */
+  readonly isAscii: (bytes: Uint8Array) => boolean;
 }
 
 const TEXT = "text/plain;charset=utf-8";
@@ -34,6 +40,9 @@ const MANY_PROPERTIES = 1024;
 
 /** From so many bytes on, a copy costs more than knowing whether they were a text saves. */
 const LONG_BYTES = 64 * 1024;
+
+/** Bytes are looked at in pieces, so that what is no text, or too much, is seen early. */
+const PIECE_BYTES = 64 * 1024;
 
 /** How a body in memory is shown, a `Blob` with its type; that of a `File` comes behind its name. */
 const IN_MEMORY = /\n {2}(?:File|Blob) \([^)\n]*\)(?: \{\n {4}type: "(?<type>.*)"\n)?/;
@@ -60,8 +69,9 @@ class BunResponses {
     const size = this.#tools.sizeOf(response) - base;
     if (size <= 0) return this.#unknownParts(response);
     if (size > LONG_BYTES && response.headers.has("content-type")) {
-      // Not from behind a clone, which would have the bytes copied once more.
-      return withType(response, this.#tools.peek(response.bytes()), undefined);
+      // Not from behind a clone: while two have the bytes, either gets a copy of them.
+      const isOwn = this.#typeInMemory(response) !== undefined;
+      return withBytes(response, this.#tools.peek(response.bytes()), undefined, isOwn);
     }
     const clone = response.clone();
     if (this.#tools.sizeOf(clone) > base) { // an ASCII text: so are most answers
@@ -72,13 +82,16 @@ class BunResponses {
       return withType(response, response.body, undefined);
     }
     const type = response.headers.has("content-type") ? undefined : this.#typeInMemory(clone);
+    const isOwn = size > LONG_BYTES && type !== undefined;
+    if (isOwn) clone.body?.cancel().catch(() => {}); // lets go of the bytes
     const bytes = this.#tools.peek(response.bytes());
-    if (bytes instanceof Promise || type !== BYTES) return withType(response, bytes, type);
+    if (bytes instanceof Promise || type !== BYTES) return withBytes(response, bytes, type, isOwn);
     if (bytes.length === 0) return withType(response, bytes, undefined);
     const bodySize = size - Reflect.ownKeys(response).length;
     // An object of another class may have private properties, which cannot be counted.
     const isExact = Object.getPrototypeOf(response) === Response.prototype;
-    return withType(response, bytes, isMadeOfText(bytes, bodySize, isExact) ? TEXT : BYTES);
+    const isText = this.#isMadeOfText(bytes, bodySize, isExact);
+    return withBytes(response, bytes, isText ? TEXT : BYTES, isOwn);
   }
 
   /** The parts of a response with a stream or a `Blob`, or without a body. */
@@ -97,6 +110,40 @@ class BunResponses {
 
   #sizeOfEmpty(statusText: string): number {
     return this.#tools.sizeOf(new Response(null, { statusText }));
+  }
+
+  /**
+   * Whether bytes were given as a text, which took one byte for a Latin-1 character and two for any
+   * other in a text of others; bytes take what they are long. A text can do so too, when as many of
+   * its characters take one byte in UTF-8 as take three: then bytes that are text are taken for one.
+   * Where the size is not exact, all that is text is taken for one. A `Blob` adds nothing to the
+   * size, and is never taken for a text.
+   */
+  #isMadeOfText(bytes: Uint8Array, size: number, isExact: boolean): boolean {
+    if (size <= 0) return false;
+    const isAsLong = size === bytes.length;
+    if (isExact && !isAsLong) return true;
+    return isAsLong
+      ? 2 * this.#charactersOf(bytes, size / 2) === size
+      : !Number.isNaN(this.#charactersOf(bytes, Infinity));
+  }
+
+  /** How many characters the bytes are in UTF-8, or any number above `most`; NaN: they are no UTF-8. */
+  #charactersOf(bytes: Uint8Array, most: number): number {
+    const { length } = bytes;
+    const piece = (at: number) => bytes.subarray(at, Math.min(length, at + PIECE_BYTES));
+    let at = 0;
+    while (at < length && at <= most && this.#tools.isAscii(piece(at))) at += PIECE_BYTES;
+    let count = Math.min(at, length); // a byte each, and no text is made of them to count them
+    const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+    try {
+      for (; at < length && count <= most; at += PIECE_BYTES) {
+        count += decoder.decode(piece(at), { stream: at + PIECE_BYTES < length }).length;
+      }
+      return count;
+    } catch {
+      return NaN;
+    }
   }
 }
 
@@ -119,38 +166,17 @@ function withType(
 }
 
 /**
- * Whether bytes were given as a text, which took one byte for a Latin-1 character and two for any
- * other in a text of others; bytes take what they are long. A text can do so too, when as many of
- * its characters take one byte in UTF-8 as take three: then bytes that are text are taken for one.
- * Where the size is not exact, all that is text is taken for one. A `Blob` adds nothing to the size,
- * and is never taken for a text.
+ * The same for what `bytes()` has given: of a body in memory, which `isOwn`, that is what only the
+ * response had, or a copy. What is still to come may be a stream's, and belong to the program.
  */
-function isMadeOfText(bytes: Uint8Array, size: number, isExact: boolean): boolean {
-  if (size <= 0) return false;
-  const isAsLong = size === bytes.length;
-  if (isExact && !isAsLong) return true;
-  return isAsLong
-    ? 2 * charactersOf(bytes, size / 2) === size
-    : !Number.isNaN(charactersOf(bytes, Infinity));
-}
-
-/** Bytes are looked at in pieces, so that what is no text, or too much, is seen early. */
-const PIECE_BYTES = 64 * 1024;
-
-/** How many characters the bytes are in UTF-8, or any number above `most`; NaN: they are no UTF-8. */
-function charactersOf(bytes: Uint8Array, most: number): number {
-  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  let count = 0;
-  try {
-    for (let at = 0; at < bytes.length && count <= most; at += PIECE_BYTES) {
-      const end = Math.min(bytes.length, at + PIECE_BYTES);
-      const stream = end < bytes.length;
-      count += decoder.decode(bytes.subarray(at, end), { stream }).length;
-    }
-    return count;
-  } catch {
-    return NaN;
-  }
+function withBytes(
+  response: Response,
+  body: Uint8Array | Promise<Uint8Array>,
+  type: string | undefined,
+  isOwn: boolean,
+): ResponseParts {
+  const parts = withType(response, body, type);
+  return isOwn && body instanceof Uint8Array ? { ...parts, isOwn } : parts;
 }
 
 /** Whether responses take as much memory as is expected here, and show their bodies so. */
@@ -176,7 +202,23 @@ function isKnown(tools: BunTools): boolean {
       IN_MEMORY.test(tools.inspect(clone)) === isWhole;
   }) && tools.peek(new Response("text").text()) === "text" &&
     tools.peek(new Response(bytes()).bytes()) instanceof Uint8Array &&
-    tools.sizeOf(new Response(null, { statusText: "abc" })) === base + 3;
+    tools.sizeOf(new Response(null, { statusText: "abc" })) === base + 3 &&
+    tools.isAscii(Uint8Array.of(0, 127)) && !tools.isAscii(Uint8Array.of(97, 128)) &&
+    givesOwnBytes(tools);
+}
+
+/** Whether a long body in memory is given as memory of its own, whatever else has had it. */
+function givesOwnBytes({ peek }: BunTools): boolean {
+  const given = new Uint8Array(LONG_BYTES).fill(97);
+  const response = new Response(given);
+  const copy = response.clone();
+  response.clone().body?.cancel().catch(() => {});
+  for (const read of [response, copy]) {
+    const bytes = peek(read.bytes());
+    if (bytes instanceof Promise || bytes.length !== LONG_BYTES || bytes[9] !== 97) return false;
+    freeMemory(bytes);
+  }
+  return given[9] === 97;
 }
 
 function find(): BunTools | undefined {
@@ -188,7 +230,11 @@ function find(): BunTools | undefined {
   const jsc = process?.getBuiltinModule?.("bun:jsc") as
     | { estimateShallowMemoryUsageOf: BunTools["sizeOf"] }
     | undefined;
-  return jsc && {
+  const buffer = process?.getBuiltinModule?.("node:buffer") as
+    | Pick<BunTools, "isAscii">
+    | undefined;
+  return jsc && buffer && {
+    isAscii: buffer.isAscii,
     sizeOf: jsc.estimateShallowMemoryUsageOf,
     peek: Bun.peek,
     inspect: (value) => Bun.inspect(value),

@@ -21,6 +21,8 @@ export interface ResponseParts {
     | Promise<string | Uint8Array>
     | ReadableStream<Uint8Array>
     | null;
+  /** Whether the body is bytes in memory that nothing else holds, so that it may be freed. */
+  readonly isOwn?: boolean | undefined;
 }
 
 /** Takes a response apart in a way that works on every platform; `undefined` when it was used. */

@@ -1,0 +1,181 @@
+/**
+ * The memory of long bodies that the server alone holds is freed behind the answer (on Bun, whose
+ * responses give it away); the program's own never is, and what is still on its way neither.
+ */
+import assert from "node:assert/strict";
+import { Buffer, isAscii } from "node:buffer";
+import { afterAll, describe, test } from "bun:test";
+import type { FetchHandler } from "../lib/fetch/fetch_handler.ts";
+import { type BunTools, chooseBunParts } from "../lib/runtime/bun_response.ts";
+import {
+  headers,
+  Http2Client,
+  requestFields,
+  reset,
+  Setting,
+  windowUpdate,
+} from "./http2_client.ts";
+import { GET, MODES, RawClient, started, stopServersAfterAll } from "./http_support.ts";
+import { assertRuntime, runtime } from "./runtime.ts";
+import { turns, until } from "./support.ts";
+
+assertRuntime();
+stopServersAfterAll();
+
+const LENGTH = 1_000_000;
+const source = new Uint8Array(LENGTH).map((_, i) => i * 7);
+const expected = Buffer.from(source);
+const intact = (bytes: Uint8Array) => assert.ok(expected.equals(bytes), "other bytes");
+
+/** The lengths of the buffers that were freed, in order. */
+const freed: number[] = [];
+const { transfer } = ArrayBuffer.prototype;
+ArrayBuffer.prototype.transfer = function (length) {
+  if (length === 0) freed.push(this.byteLength);
+  return transfer.call(this, length);
+};
+afterAll(() => void (ArrayBuffer.prototype.transfer = transfer));
+
+/** What is freed of one answer with bytes. */
+const ONE = runtime === "bun" ? [LENGTH] : [];
+
+async function bodyOver1(port: number, mode: (typeof MODES)[number]): Promise<Buffer> {
+  const client = await RawClient.connect(port, mode);
+  client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  const message = Buffer.from(await client.rest(), "latin1");
+  client.destroy();
+  return message.subarray(message.indexOf("\r\n\r\n") + 4);
+}
+
+async function bodyOver2(port: number, mode: (typeof MODES)[number]): Promise<Buffer> {
+  using client = await Http2Client.connect(port, mode);
+  await client.ready();
+  const streamId = client.request();
+  return (await client.answer(streamId)).body;
+}
+
+for (const mode of MODES) {
+  for (const [version, body] of [["1.1", bodyOver1], ["2", bodyOver2]] as const) {
+    describe(`over HTTP/${version}, ${mode}`, () => {
+      const run = async (handler: FetchHandler): Promise<Buffer> => {
+        freed.length = 0;
+        const { port } = await started(handler, {}, mode);
+        return await body(port, mode);
+      };
+
+      test("a body of bytes is freed once, and what it was made of is not", async () => {
+        intact(await run(() => new Response(source)));
+        await until(() => freed.length === ONE.length, "it is freed");
+        intact(await run(() => new Response(source, { headers: { "Content-Type": "a/b" } })));
+        await until(() => freed.length === ONE.length, "it is freed");
+        await turns();
+        assert.deepEqual(freed, ONE);
+        intact(source);
+      });
+
+      test("a body whose stream was looked at is whole", async () => {
+        intact(
+          await run(() => {
+            const response = new Response(source);
+            assert.ok(response.body instanceof ReadableStream);
+            return response;
+          }),
+        );
+      });
+
+      test("a clone that the program keeps has its bytes", async () => {
+        let clone: Response | undefined;
+        intact(
+          await run(() => {
+            const response = new Response(source);
+            clone = response.clone();
+            return response;
+          }),
+        );
+        await turns();
+        intact(await clone!.bytes());
+      });
+    });
+  }
+
+  test(`a client that leaves in the middle frees nothing, HTTP/1.1, ${mode}`, async () => {
+    freed.length = 0;
+    const long = new Uint8Array(32_000_000);
+    const { port, server } = await started(() => new Response(long), {}, mode);
+    const left = new Promise((resolve) => server.addEventListener("disconnected", resolve));
+    const client = await RawClient.connect(port, mode);
+    client.send(GET("/"));
+    await client.expect("200 OK");
+    client.destroy();
+    await left;
+    await turns();
+    assert.deepEqual(freed, []);
+  });
+
+  test(`a stream that is reset in the middle frees nothing, ${mode}`, async () => {
+    freed.length = 0;
+    const { port } = await started(() => new Response(source), {}, mode);
+    using client = await Http2Client.connect(port, mode, {
+      giveBack: false,
+      settings: [[Setting.INITIAL_WINDOW_SIZE, 100_000]],
+    });
+    await client.ready();
+    client.send(windowUpdate(0, 10_000_000));
+    const cut = client.request();
+    await client.until(() => client.bytes > 100_000, "its window is used up");
+    client.send(reset(cut));
+    const other = client.nextStreamId();
+    client.send(headers(other, requestFields()), windowUpdate(other, LENGTH));
+    intact((await client.answer(other)).body);
+    await until(() => freed.length === ONE.length, "the other one is freed");
+    await turns();
+    assert.deepEqual(freed, ONE);
+  });
+}
+
+test("what a stream gives is the program's, in one piece as well", async () => {
+  freed.length = 0;
+  const piece = new Uint8Array(source);
+  // So many properties that it takes more memory than a long body does.
+  const many = Object.fromEntries(Array.from({ length: 70_000 }, (_, i) => [`p${i}`, i]));
+  for (const init of [{}, { headers: { "Content-Type": "a/b" } }]) {
+    const stream = new ReadableStream({
+      start(controller) {
+        controller.enqueue(piece);
+        controller.close();
+      },
+    });
+    const { port } = await started(() => Object.assign(new Response(stream, init), many));
+    intact(await bodyOver1(port, "plain"));
+  }
+  await turns();
+  assert.deepEqual(freed, []);
+  intact(piece);
+});
+
+if (runtime === "bun") {
+  const { Bun, process } = globalThis as unknown as {
+    Bun: BunTools;
+    process: {
+      getBuiltinModule(name: string): { estimateShallowMemoryUsageOf(it: object): number };
+    };
+  };
+  const { estimateShallowMemoryUsageOf: sizeOf } = process.getBuiltinModule("bun:jsc");
+  const tools: BunTools = {
+    sizeOf,
+    peek: Bun.peek,
+    inspect: (value) => Bun.inspect(value),
+    isAscii,
+  };
+
+  test("where bytes are not given as their own, nothing is taken apart so", () => {
+    assert.notEqual(chooseBunParts(tools), undefined);
+    const length = 64 * 1024;
+    const kept = new Uint8Array(length).fill(97);
+    const peek: BunTools["peek"] = (promise) => {
+      const value = Bun.peek(promise);
+      return value instanceof Uint8Array && value.length === length ? kept as never : value;
+    };
+    assert.equal(chooseBunParts({ ...tools, peek }), undefined);
+  });
+}
