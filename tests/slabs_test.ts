@@ -68,7 +68,7 @@ describe("Slabs", () => {
 });
 
 /** What a connection is sent: other bytes at each place, and on each connection. */
-function pattern(connection: number, at: number, length: number): Buffer {
+function pattern(connection: number, at: number, length: number): Buffer<ArrayBuffer> {
   const bytes = Buffer.alloc(length);
   for (let i = 0; i + 4 <= length; i += 4) bytes.writeUInt32LE((at + i) * 8 + connection, i);
   return bytes;
