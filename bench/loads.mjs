@@ -1,190 +1,102 @@
 /**
- * The load generators. Each is made from its options, and then loads a server and resolves with
- * what it counted: `operations` (requests, connections, messages, or MB), the server's CPU time
- * `cpu` and the wall time `seconds` they took, and what else it measures. Clients have core 1. A
- * `warmUp` of less than a second is for a server that is warm: only the client settles.
+ * The load generators. Those for slots are started for a server and then only stopped and
+ * continued; they `count()` the operations so far. Those for runs do a number of operations and
+ * resolve with it.
  */
-import { spawn } from "node:child_process";
-import { once } from "node:events";
+import { closeSync, openSync, readSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import process from "node:process";
-import { root, runtimeBinary } from "../scripts/runtimes.mjs";
-import { cpuSeconds } from "./cpu.mjs";
+import { ask } from "./answers.mjs";
+import { readBytes, runClient, sleep, startClient, startOwnClient } from "./processes.mjs";
 
-const CLIENT_CORE = ["taskset", "-c", "1"];
 const MB = 1024 * 1024;
-
-/** `wrk`: the fastest client for small answers; a request is `worth` so many operations. */
-export function wrk({ connections = 32, script, path = "/", worth = 1 } = {}) {
-  const args = ["-t1", `-c${connections}`];
-  if (script !== undefined) args.push("-s", `bench/clients/${script}`);
-  return async (server, { warmUp, seconds }) => {
-    const load = async (duration) => {
-      const url = `https://127.0.0.1:${server.port}${path}`;
-      const output = await run(["wrk", ...args, `-d${duration}s`, url]);
-      if (/Non-2xx|Socket errors/.test(output)) throw new Error(`wrk failed:\n${output}`);
-      return worth * Number(/(\d+) requests in/.exec(output)[1]);
-    };
-    if (warmUp >= 1) await load(warmUp);
-    return await timed(server, () => load(seconds));
-  };
-}
+const FOR_EVER = 100_000; // seconds; the client is ended when all is measured
+const REQUEST_SEPARATOR = "\x1e";
 
 /**
- * `h2load`: bodies of `size` bytes, counted in MB; `upload` names a file to send. Over HTTP/1.1, or
- * over HTTP/2 with so many `streams` at a time on each of the connections.
+ * `wrk`, with requests in turn whose answers are equally long. How many operations it has done
+ * follows from what it has read, and from how long the answers to one text are on the wire, which
+ * are `worth` so many operations.
  */
-export function h2load({ size, upload, streams }) {
-  const clients = 4;
-  const total = Math.ceil(1_000 * MB / size); // about as long whatever the size
-  const load = async (server, requests) => {
-    const args = [`-c${clients}`, `-n${requests}`, ...upload ? ["-d", upload] : []];
-    const output = await runH2load(server, streams, args);
-    if (!output.includes(` ${requests} succeeded,`)) throw new Error(`h2load failed:\n${output}`);
-    return requests * size / MB;
-  };
-  return async (server, { warmUp }) => {
-    if (warmUp >= 1) await load(server, total);
-    return await timed(server, () => load(server, total));
-  };
-}
-
-/** `h2load` over HTTP/2: small answers, with so many `streams` at a time on each connection. */
-export function h2loadRequests({ streams, connections = 8 }) {
-  const load = async (server, duration) => {
-    const output = await runH2load(server, streams, [`-c${connections}`, `-D${duration}`]);
-    const [, count, failed] = /(\d+) succeeded, (\d+) failed/.exec(output);
-    if (Number(failed) > 0) throw new Error(`h2load failed:\n${output}`);
-    return Number(count);
-  };
-  return async (server, { warmUp, seconds }) => {
-    if (warmUp >= 1) await load(server, warmUp);
-    return await timed(server, () => load(server, seconds));
-  };
-}
-
-async function runH2load(server, streams, args) {
-  const how = streams === undefined ? ["--h1"] : [`-m${streams}`];
-  const output = await run(["h2load", ...how, ...args, `https://127.0.0.1:${server.port}/`]);
-  const protocol = streams === undefined ? "http/1.1" : "h2";
-  if (!output.includes(`Application protocol: ${protocol}\n`)) {
-    throw new Error(`The server does not speak ${protocol}:\n${output}`);
-  }
-  return output;
-}
-
-/** One of our own clients, see bench/clients. */
-export function client(name, options = {}) {
-  return async ({ port, pid }, times) =>
-    JSON.parse(
-      await run(clientCommand(name, { port, pid, ...times, ...options })),
-    );
-}
-
-/**
- * Latencies at half of the rate that the server reaches: that rate is found with wrk, once for each
- * server, and the requests come at even distances from bench/clients/requests.mjs.
- */
-export function atHalfRate() {
-  const peaks = new WeakMap();
-  return async (server, times) => {
-    if (!peaks.has(server)) {
-      const { operations, seconds } = await wrk({ connections: 64 })(server, times);
-      peaks.set(server, operations / seconds);
-    }
-    const rate = peaks.get(server) / 2;
-    const result = await client("requests", { connections: 64, rate })(server, times);
-    return { ...result, rate };
-  };
-}
-
-/**
- * What `load` measures while connections of bench/clients/hold.mjs are there, and the server has
- * done all that it can for them.
- */
-export function beside(held, load) {
-  return async (server, times) => {
-    const holder = await hold(server, held);
-    try {
-      await atRest(server);
-      return await load(server, times);
-    } finally {
-      holder.kill();
-    }
-  };
-}
-
-/** Resolves when the server has next to nothing to do. */
-async function atRest({ pid }) {
-  for (let tries = 0; tries < 60; tries++) {
-    const before = cpuSeconds(pid);
-    await sleep(0.5);
-    if (cpuSeconds(pid) - before < 0.02) return;
-  }
-  throw new Error("The server does not come to rest");
-}
-
-/**
- * Memory: how much the resident set grows for each of `connections` that have had one answer, once
- * garbage is collected; `before` the collection, too. Needs a fresh server. With `http2` the answer
- * comes over that.
- */
-export function idle(connections, { http2 = false } = {}) {
-  return async (server) => {
-    const some = await hold(server, { connections: 100, http2 }); // so that all code is there
-    some.kill();
-    await once(some, "exit");
-    await collect(server);
-    const empty = server.residentBytes();
-    const holder = await hold(server, { connections, http2 });
-    await sleep(3); // idle seconds, in which a server may shrink what a connection holds
-    const before = (server.residentBytes() - empty) / connections;
-    await collect(server);
-    const after = (server.residentBytes() - empty) / connections;
-    holder.kill();
-    return { before, after };
-  };
-}
-
-async function collect(server) {
-  for (let times = 0; times < 2; times++) { // what the first one frees may hold more
-    process.kill(server.pid, "SIGUSR2");
-    await sleep(1);
-  }
-}
-
-/** Opens connections and resolves with the client that holds them. */
-async function hold({ port, pid }, options) {
-  const [command, ...args] = [...CLIENT_CORE, ...clientCommand("hold", { port, pid, ...options })];
-  const holder = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"] });
-  const [text] = await Promise.race([once(holder.stdout, "data"), once(holder, "exit")]);
-  if (!String(text).includes("READY")) throw new Error("Connections cannot be held");
-  return holder;
-}
-
-function clientCommand(name, options) {
-  return [runtimeBinary("bun"), join(root, `bench/clients/${name}.mjs`), JSON.stringify(options)];
-}
-
-async function timed(server, load) {
-  const [cpu, start] = [cpuSeconds(server.pid), performance.now()];
-  const operations = await load();
+export function wrk(requests, { connections = 64, worth = 1 } = {}) {
+  const words = (server, seconds) => [
+    ...["wrk", "-t1", `-c${connections}`, `-d${seconds}s`, "-s", "bench/clients/request.lua"],
+    `https://127.0.0.1:${server.port}/`,
+  ];
+  const env = { REQUESTS: requests.join(REQUEST_SEPARATOR) };
   return {
-    operations,
-    cpu: cpuSeconds(server.pid) - cpu,
-    seconds: (performance.now() - start) / 1_000,
+    answers: (server) => answersTo(server, requests),
+    async warmUp(server, seconds) {
+      const output = await runClient(words(server, seconds), env);
+      if (/Non-2xx|Socket errors/.test(output)) throw new Error(`wrk failed:\n${output}`);
+    },
+    async start(server) {
+      const { wireBytes } = await ask(server, requests[0], { bytesOfBodies: true });
+      const client = startClient(words(server, FOR_EVER), env);
+      client.count = () => readBytes(client) / wireBytes * worth;
+      return client;
+    },
   };
 }
 
-/** Runs a client to its end and resolves with its output. */
-async function run(words) {
-  const [command, ...args] = [...CLIENT_CORE, ...words];
-  const child = spawn(command, args, { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
-  let output = "";
-  child.stdout.setEncoding("utf8").on("data", (text) => output += text);
-  const [code] = await once(child, "close");
-  if (code !== 0) throw new Error(`${words.slice(0, 2).join(" ")} failed:\n${output}`);
-  return output;
+let counters = 0;
+
+/** One of our own clients for slots, see bench/clients. */
+export function client(name, options, { answers, folder }) {
+  const start = async (server) => {
+    const counts = join(folder, `count-${counters++}`);
+    writeFileSync(counts, new Uint8Array(8));
+    const file = openSync(counts);
+    const started = startOwnClient(name, { port: server.port, counts, ...options });
+    const number = new Float64Array(1);
+    started.count = () => {
+      readSync(file, new Uint8Array(number.buffer), 0, 8, 0);
+      return number[0];
+    };
+    started.ended.then(() => {
+      closeSync(file);
+      rmSync(counts);
+    });
+    await started.printed(/READY/);
+    return started;
+  };
+  const warmUp = async (server, seconds) => {
+    const started = await start(server);
+    await sleep(seconds);
+    if (started.code !== undefined) throw new Error(`A client ended:\n${started.command}`);
+    await started.stop();
+  };
+  return { answers, warmUp, start };
 }
 
-const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1_000));
+/**
+ * Whole bodies of 100 MB, counted in MB, for runs: downloads, or with `upload` so many bytes that
+ * are sent.
+ */
+export function bodies({ upload, connections = 4, requests = 8 }) {
+  const run = async ({ port }) => {
+    const client = startOwnClient("bodies", { port, connections, requests, upload });
+    const [, waitedNs] = await client.printed(/WAITED (\d+)/);
+    await client.ended;
+    return { operations: requests * BODY_BYTES / MB, clientWaitedNs: Number(waitedNs) };
+  };
+  return {
+    answers: (server) => answersTo(server, [upload === undefined ? GET : SHORT_UPLOAD]),
+    warmUp: run,
+    run,
+  };
+}
+
+/** How long the bodies of {@link bodies} are. */
+export const BODY_BYTES = 100 * MB;
+
+/** The shortest request. */
+export const GET = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+const SHORT_UPLOAD = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n12345";
+
+/** What a server answers to each of some requests. */
+export async function answersTo(server, requests, options) {
+  const all = [];
+  for (const request of requests) all.push(...(await ask(server, request, options)).answers);
+  return all;
+}

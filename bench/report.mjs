@@ -1,176 +1,158 @@
-/**
- * What the benchmark prints: Markdown tables, and charts as SVG. A ratio is what was measured of a
- * row, divided by what was measured of the first.
- */
+/** What the benchmark prints and writes: Markdown tables. */
+import { spawnSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { root, runtimeBinary } from "../scripts/runtimes.mjs";
 
-const thousands = (point) => point.toLocaleString("en");
+const SUMMARY = join(root, "docs/performance.md");
+const TABLES = join(root, "docs/performance-tables.md");
+const BEGIN = "<!-- begin of the summary, written by npm run bench -->";
+const END = "<!-- end of the summary -->";
+const NEVER = "purge never";
 
-/** More than one of a unit. */
-export const plural = (unit) => unit === "MB" ? unit : `${unit}s`;
+/** A ratio with its quartiles. */
+const shownRatio = (ratio) =>
+  ratio === undefined
+    ? "not saturated"
+    : `${ratio.median.toFixed(2)} (${ratio.low.toFixed(2)}–${ratio.high.toFixed(2)})`;
 
-/** The table of a scenario that was measured. */
-export function scenarioTable({ title, runtime, unit, metric, rows, bars }) {
-  const columns = metric.columns(unit);
-  const control = metric.value(rows[0]);
-  const body = rows.map((row) => [
-    row.name,
-    ...columns.map(([, value, digits]) => value(row).toFixed(digits)),
-    (metric.value(row) / control).toFixed(2),
-    barsOf({ runtime, metric, rows, bars: bars?.filter((bar) => bar.row === row.name) })
-      .map((bar) => `${verdict(bar)}: ${shownBar(bar)}, seen ${bar.seen.toFixed(2)}`).join("; "),
-    [row.note, idleness(row)].filter(Boolean).join("; "),
-  ]);
-  const head = ["row", ...columns.map(([name]) => name), "ratio", "bar", "note"];
-  return `### ${title}, ${runtime}\n\n${table(head, body)}`;
+const round = (value) => value.toFixed(Math.abs(value) < 100 ? 1 : 0);
+
+/** The columns of rows that are not operations per CPU second. */
+const SINGLE_COLUMNS = {
+  late: {
+    rate: "requests per second",
+    load: "CPU",
+    late: "ticks late by > 5 ms in 20 s",
+    worst: "worst tick, ms",
+    p50: "p50, ms",
+    p99: "p99, ms",
+    clientP99: "of which the client, ms",
+  },
+  startUp: { milliseconds: "CPU, ms", peak: "peak of the resident memory, MB" },
+  memory: { after: "KB, garbage collected", before: "KB before that" },
+};
+
+function singleColumns({ name }) {
+  if (name === "late") return SINGLE_COLUMNS.late;
+  return name === "start-up" ? SINGLE_COLUMNS.startUp : SINGLE_COLUMNS.memory;
 }
 
-/** All bars of what was measured. */
-export function barsTable(measured) {
-  const body = measured.flatMap((scenario) =>
-    barsOf(scenario).map((bar) => [
-      scenario.title,
-      scenario.runtime,
-      bar.row,
-      shownBar(bar),
-      bar.seen.toFixed(2),
-      verdict(bar),
-    ])
+/** The table of a row that was measured. */
+export function rowTable(row) {
+  const { title, runtime, version, allocator, contestants, single, unit, bars } = row;
+  const setting = allocator === "default" ? "" : `, ${NEVER}`;
+  const heading = `### ${title} (\`${row.name}\`), ${runtime} ${version}${setting}`;
+  const source = `${row.date}, commit ${row.commit}, load ${row.load.toFixed(1)}`;
+  return [
+    heading,
+    `${source}${single ? "" : `, ${contestants[0].rounds} rounds`}.`,
+    single ? singleTable(row) : table(
+      [
+        "",
+        `CPU µs per ${unit}`,
+        `× ${contestants[0].name} (quartiles)`,
+        `page faults per ${unit}`,
+        "saturated rounds",
+      ],
+      contestants.map(({ name, cost, faults, ratio, saturated, rounds }) => [
+        name,
+        cost.toFixed(cost < 100 ? 2 : 0),
+        shownRatio(ratio),
+        faults.toFixed(2),
+        saturated === rounds ? "all" : `${saturated} of ${rounds}`,
+      ]),
+    ),
+    ...bars.flatMap((bar) => judged(bar, row).text ?? []).map((text) => `- ${text}`),
+  ].join("\n\n").replaceAll("\n\n- ", "\n- ").replace(/\n- /, "\n\n- ");
+}
+
+function singleTable(row) {
+  const columns = Object.entries(singleColumns(row));
+  return table(
+    ["", ...columns.map(([, title]) => title)],
+    row.contestants.map((contestant) => [
+      contestant.name,
+      ...columns.map(([value]) =>
+        value === "load" ? `${(100 * contestant.load).toFixed(0)} %` : round(contestant[value])
+      ),
+    ]),
   );
-  return table(["scenario", "runtime", "row", "bar", "seen", ""], body);
 }
 
-/** The table of a curve: operations per CPU second at each point. */
-export function growthTable({ title, runtime, unit, points, label = thousands, rows }) {
-  const body = points.map((point, i) => [
-    label(point),
-    ...rows.flatMap(({ values }) => [values[i].toFixed(0), (1e6 / values[i]).toFixed(1)]),
-  ]);
-  const head = rows.flatMap(({ name }) => [
-    `${name}, ${plural(unit)} per CPU second`,
-    `CPU µs per ${unit}`,
-  ]);
-  return `### ${title}, ${runtime}\n\n${table(["", ...head], body)}`;
+/** Whether a bar is met, with what was asked for and seen; nothing where the runtime has none. */
+function judged(bar, row) {
+  const limit = bar.limits[row.runtime];
+  if (limit === undefined) return {};
+  const value = (name) => row.contestants.find((each) => each.name === name)[bar.value];
+  const { asked, seen, isMet } = {
+    speed: () => ({
+      asked: `≥ ${limit} × ${bar.of}`,
+      seen: shownRatio(bar.ratio),
+      isMet: bar.ratio && bar.ratio.median >= limit,
+    }),
+    times: () => {
+      const times = value(bar.contestant) / value(bar.of);
+      return { asked: `≤ ${limit} × ${bar.of}`, seen: times.toFixed(2), isMet: times <= limit };
+    },
+    more: () => {
+      const more = value(bar.contestant) - value(bar.of);
+      return { asked: `≤ ${bar.of} + ${limit}`, seen: `+ ${round(more)}`, isMet: more <= limit };
+    },
+    most: () => {
+      const seen = value(bar.contestant);
+      return { asked: `≤ ${limit}`, seen: round(seen), isMet: seen <= limit };
+    },
+  }[bar.kind]();
+  const verdict = isMet === undefined ? "not compared" : isMet ? "met" : "**missed**";
+  return { asked, seen, verdict, text: `${verdict}: ${bar.contestant} ${asked}, seen ${seen}` };
 }
 
-/** The bars of a scenario on its runtime, with what was seen and whether that is enough. */
-function barsOf({ runtime, metric, rows, bars = [] }) {
-  const value = (name) => metric.value(rows.find((row) => row.name === name));
-  return bars.filter(({ by }) => by[runtime] !== undefined).map(({ row, of, by }) => {
-    const seen = value(row) / (of === undefined ? 1 : value(of));
-    const limit = by[runtime];
-    const { lessIsBetter = false } = metric;
-    return {
-      row,
-      of,
-      limit,
-      seen,
-      lessIsBetter,
-      isMet: lessIsBetter ? seen <= limit : seen >= limit,
-    };
+/** Writes all tables into one page of docs/, and their summary into the other. */
+export function writePages(saved) {
+  const { date, machine } = saved.at(-1);
+  writeFileSync(
+    TABLES,
+    [
+      "# Performance: all tables",
+      `Written by \`npm run bench -- --write FILE\`; [performance.md](performance.md) says what the
+figures mean. Last measured on ${date} on ${machine}.`,
+      ...saved.map(rowTable),
+    ].join("\n\n") + "\n",
+  );
+  const [head, , tail] = readFileSync(SUMMARY, "utf8").split(
+    new RegExp(`${BEGIN}|${END}`.replaceAll("-", "\\-")),
+  );
+  writeFileSync(SUMMARY, `${head}${BEGIN}\n\n${summaryTable(saved)}\n\n${END}${tail}`);
+  spawnSync(runtimeBinary("deno"), ["fmt", "-q", TABLES, SUMMARY], { cwd: root, stdio: "inherit" });
+}
+
+/** Every bar on both runtimes, and on Bun with the other setting of the allocator. */
+function summaryTable(saved) {
+  const find = (name, runtime, allocator) =>
+    saved.find((row) =>
+      row.name === name && row.runtime === runtime && row.allocator === allocator
+    );
+  const lines = new Map();
+  for (const row of saved) {
+    for (const [at, bar] of row.bars.entries()) lines.set(`${row.name} ${at}`, { row, at, bar });
+  }
+  const cell = (row, at) => {
+    const bar = row?.bars[at];
+    const { asked, seen, verdict } = bar === undefined ? {} : judged(bar, row);
+    return { asked: asked ?? "", seen: seen === undefined ? "" : `${seen}, ${verdict}` };
+  };
+  const body = [...lines.values()].map(({ row: { name }, at, bar }) => {
+    const [bun, deno] = ["bun", "deno"].map((each) => cell(find(name, each, "default"), at));
+    const never = find(name, "bun", "never")?.bars[at]?.ratio;
+    const what = `\`${name}\` ${bar.contestant}`;
+    const shownNever = never === undefined ? "" : never.median.toFixed(2);
+    return [what, bun.asked, bun.seen, shownNever, deno.asked, deno.seen];
   });
-}
-
-const verdict = ({ isMet }) => isMet ? "met" : "**missed**";
-
-const shownBar = ({ of, limit, lessIsBetter }) =>
-  `${lessIsBetter ? "≤" : "≥"} ${limit} ${of === undefined ? "KB" : `× ${of}`}`;
-
-/** Says so when a server that is to be loaded fully had time to wait. */
-function idleness({ cpu, seconds, rate }) {
-  if (cpu === undefined || rate !== undefined || cpu >= 0.8 * seconds) return "";
-  return `server only ${Math.round(100 * cpu / seconds)} % busy`;
+  return table(["", "bar, Bun", "Bun", `Bun, ${NEVER}`, "bar, Deno", "Deno"], body);
 }
 
 function table(head, body) {
   const rule = head.map(() => "---");
   return [head, rule, ...body].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
-}
-
-const COLOURS = { met: "#2da44e", missed: "#cf6a3c" };
-const LINES = ["#0969da", "#cf6a3c", "#2da44e", "#8250df"];
-
-/** What was seen beside each bar, as a share of it: the line is the bar. */
-export function ratioChart(measured) {
-  const bars = measured.flatMap((scenario) =>
-    barsOf(scenario).map((bar) => ({
-      ...bar,
-      text: `${scenario.title} (${scenario.runtime})`,
-      share: bar.lessIsBetter ? bar.limit / bar.seen : bar.seen / bar.limit,
-    }))
-  );
-  const [left, unit, line, most] = [430, 200, 24, 1.6];
-  const rows = bars.map(({ text, share, isMet, row, seen, ...bar }, i) => {
-    const y = 30 + i * line;
-    const width = Math.min(share, most) * unit;
-    return `<text x="${left - 8}" y="${y + 13}" text-anchor="end">${escape(text)}</text>
-<rect x="${left}" y="${y}" width="${width.toFixed(0)}" height="${line - 7}" fill="${
-      isMet ? COLOURS.met : COLOURS.missed
-    }"/>
-<text x="${left + most * unit + 8}" y="${y + 13}">${
-      escape(`${row} ${seen.toFixed(2)}, bar ${shownBar(bar)}`)
-    }</text>`;
-  });
-  const height = 30 + bars.length * line;
-  const mark = `<line x1="${left + unit}" x2="${
-    left + unit
-  }" y1="24" y2="${height}" stroke="#24292f"/>
-<text x="${left + unit}" y="16" text-anchor="middle">bar</text>`;
-  return svg(1_080, height + 8, [...rows, mark]);
-}
-
-/** One diagram for each curve, the runtimes in a row: CPU time per operation, logarithmic. */
-export function growthChart(curves) {
-  const [width, height, columns] = [480, 240, 2];
-  const sorted = curves.toSorted((a, b) => a.name.localeCompare(b.name));
-  const diagrams = sorted.map((curve, i) => {
-    const x = (i % columns) * width;
-    const y = Math.floor(i / columns) * height;
-    return `<g transform="translate(${x} ${y})">${diagram(curve, width, height)}</g>`;
-  });
-  return svg(columns * width, Math.ceil(curves.length / columns) * height, diagrams);
-}
-
-function diagram({ title, runtime, unit, points, label = thousands, rows }, width, height) {
-  const [left, right, top, bottom] = [70, width - 20, 40, height - 40];
-  const costs = rows.map(({ values }) => values.map((value) => 1e6 / value));
-  const [low, high] = [Math.min(...costs.flat()), Math.max(...costs.flat())].map(Math.log10);
-  const [floor, ceiling] = [Math.floor(low), Math.max(Math.ceil(high), Math.floor(low) + 1)];
-  const xOf = (i) => left + (right - left) * i / (points.length - 1);
-  const yOf = (cost) => bottom - (bottom - top) * (Math.log10(cost) - floor) / (ceiling - floor);
-  const parts = [
-    `<text x="${left}" y="20">${escape(`${title}, ${runtime}: CPU µs per ${unit}`)}</text>`,
-  ];
-  for (let power = floor; power <= ceiling; power++) {
-    const y = yOf(10 ** power).toFixed(0);
-    parts.push(
-      `<line x1="${left}" x2="${right}" y1="${y}" y2="${y}" stroke="#d0d7de"/>`,
-      `<text x="${left - 6}" y="${Number(y) + 4}" text-anchor="end">${10 ** power}</text>`,
-    );
-  }
-  points.forEach((point, i) => {
-    parts.push(
-      `<text x="${xOf(i)}" y="${bottom + 18}" text-anchor="middle">${label(point)}</text>`,
-    );
-  });
-  rows.forEach(({ name }, i) => {
-    const line = costs[i].map((cost, at) => `${xOf(at).toFixed(0)},${yOf(cost).toFixed(0)}`);
-    parts.push(
-      `<polyline points="${line.join(" ")}" fill="none" stroke="${LINES[i]}" stroke-width="2"/>`,
-      `<text x="${left + i * 130}" y="${height - 6}" fill="${LINES[i]}">${name}</text>`,
-    );
-  });
-  return parts.join("\n");
-}
-
-function svg(width, height, parts) {
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" \
-font-family="sans-serif" font-size="12">
-<rect width="${width}" height="${height}" fill="#fff"/>
-${parts.join("\n")}
-</svg>
-`;
-}
-
-function escape(text) {
-  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 }

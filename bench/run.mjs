@@ -1,231 +1,203 @@
 /**
- * `npm run bench [-- --runtimes bun,deno --scenarios hello,by-names --rounds 5 --seconds 3]`
+ * `npm run bench`: measures httpsd beside the runtimes' own servers; README.md says how, and what
+ * the figures mean.
  *
- * Measures httpsd beside its peers in one run: the runtime's own server, `node:https`, and the bare
- * loop that reads bytes and writes a fixed answer, which is the ceiling of the transport. The
- * scenarios are in bench/scenarios.mjs; `--scenarios` takes their names and those of the curves.
+ *   npm run bench -- --runtime bun --rows hello,json --rounds 20
  *
- * The servers of a scenario start together on core 0, each is warmed up for 3 s, and then they are
- * loaded in turns, round by round, from core 1. What counts is the median of operations per second
- * of the server's own CPU time (user and system, of all its threads), which other load on the
- * machine changes little. A row whose server was busy for less than 80 % of the time says so: there
- * the client or the waiting between them was the bottleneck. Latencies are of an open loop at a
- * fixed rate and count from when a request was due: see bench/clients/requests.mjs, which does it
- * because wrk has no fixed rate and h2load counts from when a connection was free to send.
- *
- * Needs Linux with two cores, `wrk`, `h2load`, `openssl` and `taskset`, and no other load. Takes
- * about 40 minutes. A complete run writes its tables and charts into docs/.
+ *   --runtime     bun, deno or both with a comma between (default)
+ *   --rows        names of rows in rows.mjs (default: all)
+ *   --rounds      rounds of slots; runs of whole bodies have a fifth of them (default: 20)
+ *   --slot        seconds of a slot (default: 0.2)
+ *   --allocators  default, never or both: settings of MIMALLOC_PURGE_DELAY on Bun (default: both)
+ *   --beside DIR  the httpsd in another folder as further contestants
+ *   --save FILE   adds what was measured to a JSON file
+ *   --write FILE  measures nothing, but writes what such a file has into docs/
  */
-import { spawn, spawnSync } from "node:child_process";
-import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
-import { join } from "node:path";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpus, loadavg, tmpdir } from "node:os";
+import { join, resolve } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { ensureInstalled, PINNED, root, runtimeBinary } from "../scripts/runtimes.mjs";
-import { barsTable, growthChart, growthTable, ratioChart, scenarioTable } from "./report.mjs";
-import { growths, metrics, scenarios } from "./scenarios.mjs";
+import { ensureInstalled, root, runtimeBinary } from "../scripts/runtimes.mjs";
+import { compareAnswers } from "./answers.mjs";
+import { startServer } from "./processes.mjs";
+import { rowTable, writePages } from "./report.mjs";
+import { rows as allRows } from "./rows.mjs";
+import { pairedRatio, summary } from "./statistics.mjs";
+import { inRuns } from "./turns.mjs";
+
+const WARM_UP_SECONDS = 2;
+const RUNS_PER_ROUND = 1 / 5;
 
 const { values: options } = parseArgs({
   options: {
-    runtimes: { type: "string", default: "bun,deno" },
-    scenarios: { type: "string" },
-    rounds: { type: "string", default: "3" },
-    seconds: { type: "string", default: "2" },
+    runtime: { type: "string", default: "bun,deno" },
+    rows: { type: "string" },
+    rounds: { type: "string", default: "20" },
+    slot: { type: "string", default: "0.2" },
+    allocators: { type: "string", default: "default,never" },
+    beside: { type: "string" },
+    save: { type: "string" },
+    write: { type: "string" },
   },
 });
-const seconds = Number(options.seconds);
-const WARM_UP_SECONDS = 3; // a good while, until the code is compiled
-const AGAIN_SECONDS = 0.5; // in later rounds
 
-requireTools();
-ensureInstalled();
-const folder = makeFiles();
-const running = new Set();
-process.on("exit", () => {
-  for (const server of running) server.kill("SIGKILL");
-  rmSync(folder, { recursive: true });
-});
-for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
-await main();
+/** The allocator's settings: of Bun, since Deno's is another. */
+const ALLOCATORS = { default: {}, never: { MIMALLOC_PURGE_DELAY: "-1" } };
+
+if (options.write !== undefined) writePages(JSON.parse(readFileSync(options.write, "utf8")));
+else await main();
+process.exit();
 
 async function main() {
-  const isChosen = choose(options.scenarios?.split(","));
-  const runtimes = options.runtimes.split(",");
-  const files = {
-    upload: join(folder, "upload"),
-    certificate: { cert: join(folder, "client.pem"), key: join(folder, "client-key.pem") },
-  };
-  const measured = [];
-  const curves = [];
-  for (const runtime of runtimes) {
-    for (const scenario of scenarios(files).filter(isChosen)) {
-      await attempt(scenario, async () => {
-        measured.push(await measure(runtime, scenario));
-        console.log(scenarioTable(measured.at(-1)) + "\n");
-      });
-    }
-    for (const growth of growths.filter(isChosen)) {
-      await attempt(growth, async () => {
-        curves.push(await measureGrowth(runtime, growth));
-        console.log(growthTable(curves.at(-1)) + "\n");
-      });
+  requireTools();
+  ensureInstalled();
+  const folder = mkdtempSync(join(tmpdir(), "httpsd-bench-"));
+  process.on("exit", () => rmSync(folder, { recursive: true }));
+  const all = allRows(makeFiles(folder));
+  const chosen = options.rows === undefined ? all : choose("row", all, options.rows);
+  for (const runtime of options.runtime.split(",")) {
+    for (const row of chosen) {
+      const allocators = runtime === "bun" && !row.single ? options.allocators.split(",") : [
+        "default",
+      ];
+      for (const allocator of allocators) await attempt(row, { runtime, allocator, folder });
     }
   }
-  console.log(barsTable(measured));
-  const isComplete = options.scenarios === undefined && runtimes.length === 2 &&
-    process.exitCode === undefined;
-  if (isComplete) writePage(measured, curves);
 }
 
-/** Goes on with the next scenario when one fails: the run then ends with exit code 1. */
-async function attempt({ name }, work) {
+/** Measures a row and prints it; goes on with the next when it fails, and then ends with code 1. */
+async function attempt(row, how) {
+  const { runtime, allocator } = how;
   try {
-    await work();
+    const measured = { ...await measure(row, how), ...circumstances(runtime), allocator };
+    console.log(rowTable(measured) + "\n");
+    if (options.save !== undefined) save(measured);
   } catch (error) {
-    console.error(`${name} failed:`, error);
+    console.error(`${row.name} on ${runtime} failed:`, error);
     process.exitCode = 1;
   }
 }
 
-/** Measures the rows of a scenario in turns; the result has each row's median. */
-async function measure(runtime, { metric = "rate", ...scenario }) {
-  const rounds = scenario.rounds ?? Number(options.rounds);
-  const rows = scenario.rows.filter((row) => (row.runtime ?? runtime) === runtime);
-  const { value } = metrics[metric];
-  const servers = [];
+async function measure(row, { runtime, allocator, folder }) {
+  const contestants = withBeside(row.contestants)
+    .filter((contestant) => (contestant.runtime ?? runtime) === runtime)
+    .map((contestant) => ({ load: row.load, ...contestant }));
+  const isProgram = contestants.every(({ program }) => program !== undefined);
   try {
-    for (const row of rows) servers.push(await start(runtime, row.server));
-    const results = rows.map(() => []);
-    for (let round = 0; round < rounds; round++) {
-      const warmUp = round === 0 ? WARM_UP_SECONDS : AGAIN_SECONDS;
-      for (const [i, row] of rows.entries()) {
-        const result = await (row.load ?? scenario.load)(servers[i], { warmUp, seconds });
-        if (!(value(result) > 0)) throw new Error(`${scenario.name}, ${row.name}: no result`);
-        results[i].push(result);
-      }
+    for (const contestant of contestants) {
+      if (isProgram) continue;
+      const where = { certificates: folder, env: ALLOCATORS[allocator] };
+      contestant.server = await startServer(runtime, contestant.server, where);
     }
-    const medians = rows.map(({ name }, i) => ({ name, ...median(results[i], value) }));
-    return { runtime, ...scenario, metric: metrics[metric], rows: medians };
+    if (row.load !== undefined) {
+      for (const contestant of contestants) {
+        contestant.answers = await row.load.answers(contestant.server);
+      }
+      compareAnswers(contestants);
+      for (const { server } of contestants) await row.load.warmUp(server, WARM_UP_SECONDS);
+    }
+    const rounds = Number(options.rounds);
+    const samples = await row.measure(contestants, {
+      rounds: row.measure === inRuns ? Math.max(3, Math.round(rounds * RUNS_PER_ROUND)) : rounds,
+      slotSeconds: Number(options.slot),
+      runtime,
+      certificates: folder,
+    });
+    return { ...result(row, contestants, samples), runtime };
   } finally {
-    for (const { stop } of servers) stop();
+    for (const { server } of contestants) await server?.stop?.();
   }
 }
 
-/** Measures the points of a curve, one after another. */
-async function measureGrowth(runtime, growth) {
-  const rows = growth.rows.map(({ name }) => ({ name, values: [] }));
-  for (const point of growth.points) {
-    for (const [i, row] of growth.rows.entries()) {
-      const server = await start(runtime, { ...row.server, ...growth.server?.(point) });
-      try {
-        const times = { warmUp: WARM_UP_SECONDS, seconds };
-        rows[i].values.push(metrics.rate.value(await growth.load(point)(server, times)));
-      } finally {
-        server.stop();
-      }
-    }
-  }
-  return { runtime, ...growth, rows };
-}
-
-/** Starts a server and resolves once it listens. */
-async function start(runtime, parameters) {
-  const flags = ["run", "-A", PINNED, "--no-check", "--v8-flags=--expose-gc"];
-  const program = [runtimeBinary(runtime), ...(runtime === "deno" ? flags : [])];
-  const words = ["-c", "0", ...program, "bench/server.ts", JSON.stringify(parameters)];
-  const child = spawn("taskset", words, {
-    cwd: root,
-    env: { ...process.env, CERTIFICATES: folder },
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  running.add(child);
-  const [output] = await Promise.race([once(child.stdout, "data"), once(child, "exit")]);
-  const port = /PORT (\d+)/.exec(String(output))?.[1];
-  if (port === undefined) throw new Error(`The server ended: ${JSON.stringify(parameters)}`);
+/** What is kept of a row: its figures, and the ratios that it and its bars are about. */
+function result({ name, title, unit, single = false, bars = [] }, contestants, samples) {
+  const names = contestants.map((contestant) => contestant.name);
+  const ratio = (one, of) => pairedRatio(samples[names.indexOf(one)], samples[names.indexOf(of)]);
   return {
-    port: Number(port),
-    pid: child.pid,
-    residentBytes() {
-      const status = readFileSync(`/proc/${child.pid}/status`, "utf8");
-      return Number(/VmRSS:\s+(\d+) kB/.exec(status)[1]) * 1024;
-    },
-    stop() {
-      running.delete(child);
-      child.kill("SIGKILL");
-    },
+    name,
+    title,
+    unit,
+    single,
+    contestants: contestants.map((contestant, i) => ({
+      name: contestant.name,
+      ...single ? samples[i] : {
+        ...summary(samples[i]),
+        ratio: ratio(contestant.name, names[0]),
+      },
+    })),
+    bars: bars.filter(({ contestant, of }) =>
+      names.includes(contestant) && names.includes(of ?? contestant)
+    )
+      .map((bar) => bar.kind === "speed" ? { ...bar, ratio: ratio(bar.contestant, bar.of) } : bar),
   };
 }
 
-/** The result in the middle, by what `value` makes of it. */
-function median(results, value) {
-  return results.toSorted((a, b) => value(a) - value(b))[Math.floor(results.length / 2)];
+/** With `--beside`, each contestant of ours once more, from that folder. */
+function withBeside(contestants) {
+  if (options.beside === undefined) return contestants;
+  const folder = resolve(options.beside);
+  return contestants.flatMap((contestant) => {
+    if (!contestant.ours) return [contestant];
+    const server = { ...contestant.server, root: folder };
+    return [contestant, { ...contestant, name: `${contestant.name}, beside`, server }];
+  });
 }
 
-function choose(names) {
-  const known = [...scenarios({}), ...growths].map(({ name }) => name);
-  const unknown = names?.find((name) => !known.includes(name));
-  if (unknown !== undefined) throw new Error(`There is no ${unknown}: ${known.join(", ")}`);
-  return ({ name }) => names?.includes(name) ?? true;
+/** When and on what it was measured. */
+function circumstances(runtime) {
+  const run = (command, ...args) =>
+    spawnSync(command, args, { cwd: root, encoding: "utf8" }).stdout.trim();
+  return {
+    date: new Date().toISOString().slice(0, 10),
+    commit: run("git", "rev-parse", "--short", "HEAD"),
+    version: /\d+\.\d+\.\d+/.exec(run(runtimeBinary(runtime), "--version"))[0],
+    machine: `${cpus().length} cores of ${cpus()[0].model.trim()}`,
+    load: loadavg()[0],
+    rounds: Number(options.rounds),
+  };
 }
 
-function writePage(measured, curves) {
-  const page = join(root, "docs/performance.md");
-  const [head, , tail] = readFileSync(page, "utf8").split(
-    /<!-- (?:begin|end) of the tables -->/,
-  );
-  const versions = ["bun", "deno"].map((name) => {
-    const { stdout } = spawnSync(runtimeBinary(name), ["--version"], { encoding: "utf8" });
-    return `${name} ${/\d+\.\d+\.\d+/.exec(stdout)[0]}`;
+/** Puts a row into the file, in place of what it had of the same. */
+function save(measured) {
+  const saved = existsSync(options.save) ? JSON.parse(readFileSync(options.save, "utf8")) : [];
+  const isSame = ({ name, runtime, allocator }) =>
+    name === measured.name && runtime === measured.runtime && allocator === measured.allocator;
+  const others = saved.filter((row) => !isSame(row));
+  writeFileSync(options.save, JSON.stringify([...others, measured], undefined, 1));
+}
+
+function choose(kind, all, list) {
+  return list.split(",").map((name) => {
+    const found = all.find((each) => each.name === name);
+    if (found !== undefined) return found;
+    const known = all.map((each) => each.name).join(", ");
+    console.error(`There is no ${kind} ${name}: there are ${known}`);
+    process.exit(2);
   });
-  const parts = [
-    `Measured on ${new Date().toISOString().slice(0, 10)}: ${versions.join(", ")}, ` +
-    `${cpus().length} cores of ${cpus()[0].model}; ${options.rounds} rounds of ${seconds} s.`,
-    "### Bars",
-    barsTable(measured),
-    "![Ratios to the bars](performance.svg)",
-    "![Cost by size](growth.svg)",
-    ...measured.map(scenarioTable),
-    ...curves.map(growthTable),
-  ];
-  writeFileSync(
-    page,
-    `${head}<!-- begin of the tables -->\n\n${
-      parts.join("\n\n")
-    }\n\n<!-- end of the tables -->${tail}`,
-  );
-  const charts = [join(root, "docs/performance.svg"), join(root, "docs/growth.svg")];
-  writeFileSync(charts[0], ratioChart(measured));
-  writeFileSync(charts[1], growthChart(curves));
-  const { status } = spawnSync(runtimeBinary("deno"), ["fmt", "-q", page, ...charts], {
-    cwd: root,
-    stdio: "inherit",
-  });
-  if (status !== 0) throw new Error("What was written cannot be formatted");
 }
 
 function requireTools() {
-  const missing = ["wrk", "h2load", "openssl", "taskset"].filter((tool) =>
+  const missing = ["wrk", "openssl", "taskset"].filter((tool) =>
     spawnSync("which", [tool]).status !== 0
   );
   if (missing.length === 0) return;
   console.error(
     `There is no ${missing.join(", ")}. On Debian: ` +
-      "apt-get install wrk nghttp2-client openssl util-linux",
+      "apt-get install wrk openssl util-linux",
   );
   process.exit(1);
 }
 
-/** Certificates for servers and clients, and a file to upload. */
-function makeFiles() {
-  const made = mkdtempSync(join(tmpdir(), "httpsd-bench-"));
+/** Makes certificates for servers and clients. */
+function makeFiles(folder) {
   const issue = (name, more) => {
     const { status, stderr } = spawnSync(
       "openssl",
       ("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 " +
         `-keyout ${name}-key.pem -out ${name}.pem ${more}`).split(" "),
-      { cwd: made, encoding: "utf8" },
+      { cwd: folder, encoding: "utf8" },
     );
     if (status !== 0) throw new Error(stderr);
   };
@@ -233,7 +205,12 @@ function makeFiles() {
   issue("client-ca", "-subj /CN=clients");
   const isLeaf = "-addext basicConstraints=critical,CA:FALSE";
   issue("client", `-subj /CN=client ${isLeaf} -CA client-ca.pem -CAkey client-ca-key.pem`);
-  writeFileSync(join(made, "upload"), "");
-  truncateSync(join(made, "upload"), 100 * 1024 * 1024);
-  return made;
+  const files = { cert: join(folder, "client.pem"), key: join(folder, "client-key.pem") };
+  return {
+    folder,
+    certificate: {
+      files,
+      texts: { cert: readFileSync(files.cert, "utf8"), key: readFileSync(files.key, "utf8") },
+    },
+  };
 }

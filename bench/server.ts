@@ -5,8 +5,9 @@
  */
 import process from "node:process";
 import { native, nativeHono, nativeRoutes, nativeWebSocket } from "./servers/native.ts";
-import { nodeHttps, nodeTls } from "./servers/node.ts";
+import { nodeTls } from "./servers/node.ts";
 import { fetchHandler, hono, route, webSocket } from "./servers/ours.ts";
+import { countLateTicks } from "./servers/ticks.ts";
 import type { Parameters } from "./servers/work.ts";
 
 /** Starts a server and resolves with its port. */
@@ -19,7 +20,6 @@ const fronts: Record<string, (parameters: Parameters) => Promise<number>> = {
   nativeHono,
   nativeRoutes,
   nativeWebSocket,
-  nodeHttps,
   nodeTls,
 };
 
@@ -27,4 +27,5 @@ const scope = globalThis as unknown as { Bun?: { gc(force: boolean): void }; gc?
 process.on("SIGUSR2", () => scope.Bun === undefined ? scope.gc!() : scope.Bun.gc(true));
 
 const parameters: Parameters = JSON.parse(process.argv[2]!);
+if (parameters.ticks) countLateTicks();
 console.log(`PORT ${await fronts[parameters.front]!(parameters)}`);

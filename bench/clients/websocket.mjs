@@ -7,7 +7,7 @@
  */
 import { Buffer } from "node:buffer";
 import { constants, deflateRawSync } from "node:zlib";
-import { connectAll, fail, finish, measure, options } from "./measure.mjs";
+import { connectAll, count, fail, options, ready } from "./shared.mjs";
 
 const { connections, work, size, deflate = false } = options;
 const UPGRADE = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n" +
@@ -31,20 +31,20 @@ function textFrame(text) {
 const BROADCASTS = 4; // at a time
 let messages = 0;
 
-const sockets = await connectAll(connections, (ready) => ({
-  open: (socket) => socket.data = { head: "", left: 0, header: [], ready },
+const sockets = await connectAll(connections, (connected) => ({
+  open: (socket) => socket.data = { head: "", left: 0, header: [], upgraded: connected },
   handshake: (socket) => void socket.write(UPGRADE),
-  data: (socket, bytes) => socket.data.ready ? upgraded(socket, bytes) : frames(socket, bytes),
+  data: (socket, bytes) => socket.data.upgraded ? answered(socket, bytes) : frames(socket, bytes),
 }));
 
-function upgraded(socket, bytes) {
+function answered(socket, bytes) {
   const { data } = socket;
   data.head += bytes.toString("latin1");
   if (!data.head.endsWith("\r\n\r\n")) return;
   if (!data.head.startsWith("HTTP/1.1 101")) fail(data.head);
   if (/permessage-deflate/.test(data.head) !== deflate) fail(`Compression: ${data.head}`);
-  data.ready(socket);
-  data.ready = undefined;
+  data.upgraded(socket);
+  data.upgraded = undefined;
 }
 
 /** Counts the frames that end in these bytes. */
@@ -69,6 +69,7 @@ function frames(socket, bytes) {
 
 function received(socket) {
   messages++;
+  count();
   if (work === "echo") socket.write(MESSAGE);
   else if (messages % connections === 0) sockets[0].write(MESSAGE);
 }
@@ -76,4 +77,4 @@ function received(socket) {
 for (const socket of work === "echo" ? sockets : Array(BROADCASTS).fill(sockets[0])) {
   socket.write(MESSAGE);
 }
-finish(await measure(() => messages));
+ready();

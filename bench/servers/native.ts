@@ -90,7 +90,7 @@ function denoWebSocket(work: string): Promise<number> {
 function served(handler: Handler, more: object = {}): Promise<number> {
   const options = { hostname, port: 0, ...more };
   if (Bun !== undefined) {
-    const server = Bun.serve({ ...options, tls: { cert, key }, idleTimeout: 255, fetch: handler });
+    const server = Bun.serve({ ...options, tls: { cert, key }, idleTimeout: 0, fetch: handler });
     return Promise.resolve(server.port);
   }
   const { addr } = Deno.serve({ ...options, cert, key, onListen() {} }, handler);

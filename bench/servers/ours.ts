@@ -3,8 +3,10 @@
  *
  * @module
  */
-import { HttpsServer, type HttpsServerOptions, matchWildcard, serve } from "../../mod.ts";
+import { join } from "node:path";
+import type { HttpsServerOptions } from "../../mod.ts";
 import {
+  BYTES_TYPE,
   cert,
   clientCa,
   type Handler,
@@ -16,7 +18,13 @@ import {
   key,
   type Parameters,
   ROUTES,
+  TEXT_TYPE,
 } from "./work.ts";
+
+/** This httpsd, or the one of another folder. */
+async function library({ root }: Parameters): Promise<typeof import("../../mod.ts")> {
+  return await import(root === undefined ? "../../mod.ts" : join(root, "mod.ts"));
+}
 
 const options: HttpsServerOptions = {
   cert,
@@ -30,8 +38,9 @@ const options: HttpsServerOptions = {
 };
 
 /** A fetch handler. */
-export function fetchHandler({ work, size, names = 0, mutual }: Parameters): Promise<number> {
-  return served(handlers[work]!(size!), {
+export function fetchHandler(parameters: Parameters): Promise<number> {
+  const { work, size, names = 0, mutual } = parameters;
+  return served(parameters, handlers[work]!(size!), {
     identities: Array.from(
       { length: names },
       (_, i) => ({ cert, key, names: [`host${i}.example`] }),
@@ -41,30 +50,53 @@ export function fetchHandler({ work, size, names = 0, mutual }: Parameters): Pro
 }
 
 /** A Hono app. */
-export function hono(): Promise<number> {
-  return served(honoApp().fetch);
+export function hono(parameters: Parameters): Promise<number> {
+  return served(parameters, honoApp().fetch);
 }
 
 /** Routes of the httpd API: one, those with a parameter, or a table of `size`. */
-export async function route({ work, size = 1 }: Parameters): Promise<number> {
-  const server = new HttpsServer({ ...options, uriMatch: matchWildcard });
-  if (work === "routes") {
+export async function route(parameters: Parameters): Promise<number> {
+  const { work, size = 1 } = parameters;
+  const { HttpsServer, matchWildcard } = await library(parameters);
+  const server = new HttpsServer({
+    ...options,
+    uriMatch: matchWildcard,
+  });
+  const hello = (uri: string) =>
+    server.route({
+      uri,
+      method: "GET",
+      handler: (request) => request.type(TEXT_TYPE).send(HELLO),
+    });
+  if (work === "download") {
+    const bytes = new Uint8Array(size).fill(97);
+    server.route({
+      uri: "/",
+      method: "GET",
+      handler: (request) => request.type(BYTES_TYPE).send(bytes),
+    });
+  } else if (work === "parameters") {
     for (let i = 0; i < ROUTES; i++) {
       const uri = `/r${i}/*`;
       const start = uri.length - 1;
-      server.route({ uri, method: "GET", handler: (r) => r.send(r.path.slice(start)) });
+      server.route({
+        uri,
+        method: "GET",
+        handler: (request) => request.type(TEXT_TYPE).send(request.path.slice(start)),
+      });
     }
+  } else {
+    for (let i = 1; i < size; i++) hello(`/${i}`);
+    hello("/");
   }
-  for (let i = 1; i < size; i++) {
-    server.route({ uri: `/${i}`, method: "GET", handler: (request) => request.send(HELLO) });
-  }
-  server.route({ uri: "/", method: "GET", handler: (request) => request.send(HELLO) });
   await server.start();
   return server.address.port;
 }
 
 /** A WebSocket route that echoes, or sends each message to all. */
-export async function webSocket({ work, deflate = false }: Parameters): Promise<number> {
+export async function webSocket(parameters: Parameters): Promise<number> {
+  const { work, deflate = false } = parameters;
+  const { HttpsServer } = await library(parameters);
   const server = new HttpsServer(options);
   server.route({
     uri: "/",
@@ -80,6 +112,11 @@ export async function webSocket({ work, deflate = false }: Parameters): Promise<
   return server.address.port;
 }
 
-async function served(handler: Handler, more: HttpsServerOptions = {}): Promise<number> {
+async function served(
+  parameters: Parameters,
+  handler: Handler,
+  more: HttpsServerOptions = {},
+): Promise<number> {
+  const { serve } = await library(parameters);
   return (await serve({ ...options, ...more }, handler)).address.port;
 }

@@ -24,6 +24,12 @@ export interface Parameters {
   readonly deflate?: boolean;
   /** Whether the server is to speak HTTP/2, which `Bun.serve` does only when asked to. */
   readonly http2?: boolean;
+  /** Whether each connection ends with its first answer, where the server has to be told. */
+  readonly once?: boolean;
+  /** Whether late ticks are to be counted, see bench/servers/ticks.ts. */
+  readonly ticks?: boolean;
+  /** The folder of the httpsd that is measured, when it is not this one. */
+  readonly root?: string;
 }
 
 /** Answers a request. */
@@ -45,9 +51,11 @@ export const IDLE_TIMEOUT_MS = 600_000;
 export const HELLO = "hello world";
 /** How many routes with a parameter there are: /r0/:id, /r1/:id, … */
 export const ROUTES = 10;
-
-const PIECE = new Uint8Array(64 * 1024).fill(97);
-const PIECES = 1_600; // 100 MiB
+/** The type that a `Response` of a text has on this runtime. */
+export const TEXT_TYPE = new Response(HELLO).headers.get("content-type") ??
+  "text/plain;charset=utf-8"; // Bun adds it when it answers
+/** The type of downloads. */
+export const BYTES_TYPE = "application/octet-stream";
 
 /** The handlers, by work. */
 export const handlers: Record<string, (size: number) => Handler> = {
@@ -63,7 +71,8 @@ export const handlers: Record<string, (size: number) => Handler> = {
   /** Sends bytes that are there already. */
   download(size) {
     const bytes = new Uint8Array(size).fill(97);
-    return () => new Response(bytes);
+    const headers = { "content-type": BYTES_TYPE };
+    return () => new Response(bytes, { headers });
   },
   /** Reads a body piece by piece. */
   upload: () => async (request) => {
@@ -71,21 +80,9 @@ export const handlers: Record<string, (size: number) => Handler> = {
     for await (const piece of request.body!) length += piece.length;
     return new Response(String(length));
   },
-  /** A small answer, or for /large one that only a patient client reads to its end. */
-  mixed: () => (request) => new Response(request.url.endsWith("/large") ? pieces() : HELLO),
 };
 
-function pieces(): ReadableStream<Uint8Array<ArrayBuffer>> {
-  let left = PIECES;
-  return new ReadableStream({
-    pull(controller) {
-      if (left-- > 0) controller.enqueue(PIECE);
-      else controller.close();
-    },
-  });
-}
-
-/** The same as a Hono app: the small answer, and the routes with a parameter. */
+/** The small answer and the routes with a parameter as a Hono app. */
 export function honoApp(): Hono {
   const app = new Hono();
   app.get("/", (c) => c.text(HELLO));

@@ -38,7 +38,7 @@ import type { ForwardedField } from "./forwarded.ts";
 import { type EdgeOptions, resolveEdgeConfig } from "./options.ts";
 import { remoteOf } from "./platform.ts";
 import { answerFetch, type FetchHost } from "./driver.ts";
-import { tlsOf } from "./tls.ts";
+import { isTlsKnown } from "./tls_known.ts";
 import { readerOf } from "../httpd/matcher.ts";
 import { type HttpdRequest, partsOf } from "../httpd/request.ts";
 import { refuseUpgrade, type Route, toHandlerRoute } from "../websocket/route.ts";
@@ -163,7 +163,9 @@ export class EdgeApp {
     request,
     ...platform
   ) => {
-    const tls = await tlsOf(request, this.#trusted);
+    const tls = isTlsKnown(request, this.#trusted)
+      ? await (await import("./tls.ts")).tlsOf(request, this.#trusted)
+      : undefined;
     return await answerFetch(
       this.#host,
       request,

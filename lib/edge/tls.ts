@@ -1,5 +1,6 @@
 /**
- * The facts of the client's TLS connection where the platform or a proxy has ended it.
+ * The facts of the client's TLS connection where the platform or a proxy has ended it. Loaded with
+ * the first request of which there are any.
  *
  * @module
  */
@@ -8,28 +9,11 @@ import { serialNumberOf } from "../tls/spelling.ts";
 import type { TlsInfo } from "../tls/tls_info.ts";
 import { certificateOfDer, certificateOfFacts } from "./certificate.ts";
 import { derOfClientCert, type ForwardedField, readForwarded } from "./forwarded.ts";
-
-/** What Cloudflare reports in `request.cf`. */
-interface CloudflareProperties {
-  readonly httpProtocol?: string;
-  readonly tlsVersion?: string;
-  readonly tlsCipher?: string;
-  readonly tlsClientAuth?: CloudflareClientAuth;
-}
-
-/** What Cloudflare reports of the client's certificate; all empty where there is none. */
-interface CloudflareClientAuth {
-  readonly certPresented?: string;
-  readonly certVerified?: string;
-  readonly certRevoked?: string;
-  readonly certSubjectDN?: string;
-  readonly certIssuerDN?: string;
-  readonly certSerial?: string;
-  readonly certFingerprintSHA256?: string;
-  readonly certNotBefore?: string;
-  readonly certNotAfter?: string;
-  readonly certRFC9440?: string;
-}
+import {
+  type CloudflareClientAuth,
+  type CloudflareProperties,
+  cloudflareProperties,
+} from "./tls_known.ts";
 
 /** The names of application protocols by what Cloudflare calls them. */
 const ALPN: Readonly<Record<string, string>> = {
@@ -43,7 +27,7 @@ export async function tlsOf(
   request: Request,
   trusted: ForwardedField | undefined,
 ): Promise<TlsInfo | undefined> {
-  const { cf } = request as Request & { readonly cf?: CloudflareProperties };
+  const cf = cloudflareProperties(request);
   const platform = cf?.tlsVersion ? await cloudflareTls(cf) : undefined;
   if (trusted === undefined) return platform;
   const { certificate, error } = await readForwarded(request.headers, trusted);

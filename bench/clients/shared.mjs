@@ -1,24 +1,24 @@
 /**
  * What the clients share. A client is a program for Bun, whose `Bun.connect` is the cheapest way to
- * speak TLS from JavaScript; it is given its options as JSON, and prints its result as JSON.
+ * speak TLS from JavaScript; it is given its options as JSON. It may be stopped and continued at
+ * any time, so it counts into memory that it shares with the benchmark: a file of one number.
  */
 import { Buffer } from "node:buffer";
 import process from "node:process";
-import { cpuSeconds } from "../cpu.mjs";
 
-/** The options: `port` and `pid` of the server, `warmUp` and `seconds`, and each client's own. */
+/** The options: `port` of the server, the file `counts`, and each client's own. */
 export const options = JSON.parse(process.argv[2]);
 
-/** Warms up, and then counts operations and the server's CPU time for the seconds asked for. */
-export async function measure(count) {
-  await Bun.sleep(options.warmUp * 1_000);
-  const [operations, cpu, start] = [count(), cpuSeconds(options.pid), performance.now()];
-  await Bun.sleep(options.seconds * 1_000);
-  return {
-    operations: count() - operations,
-    cpu: cpuSeconds(options.pid) - cpu,
-    seconds: (performance.now() - start) / 1_000,
-  };
+const counter = options.counts === undefined ? new Float64Array(1) : mapped(options.counts);
+
+function mapped(file) {
+  const { buffer, byteOffset } = Bun.mmap(file);
+  return new Float64Array(buffer, byteOffset, 1);
+}
+
+/** Counts operations that are done. */
+export function count(operations = 1) {
+  counter[0] += operations;
 }
 
 /**
@@ -56,10 +56,9 @@ async function open(handlers, protocol) {
 /** A list of ALPN names with one in it, as `Bun.connect` wants it: bytes. */
 const listed = (protocol) => new Uint8Array([protocol.length, ...Buffer.from(protocol)]).buffer;
 
-/** Ends the client with its result. */
-export function finish(result) {
-  console.log(JSON.stringify(result));
-  process.exit(0);
+/** Tells the benchmark that the load is there. */
+export function ready() {
+  console.log("READY");
 }
 
 /** Ends the client with an error: a benchmark whose answers are wrong measures nothing. */
