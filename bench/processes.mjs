@@ -4,7 +4,8 @@
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { setPriority } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { PINNED, root, runtimeBinary } from "../scripts/runtimes.mjs";
@@ -24,6 +25,16 @@ function kill(pid) {
   }
 }
 
+/** The niceness of servers and clients: less than 0 needs root. */
+export const priority = { nice: 0 };
+
+/** Where sessions are scheduled as groups, the group's niceness is what counts among others. */
+function raisePriority(pid) {
+  setPriority(pid, priority.nice);
+  const group = `/proc/${pid}/autogroup`;
+  if (existsSync(group)) writeFileSync(group, String(priority.nice));
+}
+
 /** A child process on a core, with the text that it has printed. */
 class Child {
   constructor(core, [command, ...args], env = {}) {
@@ -32,7 +43,9 @@ class Child {
       cwd: root,
       env: { ...process.env, ...env },
       stdio: ["ignore", "pipe", "inherit"],
+      detached: true, // a session of its own, which Linux schedules as a group
     });
+    if (priority.nice !== 0) raisePriority(this.pid);
     this.command = [command, ...args].join(" ").slice(0, 300);
     this.process.stdout.setEncoding("utf8").on("data", (text) => this.output += text);
     this.ended = once(this.process, "close").then(([code]) => {

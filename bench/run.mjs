@@ -9,6 +9,7 @@
  *   --rounds      rounds of slots; runs of whole bodies have a fifth of them (default: 20)
  *   --slot        seconds of a slot (default: 0.2)
  *   --allocators  default, never or both: settings of MIMALLOC_PURGE_DELAY on Bun (default: both)
+ *   --nice        niceness of servers and clients, for root on a busy machine (default: 0)
  *   --beside DIR  the httpsd in another folder as further contestants
  *   --save FILE   adds what was measured to a JSON file
  *   --write FILE  measures nothing, but writes what such a file has into docs/
@@ -21,13 +22,14 @@ import process from "node:process";
 import { parseArgs } from "node:util";
 import { ensureInstalled, root, runtimeBinary } from "../scripts/runtimes.mjs";
 import { compareAnswers } from "./answers.mjs";
-import { startServer } from "./processes.mjs";
+import { meter, priority, startServer, used } from "./processes.mjs";
 import { rowTable, writePages } from "./report.mjs";
 import { rows as allRows } from "./rows.mjs";
 import { pairedRatio, summary } from "./statistics.mjs";
 import { inRuns } from "./turns.mjs";
 
-const WARM_UP_SECONDS = 2;
+const WARM_UP_CPU_SECONDS = 1.5; // in which code is compiled
+const WARM_UP_TIMES = 12; // of a second, at most
 const RUNS_PER_ROUND = 1 / 5;
 
 const { values: options } = parseArgs({
@@ -37,6 +39,7 @@ const { values: options } = parseArgs({
     rounds: { type: "string", default: "20" },
     slot: { type: "string", default: "0.2" },
     allocators: { type: "string", default: "default,never" },
+    nice: { type: "string", default: "0" },
     beside: { type: "string" },
     save: { type: "string" },
     write: { type: "string" },
@@ -53,6 +56,7 @@ process.exit();
 async function main() {
   requireTools();
   ensureInstalled();
+  priority.nice = Number(options.nice);
   const folder = mkdtempSync(join(tmpdir(), "httpsd-bench-"));
   process.on("exit", () => rmSync(folder, { recursive: true }));
   const all = allRows(makeFiles(folder));
@@ -96,7 +100,7 @@ async function measure(row, { runtime, allocator, folder }) {
         contestant.answers = await row.load.answers(contestant.server);
       }
       compareAnswers(contestants);
-      for (const { server } of contestants) await row.load.warmUp(server, WARM_UP_SECONDS);
+      for (const contestant of contestants) await warmUp(contestant);
     }
     const rounds = Number(options.rounds);
     const samples = await row.measure(contestants, {
@@ -108,6 +112,15 @@ async function measure(row, { runtime, allocator, folder }) {
     return { ...result(row, contestants, samples), runtime };
   } finally {
     for (const { server } of contestants) await server?.stop?.();
+  }
+}
+
+/** Loads a server until it has worked for a while, however much of its core it gets. */
+async function warmUp({ server, load }) {
+  const before = meter(server);
+  for (let times = 0; times < WARM_UP_TIMES; times++) {
+    await load.warmUp(server, 1);
+    if (used(before, meter(server)).cpu >= 1e6 * WARM_UP_CPU_SECONDS) return;
   }
 }
 
