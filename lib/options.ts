@@ -144,9 +144,10 @@ export function number(what: string, least: number, most: number): v.GenericSche
   const message = `must be ${what}, ${range}`;
   return v.pipe(
     v.number(message),
-    v.check((value) => value === Infinity || Number.isInteger(value), message),
-    v.minValue(least, message),
-    v.maxValue(most, message),
+    v.check(
+      (value) => (value === Infinity || Number.isInteger(value)) && value >= least && value <= most,
+      message,
+    ),
   );
 }
 

@@ -20,7 +20,7 @@ const LIMITS = {
   "./sse": 20,
   "./compress": 20,
   "./hono": 440,
-  "./edge": 72,
+  "./edge": 60,
   "./proxy": 85,
 };
 

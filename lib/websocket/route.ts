@@ -30,7 +30,10 @@ const advice = adviceFrom(ROUTE_NAMES);
 const WEBSOCKET_ROUTE = members({
   uri: v.string("must be the path as text"),
   method: v.optional(
-    v.literal("GET", 'must be "GET", or left out, since a WebSocket begins with that'),
+    v.custom<"GET">(
+      (method) => method === "GET",
+      'must be "GET", or left out, since a WebSocket begins with that',
+    ),
   ),
   websocket: v.custom<WebSocketOptions<never>>(isPlain, "must be an object of WebSocketOptions"),
   context: v.optional(v.unknown()),
