@@ -20,7 +20,7 @@ const LIMITS = {
   "./sse": 20,
   "./compress": 20,
   "./hono": 440,
-  "./edge": 60,
+  "./edge": 66,
   "./proxy": 85,
 };
 
