@@ -91,8 +91,14 @@ export function clientFrame(frame: ClientFrame): Uint8Array {
 }
 
 function payloadOf({ text = "", hex: digits, repeat }: ClientFrame): Uint8Array {
-  if (repeat !== undefined) return hex(repeated({ repeat }));
+  if (repeat !== undefined) return filled(repeat);
   return digits === undefined ? new TextEncoder().encode(text) : hex(digits);
+}
+
+/** The same bytes again and again, without their digits being read each time. */
+function filled([digits, times]: Repeat["repeat"]): Uint8Array {
+  const once = hex(digits);
+  return Buffer.alloc(once.length * times, once);
 }
 
 function repeated({ repeat: [digits, times] }: Repeat): string {

@@ -489,7 +489,8 @@ describe("reading without callbacks", () => {
   test("messages that are not read are thrown away, and pings answered", async () => {
     const { port } = await withRoute({ onOpen: (ws) => void ws.send("news") });
     const client = await FrameClient.open(port);
-    for (let i = 0; i < 50; i++) client.send({ op: 2, repeat: ["00", 100_000] });
+    const unread = clientFrame({ op: 2, repeat: ["00", 100_000] });
+    for (let i = 0; i < 50; i++) client.send(unread);
     client.send({ op: 9, text: "behind" });
     assert.equal(await client.text(), "1 news");
     assert.equal(await client.text(), "10 behind");
