@@ -22,6 +22,7 @@ const LIMITS = {
   "./hono": 440,
   "./edge": 66,
   "./proxy": 85,
+  "./acme": 110,
 };
 
 /** What an entry must not have, not even later. */

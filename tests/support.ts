@@ -344,10 +344,14 @@ export function start(command: string, args: readonly string[], input?: string):
   return { process: child, output: () => output, done };
 }
 
-/** Ends a program without waiting for it: Deno never reports the end of one that was stopped. */
-export function end(child: Child): void {
-  child.process.kill("SIGCONT");
-  child.process.kill("SIGKILL");
+/** Ends a program, also one that was sent a signal: on Deno, `child.kill()` works once only. */
+export function end({ process: { pid, exitCode, signalCode } }: Child): void {
+  if (pid === undefined || exitCode !== null || signalCode !== null) return;
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error; // it has just ended
+  }
 }
 
 /** Runs JavaScript in a process of its own, on the same runtime. */

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import type { AcmeError } from "../errors.ts";
+import type { KeyAlgorithm } from "../tls/authority_options.ts";
 
 /** The ways to prove the control of a name (RFC 8555 sections 8.3 and 8.4, RFC 8737). */
 export type ChallengeType = "http-01" | "tls-alpn-01" | "dns-01";
@@ -144,12 +146,17 @@ export interface OrderOptions extends CallOptions {
   /** PEM of the PKCS#8 private key to certify. Default: a new one of `keyType`. */
   readonly privateKey?: string;
   /** The kind of key to make. Default: `"ECDSA P-256"`. */
-  readonly keyType?: "ECDSA P-256" | "RSA 2048";
+  readonly keyType?: KeyAlgorithm;
   /**
    * The common name of the root or intermediate that the chain should end below: taken from the
    * alternate chains, if one has it. Default: the CA's first chain.
    */
   readonly preferredChain?: string;
+  /**
+   * Is called with what goes wrong without failing the order: a `remove()` or a listener that threw.
+   * Default: it goes to `console.error`.
+   */
+  readonly onFailure?: (error: AcmeError) => unknown;
 }
 
 /** A certificate that the CA issued. */
