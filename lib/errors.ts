@@ -179,6 +179,13 @@ export type WebSocketErrorCode =
   /** The socket is closing or closed: nothing can be sent. */
   | "WS_CLOSED";
 
+/** Codes of {@linkcode ClusterError}: what went wrong with a worker. */
+export type ClusterErrorCode =
+  /** A worker could not start, or ended without being asked to. */
+  | "WORKER_FAILED"
+  /** A worker was not ready in `timeouts.startMs`. */
+  | "WORKER_TIMEOUT";
+
 /** Codes of plain {@linkcode HttpsdError}: a callback of the user's failed. */
 export type CallbackErrorCode =
   /** An event listener threw or rejected; see `cause`. */
@@ -211,6 +218,7 @@ export type AcmeErrorCode =
 export type ErrorCode =
   | AcmeErrorCode
   | CallbackErrorCode
+  | ClusterErrorCode
   | ConfigErrorCode
   | StateErrorCode
   | ListenErrorCode
@@ -294,6 +302,19 @@ export class ConnectionError extends HttpsdError {
 
   /** Makes a connection error. */
   constructor(code: ConnectionErrorCode, message: string, options?: ErrorOptions) {
+    super(code, message, options);
+  }
+}
+
+/** A worker of a cluster that failed. */
+export class ClusterError extends HttpsdError {
+  /** The name of the class. */
+  override readonly name = "ClusterError";
+  /** What happened: one of {@linkcode ClusterErrorCode}. */
+  declare readonly code: ClusterErrorCode;
+
+  /** Makes an error of a worker. */
+  constructor(code: ClusterErrorCode, message: string, options?: ErrorOptions) {
     super(code, message, options);
   }
 }

@@ -14,6 +14,7 @@ import { fitSockets, openFileLimit, type SocketLimits } from "./net/open_files.t
 import { ReadMark } from "./net/read_mark.ts";
 import { SocketCap, type SocketCapOptions } from "./net/socket_cap.ts";
 import type { SessionTable } from "./sessions.ts";
+import { share } from "./share.ts";
 
 /** How long a new connection is safe at the cap before its first request, in ms … */
 const PATIENCE_MS = 1_000;
@@ -93,7 +94,7 @@ export class Places {
   /** Lowers the number of places to what fits into the limit of open files, and warns of it. */
   fitOpenFiles(): void {
     const { maxConnections, backlog: maxWaiting } = this.#parts.config.limits;
-    const limit = openFileLimit();
+    const limit = this.#fileLimit();
     const fitting = fitSockets(this.#parts.given, { maxConnections, maxWaiting }, limit);
     if (fitting.maxConnections < maxConnections) {
       console.warn(
@@ -103,6 +104,13 @@ export class Places {
       );
     }
     this.#cap.limits = fitting;
+  }
+
+  /** How many files are this server's to open, in a worker that is a thread. */
+  #fileLimit(): number | undefined {
+    const limit = openFileLimit();
+    const { threads = false, of = 1 } = share() ?? {};
+    return limit === undefined || !threads ? limit : Math.floor(limit / of);
   }
 
   /** Whether the answer of a session is to be its last, since a newcomer waits for its place. */

@@ -61,6 +61,7 @@ import { Reports } from "./reports.ts";
 import { assertRuntime, type Capabilities, capabilities } from "./runtime/capabilities.ts";
 import { ServerListeners } from "./server_listeners.ts";
 import { SessionTable } from "./sessions.ts";
+import { placeOf, share } from "./share.ts";
 import { ContainedSource } from "./tls/certificate_source.ts";
 import { Stats } from "./stats.ts";
 import { defaultHost } from "./tls/options.ts";
@@ -120,6 +121,8 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
   #madeFetchHost: FetchHost | undefined;
+  /** Which of a worker's servers it is whose port the system chooses. */
+  readonly #nth: number | undefined;
 
   // The ordinary form is last: TypeScript reports errors against that one.
   /** Makes a server of options that have the original's names. */
@@ -149,7 +152,9 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
       options,
       handler,
     );
-    const config = this.#config = resolveConfig(given.options);
+    const place = placeOf(resolveConfig(given.options));
+    const config = this.#config = place.config;
+    this.#nth = place.nth;
     const { limits, timeouts } = config;
     const selector = () => this.#certificates?.selector;
     const reports = this.#reports = new Reports({
@@ -507,7 +512,8 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   }
 
   async #open(): Promise<void> {
-    const { hostname, port, reusePort, path, pathMode, fd, limits: { backlog } } = this.#config;
+    const { hostname, reusePort, path, pathMode, fd, limits: { backlog } } = this.#config;
+    const port = this.#nth === undefined ? this.#config.port : share()?.port(this.#nth) ?? 0;
     this.#places.fitOpenFiles();
     this.#certificates = await this.#openCertificates();
     this.#assertNotStopped();
@@ -520,6 +526,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     );
     if (!this.#referenced) this.#listener.unref();
     this.#assertNotStopped();
+    share()?.listening(this, this.#listener.address.port, this.#nth);
   }
 
   #assertNotStopped(): void {
@@ -621,6 +628,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   /** Is as before the start. */
   #rest(): void {
     this.#stats.stop();
+    share()?.stopped(this);
     this.#listener = undefined;
     this.#certificates = undefined;
     this.#starting = undefined;

@@ -23,6 +23,7 @@ const LIMITS = {
   "./edge": 66,
   "./proxy": 85,
   "./acme": 110,
+  "./cluster": 40,
 };
 
 /** What an entry must not have, not even later. */

@@ -81,7 +81,7 @@ const TAKERS: readonly Taker[] = [
   {
     name: "new HttpsServer()",
     options: Object.keys(DEFAULTS),
-    inside: IN_GROUPS,
+    inside: [...IN_GROUPS, ...WITHOUT_DEFAULT],
     foreign: SERVER_NAMES,
     take: (options) => new HttpsServer(options),
   },

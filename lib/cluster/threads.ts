@@ -1,0 +1,40 @@
+/**
+ * Workers that are threads of this process. They take less memory than processes, and fall with the
+ * process.
+ *
+ * @module
+ */
+import process from "node:process";
+import { Worker } from "node:worker_threads";
+import type { Launch } from "./launch.ts";
+import { WORKER_VARIABLE } from "./messages.ts";
+import { mainScript } from "./processes.ts";
+
+/** Makes what starts workers as threads. */
+export function threadLauncher(): Launch {
+  const script = mainScript();
+  return (start, listener) => {
+    const worker = new Worker(script, {
+      workerData: { [WORKER_VARIABLE]: JSON.stringify(start) },
+      argv: process.argv.slice(2),
+    });
+    let thrown: unknown;
+    let over = false;
+    worker.on("message", (message: unknown) => listener.message(message));
+    worker.on("error", (error: unknown) => void (thrown = error));
+    worker.on("exit", (code: number) => {
+      over = true;
+      const why = thrown === undefined
+        ? ""
+        : `: ${thrown instanceof Error ? thrown.message : thrown}`;
+      listener.ended(`with exit code ${code}${why}`, code === 0);
+    });
+    return {
+      pid: process.pid,
+      send(message) {
+        if (!over) worker.postMessage(message);
+      },
+      kill: () => void worker.terminate(),
+    };
+  };
+}

@@ -1,0 +1,243 @@
+/** Clusters: workers that share a port, die, are replaced and stop, as processes and as threads. */
+import assert from "node:assert/strict";
+import { describe, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import net from "node:net";
+import process from "node:process";
+import {
+  ask,
+  askOn,
+  type Held,
+  isAlive,
+  KINDS,
+  launch,
+  linesOf,
+  oneToEach,
+  START_MS,
+  startCluster,
+} from "./cluster_support.ts";
+import { RawClient } from "./http_support.ts";
+import { assertRuntime, runtime } from "./runtime.ts";
+import { gone, turns, until } from "./support.ts";
+
+assertRuntime();
+
+/** Runtimes are started in each test, on a machine that may be busy. */
+const LIMIT_MS = 60_000;
+
+for (const mode of KINDS) {
+  describe(`cluster() of ${mode}`, () => {
+    test("shares connections out evenly, and the cap holds for all workers together", async () => {
+      const limits = { maxConnections: 301, lruPurge: false };
+      await using cluster = await startCluster({ mode }, { limits });
+      const clients = await Promise.all(
+        Array.from({ length: 280 }, () => RawClient.connect(cluster.port)),
+      );
+      // A worker that is at its cap keeps others waiting, unread.
+      const names: number[] = [];
+      for (const client of clients) {
+        void askOn(client).then(({ name }) => names.push(name), () => {});
+      }
+      await until(() => names.length >= 240, "most are served");
+      const shares = new Map<number, number>();
+      for (const name of names) shares.set(name, (shares.get(name) ?? 0) + 1);
+      assert.equal(shares.size, 2);
+      for (const share of shares.values()) {
+        assert.ok(share >= 0.35 * clients.length && share <= 151, `${[...shares]}`);
+      }
+      const more = await Promise.all(
+        Array.from({ length: 120 }, () => RawClient.connect(cluster.port)),
+      );
+      for (const client of more) void askOn(client).then(({ name }) => names.push(name), () => {});
+      await until(() => names.length >= 301, "the cap is reached");
+      await turns();
+      assert.equal(names.length, 301);
+      for (const client of [...clients, ...more]) client.destroy();
+    }, LIMIT_MS);
+
+    test(
+      "starts another worker where one has died, which costs only its own connections",
+      async () => {
+        await using cluster = await startCluster({ mode });
+        const [kept, lost] = await oneToEach(cluster.port);
+        if (mode === "processes") process.kill(lost.name, "SIGKILL");
+        else lost.client.send("GET /exit HTTP/1.1\r\nHost: a\r\n\r\n");
+        await gone(lost.client.socket);
+        await until(() => cluster.count("ready") === 1, "another is ready", START_MS);
+        const { name, calls } = await askOn(kept.client);
+        assert.deepEqual({ name, calls }, { name: kept.name, calls: calls });
+        const end = cluster.lines().find(({ type }) => type === "end")!;
+        assert.equal(end.error?.code, "WORKER_FAILED");
+        assert.match(
+          end.error!.message,
+          mode === "processes"
+            ? /^Worker \d \(pid \d+\) ended by SIGKILL$/
+            : /ended with exit code 9$/,
+        );
+        assert.ok(cluster.child.output().includes(`httpsd: ${end.error!.message}`));
+        const fresh = await oneToEach(cluster.port);
+        assert.ok(fresh.every(({ name }) => name !== lost.name));
+        const workers = await cluster.workers();
+        assert.deepEqual(workers.map(({ index, state }) => `${index} ${state}`).sort(), [
+          "0 ready",
+          "1 ready",
+        ]);
+        for (const { client } of [kept, lost, ...fresh]) client.destroy();
+      },
+      LIMIT_MS,
+    );
+
+    test("replaces workers new before old, and requests under way end", async () => {
+      await using cluster = await startCluster({ mode });
+      const old = await oneToEach(cluster.port);
+      const slow = old.map(({ client }) => askOn(client, "/drained"));
+      await turns();
+      if (mode === "processes") cluster.signal("SIGHUP");
+      else cluster.command("reload");
+      await until(() => cluster.count("reload") === 1, "all are replaced", START_MS);
+      assert.deepEqual(
+        (await Promise.all(slow)).map(({ name }) => name),
+        old.map(({ name }) => name),
+      );
+      assert.ok(old.every(({ client }) => client.text.includes("Connection: close")));
+      const order = cluster.lines().map(({ type, worker }) => `${type} ${worker?.id}`);
+      assert.ok(order.indexOf("ready 3") < order.indexOf("end 1"), `${order}`);
+      assert.ok(order.indexOf("end 1") < order.indexOf("end 2"), `${order}`);
+      assert.ok(cluster.lines().every(({ error }) => error === undefined));
+      const fresh = await oneToEach(cluster.port);
+      const names = [...old, ...fresh].map(({ name }) => name);
+      assert.equal(new Set(names).size, 4, `${names}`);
+      for (const { client } of [...old, ...fresh]) client.destroy();
+    }, LIMIT_MS);
+
+    test("stops within its deadline: requests end, and what is stuck is killed", async () => {
+      const timeouts = { drainMs: 1_000 };
+      await using cluster = await startCluster({ mode, timeouts });
+      const [good, stuck] = await oneToEach(cluster.port);
+      const answer = askOn(good.client, "/slow?ms=400");
+      stuck.client.send("GET /block HTTP/1.1\r\nHost: a\r\n\r\n");
+      await turns();
+      cluster.signal("SIGTERM");
+      assert.equal((await answer).name, good.name);
+      await cluster.child.done;
+      assert.equal(cluster.process.exitCode, 0, cluster.child.output());
+      if (mode === "processes") {
+        assert.deepEqual([good, stuck].map(({ name }) => isAlive(name)), [false, false]);
+      }
+      assert.equal(cluster.count("stop"), 1);
+      for (const { client } of [good, stuck]) client.destroy();
+    }, LIMIT_MS);
+
+    test("fails with the reason when the program cannot start", async () => {
+      const child = launch({ mode }, {}, "throw");
+      await child.done;
+      assert.match(
+        child.output(),
+        /ClusterError.*: Worker 1.* could not start: The program is broken/,
+      );
+      assert.notEqual(child.process.exitCode, 0);
+      assert.doesNotMatch(child.output(), /Worker 2/);
+    }, LIMIT_MS);
+  });
+}
+
+test(
+  "cluster() fails when the port is in use, and when a worker hangs or dies at its start",
+  async () => {
+    const blocker = net.createServer().listen(0, "127.0.0.1");
+    await until(() => blocker.listening, "it listens");
+    const { port } = blocker.address() as net.AddressInfo;
+    const children = [
+      launch({}, { port }),
+      launch({ timeouts: { startMs: 3_000 } }, {}, "hang"),
+      launch({}, {}, "die"),
+      launch({ mode: "threads" }, { limits: { maxConnections: 1 } }),
+    ];
+    await Promise.all(children.map(({ done }) => done));
+    blocker.close();
+    const messages = [
+      /WORKER_FAILED|could not start: Cannot listen on 127.0.0.1, port \d+: another .*\(ADDRESS_IN_USE\)/,
+      /was not ready in 3000 ms/,
+      /ended with exit code 3 before it was ready/,
+      /limits.maxConnections is 1, which is for all 2 workers/,
+    ];
+    for (const [i, child] of children.entries()) {
+      assert.match(child.output(), messages[i]!);
+      assert.notEqual(child.process.exitCode, 0);
+    }
+  },
+  LIMIT_MS,
+);
+
+test("workers drain and end when their supervisor is killed", async () => {
+  await using cluster = await startCluster({ timeouts: { drainMs: 5_000 } });
+  const held = await oneToEach(cluster.port);
+  const pids = held.map(({ name }) => name);
+  assert.ok(pids.every(isAlive));
+  const [slow] = held as [Held, Held];
+  const answer = askOn(slow.client, "/slow?ms=1000");
+  await turns();
+  cluster.signal("SIGKILL");
+  assert.equal((await answer).name, slow.name);
+  await until(() => !pids.some(isAlive), "no worker is left");
+  await assert.rejects(RawClient.connect(cluster.port));
+  for (const { client } of held) client.destroy();
+}, LIMIT_MS);
+
+test("a worker that is told to end by itself drains, and is replaced", async () => {
+  await using cluster = await startCluster();
+  const [one, other] = await oneToEach(cluster.port);
+  const answer = askOn(one.client, "/slow?ms=500");
+  await turns();
+  process.kill(one.name, "SIGTERM");
+  process.kill(other.name, "SIGINT"); // as a terminal sends it to all: nothing happens
+  process.kill(other.name, "SIGHUP");
+  assert.equal((await answer).name, one.name);
+  await until(() => cluster.count("ready") === 1, "another is ready", START_MS);
+  assert.equal((await askOn(other.client)).name, other.name);
+  assert.equal(cluster.lines().find(({ type }) => type === "end")?.error, undefined);
+  for (const { client } of [one, other]) client.destroy();
+}, LIMIT_MS);
+
+test(
+  "logs name workers; what one sends that is malformed is ignored, and reported once",
+  async () => {
+    await using cluster = await startCluster();
+    for (let i = 0; i < 20; i++) await ask(cluster.port, "/garble");
+    await ask(cluster.port, "/log");
+    const { output } = cluster.child;
+    await until(() => /^\[worker [12]\] a line 7$/m.test(output()), "it logs");
+    const garbled = () => output().match(/sends what is not understood/g)?.length ?? 0;
+    await until(() => garbled() > 0, "it is reported");
+    assert.equal((await cluster.workers()).filter(({ state }) => state === "ready").length, 2);
+    assert.ok(garbled() <= 2, output());
+    const migrates = readFileSync("/proc/sys/net/ipv4/tcp_migrate_req", "latin1").trim() !== "0";
+    assert.equal(output().match(/tcp_migrate_req is 0/g)?.length ?? 0, migrates ? 0 : 1);
+  },
+  LIMIT_MS,
+);
+
+if (runtime === "deno") {
+  test("a worker has the permissions of its supervisor, and no others", async () => {
+    const flags = ["--no-prompt", "--allow-net", "--allow-env", "--allow-run", "--allow-read"];
+    const child = launch({ workers: 1 }, {}, "permissions", flags);
+    await child.done;
+    const { permissions } = linesOf(child).find(({ type }) =>
+      type === "permissions"
+    ) as unknown as {
+      permissions: Record<string, string>;
+    };
+    assert.deepEqual(permissions, {
+      net: "granted",
+      read: "granted",
+      env: "granted",
+      run: "granted",
+      write: "prompt", // which --no-prompt refuses
+      sys: "prompt",
+      ffi: "prompt",
+    });
+    const refused = launch({ workers: 1 }, {}, "", ["--no-prompt", "--allow-net"]);
+    await refused.done;
+    assert.match(refused.output(), /cluster\(\) needs Deno's --allow-env and --allow-run/);
+  }, LIMIT_MS);
+}
