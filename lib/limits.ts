@@ -46,6 +46,12 @@ export interface ServerLimits {
    * and at twice as many the one whose bytes wait longest is cut. Default: 64 MiB.
    */
   readonly maxUnreadBytes?: number;
+  /**
+   * How much of answers may wait in all connections for clients to read; beyond it the connection
+   * that holds most and moves least is cut. Memory that several answers are made of counts once.
+   * Default: 512 MiB.
+   */
+  readonly maxUnsentBytes?: number;
   /** The most functions that wait in `queueWork`; more: `QUEUE_FULL`. Default: 1,024. */
   readonly maxQueuedWork?: number;
   /** The most routes (original: `max_uri_handlers`). Default: `Infinity`. */
@@ -153,6 +159,7 @@ export const LIMITS = {
   maxRequestsPerConnection: many(Infinity),
   maxConnectionAgeMs: endless(Infinity),
   maxUnreadBytes: size(64 * 1024 * 1024),
+  maxUnsentBytes: size(512 * 1024 * 1024),
   maxQueuedWork: many(1_024),
   maxUriBytes: size(8_192),
   maxHeaderBytes: size(16_384),

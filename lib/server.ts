@@ -54,6 +54,7 @@ import { Gate } from "./net/gate.ts";
 import { type Address, Listener } from "./net/listener.ts";
 import { TrustedPeers } from "./net/trusted_peers.ts";
 import { Unread } from "./net/unread.ts";
+import { Unsent } from "./net/unsent.ts";
 import { adviceFrom, checkOptions, members, milliseconds, shown } from "./options.ts";
 import { givenLimits, Places } from "./places.ts";
 import { Reception } from "./reception.ts";
@@ -194,6 +195,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
       lingerMs: timeouts.lingerMs,
       deadlines,
       unread: new Unread(limits.maxUnreadBytes),
+      unsent: new Unsent(limits.maxUnsentBytes, deadlines.clock),
       admitted: (connection) => this.#admitted(connection),
       refused: (refusal) => this.#refused(refusal),
     });

@@ -8,6 +8,7 @@ import { Deadlines } from "../lib/net/deadlines.ts";
 import { ConnectionEngine } from "../lib/net/engine.ts";
 import { UNCOUNTED } from "../lib/net/place.ts";
 import { Unread } from "../lib/net/unread.ts";
+import { Unsent } from "../lib/net/unsent.ts";
 import type { Wire, WireReader } from "../lib/net/wire.ts";
 import { Random } from "./random.ts";
 import { assertRuntime } from "./runtime.ts";
@@ -72,6 +73,7 @@ async function opened() {
     place: UNCOUNTED,
     deadlines: new Deadlines([SEND_MS], clock),
     unread,
+    unsent: new Unsent(Infinity, clock),
   });
   const consumer = new RecordingConsumer();
   engine.attach(consumer);

@@ -25,6 +25,7 @@ import type { Refusal } from "../lib/net/admission.ts";
 import { Gate, type GateOptions } from "../lib/net/gate.ts";
 import { Listener } from "../lib/net/listener.ts";
 import { Unread } from "../lib/net/unread.ts";
+import { Unsent } from "../lib/net/unsent.ts";
 import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
 import type { CertSelect } from "../lib/tls/cert_select.ts";
 import { NameTable, normalizePattern } from "../lib/tls/names.ts";
@@ -117,6 +118,7 @@ export async function openTransport(
   const limits = { handshakeMs: 10_000, sendTimeoutMs: 10_000, lingerMs: 10_000, ...times };
   const deadlines = new Deadlines(Object.values(limits), clock);
   const unread = new Unread(maxUnreadBytes);
+  const unsent = new Unsent(Infinity, deadlines.clock);
   const connections: ConnectionEngine[] = [];
   const refusals: Refusal[] = [];
   const unclaimed: ConnectionEngine[] = [];
@@ -144,6 +146,7 @@ export async function openTransport(
     maxHandshakes: Infinity,
     deadlines,
     unread,
+    unsent,
     tlsFlow: mode === "paced" ? "paced" : undefined,
     admitted(connection) {
       connections.push(connection);

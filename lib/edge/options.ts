@@ -131,6 +131,7 @@ const OF_SERVERS: Record<
   maxSettings: 0,
   maxTrailerBytes: 0,
   maxUnreadBytes: 0,
+  maxUnsentBytes: 0,
   maxUnsentControlBytes: 0,
   maxUriBytes: 0,
   maxVersion: 0,

@@ -9,6 +9,7 @@ import type { HeadEnd, ResponseSink } from "../http/response_sink.ts";
 import type { Fields } from "../http/response_rules.ts";
 import { type Chunk, front, rest } from "../net/chunks.ts";
 import type { ConnectionEngine } from "../net/engine.ts";
+import type { UnsentAnswer } from "../net/unsent.ts";
 import {
   beginHead,
   CHUNK_END,
@@ -49,6 +50,8 @@ export class Http1ResponseSink implements ResponseSink {
   #framing: Framing = "none";
   /** Body bytes that were handed over and wait for the client to read. */
   #queue: Chunk[] = [];
+  /** What counts them. */
+  #waiting: UnsentAnswer | undefined;
   /** Whether the first of them is the rest of a chunk whose length was written. */
   #inChunk = false;
   /** What comes behind the body; `undefined` until all of it was handed over. */
@@ -139,6 +142,12 @@ export class Http1ResponseSink implements ResponseSink {
   }
 
   whole(head: HeadEnd, body: Chunk, isOwn: boolean): boolean {
+    const isWritten = this.#writeWhole(head, body, isOwn);
+    this.#countWaiting(body);
+    return isWritten;
+  }
+
+  #writeWhole(head: HeadEnd, body: Chunk, isOwn: boolean): boolean {
     this.#connection.cork();
     try {
       this.open(head);
@@ -154,7 +163,14 @@ export class Http1ResponseSink implements ResponseSink {
 
   data(chunk: Chunk): boolean {
     this.#queue.push(chunk);
-    return this.#sendOn();
+    const mayGoOn = this.#sendOn();
+    this.#countWaiting(chunk);
+    return mayGoOn;
+  }
+
+  /** Counts a chunk some of which waits. */
+  #countWaiting(chunk: Chunk): void {
+    if (this.#queue.length > 0) (this.#waiting ??= this.#connection.unsentAnswer()).add(chunk);
   }
 
   end(trailers: Fields): boolean {
@@ -170,6 +186,7 @@ export class Http1ResponseSink implements ResponseSink {
   /** Writes what waits until the client has to read; behind all of it the end, where that is due. */
   #sendOn(): boolean {
     while (this.#queue.length > 0 && !this.#blocked) this.#writePiece();
+    if (this.#queue.length === 0) this.#waiting?.clear();
     if (this.#tail === undefined) return !this.#blocked;
     if (this.#queue.length > 0) return false;
     if (this.#tail.length > 0) {
@@ -223,5 +240,6 @@ export class Http1ResponseSink implements ResponseSink {
   #drop(): void {
     this.#queue = [];
     this.#own = undefined; // some of it may be on its way
+    this.#waiting?.clear();
   }
 }

@@ -10,6 +10,7 @@
 import { ConnectionError } from "../errors.ts";
 import type { Chunk } from "../net/chunks.ts";
 import type { ConnectionEngine } from "../net/engine.ts";
+import type { UnsentAnswer } from "../net/unsent.ts";
 import type { ErrorCode } from "./error_code.ts";
 import { FrameWriter } from "./frame_writer.ts";
 import { PeerTable } from "./hpack/encoder.ts";
@@ -77,6 +78,11 @@ export class Output {
   constructor(connection: ConnectionEngine, maxUnsentBytes: number) {
     this.#connection = connection;
     this.#maxUnsentBytes = maxUnsentBytes;
+  }
+
+  /** What counts the chunks of one answer that wait for the client to read. */
+  unsentAnswer(): UnsentAnswer {
+    return this.#connection.unsentAnswer();
   }
 
   /** Whether the client has to read before more is sent. */

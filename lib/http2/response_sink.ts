@@ -20,6 +20,7 @@ import {
   encodeTunnelHead,
   type PartialHead,
 } from "./response_head.ts";
+import type { UnsentAnswer } from "../net/unsent.ts";
 import type { SendWindow } from "./windows.ts";
 
 /** The stream that a sink sends on. */
@@ -64,6 +65,8 @@ export class Http2ResponseSink implements ResponseSink, Sender {
   /** Body bytes that wait. */
   #queue: Chunk[] = NO_QUEUE;
   #queuedBytes = 0;
+  /** What counts what waits, unless a tunnel does: WebSockets have a limit of their own. */
+  #waiting: UnsentAnswer | undefined;
   /** Whether some of them may change once they were sent. */
   #changes = false;
   /** The body, where its memory is to be freed when it has left. */
@@ -161,11 +164,20 @@ export class Http2ResponseSink implements ResponseSink, Sender {
       this.#own = body;
       this.#hand(body, undefined, true);
     } else if (bodiless.hasBody) this.#hand(body, body, true);
+    this.#countWaiting(body);
     return this.#over;
   }
 
   data(chunk: Chunk): boolean {
-    return chunk.length === 0 ? !this.blocked : this.#hand(chunk, undefined, false);
+    if (chunk.length === 0) return !this.blocked;
+    const mayGoOn = this.#hand(chunk, undefined, false);
+    this.#countWaiting(chunk);
+    return mayGoOn;
+  }
+
+  /** Counts a chunk that waits. */
+  #countWaiting(chunk: Chunk): void {
+    if (this.#queue.length > 0) (this.#waiting ??= this.stream.output.unsentAnswer()).add(chunk);
   }
 
   /** Takes bytes as {@linkcode Http2ResponseSink.data} does, which must not change afterwards. */
@@ -251,6 +263,8 @@ export class Http2ResponseSink implements ResponseSink, Sender {
     if (whole) queue.shift();
     else queue[0] = rest(first, length);
     this.#queuedBytes -= length;
+    if (queue.length === 0) this.#waiting?.clear();
+    else this.#waiting?.moved();
     const isLast = whole && queue.length === 0 && this.#tail === null;
     window.take(length);
     if (whole) output.credits += 2;
@@ -305,6 +319,7 @@ export class Http2ResponseSink implements ResponseSink, Sender {
     this.#over = true;
     this.#queue = NO_QUEUE;
     this.#queuedBytes = 0;
+    this.#waiting?.clear();
     this.#own = undefined; // some of it may be on its way
     this.#leaving = false;
     this.#blocks = undefined;

@@ -47,6 +47,7 @@ import {
 } from "./steps/proxy_header.ts";
 import { type Choice, choose } from "./steps/selection.ts";
 import type { Unread } from "./unread.ts";
+import type { Unsent } from "./unsent.ts";
 import { StreamWire } from "./wire.ts";
 
 /** The settings of an admission, and what it calls. */
@@ -67,6 +68,8 @@ export interface AdmissionOptions {
   readonly deadlines: Deadlines;
   /** What waits unread in all connections. */
   readonly unread: Unread;
+  /** What waits unsent in all connections. */
+  readonly unsent: Unsent;
   /** Overrides the detected flow control; for tests of the fallback. */
   readonly tlsFlow?: TlsFlow | undefined;
   /** A connection passed the gate. */
@@ -250,6 +253,7 @@ export class Admission implements Waiting {
       place: this.#place,
       deadlines: this.#options.deadlines,
       unread: this.#options.unread,
+      unsent: this.#options.unsent,
     });
   }
 

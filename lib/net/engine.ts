@@ -45,6 +45,7 @@ import type { ProxyHeader } from "./proxy_protocol.ts";
 import { SLAB_BYTES, slabs } from "./slabs.ts";
 import { ConnectionStreams, type Streamed } from "./streams.ts";
 import type { Unread } from "./unread.ts";
+import { type Unsent, UnsentAnswer, type UnsentHolder } from "./unsent.ts";
 import type { ByteStreams, Wire, WireReader } from "./wire.ts";
 
 /** The socket stops when what waits unread takes this many bytes of memory … */
@@ -92,6 +93,8 @@ export interface ConnectionParts {
   readonly deadlines: Deadlines;
   /** What waits unread in all connections. */
   readonly unread: Unread;
+  /** What waits unsent in all connections. */
+  readonly unsent: Unsent;
 }
 
 /** How a connection is closed; with neither, the peer is given time to end too. */
@@ -113,7 +116,7 @@ type Writing = "open" | "ending" | "ended" | "lost";
 type Life = "open" | "closing" | "leaving" | "closed";
 
 /** A connection whose handshake is over, as its protocols use it. */
-export class ConnectionEngine implements Connection, WireReader, Streamed {
+export class ConnectionEngine implements Connection, WireReader, Streamed, UnsentHolder {
   /** The client's address. */
   readonly remoteAddress: string;
   /** The client's port. */
@@ -137,6 +140,10 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
    * that by itself and reads on for other things, as HTTP/2 does by its windows.
    */
   stopsByHeld = true;
+  /** How much of the answers waits for the client to read. */
+  unsentBytes: number = 0;
+  /** When the client last read some of that. */
+  movedAt: number = 0;
 
   readonly #parts: ConnectionParts;
   #wire: Wire;
@@ -383,6 +390,21 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
     );
   }
 
+  /** What counts the chunks of one answer that wait for the client to read. */
+  unsentAnswer(): UnsentAnswer {
+    return new UnsentAnswer(this.#parts.unsent, this);
+  }
+
+  /** Cuts the connection, since too much waits in all of them, and here most for the longest time. */
+  cutUnsent(): void {
+    this.destroy(
+      new ConnectionError(
+        "CONNECTION_ABORTED",
+        "Too much of answers waits unsent in all connections, here most for the longest time",
+      ),
+    );
+  }
+
   /** Puts bytes back in front of the queue, as after an upgrade. */
   putBack(bytes: Uint8Array): void {
     if (bytes.length === 0) return;
@@ -559,7 +581,7 @@ export class ConnectionEngine implements Connection, WireReader, Streamed {
   onDrain(): void {
     if (this.closed) return;
     this.#blocked = false;
-    this.#drainedAt = this.clock.now();
+    this.#drainedAt = this.movedAt = this.clock.now();
     this.#freeSpent();
     this.flush();
     if (!this.#blocked && this.#writing === "open") this.#consumer?.drained();
