@@ -212,7 +212,9 @@ export type AcmeErrorCode =
   /** A solver threw or rejected; see `cause`. */
   | "ACME_SOLVER_FAILED"
   /** The issued certificate is not what was ordered. */
-  | "ACME_WRONG_CERTIFICATE";
+  | "ACME_WRONG_CERTIFICATE"
+  /** The storage of certificates failed, see `cause`; or has something else than was kept there. */
+  | "ACME_STORAGE_FAILED";
 
 /** Every stable error code. */
 export type ErrorCode =
