@@ -3,7 +3,14 @@
  *
  * @module
  */
+export { automaticCertificates } from "./automatic.ts";
+export type { AutomaticOptions, DnsSolver } from "./automatic_options.ts";
 export { acmeClient } from "./client.ts";
+export { fileStorage, type FileStorageOptions } from "./file_storage.ts";
+export type { OnDemandOptions } from "./on_demand.ts";
+export { type RedisClient, redisStorage, type RedisStorageOptions } from "./redis_storage.ts";
+export type { CertificateStorage, StorageLock } from "./storage.ts";
+export type { CertificateSource } from "../tls/certificate_source.ts";
 export {
   AcmeError,
   type AcmeErrorCode,
