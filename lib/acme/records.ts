@@ -54,7 +54,7 @@ export class Records {
 
   /** The account's private key, in PEM. */
   async account(): Promise<string | undefined> {
-    const { key } = await this.#read<{ key: string }>("account", { key: "string" }) ?? {};
+    const { key } = await this.#read<{ key: string }>("account", { key: "" }) ?? {};
     return key;
   }
 
@@ -65,7 +65,7 @@ export class Records {
 
   /** The certificate for a name. */
   async certificate(name: string): Promise<StoredCertificate | undefined> {
-    return await this.#read(`certificates/${name}`, { chain: "string", privateKey: "string" });
+    return await this.#read(`certificates/${name}`, { chain: "", privateKey: "" });
   }
 
   /** Keeps the certificate for a name. */
@@ -75,7 +75,7 @@ export class Records {
 
   /** The failures to get a certificate for a name. */
   async failure(name: string): Promise<StoredFailure | undefined> {
-    return await this.#read(`failures/${name}`, { failures: "number", until: "number" });
+    return await this.#read(`failures/${name}`, { failures: 0, until: 0 });
   }
 
   /** Keeps the failures to get a certificate for a name; `undefined`: there are none now. */
@@ -87,7 +87,7 @@ export class Records {
 
   /** The answer to a pending challenge. */
   async challenge(kind: KeptChallenge, id: string): Promise<StoredChallenge | undefined> {
-    return await this.#read(`challenges/${kind}/${id}`, { expires: "number" });
+    return await this.#read(`challenges/${kind}/${id}`, { expires: 0 });
   }
 
   /** Keeps the answer to a challenge; `undefined`: it is over. */
@@ -107,7 +107,7 @@ export class Records {
     const keys = await this.#call("list", () => this.#storage.list(prefix));
     for (const key of Array.isArray(keys) ? keys : []) {
       if (typeof key !== "string" || !key.startsWith(prefix)) continue;
-      const left = await this.#readKey<StoredChallenge>(key, { expires: "number" })
+      const left = await this.#readKey<StoredChallenge>(key, { expires: 0 })
         .catch(() => undefined); // what cannot be read is none of ours to remove
       if (left === undefined || left.expires > now) continue;
       await this.#call("delete", () => this.#storage.delete(key));
@@ -140,16 +140,18 @@ export class Records {
     await this.#call("set", () => this.#storage.set(this.#key(name), text));
   }
 
-  async #read<T>(name: string, shape: Readonly<Record<string, string>>): Promise<T | undefined> {
+  async #read<T>(name: string, shape: Shape): Promise<T | undefined> {
     return await this.#readKey(this.#key(name), shape);
   }
 
-  /** Reads an object with members of these types. */
-  async #readKey<T>(key: string, shape: Readonly<Record<string, string>>): Promise<T | undefined> {
+  /** Reads an object with the members of `shape`. */
+  async #readKey<T>(key: string, shape: Shape): Promise<T | undefined> {
     const text: unknown = await this.#call("get", () => this.#storage.get(key));
     if (text === undefined || text === null) return undefined;
     const value = parsed(text);
-    const fits = Object.entries(shape).every(([name, type]) => typeof value?.[name] === type);
+    const fits = Object.entries(shape).every(([name, sample]) =>
+      typeof value?.[name] === typeof sample
+    );
     if (fits) return value as T;
     throw new AcmeError(
       "ACME_STORAGE_FAILED",
@@ -166,6 +168,9 @@ export class Records {
     }
   }
 }
+
+/** The members that an object must have, with samples of their types. */
+type Shape = Readonly<Record<string, string | number>>;
 
 /** Parses JSON. What a parser says is not passed on: it quotes the text, which may be a key. */
 function parsed(text: unknown): Record<string, unknown> | undefined {
