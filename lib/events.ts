@@ -42,6 +42,7 @@ export const EVENT_IDS = {
   "http:exchange": 103,
   "websocket:open": 104,
   "websocket:close": 105,
+  refused: 106,
 } as const;
 
 /** The name of an event. */
@@ -179,7 +180,10 @@ export interface FailurePlace {
   readonly hello?: ClientHello | undefined;
 }
 
-/** `error`: a handshake failed, a request was refused, or a callback of the user's threw. */
+/**
+ * `error`: a handshake failed, a request was refused, or a callback of the user's threw. `refused`:
+ * the same for what befell a connection before it was a session, and nothing else.
+ */
 export class ServerErrorEvent<S = ServerHandle> extends ServerEvent<S> {
   /** What happened; its `cause` is the error of the runtime or of the callback. */
   readonly error: HttpsdError;
@@ -196,7 +200,7 @@ export class ServerErrorEvent<S = ServerHandle> extends ServerEvent<S> {
 
   /** Makes an event for a server to dispatch. */
   constructor(
-    type: "error" | "http:error",
+    type: "error" | "http:error" | "refused",
     server: S,
     error: HttpsdError,
     where: FailurePlace = {},
@@ -247,6 +251,8 @@ export interface ServerEventMap<S = ServerHandle> {
   "http:data": DataEvent<S>;
   /** So many bytes of a response body were written; 0 for the end of a chunked one. */
   "http:sent": DataEvent<S>;
+  /** A connection gets no session: its handshake failed, or it was refused; beside its `error`. */
+  refused: ServerErrorEvent<S>;
   /** A request and its response are over, however they ended; once for each. */
   "http:exchange": ExchangeEvent<S>;
   /** A WebSocket is open; before its `onOpen` is called. */

@@ -187,7 +187,7 @@ export class Reception implements ProtocolHost {
   #notLetIn(session: Session, error: HttpsdError | undefined): void {
     if (error === undefined) return; // the client has left without an error
     this.#parts.stats.refused(error);
-    this.#parts.reports.error(error, { session });
+    this.#parts.reports.refused(error, { session });
     this.#parts.hooks.refused(session.remoteAddress, error);
   }
 }

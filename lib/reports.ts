@@ -101,6 +101,15 @@ export class Reports implements SourceReports {
     server.dispatchEvent(new ServerErrorEvent("http:error", server, error, { session }));
   }
 
+  /** Reports that a connection gets no session. */
+  refused(error: HttpsdError, where: FailurePlace): void {
+    const { server } = this.#target;
+    if (this.hears("refused")) {
+      server.dispatchEvent(new ServerErrorEvent("refused", server, error, where));
+    }
+    this.error(error, where);
+  }
+
   /** Reports an error, but on the console only once the server is at rest. */
   error(error: HttpsdError, where?: FailurePlace): void {
     if (this.#target.atRest()) logMistake(error);

@@ -252,6 +252,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     });
     const hub = this.#hub;
     const stats = this.#stats = new Stats({
+      secure: config.transportMode !== "insecure",
       places,
       gate,
       sessions,
@@ -681,7 +682,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   #refused({ error, endpoints: { remoteAddress }, phase, hello }: Refusal): void {
     this.#stats.refusedAtGate++;
     this.#stats.refused(error);
-    this.#reports.error(error, { remoteAddress, phase, sni: hello?.serverName, hello });
+    this.#reports.refused(error, { remoteAddress, phase, sni: hello?.serverName, hello });
     this.#hooks.refused(remoteAddress, error);
   }
 

@@ -13,6 +13,8 @@ import type { TlsInfo } from "./tls/tls_info.ts";
 
 /** The parts of a server that its counters look at when they are asked. */
 export interface StatsParts {
+  /** Whether the server speaks TLS. */
+  readonly secure: boolean;
   /** The sockets. */
   readonly places: { readonly open: number; readonly waiting: number; readonly purged: number };
   /** The sockets on their way through the gate. */
@@ -157,6 +159,7 @@ export class Stats {
       websockets: { opened: this.webSockets, open: websockets() },
       bytes: { received: this.receivedBytes, sent: this.sentBytes },
       eventLoop: this.#lag.shown,
+      secure: this.#parts.secure,
       certificates: this.#certificates(),
     };
   }
@@ -173,8 +176,10 @@ export class Stats {
 
   #certificates(): CertificateStats[] {
     const seen = new Map<string, CertificateStats>();
-    for (const [, identity] of this.#parts.selector()?.identities() ?? []) {
-      const { names, fingerprint256, validFrom, validTo } = identity;
+    const selector = this.#parts.selector();
+    const own = Array.from(selector?.identities() ?? [], ([, identity]) => identity);
+    const sourced = selector?.options.source?.identities() ?? [];
+    for (const { names, fingerprint256, validFrom, validTo } of [...own, ...sourced]) {
       seen.set(fingerprint256, { names, fingerprint256, validFrom, validTo });
     }
     return [...seen.values()];

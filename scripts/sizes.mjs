@@ -20,10 +20,14 @@ const LIMITS = {
   "./sse": 20,
   "./compress": 20,
   "./hono": 440,
-  "./edge": 66,
   "./proxy": 85,
   "./acme": 110,
   "./cluster": 40,
+  "./edge": 72,
+  "./metrics": 20,
+  "./otel": 40,
+  "./access-log": 20,
+  "./health": 20,
 };
 
 /** What an entry must not have, not even later. */
@@ -33,6 +37,10 @@ const WITHOUT = {
   "./sse": ["hono", "@peculiar/x509"],
   "./edge": ["hono", "pkijs"],
   "./proxy": ["hono", "pkijs"],
+  "./metrics": ["hono", "@peculiar/x509", "prom-client"],
+  "./otel": ["hono", "@peculiar/x509"],
+  "./access-log": ["hono", "@peculiar/x509"],
+  "./health": ["hono", "@peculiar/x509"],
 };
 
 /**

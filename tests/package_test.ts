@@ -164,7 +164,11 @@ import { type HttpsdError, HttpsServer, loadIdentity, serve, type Session } from
 import { compress } from "${manifest.name}/compress";
 import { devCertificates } from "${manifest.name}/dev-certificates";
 import { serveFiles } from "${manifest.name}/files";
+import { accessLog } from "${manifest.name}/access-log";
+import { health } from "${manifest.name}/health";
 import { hsts, type HttpsdEnv } from "${manifest.name}/hono";
+import { metrics } from "${manifest.name}/metrics";
+import { instrument } from "${manifest.name}/otel";
 import { serverSentEvents } from "${manifest.name}/sse";
 import { upgradeWebSocket } from "${manifest.name}/websocket";
 import { Hono } from "hono";
@@ -187,6 +191,12 @@ server.route({ uri: "/ws", websocket: { onMessage: (ws, message) => ws.send(mess
 const app = new Hono<HttpsdEnv>().use(hsts()).get("/", (c) => c.text(c.env.session.remoteAddress));
 const identity = await loadIdentity({ cert, key });
 await serve({ certSelect: ({ serverName }) => serverName === "a.example" ? identity : null }, app.fetch);
+
+const log = accessLog(server, { format: "json", sink: (lines) => console.log(lines) });
+const stop: () => void = instrument(server);
+const shown: string = metrics(server).text("openmetrics") + log.dropped;
+const ready: Promise<Response> = health(server).ready();
+server.addEventListener("http:exchange", ({ exchange }) => console.log(exchange.route?.length));
 
 // @ts-expect-error: no such option
 new HttpsServer({ prot: 1 });

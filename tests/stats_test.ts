@@ -36,6 +36,11 @@ describe("the ClientHello", () => {
 
   test("is on the error of a handshake that fails, from its selection on", async () => {
     await using server = await startServer({ strictSni: true });
+    const refused: string[] = [];
+    server.server.addEventListener(
+      "refused",
+      ({ error, phase, hello }) => void refused.push(`${error.code} ${phase} ${hello?.serverName}`),
+    );
     await sClient(server.port, { name: "unknown.example" });
     await sClient(server.port, { version: "TLSv1.2", args: ["-cipher", "ECDHE-ECDSA-AES128-SHA"] });
     const garbage = await connectTcp(server.port);
@@ -50,6 +55,11 @@ describe("the ClientHello", () => {
       "TLS_NOT_TLS undefined undefined true",
       "TLS_NO_SHARED_PARAMETERS localhost localhost true",
       "TLS_SELECTION_FAILED unknown.example unknown.example true",
+    ]);
+    assert.deepEqual(refused.sort(), [
+      "TLS_NOT_TLS client hello undefined",
+      "TLS_NO_SHARED_PARAMETERS handshake localhost",
+      "TLS_SELECTION_FAILED selection unknown.example",
     ]);
     assert.deepEqual(server.server.stats().handshakes, {
       full: 0,

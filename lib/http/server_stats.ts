@@ -103,6 +103,8 @@ export interface ServerStats {
     /** The most in a second of the last minute, in ms. */
     readonly maxLagMs: number;
   };
+  /** Whether the server speaks TLS. */
+  readonly secure: boolean;
   /** The certificates in force; none while the server does not run, and in plain mode. */
   readonly certificates: readonly CertificateStats[];
 }
