@@ -8,23 +8,37 @@
 /** More chains than this no CA has. */
 const MAX_LINKS = 10;
 
-/** A target and its parameters: names, and values that are tokens or quoted. */
-const LINK =
-  /\s*<([^<>]*)>((?:\s*;\s*[\w!#$%&'*+.^`|~-]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s",;]*))?)*)\s*(?:,|$)/y;
-const RELATION = /;\s*rel\s*=\s*(?:"([^"]*)"|([^\s",;]+))/i;
+/** A target, a quoted value, a mark, a word or white space: each begins with another character. */
+const TOKEN = /<[^<>]*>|"(?:[^"\\]|\\.)*"|[,;=]|[^\s<>",;=]+|\s+/gy;
 
 /** The targets of links with this relation, as they are written; none behind what is no link. */
 export function linksOf(field: string | undefined, relation: string): string[] {
   const targets: string[] = [];
-  if (field === undefined) return targets;
-  LINK.lastIndex = 0;
-  for (let at = 0; at < field.length && targets.length < MAX_LINKS; at = LINK.lastIndex) {
-    const link = LINK.exec(field);
-    if (link === null) break;
-    const [, target, parameters] = link;
-    const relations = RELATION.exec(parameters!);
-    const names = (relations?.[1] ?? relations?.[2] ?? "").toLowerCase().split(" ");
-    if (names.includes(relation)) targets.push(target!);
+  let target: string | undefined;
+  let name = "";
+  let isValue = false;
+  for (const [token] of (field ?? "").matchAll(TOKEN)) {
+    if (token.startsWith("<")) {
+      target = token.slice(1, -1);
+    } else if (token === "," || token === ";") {
+      name = "";
+      isValue = false;
+      if (token === ",") target = undefined;
+    } else if (token === "=") {
+      isValue = true;
+    } else if (token.trim() !== "") {
+      if (!isValue) name = token.toLowerCase();
+      else if (target !== undefined && name === "rel" && hasRelation(token, relation)) {
+        targets.push(target);
+        target = undefined; // the first "rel" counts
+        if (targets.length === MAX_LINKS) break;
+      }
+    }
   }
   return targets;
+}
+
+/** Whether a value, quoted or not, is a list of relations with this one. */
+function hasRelation(value: string, relation: string): boolean {
+  return value.toLowerCase().replaceAll('"', "").split(" ").includes(relation);
 }

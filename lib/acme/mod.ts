@@ -11,14 +11,6 @@ export type { OnDemandOptions } from "./on_demand.ts";
 export { type RedisClient, redisStorage, type RedisStorageOptions } from "./redis_storage.ts";
 export type { CertificateStorage, StorageLock } from "./storage.ts";
 export type { CertificateSource } from "../tls/certificate_source.ts";
-export {
-  AcmeError,
-  type AcmeErrorCode,
-  type AcmeErrorOptions,
-  type AcmeProblem,
-  type ErrorCode,
-  HttpsdError,
-} from "../errors.ts";
 export { newAccountKey } from "./jws.ts";
 export { certificateId } from "./renewal_info.ts";
 export type { KeyAlgorithm } from "../tls/authority_options.ts";

@@ -48,11 +48,15 @@ function isStatus(value: unknown): value is number {
   return Number.isInteger(value) && value as number >= 100 && value as number < 600;
 }
 
-/** A stranger's text, cut, with a space for each control character, also those of direction. */
+/** All but printable characters: controls, those of direction, and others that cannot be seen. */
+const UNSEEN =
+  /[^ -~\xa0-\xac\xae-\u061b\u061d-\u180d\u180f-\u200a\u2010-\u2027\u202f-\u205f\u2070-\ufefe\uff00-\ufff8\ufffc\ufffd]/g;
+
+/** A stranger's text, cut, with a space for each character that cannot be seen. */
 export function cleaned(value: unknown, most: number): string | undefined {
   if (typeof value !== "string") return undefined;
   const cut = value.length > most ? `${value.slice(0, most)}…` : value;
-  return cut.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, " ");
+  return cut.toWellFormed().replaceAll(UNSEEN, " ");
 }
 
 /** Whether a problem is the one that ACME calls `name`. */

@@ -31,6 +31,7 @@ import { MessageStep } from "../../lib/websocket/message_reader.ts";
 import { loadCases as loadHttpCases } from "../cases_loader.ts";
 import { certificates, matchesName } from "../support.ts";
 import { inputOf, loadCases as loadWebSocketCases, readerFor } from "../websocket_cases.ts";
+import { acmeTargets, chainTarget } from "./acme.ts";
 import { frames, priorities } from "./http2_frames.ts";
 import { heads, hpack } from "./http2_heads.ts";
 import type { FuzzTarget, Reading, StreamTarget, TextTarget } from "./engine.ts";
@@ -686,4 +687,6 @@ export const targets: readonly FuzzTarget[] = [
   webSocket(false),
   webSocket(true),
   paths,
+  ...acmeTargets,
+  chainTarget(pem, (await certificates()).ca),
 ];
