@@ -200,6 +200,14 @@ describe("fileStorage()", () => {
     assert.equal(readdirSync(join(folder, "locks")).length, 1);
   });
 
+  test("has locks that last as long as their holder says", async () => {
+    const folder = newFolder();
+    const lock = await fileStorage(folder, { lockMs: 3_000 }).lock("a");
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    assert.equal(await fileStorage(folder, { lockMs: 100 }).lock("a"), undefined);
+    await lock!.release();
+  });
+
   test("takes no path from a key", async () => {
     const folder = newFolder();
     const storage = fileStorage(folder);

@@ -147,7 +147,8 @@ class FileLock implements StorageLock {
     if (highest > 0 && !await isFree(fileOf(folder, digest, highest), lockMs)) return undefined;
     const number = highest + 1;
     try {
-      await writeFile(fileOf(folder, digest, number), HELD, { flag: "wx", mode: 0o600 });
+      const file = fileOf(folder, digest, number);
+      await writeFile(file, String(lockMs), { flag: "wx", mode: 0o600 });
     } catch (error) {
       if (hasCode(error, "EEXIST")) return undefined;
       throw error;
@@ -197,9 +198,6 @@ class FileLock implements StorageLock {
   }
 }
 
-/** What is in the file of a lock; both have the same length. */
-const [HELD, RELEASED] = ["held", "free"];
-
 function fileOf(folder: string, digest: string, number: number): string {
   return join(folder, `${digest}.${number}`);
 }
@@ -213,11 +211,18 @@ async function numbersOf(folder: string, digest: string): Promise<number[]> {
     .sort((one, other) => one - other);
 }
 
-/** Whether the lock of a file was released, or its holder does not renew it any more. */
+/** What the text in the file of a lock begins with when it was released. */
+const RELEASED = "free";
+
+/**
+ * Whether the lock of a file was released, or its holder does not renew it any more. The text in it
+ * is how long it outlives its holder, who may have other options; none is there yet when it is new.
+ */
 async function isFree(file: string, lockMs: number): Promise<boolean> {
+  const text = await readIfThere(file);
   const modified = await modifiedAt(file);
-  if (modified === undefined) return false; // its number is not the highest any more
-  return Date.now() - modified > lockMs || await readIfThere(file) === RELEASED;
+  if (text === undefined || modified === undefined) return false; // it is not the highest any more
+  return text.startsWith(RELEASED) || Date.now() - modified > (Number(text) || lockMs);
 }
 
 async function modifiedAt(file: string): Promise<number | undefined> {
