@@ -375,6 +375,8 @@ export interface AcmeProblem {
   readonly detail?: string;
   /** The status code of the answer. */
   readonly status?: number;
+  /** A page on which a person can do something about it, such as agree to new terms; http or https. */
+  readonly instance?: string;
   /** What is wrong with each name, where the CA says so. */
   readonly subproblems?: readonly (AcmeProblem & { readonly identifier?: string })[];
 }

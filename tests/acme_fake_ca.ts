@@ -50,7 +50,7 @@ export interface HostileCase {
   /** How often it is given, before the answers are right. Default: always. */
   readonly times?: number;
   /** The call that is made. Default: `"order"`. */
-  readonly call?: "order" | "renewalInfo";
+  readonly call?: "order" | "renewalInfo" | "revoke";
   /** What the certificate is made with. */
   readonly issue?: {
     readonly names?: string[];
@@ -62,6 +62,7 @@ export interface HostileCase {
     readonly code: string;
     readonly message?: string;
     readonly retryAfterMs?: number;
+    readonly problem?: unknown;
   };
   /** Members of what the call gives. */
   readonly gives?: Record<string, unknown>;

@@ -76,8 +76,11 @@ export class Account {
     };
     const post = { url: newAccount, payload };
     const answer = await this.#requests.post(post, signer, { jwk: signer.jwk }, deadline);
-    const url = urlIn(answer, answer.field("location"), "the account");
-    return usable({ url: url.href, status: statusOf(answer) });
+    const location = answer.field("location");
+    const { href } = urlIn(answer, location, "the account");
+    // The CA compares it with what it wrote, so it is kept as it was written.
+    const url = location !== undefined && URL.canParse(location) ? location : href;
+    return usable({ url, status: statusOf(answer) });
   }
 
   /** Gives the account other addresses. */
@@ -101,7 +104,7 @@ export class Account {
   /** Gives the account another key (section 7.3.5). */
   async rollKey(pem: string, deadline: Deadline): Promise<void> {
     const next = await signerOf(readSigningKey(pem, "accountKey"));
-    const { keyChange } = await this.#requests.directory(deadline);
+    const keyChange = await this.#requests.resource("keyChange", deadline);
     const { url } = await this.find(deadline);
     const { jwk } = await this.signer();
     const inner = JSON.stringify({ account: url, oldKey: jwk });

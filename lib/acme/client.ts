@@ -17,7 +17,7 @@
 import { Buffer } from "node:buffer";
 import { contain } from "../contain/callbacks.ts";
 import { AcmeError } from "../errors.ts";
-import { checkOptions, withoutUndefined } from "../options.ts";
+import { checkOptions, LONGEST_MS, withoutUndefined } from "../options.ts";
 import { assertRuntime } from "../runtime/capabilities.ts";
 import { Account } from "./account.ts";
 import { readAuthorities } from "./authorities.ts";
@@ -60,20 +60,21 @@ const CALL_REQUESTS = 4;
 export function acmeClient(options: AcmeClientOptions): AcmeClient {
   assertRuntime();
   const checked = checkOptions("acmeClient()", CLIENT, withoutUndefined(options));
-  const { ca, requestMs, orderMs, now = Date.now } = checked;
+  const { ca, requestMs, orderMs } = checked;
   readSigningKey(checked.accountKey, "accountKey");
   let authorities: string | undefined;
   const line = async () => {
     if (ca !== undefined) authorities ??= await readAuthorities(ca);
     return { requestMs, ca: authorities };
   };
-  const requests = new Requests(new URL(checked.directory), line, now);
+  const requests = new Requests(new URL(checked.directory), line);
   const account = new Account(requests, checked as AcmeClientOptions);
   const call = async <T>(
     name: string,
     signal: AbortSignal | undefined,
     work: (deadline: Deadline) => Promise<T>,
-  ): Promise<T> => await within(CALL_REQUESTS * requestMs, name, signal, work);
+  ): Promise<T> =>
+    await within(Math.min(CALL_REQUESTS * requestMs, LONGEST_MS), name, signal, work);
   const signalOf = (name: string, given: CallOptions = {}) =>
     checkOptions(name, CALL, withoutUndefined(given)).signal;
 
@@ -119,7 +120,7 @@ export function acmeClient(options: AcmeClientOptions): AcmeClient {
         if (onFailure === undefined) return console.error(error);
         contain(() => onFailure(error), (cause) => console.error(cause));
       };
-      const context = { requests, account, now, report, expires: now() + orderMs };
+      const context = { requests, account, report, expires: Date.now() + orderMs };
       const what = `The order of ${order.names.join(", ").slice(0, 200)}`;
       return await within(
         orderMs,
@@ -143,7 +144,7 @@ export function acmeClient(options: AcmeClientOptions): AcmeClient {
       return await call("renewalInfo()", signal, async (deadline) => {
         const { renewal } = await requests.directory(deadline);
         if (renewal === undefined || id === undefined) return undefined;
-        return renewalInfoOf(await requests.get(renewalUrl(renewal, id), deadline), now());
+        return renewalInfoOf(await requests.get(renewalUrl(renewal, id), deadline), Date.now());
       });
     },
   };
@@ -155,7 +156,7 @@ export function acmeClient(options: AcmeClientOptions): AcmeClient {
       certificate: Buffer.from(der).toString("base64url"),
       ...(reason === undefined ? {} : { reason: REASONS[reason] }),
     };
-    const { revokeCert: url } = await requests.directory(deadline);
+    const url = await requests.resource("revokeCert", deadline);
     if (privateKey === undefined) {
       await account.post({ url, payload }, deadline);
       return;

@@ -18,9 +18,9 @@ export interface Directory extends AcmeDirectory {
   /** Where orders are made. */
   readonly newOrder: URL;
   /** Where certificates are revoked. */
-  readonly revokeCert: URL;
+  readonly revokeCert: URL | undefined;
   /** Where an account gets another key. */
-  readonly keyChange: URL;
+  readonly keyChange: URL | undefined;
   /** Where renewal information is (RFC 9773). */
   readonly renewal: URL | undefined;
 }
@@ -37,15 +37,16 @@ export function directoryOf(answer: Answer): Directory {
   const content = objectOf(answer);
   const meta = isPlain(content["meta"]) ? content["meta"] as Record<string, unknown> : {};
   const url = (name: string) => urlIn(answer, content[name], name);
-  const renewal = content["renewalInfo"] === undefined ? undefined : url("renewalInfo");
+  const perhaps = (name: string) => content[name] === undefined ? undefined : url(name);
+  const renewal = perhaps("renewalInfo");
   const terms = cleaned(meta["termsOfService"], MAX_TEXT);
   const website = cleaned(meta["website"], MAX_TEXT);
   return {
     newNonce: url("newNonce"),
     newAccount: url("newAccount"),
     newOrder: url("newOrder"),
-    revokeCert: url("revokeCert"),
-    keyChange: url("keyChange"),
+    revokeCert: perhaps("revokeCert"),
+    keyChange: perhaps("keyChange"),
     renewal,
     renewalInfo: renewal !== undefined,
     externalAccountRequired: meta["externalAccountRequired"] === true,

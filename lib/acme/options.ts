@@ -60,7 +60,6 @@ export const CLIENT = members({
   })),
   requestMs: duration(30_000),
   orderMs: duration(600_000),
-  now: v.optional(v.custom<() => number>((f) => typeof f === "function", "must be a function")),
 }, {
   advice: adviceFrom({
     directoryUrl: "write directory",

@@ -33,8 +33,6 @@ export interface OrderContext {
   readonly requests: Requests;
   /** Who orders. */
   readonly account: Account;
-  /** The time in ms since 1970. */
-  readonly now: () => number;
   /** When the order is given up, in ms since 1970. */
   readonly expires: number;
   /** Takes what goes wrong without failing the order. */
@@ -54,17 +52,17 @@ export async function orderCertificate(
   deadline: Deadline,
 ): Promise<AcmeCertificate> {
   const names = orderedNames(options.names);
-  const { account, now } = context;
+  const { account } = context;
   const { csr, privateKey } = await requestFor(names, options); // a bad key costs no order
   const { answer, replaced } = await placeOrder(names, options, context, deadline);
   const url = urlIn(answer, answer.field("location"), "the order");
   const placed: Order = { answer, content: objectOf(answer) };
   const authorizations = authorizationsOf(placed, names.length);
   await prove(authorizations, names, { ...context, solvers: options.solvers }, deadline);
-  const ready = await poll(url, ["pending"], account, now, deadline);
+  const ready = await poll(url, ["pending"], account, deadline);
   const done = await finalize(ready, url, csr, context, deadline);
   const chain = await download(done, options.preferredChain, account, deadline);
-  assertOrdered(chain[0], names, privateKey, now());
+  assertOrdered(chain[0], names, privateKey, Date.now());
   return { chain: pemOf(chain), privateKey, names, ...validityOf(chain[0]), replaced };
 }
 
@@ -113,7 +111,6 @@ async function poll(
   url: URL,
   passing: readonly string[],
   account: Account,
-  now: () => number,
   deadline: Deadline,
 ): Promise<Order> {
   for (let tries = 0;; tries++) {
@@ -125,7 +122,7 @@ async function poll(
       throw badAnswer(answer.url, "gives an order without a status that is known");
     }
     if (!passing.includes(status)) return { answer, content };
-    await deadline.sleep(pollPause(answer, tries, now()));
+    await deadline.sleep(pollPause(answer, tries, Date.now()));
   }
 }
 
@@ -143,7 +140,7 @@ async function finalize(
   ready: Order,
   url: URL,
   csr: string,
-  { account, now }: OrderContext,
+  { account }: OrderContext,
   deadline: Deadline,
 ): Promise<Order> {
   if (ready.content["status"] === "ready") {
@@ -155,7 +152,7 @@ async function finalize(
       if (!(error instanceof AcmeError && isProblem(error.problem, "orderNotReady"))) throw error;
     }
   }
-  return await poll(url, ["pending", "ready", "processing"], account, now, deadline);
+  return await poll(url, ["pending", "ready", "processing"], account, deadline);
 }
 
 async function download(

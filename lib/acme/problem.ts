@@ -35,13 +35,23 @@ export function problemOf(value: unknown): AcmeProblem | undefined {
 }
 
 function shallowProblem(value: object): AcmeProblem {
-  const { type, detail, status } = value as Record<string, unknown>;
+  const { type, detail, status, instance } = value as Record<string, unknown>;
   const text = cleaned(detail, MAX_DETAIL);
   return {
     type: cleaned(type, MAX_TYPE) ?? "about:blank",
     ...(text === undefined ? {} : { detail: text }),
     ...(isStatus(status) ? { status } : {}),
+    ...(isPage(instance) ? { instance: new URL(instance).href } : {}),
   };
+}
+
+/** The longest address of a page that is passed on. */
+const MAX_URL = 2_048;
+
+/** Whether a value is the address of a page that a person can be sent to. */
+export function isPage(value: unknown): value is string {
+  return typeof value === "string" && value.length <= MAX_URL && URL.canParse(value) &&
+    /^https?:$/.test(new URL(value).protocol);
 }
 
 function isStatus(value: unknown): value is number {

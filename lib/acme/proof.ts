@@ -29,8 +29,6 @@ export interface ProofContext {
   readonly account: Account;
   /** What can answer challenges. */
   readonly solvers: readonly ChallengeSolver[];
-  /** The time in ms since 1970. */
-  readonly now: () => number;
   /** When the order is given up, in ms since 1970. */
   readonly expires: number;
   /** Takes what goes wrong without failing the order. */
@@ -232,7 +230,7 @@ async function remove(task: Task, { report }: ProofContext): Promise<void> {
 /** Tells the CA that it can look, and waits until it has. */
 async function finish(
   { authorization, url, isWaiting, challenge }: Task,
-  { account, now }: ProofContext,
+  { account }: ProofContext,
   deadline: Deadline,
 ): Promise<void> {
   if (isWaiting) await account.post({ url, payload: {} }, deadline);
@@ -241,7 +239,7 @@ async function finish(
     const { status } = objectOf(answer);
     if (status === "valid") return;
     if (status !== "pending") throw failed(answer, challenge.identifier);
-    await deadline.sleep(pollPause(answer, tries, now()));
+    await deadline.sleep(pollPause(answer, tries, Date.now()));
   }
 }
 

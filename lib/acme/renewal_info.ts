@@ -9,7 +9,7 @@ import { ConfigError } from "../errors.ts";
 import { isPlain } from "../options.ts";
 import { elementsOf, fieldsOf, firstElement, TAG } from "../tls/der.ts";
 import { objectOf } from "./directory.ts";
-import { retryAfter } from "./problem.ts";
+import { isPage, retryAfter } from "./problem.ts";
 import { type Answer, badAnswer } from "./transport.ts";
 import type { RenewalInfo } from "./types.ts";
 
@@ -62,9 +62,6 @@ const LEAST_RETRY_MS = MINUTE_MS;
 const MOST_RETRY_MS = 24 * 60 * MINUTE_MS;
 const DEFAULT_RETRY_MS = 6 * 60 * MINUTE_MS;
 
-/** The longest page address that is passed on. */
-const MAX_URL = 2_048;
-
 /**
  * Reads renewal information.
  *
@@ -85,11 +82,6 @@ export function renewalInfoOf(answer: Answer, now: number): RenewalInfo {
     ...(isPage(explanationURL) ? { explanationUrl: new URL(explanationURL).href } : {}),
     retryAfterMs: Math.min(Math.max(asked, LEAST_RETRY_MS), MOST_RETRY_MS),
   };
-}
-
-function isPage(value: unknown): value is string {
-  return typeof value === "string" && value.length <= MAX_URL && URL.canParse(value) &&
-    /^https?:$/.test(new URL(value).protocol);
 }
 
 /** A time as RFC 3339 writes it. */

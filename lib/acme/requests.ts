@@ -40,25 +40,34 @@ export interface Post {
 export class Requests {
   readonly #directoryUrl: URL;
   readonly #line: () => Promise<Line>;
-  readonly #now: () => number;
   readonly #nonces: string[] = [];
   #directory: { readonly content: Directory; readonly until: number } | undefined;
 
-  /** `line` is called for each request; `now` gives the time in ms since 1970. */
-  constructor(directoryUrl: URL, line: () => Promise<Line>, now: () => number) {
+  /** `line` is called for each request. */
+  constructor(directoryUrl: URL, line: () => Promise<Line>) {
     this.#directoryUrl = directoryUrl;
     this.#line = line;
-    this.#now = now;
   }
 
   /** The CA's directory; it is asked for when it is old. */
   async directory(deadline: Deadline): Promise<Directory> {
-    if (this.#directory !== undefined && this.#now() < this.#directory.until) {
+    if (this.#directory !== undefined && Date.now() < this.#directory.until) {
       return this.#directory.content;
     }
     const content = directoryOf(await this.get(this.#directoryUrl, deadline));
-    this.#directory = { content, until: this.#now() + DIRECTORY_MS };
+    this.#directory = { content, until: Date.now() + DIRECTORY_MS };
     return content;
+  }
+
+  /**
+   * The URL of a resource that not every CA has.
+   *
+   * @throws {AcmeError} `ACME_BAD_ANSWER` when this one does not have it
+   */
+  async resource(name: "keyChange" | "revokeCert", deadline: Deadline): Promise<URL> {
+    const url = (await this.directory(deadline))[name];
+    if (url === undefined) throw badAnswer(this.#directoryUrl, `has no ${name}`);
+    return url;
   }
 
   /** Gets what needs no signature. */
@@ -117,7 +126,7 @@ export class Requests {
 
   #accepted(answer: Answer): Answer {
     if (answer.status >= 200 && answer.status < 300) return answer;
-    throw refusalOf(answer, this.#now());
+    throw refusalOf(answer, Date.now());
   }
 }
 

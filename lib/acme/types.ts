@@ -120,8 +120,6 @@ export interface AcmeClientOptions {
   readonly requestMs?: number;
   /** How long an order may take as a whole, in ms. Default: 600,000. */
   readonly orderMs?: number;
-  /** The time, for tests: ms since 1970. Default: `Date.now`. */
-  readonly now?: () => number;
 }
 
 /** What every call can be given. */
