@@ -33,6 +33,8 @@ export type { BudgetSize } from "./lib/http2/budgets.ts";
 export type { Http2Options } from "./lib/http2/options.ts";
 export type { ServerLimits, ServerTimeouts } from "./lib/limits.ts";
 export {
+  type BusGapEvent,
+  type BusStateEvent,
   type CertificateFailedEvent,
   type DataEvent,
   type DisconnectedEvent,
@@ -65,6 +67,14 @@ export type { HttpdRequest } from "./lib/httpd/request.ts";
 export type { Fields } from "./lib/http/response_rules.ts";
 export type { HandlerRoute, RouteHandler } from "./lib/httpd/route.ts";
 export type { Route, WebSocketRoute } from "./lib/websocket/route.ts";
+export type {
+  BusGap,
+  BusGapReason,
+  BusState,
+  BusStateListener,
+  BusStatus,
+  ClusterBus,
+} from "./lib/websocket/cluster/bus.ts";
 export type { Session, SessionState } from "./lib/http/session.ts";
 export type { ByteStreams } from "./lib/net/wire.ts";
 export type { Connection } from "./lib/net/connection.ts";

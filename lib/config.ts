@@ -53,6 +53,7 @@ import {
 } from "./tls/options.ts";
 import type { PeerCertificate } from "./tls/peer_certificate.ts";
 import type { TlsInfo } from "./tls/tls_info.ts";
+import { type ClusterBus, isBus } from "./websocket/cluster/bus.ts";
 
 /** With TLS or without (original: `httpd_ssl_transport_mode_t`). */
 export type TransportMode = "secure" | "insecure";
@@ -208,6 +209,11 @@ export interface HttpsServerOptions extends ReloadOptions {
    * `false`, as in ESP-IDF and Node.
    */
   readonly keepAlive?: boolean | { readonly idleMs: number };
+  /**
+   * Connects the WebSockets of this server with those of other processes and hosts: what
+   * `broadcast()` and `publish()` send reaches theirs too. Default: none.
+   */
+  readonly bus?: ClusterBus;
   /** How many, how large and how fast. */
   readonly limits?: ServerLimits;
   /** For how long. */
@@ -355,6 +361,12 @@ const ENTRIES = {
       members({ idleMs: milliseconds() }, { shape: "true, false or { idleMs }" }),
     ),
     false,
+  ),
+  bus: v.optional(
+    v.custom<ClusterBus>(
+      isBus,
+      "must be a bus, as redisBus(client) and natsBus(connection) of @httpsd/httpsd/bus make one",
+    ),
   ),
   profile: v.optional(oneOf("esp-idf")),
   limits: v.optional(members(LIMITS, inGroup), {}),

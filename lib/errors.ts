@@ -186,6 +186,13 @@ export type ClusterErrorCode =
   /** A worker was not ready in `timeouts.startMs`. */
   | "WORKER_TIMEOUT";
 
+/** Codes of {@linkcode BusError}: what keeps messages from other processes. */
+export type BusErrorCode =
+  /** The bus is away, or has not answered in `timeouts.busMs`; see `cause`. */
+  | "BUS_AWAY"
+  /** The bus refused a subscription, or failed at something else; see `cause`. */
+  | "BUS_FAILED";
+
 /** Codes of plain {@linkcode HttpsdError}: a callback of the user's failed. */
 export type CallbackErrorCode =
   /** An event listener threw or rejected; see `cause`. */
@@ -227,7 +234,8 @@ export type ErrorCode =
   | TlsErrorCode
   | ConnectionErrorCode
   | HttpErrorCode
-  | WebSocketErrorCode;
+  | WebSocketErrorCode
+  | BusErrorCode;
 
 /** The base of every error that httpsd throws, rejects with, or reports in an `error` event. */
 export class HttpsdError extends Error {
@@ -405,5 +413,18 @@ export class AcmeError extends HttpsdError {
     super(code, message, options);
     this.problem = options.problem;
     this.retryAfterMs = options.retryAfterMs;
+  }
+}
+
+/** A bus that carries no messages between servers, in whole or in part. */
+export class BusError extends HttpsdError {
+  /** The name of the class. */
+  override readonly name = "BusError";
+  /** What happened: one of {@linkcode BusErrorCode}. */
+  declare readonly code: BusErrorCode;
+
+  /** Makes an error of a bus. */
+  constructor(code: BusErrorCode, message: string, options?: ErrorOptions) {
+    super(code, message, options);
   }
 }

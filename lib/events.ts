@@ -13,6 +13,7 @@ import type { ExchangeReport } from "./http/exchange_report.ts";
 import type { ClientHello } from "./tls/client_hello.ts";
 import type { Identity } from "./tls/identity.ts";
 import type { ServerWebSocket } from "./websocket/socket.ts";
+import type { BusGap, BusGapReason, BusState } from "./websocket/cluster/bus.ts";
 
 /**
  * The numeric ids of the events: of the original's `HTTPS_SERVER_EVENT_*`, and behind `http:` of its
@@ -43,6 +44,8 @@ export const EVENT_IDS = {
   "websocket:open": 104,
   "websocket:close": 105,
   refused: 106,
+  "bus:state": 110,
+  "bus:gap": 111,
 } as const;
 
 /** The name of an event. */
@@ -166,6 +169,46 @@ export class CertificateFailedEvent<S = ServerHandle> extends ServerEvent<S> {
   }
 }
 
+/** `bus:state`: messages of other processes come from now on, or no longer. */
+export class BusStateEvent<S = ServerHandle> extends ServerEvent<S> {
+  /** Whether they come. */
+  readonly state: BusState;
+  /** What the bus went down for; `undefined` when it is up. */
+  readonly error: HttpsdError | undefined;
+
+  /** Makes an event for a server to dispatch. */
+  constructor(server: S, state: BusState, error: HttpsdError | undefined) {
+    super("bus:state", server);
+    this.state = state;
+    this.error = error;
+  }
+}
+
+/** `bus:gap`: messages between this process and others are missing. */
+export class BusGapEvent<S = ServerHandle> extends ServerEvent<S> {
+  /**
+   * Why: `"outage"`, the bus was away, and messages of any topic may be missing here; `"missed"`,
+   * messages of another process did not come; `"unsent"`, messages of this one did not reach the
+   * others.
+   */
+  readonly reason: BusGapReason;
+  /** The topic; `undefined` for broadcasts, and where it may be any. */
+  readonly topic: string | undefined;
+  /** How many messages; `undefined` when that is not known. */
+  readonly missing: number | undefined;
+  /** What they were lost for, if that is known. */
+  readonly cause: unknown;
+
+  /** Makes an event for a server to dispatch. */
+  constructor(server: S, { reason, topic, missing, cause }: BusGap) {
+    super("bus:gap", server);
+    this.reason = reason;
+    this.topic = topic;
+    this.missing = missing;
+    this.cause = cause;
+  }
+}
+
 /** Where an error happened, as far as that is known. */
 export interface FailurePlace {
   /** The session; `undefined` before the end of the handshake. */
@@ -235,6 +278,10 @@ export interface ServerEventMap<S = ServerHandle> {
   "certificate:issued": IdentityEvent<S>;
   /** The source of certificates could not get or renew one; what is in force stays. */
   "certificate:failed": CertificateFailedEvent<S>;
+  /** Messages of other processes come from now on, or no longer. */
+  "bus:state": BusStateEvent<S>;
+  /** Messages between this process and others are missing. */
+  "bus:gap": BusGapEvent<S>;
   /** The server has stopped; nothing comes after it. */
   stop: ServerEvent<S>;
   /** An error status was answered, by the server or by an error handler; after the answer. */

@@ -52,6 +52,16 @@ export interface ServerLimits {
    * Default: 512 MiB.
    */
   readonly maxUnsentBytes?: number;
+  /**
+   * How much may wait for the `bus` while it is away or slow; then the oldest messages are dropped.
+   * Default: 8 MiB.
+   */
+  readonly maxBusBufferBytes?: number;
+  /**
+   * The longest message to or from other processes. Longer: `broadcast()` and `publish()` throw.
+   * Default: 1,048,000, which fits into NATS's default of 1 MiB.
+   */
+  readonly maxBusMessageBytes?: number;
   /** The most functions that wait in `queueWork`; more: `QUEUE_FULL`. Default: 1,024. */
   readonly maxQueuedWork?: number;
   /** The most routes (original: `max_uri_handlers`). Default: `Infinity`. */
@@ -136,6 +146,8 @@ export interface ServerTimeouts {
   readonly lingerMs?: number;
   /** How long `stop()` waits for requests under way. Default: 5,000. */
   readonly drainMs?: number;
+  /** How long the `bus` may take to confirm something; then it counts as away. Default: 5,000. */
+  readonly busMs?: number;
 }
 
 /** The defaults and checks of the limits that mean something without sockets too. */
@@ -160,6 +172,8 @@ export const LIMITS = {
   maxConnectionAgeMs: endless(Infinity),
   maxUnreadBytes: size(64 * 1024 * 1024),
   maxUnsentBytes: size(512 * 1024 * 1024),
+  maxBusBufferBytes: size(8 * 1024 * 1024),
+  maxBusMessageBytes: size(1_048_000),
   maxQueuedWork: many(1_024),
   maxUriBytes: size(8_192),
   maxHeaderBytes: size(16_384),
@@ -181,4 +195,5 @@ export const TIMEOUTS = {
   idleMs: endless(60_000),
   lingerMs: duration(2_000),
   drainMs: duration(5_000, 0),
+  busMs: duration(5_000),
 };

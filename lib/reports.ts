@@ -6,6 +6,8 @@
  */
 import type { HttpError, HttpsdError } from "./errors.ts";
 import {
+  BusGapEvent,
+  BusStateEvent,
   CertificateFailedEvent,
   DataEvent,
   DisconnectedEvent,
@@ -26,6 +28,7 @@ import type { ServerListeners } from "./server_listeners.ts";
 import type { CertificateFailure, SourceReports } from "./tls/certificate_source.ts";
 import type { Identity } from "./tls/identity.ts";
 import type { ServerWebSocket } from "./websocket/socket.ts";
+import type { BusGap, BusState } from "./websocket/cluster/bus.ts";
 
 /** The target of reports. */
 export interface ReportTarget {
@@ -108,6 +111,19 @@ export class Reports implements SourceReports {
       server.dispatchEvent(new ServerErrorEvent("refused", server, error, where));
     }
     this.error(error, where);
+  }
+
+  /** Reports that messages of other processes come from now on, or no longer. */
+  busState(state: BusState, error: HttpsdError | undefined): void {
+    const { server } = this.#target;
+    if (this.hears("bus:state")) server.dispatchEvent(new BusStateEvent(server, state, error));
+    if (error !== undefined) this.error(error);
+  }
+
+  /** Reports that messages between processes are missing. */
+  busGap(gap: BusGap): void {
+    const { server } = this.#target;
+    if (this.hears("bus:gap")) server.dispatchEvent(new BusGapEvent(server, gap));
   }
 
   /** Reports an error, but on the console only once the server is at rest. */

@@ -67,6 +67,8 @@ import { ContainedSource } from "./tls/certificate_source.ts";
 import { Stats } from "./stats.ts";
 import { defaultHost } from "./tls/options.ts";
 import { CertificateRotation } from "./tls/rotation.ts";
+import type { BusStatus } from "./websocket/cluster/bus.ts";
+import { Relay } from "./websocket/cluster/relay.ts";
 import { type BroadcastData, WebSocketHub } from "./websocket/hub.ts";
 import { type Route, toHandlerRoute } from "./websocket/route.ts";
 import type { ServerWebSocket } from "./websocket/socket.ts";
@@ -115,6 +117,8 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   readonly #source: ContainedSource | undefined;
   readonly #watch: ExchangeWatch;
   readonly #stats: Stats;
+  /** Carries messages between the hub and those of other processes. */
+  readonly #relay: Relay | undefined;
   #state: ServerState = "idle";
   #referenced = true;
   #certificates: CertificateRotation | undefined;
@@ -236,7 +240,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
       maxResponseFields,
       failures: dispatcher,
     });
-    this.#hub = new WebSocketHub({
+    const hub = this.#hub = new WebSocketHub({
       failed: (session, error) => reports.error(error, { session }),
       touched: (session) => session.touch(),
       opened: (ws) => {
@@ -250,7 +254,6 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
       observerFailed: (cause) =>
         reports.errorAtAnyTime(new HttpsdError("HOOK_FAILED", "An observer threw", { cause })),
     });
-    const hub = this.#hub;
     const stats = this.#stats = new Stats({
       secure: config.transportMode !== "insecure",
       places,
@@ -261,6 +264,19 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
       websockets: () => hub.sockets.size,
       selector,
     });
+    if (config.bus !== undefined) {
+      const relay = this.#relay = new Relay(config.bus, {
+        clock: deadlines.clock,
+        maxBufferBytes: limits.maxBusBufferBytes,
+        maxMessageBytes: limits.maxBusMessageBytes,
+        timeoutMs: timeouts.busMs,
+        deliver: (topic, message) => hub.deliver(topic, message),
+        stateChanged: (state, error) => reports.busState(state, error),
+        gap: (gap) => reports.busGap(gap),
+        failed: (error) => reports.error(error),
+      });
+      hub.join(relay);
+    }
     const transport = withUpgrades(connectionTransport, this.#hub);
     this.#reception = new Reception({
       config,
@@ -304,20 +320,31 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     return this.#hub.sockets;
   }
 
+  /** What the option `bus` does and has done; `undefined` without it. */
+  get bus(): BusStatus | undefined {
+    return this.#relay?.status;
+  }
+
   /**
    * Sends a message to all WebSockets, or to those that `filter` picks; it is encoded once. A
-   * client that does not read delays no other.
+   * client that does not read delays no other. With the option `bus`, those of other processes get
+   * it too, unless there is a filter, which can be called for those of this server only.
    *
-   * @returns to how many it was sent
+   * @returns to how many of this server it was sent
+   * @throws {WebSocketError} `WS_CANNOT_SEND` for what is neither text nor bytes, and with a bus for
+   * more than `limits.maxBusMessageBytes`
    */
   broadcast(data: BroadcastData, filter?: (ws: ServerWebSocket) => boolean): number {
     return this.#hub.broadcast(data, filter);
   }
 
   /**
-   * Sends a message to all WebSockets that subscribed to `topic`; it is encoded once.
+   * Sends a message to all WebSockets that subscribed to `topic`; it is encoded once. With the option
+   * `bus`, those of other processes get it too.
    *
-   * @returns to how many it was sent
+   * @returns to how many of this server it was sent
+   * @throws {ConfigError} `INVALID_CONFIG` for a topic that is not text, or no name for the bus
+   * @throws {WebSocketError} as {@linkcode HttpsServer.broadcast}
    */
   publish(topic: string, data: BroadcastData): number {
     return this.#hub.publish(topic, data);
@@ -512,6 +539,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     this.dispatchEvent(new ServerEvent("start", this));
     this.#certificates?.begin();
     this.#stats.begin();
+    if (this.#state === "running") this.#relay?.open(); // a listener may have stopped it
   }
 
   async #open(): Promise<void> {
@@ -620,7 +648,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     if (!await this.#sessions.emptyWithin(drainMs)) {
       for (const session of this.#sessions.all) session.destroy();
     }
-    await this.#source?.stop();
+    await Promise.all([this.#source?.stop(), this.#relay?.close()]);
     const { globalUserContext, globalUserContextFree } = this.#config;
     this.#hooks.run(() => globalUserContextFree?.(globalUserContext));
     this.#rest();

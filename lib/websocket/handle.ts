@@ -115,8 +115,8 @@ export class SocketHandle implements ServerWebSocket {
     this.#engine.callbackFailed(cause);
   }
 
-  subscribe(topic: string): void {
-    this.#hub.subscribe(this.#engine, topic);
+  subscribe(topic: string): Promise<void> {
+    return this.#hub.subscribe(this.#engine, topic);
   }
 
   unsubscribe(topic: string): void {

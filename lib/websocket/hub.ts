@@ -10,6 +10,7 @@ import { ConfigError, type HttpsdError } from "../errors.ts";
 import type { Tunnel } from "../http/tunnel.ts";
 import type { Session } from "../http/session.ts";
 import { shown } from "../options.ts";
+import type { Relay } from "./cluster/relay.ts";
 import {
   assertData,
   type Bytes,
@@ -34,6 +35,9 @@ export interface HubHost {
   touched(session: Session): void;
 }
 
+/** What a hub uses of the relay to other processes. */
+export type HubRelay = Pick<Relay, "assertSendable" | "send" | "want" | "unwant">;
+
 /** A socket, as its hub knows it. */
 export interface Member {
   /** What programs hold. */
@@ -52,6 +56,7 @@ export class WebSocketHub {
   readonly #subscribers = new Map<string, Set<Member>>();
   readonly #topics = new Map<Member, Set<string>>();
   readonly #host: HubHost;
+  #relay: HubRelay | undefined;
   /** Tunnels that were sent something in this turn of the event loop. */
   readonly #corked = new Set<Tunnel>();
   #turn = 0;
@@ -60,6 +65,11 @@ export class WebSocketHub {
   /** Makes an empty hub. */
   constructor(host: HubHost) {
     this.#host = host;
+  }
+
+  /** Passes what is sent to many on to other processes too; to be called before there are sockets. */
+  join(relay: HubRelay): void {
+    this.#relay = relay;
   }
 
   /** The sockets that are open, in the order in which they were opened. */
@@ -72,6 +82,7 @@ export class WebSocketHub {
     this.#members.add(member);
     this.#sockets.add(member.ws);
     this.#host.opened(member.ws);
+    if (this.#members.size === 1) void this.#relay?.want(undefined);
   }
 
   /** Removes a socket that is no longer open, also from its topics. */
@@ -80,6 +91,7 @@ export class WebSocketHub {
     this.#sockets.delete(member.ws);
     for (const topic of this.topicsOf(member)) this.unsubscribe(member, topic);
     this.#host.closed(member.ws);
+    if (this.#members.size === 0) this.#relay?.unwant(undefined);
   }
 
   /** Reports that a socket failed. */
@@ -110,45 +122,73 @@ export class WebSocketHub {
   }
 
   /**
-   * Adds an open socket to a topic.
+   * Adds an open socket to a topic; resolves when it gets the messages of other processes too, or
+   * when the bus is away.
    *
-   * @throws {ConfigError} `INVALID_CONFIG` for a topic that is not text
+   * @throws {ConfigError} `INVALID_CONFIG` for a topic that is not text, or no name for the bus
    */
-  subscribe(member: Member, topic: string): void {
+  subscribe(member: Member, topic: string): Promise<void> {
     assertTopic("subscribe()", topic);
-    if (!this.#members.has(member)) return;
+    if (!this.#members.has(member)) return Promise.resolve();
+    const wanted = this.#relay?.want(topic) ?? Promise.resolve();
     addTo(this.#subscribers, topic, member);
     addTo(this.#topics, member, topic);
+    return wanted;
   }
 
   /** Removes a socket from a topic. */
   unsubscribe(member: Member, topic: string): void {
-    deleteFrom(this.#subscribers, topic, member);
     deleteFrom(this.#topics, member, topic);
+    if (deleteFrom(this.#subscribers, topic, member)) this.#relay?.unwant(topic);
   }
 
-  /** Sends to all, or to those that `filter` picks; returns to how many. */
+  /**
+   * Sends to all, also to those of other processes; or to those here that `filter` picks. Returns to
+   * how many here.
+   */
   broadcast(data: BroadcastData, filter?: (ws: ServerWebSocket) => boolean): number {
     assertMessage("broadcast()", data);
-    if (filter === undefined) return this.#sendToAll(this.#members, data);
+    if (filter === undefined) return this.#sendEverywhere(undefined, data);
     if (typeof filter !== "function") {
       throw invalid(`The filter of broadcast() is ${shown(filter)}: give a function`);
     }
     // All are asked before anything is sent: a filter that fails sends nothing at all.
     const picked = [...this.#members].filter(({ ws }) => picks(filter(ws)));
-    return this.#sendToAll(picked, data);
+    return this.#sendToAll(picked, encode(data));
   }
 
-  /** Sends to all that subscribed to `topic`; returns to how many. */
+  /** Sends to all that subscribed to `topic`, also in other processes; returns to how many here. */
   publish(topic: string, data: BroadcastData): number {
     assertTopic("publish()", topic);
     assertMessage("publish()", data);
-    const subscribers = this.#subscribers.get(topic);
-    return subscribers === undefined ? 0 : this.#sendToAll(subscribers, data);
+    return this.#sendEverywhere(topic, data);
   }
 
-  #sendToAll(members: Iterable<Member>, data: BroadcastData): number {
-    const encoded = data instanceof PreparedMessage ? encodedOf(data) : new EncodedMessage(data);
+  /** Delivers a message of another process. */
+  deliver(topic: string | undefined, message: EncodedMessage): void {
+    this.#sendToAll(this.#receiversOf(topic), message);
+  }
+
+  /** Those here that get what is sent to a topic, or to all. */
+  #receiversOf(topic: string | undefined): Iterable<Member> {
+    return topic === undefined ? this.#members : this.#subscribers.get(topic) ?? [];
+  }
+
+  #sendEverywhere(topic: string | undefined, data: BroadcastData): number {
+    const receivers = this.#receiversOf(topic);
+    const relay = this.#relay;
+    if (relay === undefined) {
+      // Nothing is encoded that is sent to none.
+      return Array.isArray(receivers) ? 0 : this.#sendToAll(receivers, encode(data));
+    }
+    const message = encode(data);
+    relay.assertSendable(topic, message);
+    const count = this.#sendToAll(receivers, message);
+    relay.send(topic, message);
+    return count;
+  }
+
+  #sendToAll(members: Iterable<Member>, encoded: EncodedMessage): number {
     let receivers = 0;
     for (const member of members) {
       this.#cork(member.tunnel);
@@ -179,9 +219,14 @@ function addTo<K, V>(sets: Map<K, Set<V>>, key: K, value: V): void {
   else set.add(value);
 }
 
-function deleteFrom<K, V>(sets: Map<K, Set<V>>, key: K, value: V): void {
+/** Deletes from a set; returns whether it was the last there. */
+function deleteFrom<K, V>(sets: Map<K, Set<V>>, key: K, value: V): boolean {
   const set = sets.get(key);
-  if (set?.delete(value) && set.size === 0) sets.delete(key);
+  return set?.delete(value) === true && set.size === 0 && sets.delete(key);
+}
+
+function encode(data: BroadcastData): EncodedMessage {
+  return data instanceof PreparedMessage ? encodedOf(data) : new EncodedMessage(data);
 }
 
 /** Whether a filter picks a socket: only `true` does, since a promise would pick every one. */

@@ -26,9 +26,12 @@ export class EncodedMessage {
   readonly payload: Uint8Array;
   #deflated: Map<string, Uint8Array> | undefined;
 
-  /** Encodes text as a Text message, bytes as a Binary message. */
-  constructor(data: string | Bytes) {
-    this.opcode = typeof data === "string" ? Opcode.Text : Opcode.Binary;
+  /** Encodes text as a Text message, bytes as a Binary message, or as what `opcode` says. */
+  constructor(
+    data: string | Bytes,
+    opcode: Opcode = typeof data === "string" ? Opcode.Text : Opcode.Binary,
+  ) {
+    this.opcode = opcode;
     const bytes = bytesOf(data);
     this.frame = encodeFrame(this.opcode, bytes);
     this.payload = this.frame.subarray(this.frame.length - bytes.length);

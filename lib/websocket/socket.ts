@@ -130,8 +130,17 @@ export interface ServerWebSocket extends AsyncIterable<WebSocketMessage> {
    */
   fail(cause: unknown): void;
 
-  /** Adds the socket to a topic of the server's `publish`. It leaves it when it closes. */
-  subscribe(topic: string): void;
+  /**
+   * Adds the socket to a topic of the server's `publish`, at once; it leaves it when it closes. The
+   * promise need not be awaited. With the server's option `bus`, it resolves when the messages of
+   * other processes come too, so that what a program loads after that lacks none of them; and when
+   * the bus is away, or does not confirm in `timeouts.busMs`: then the event `bus:gap` comes later.
+   * It never rejects.
+   *
+   * @throws {ConfigError} `INVALID_CONFIG` for a topic that is not text; with a bus also for one of
+   * more than 1,024 bytes, or with half a character
+   */
+  subscribe(topic: string): Promise<void>;
 
   /** Takes the socket away from a topic. */
   unsubscribe(topic: string): void;
