@@ -45,6 +45,8 @@ export interface ReceptionParts {
   readonly watch: ExchangeWatch;
   /** Counts the rest. */
   readonly stats: Stats;
+  /** Whether each session's next answer is to be its last. */
+  readonly leaving: () => boolean;
   /** Chooses certificates, and so knows for which hosts each may speak. */
   readonly selector: () => Selector | undefined;
 }
@@ -127,7 +129,7 @@ export class Reception implements ProtocolHost {
   }
 
   get crowded(): boolean {
-    return this.#parts.places.crowded;
+    return this.#parts.places.crowded || this.#parts.leaving();
   }
 
   speaksFor({ peer, connection }: ConnectionDriver, host: string | undefined): boolean {

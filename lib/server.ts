@@ -121,6 +121,8 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   readonly #relay: Relay | undefined;
   #state: ServerState = "idle";
   #referenced = true;
+  /** Whether connections that were accepted before the stop still become sessions. */
+  #letsNewcomersIn = false;
   #certificates: CertificateRotation | undefined;
   #listener: Listener | undefined;
   #starting: Promise<void> | undefined;
@@ -287,6 +289,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
       places,
       hooks,
       reports,
+      leaving: () => this.#state === "stopping",
       watch,
       stats,
       selector,
@@ -623,16 +626,16 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
    * @throws {ConfigError} `INVALID_CONFIG` (as a rejection) naming the option; nothing is stopped
    */
   stop(options: StopOptions = {}): Promise<void> {
-    let drainMs: number | undefined;
+    let checked: StopOptions;
     try {
-      ({ drainMs } = checkOptions("stop()", STOP_OPTIONS, options));
+      checked = checkOptions("stop()", STOP_OPTIONS, options) as StopOptions;
     } catch (error) {
       return Promise.reject(error);
     }
     if (this.#state === "idle") return Promise.resolve();
     return this.#stopping ??= this.#state === "starting"
       ? this.#stopStarting()
-      : this.#stop(drainMs ?? this.#config.timeouts.drainMs);
+      : this.#stop(checked);
   }
 
   /** The start sees the new state at its next step, and fails. */
@@ -641,11 +644,15 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     await Promise.allSettled([this.#starting]);
   }
 
-  async #stop(drainMs: number): Promise<void> {
+  async #stop(
+    { drainMs = this.#config.timeouts.drainMs, newcomersMs = 0 }: StopOptions,
+  ): Promise<void> {
     this.#state = "stopping";
+    const deadline = performance.now() + drainMs;
+    if (newcomersMs > 0) await this.#serveNewcomers(newcomersMs, drainMs);
     this.#shut();
     for (const session of this.#sessions.all) session.close();
-    if (!await this.#sessions.emptyWithin(drainMs)) {
+    if (!await this.#sessions.emptyWithin(Math.max(0, deadline - performance.now()))) {
       for (const session of this.#sessions.all) session.destroy();
     }
     await Promise.all([this.#source?.stop(), this.#relay?.close()]);
@@ -654,6 +661,30 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     this.#rest();
     this.dispatchEvent(new ServerEvent("http:stop", this));
     this.dispatchEvent(new ServerEvent("stop", this));
+  }
+
+  /**
+   * Accepts no more, and serves those that have come already one request each; others are closed, at
+   * once or when they have sent nothing for `silentMs`, in which time this loop goes round often.
+   */
+  async #serveNewcomers(silentMs: number, ms: number): Promise<void> {
+    this.#listener?.close();
+    this.#letsNewcomersIn = true;
+    const deadline = performance.now() + ms;
+    const rounds = new Map<Session, number>();
+    let waiting: number;
+    do {
+      waiting = this.#gate.size + this.#opening.size + this.#places.waiting;
+      for (const session of this.#sessions.all) {
+        const seen = (rounds.get(session) ?? 0) + 1;
+        rounds.set(session, seen);
+        // A session that was closed before is so again: what it is inside of is its last request.
+        if (session.requests > 0 || seen * NEWCOMERS_CHECK_MS > silentMs) session.close();
+        else waiting++;
+      }
+      await new Promise((resolve) => setTimeout(resolve, NEWCOMERS_CHECK_MS));
+    } while (waiting > 0 && performance.now() < deadline);
+    this.#letsNewcomersIn = false;
   }
 
   /** Is as before the start. */
@@ -699,7 +730,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   }
 
   #admitted(connection: ConnectionEngine): void {
-    if (this.#state === "stopping" || this.#state === "idle") {
+    if ((this.#state === "stopping" && !this.#letsNewcomersIn) || this.#state === "idle") {
       connection.destroy();
       return;
     }
@@ -722,7 +753,13 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   }
 }
 
-const STOP_OPTIONS = members({ drainMs: v.optional(milliseconds(0)) }, {
+/** How often a server that stops checks whether those that have come have been served, in ms. */
+const NEWCOMERS_CHECK_MS = 10;
+
+const STOP_OPTIONS = members({
+  drainMs: v.optional(milliseconds(0)),
+  newcomersMs: v.optional(milliseconds(0)),
+}, {
   advice: adviceFrom({
     timeout: "write drainMs",
     timeoutMs: "write drainMs",

@@ -9,8 +9,8 @@ import { optionError } from "./options.ts";
 
 /** A server of this worker, as the cluster uses it. */
 export interface SharingServer {
-  /** Accepts no more, and ends when requests under way have, or `drainMs` is over. */
-  stop(options?: { readonly drainMs?: number }): Promise<void>;
+  /** Accepts no more, and ends as its documentation says. */
+  stop(options?: { readonly drainMs?: number; readonly newcomersMs?: number }): Promise<void>;
 }
 
 /** What this worker is of its cluster. */

@@ -1,9 +1,14 @@
 /** Clusters: workers that share a port, die, are replaced and stop, as processes and as threads. */
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { execFile } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import {
   ask,
   askOn,
@@ -18,7 +23,7 @@ import {
 } from "./cluster_support.ts";
 import { RawClient } from "./http_support.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
-import { gone, turns, until } from "./support.ts";
+import { end, gone, start, turns, until } from "./support.ts";
 
 assertRuntime();
 
@@ -216,6 +221,32 @@ test(
   },
   LIMIT_MS,
 );
+
+test("examples/cluster.ts serves TLS with several workers, and ends at SIGTERM", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "httpsd-cluster-"));
+  const example = fileURLToPath(new URL("../examples/cluster.ts", import.meta.url));
+  const args = ["WORKERS=2", "PORT=0", `CERTS=${folder}`, process.execPath];
+  const flags = runtime === "deno" ? ["run", "-A", "--no-check"] : ["run"];
+  const child = start("env", [...args, ...flags, example]);
+  try {
+    await until(() => /process \d+/.test(child.output()), "it runs", START_MS);
+    const port = Number(/localhost:(\d+)/.exec(child.output())?.[1]);
+    const names = new Set<string>();
+    while (names.size < 2) {
+      const { stdout } = await promisify(execFile)("curl", [
+        ...["-s", "--cacert", join(folder, "ca.pem"), `https://localhost:${port}/`],
+      ]);
+      assert.match(stdout, /^Hello from worker [12]\n$/);
+      names.add(stdout);
+    }
+    process.kill(child.process.pid!, "SIGTERM");
+    await child.done;
+    assert.equal(child.process.exitCode, 0, child.output());
+  } finally {
+    end(child);
+    rmSync(folder, { recursive: true, force: true });
+  }
+}, LIMIT_MS);
 
 if (runtime === "deno") {
   test("a worker has the permissions of its supervisor, and no others", async () => {

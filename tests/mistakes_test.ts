@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
+import { CLUSTER_NAMES, resolveCluster } from "../lib/cluster/options.ts";
 import { createEdgeApp } from "../lib/edge/mod.ts";
 import { hsts, redirectToHttps, requireClientCertificate } from "../lib/hono/mod.ts";
 import { ClientAuth } from "../lib/tls/client_auth.ts";
@@ -169,7 +170,7 @@ const TAKERS: readonly Taker[] = [
     foreign: SERVER_NAMES,
     take: (options) => resolveReload(options),
   },
-  { name: "stop()", options: ["drainMs"], take: (options) => idle().stop(options) },
+  { name: "stop()", options: ["drainMs", "newcomersMs"], take: (options) => idle().stop(options) },
   { name: "loadIdentity()", options: IDENTITY, take: loadIdentity },
   {
     name: "a WebSocket route",
@@ -252,6 +253,13 @@ const MORE_TAKERS: readonly Taker[] = [
     options: ["maxAgeSeconds", "includeSubDomains", "preload"],
     foreign: { maxAge: "write maxAgeSeconds" },
     take: hsts,
+  },
+  {
+    name: "cluster()",
+    options: ["workers", "mode", "signals", "nameLogs", "log", "runtimeArgs", "timeouts"],
+    inside: ["startMs", "drainMs", "restartMs", "maxRestartMs", "steadyMs"],
+    foreign: CLUSTER_NAMES,
+    take: resolveCluster,
   },
   {
     name: "redirectToHttps()",

@@ -16,6 +16,9 @@ import { marking, readFromSupervisor, type ToSupervisor, type WorkerStart } from
 /** How much longer than `drainMs` a worker takes at the most, in ms. */
 const GRACE_MS = 1_000;
 
+/** How long clients that have just connected may be silent then, in ms. */
+const NEWCOMERS_MS = 1_000;
+
 /** What a worker talks to its supervisor by. */
 interface Channel {
   /** Sends a message; resolves when it has left, or cannot. */
@@ -68,7 +71,7 @@ export async function work(
     const timer = setTimeout(() => process.exit(1), drainMs + GRACE_MS);
     void channel.post({ type: "draining" });
     abort.abort();
-    const stops = [...servers].map((server) => server.stop({ drainMs }));
+    const stops = [...servers].map((server) => server.stop({ drainMs, newcomersMs: NEWCOMERS_MS }));
     void Promise.allSettled(stops).then(() => {
       clearTimeout(timer);
       process.exit(0);

@@ -15,6 +15,11 @@ export type ServerState = "idle" | "starting" | "running" | "stopping";
 export interface StopOptions {
   /** How long requests in progress may take to end, in ms. Default: the option `timeouts.drainMs`. */
   readonly drainMs?: number;
+  /**
+   * How long clients that have connected may be silent before their first request, in ms: a server
+   * that is replaced loses none then. All end with `drainMs`. Default: 0, they are cut at once.
+   */
+  readonly newcomersMs?: number;
 }
 
 /** How many connections a server has, and has had; for monitoring. */

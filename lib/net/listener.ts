@@ -208,6 +208,7 @@ export class Listener {
 
   /** Accepts no more; accepted sockets live on. */
   close(): void {
+    if (this.#closed) return;
     this.#closed = true;
     clearInterval(this.#checks);
     clearTimeout(this.#soon);
