@@ -65,6 +65,8 @@ export interface ResponseProgress {
 
 type State = "unsent" | "open" | "ending" | "ended" | "gone";
 
+const NO_FIELDS: Fields = [];
+
 /** After so many writes in a row the event loop has its turn, since each may resolve at once. */
 const WRITES_PER_TURN = 128;
 
@@ -247,7 +249,10 @@ export class ResponseWriter {
   }
 
   /** Gives the sink a head by the rules; all but its end, so that it can still be taken back. */
-  #head({ status, reason, fields = [], type }: ResponseHead, length: number | undefined): HeadEnd {
+  #head(
+    { status, reason, fields = NO_FIELDS, type }: ResponseHead,
+    length: number | undefined,
+  ): HeadEnd {
     if (status < 200) throw badResponse(`Status ${status} is not a final status: use 200 to 999`);
     this.#status = status;
     const bodiless = this.#bodiless = this.#method === "HEAD" || isBodiless(status);

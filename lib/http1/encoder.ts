@@ -11,8 +11,16 @@ import {
   assertFieldValue,
   assertStatus,
   type Fields,
+  Role,
+  roleOf,
 } from "../http/response_rules.ts";
 import { REASONS } from "../http/status.ts";
+
+/** The `Content-Type` that was sent last, as its field and as a line that was checked. */
+let typeName: string | undefined;
+let typeValue = "";
+let typeLine = "";
+const TYPE_LENGTH = "content-type".length;
 
 /** Beyond printable ASCII and the tab, values are looked at more closely. */
 const UNUSUAL = /[^\t\x20-\x7e]/;
@@ -38,12 +46,21 @@ export class SectionEncoder {
    * @throws {HttpError} `BAD_RESPONSE` for a name or value that HTTP does not allow
    */
   field(name: string, value: string): void {
+    if (value === typeValue && name === typeName) {
+      this.#text += typeLine;
+      return;
+    }
     assertFieldName(name);
     if (UNUSUAL.test(value)) {
       assertFieldValue(name, value);
       this.#latin1 = true;
     }
-    this.#text += `${name}: ${value}\r\n`;
+    const line = `${name}: ${value}\r\n`;
+    this.#text += line;
+    if (name.length !== TYPE_LENGTH || this.#latin1 || roleOf(name) !== Role.Type) return;
+    typeName = name;
+    typeValue = value;
+    typeLine = line;
   }
 
   /** Adds a field line, with its line end, that needs no check. */
@@ -89,6 +106,16 @@ export function encodeHead(status: number, fields: Fields): Chunk {
 function encodeSection(section: SectionEncoder, fields: Fields): Chunk {
   for (const [name, value] of fields) section.field(name, value);
   return section.end();
+}
+
+/** The lines of short bodies that were sent before, by their lengths. */
+const LENGTH_LINES: string[] = [];
+const MAX_KNOWN_LENGTH = 1_000;
+
+/** The field line that says how long the body is. */
+export function lengthLine(length: number): string {
+  if (length > MAX_KNOWN_LENGTH) return `Content-Length: ${length}\r\n`;
+  return LENGTH_LINES[length] ??= `Content-Length: ${length}\r\n`;
 }
 
 /** The line before a chunk of `length` bytes. */

@@ -9,7 +9,7 @@ import { isTarget, targetTooLong, unknownMethod } from "../http/request_rules.ts
 import { latin1 } from "../runtime/latin1.ts";
 import { Byte, byteTable, FieldScanner, TOKEN, unexpected } from "./field_scanner.ts";
 import { Http1RequestHead } from "./request_head.ts";
-import { readRequestLine, type RequestLine } from "./request_line.ts";
+import { readRequestLine, RequestLine } from "./request_line.ts";
 
 const MAX_METHOD_LENGTH = 24;
 
@@ -41,7 +41,7 @@ export class HeadScanner {
   #state = METHOD;
   #methodEnd = 0;
   #targetEnd = 0;
-  #line: RequestLine | undefined;
+  readonly #line = new RequestLine();
 
   /** Makes a scanner with a cap for the target in bytes, and one for the number of fields. */
   constructor(maxUriBytes: number, maxFields: number) {
@@ -79,10 +79,11 @@ export class HeadScanner {
    * `EXPECTATION_FAILED` or 501 `UNKNOWN_CODING` when the fields cannot be honoured.
    */
   take(bytes: Uint8Array, start: number, end: number): Http1RequestHead {
-    const line = this.#line!;
+    const line = this.#line;
     this.#state = METHOD;
-    this.#line = undefined;
-    return new Http1RequestHead(bytes, start, end, line, this.#fields.take(), this.#hosts);
+    const head = new Http1RequestHead(bytes, start, end, line, this.#fields.take(), this.#hosts);
+    line.clear();
+    return head;
   }
 
   #scanMethod(bytes: Uint8Array, base: number, from: number, to: number): number {
@@ -124,11 +125,12 @@ export class HeadScanner {
       if (!matches) throw unexpected(bytes[pos]!, "in the version or the line end behind it");
     }
     if (stop < end) return stop;
-    this.#line = readRequestLine(
+    readRequestLine(
       latin1(bytes, base, base + this.#targetEnd),
       this.#methodEnd,
       bytes[start + MAJOR_AT]! - Byte.Zero,
       bytes[start + MINOR_AT]! - Byte.Zero,
+      this.#line,
     );
     this.#state = FIELDS;
     return end;

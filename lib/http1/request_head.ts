@@ -24,7 +24,22 @@ class RecognizedFields {
   close = false;
   keepAlive = false;
   upgradeOption = false;
+
+  /** Forgets what was recognized. */
+  reset(): this {
+    this.host = this.contentLength = this.transferEncoding = -1;
+    this.upgrade =
+      this.expectContinue =
+      this.close =
+      this.keepAlive =
+      this.upgradeOption =
+        false;
+    return this;
+  }
 }
+
+/** What was recognized in the head that is being made, one after the other. */
+const RECOGNIZED = new RecognizedFields();
 
 /**
  * The head of one request. It refers to the bytes as they came; a field becomes a string when it
@@ -174,7 +189,7 @@ export class Http1RequestHead implements RequestHead {
   }
 
   #recognize(): RecognizedFields {
-    const known = new RecognizedFields();
+    const known = RECOGNIZED.reset();
     for (let i = 0; i < this.fieldCount; i++) {
       // The length of the name rules out nearly every field before a byte is compared.
       switch (this.#offset(i, 1) - this.#offset(i, 0)) {

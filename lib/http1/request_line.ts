@@ -12,28 +12,39 @@ import { assertPath, badTarget, hasPort, unknownMethod } from "../http/request_r
 /** The four forms of a request target (RFC 9112 section 3.2). */
 export type TargetForm = "origin" | "absolute" | "asterisk" | "authority";
 
-/** The request line, read. */
-export interface RequestLine {
+/** The request line, read: one for all requests of a connection, one after the other. */
+export class RequestLine {
   /** The method; always a known one. */
-  method: string;
+  method = "";
   /** The target as sent. */
-  target: string;
+  target = "";
   /** 1 for HTTP/1.1 and above, 0 for HTTP/1.0. */
-  minorVersion: 0 | 1;
+  minorVersion: 0 | 1 = 1;
   /** The target's form. */
-  form: TargetForm;
+  form: TargetForm = "origin";
   /** The target's path. */
-  path: string;
+  path = "";
   /** The target's query, without the `?`. */
-  query: string;
+  query = "";
   /** The host and port of the absolute form. */
   authority: string | undefined;
+
+  /** Forgets what was read, so that a connection that waits keeps none of it. */
+  clear(): void {
+    this.method =
+      this.target =
+      this.path =
+      this.query =
+        "";
+    this.authority = undefined;
+  }
 }
 
 const ABSOLUTE_FORM = /^https?:\/\/([^/?]*)([^?]*)/i;
 
 /**
- * Reads a request line that is well-formed; the version goes first, as it governs the rest.
+ * Reads a request line that is well-formed into `line`; the version goes first, as it governs the
+ * rest.
  *
  * @throws {HttpError} 505 `VERSION_NOT_SUPPORTED`, 501 `NOT_IMPLEMENTED`, 400 `BAD_REQUEST`
  */
@@ -42,7 +53,8 @@ export function readRequestLine(
   methodEnd: number,
   major: number,
   minor: number,
-): RequestLine {
+  line: RequestLine,
+): void {
   if (major !== 1) {
     throw new HttpError(
       505,
@@ -54,17 +66,13 @@ export function readRequestLine(
   if (method !== "GET" && !METHODS.has(method)) { // most requests are spared the look-up
     throw unknownMethod();
   }
-  const line: RequestLine = {
-    method,
-    target: methodAndTarget.slice(methodEnd + 1),
-    minorVersion: minor === 0 ? 0 : 1, // a higher one is spoken to as 1.1 (RFC 9110 section 2.5)
-    form: "origin",
-    path: "",
-    query: "",
-    authority: undefined,
-  };
+  line.method = method;
+  line.target = methodAndTarget.slice(methodEnd + 1);
+  line.minorVersion = minor === 0 ? 0 : 1; // a higher one is spoken to as 1.1 (RFC 9110 section 2.5)
+  line.form = "origin";
+  line.path = line.query = "";
+  line.authority = undefined;
   readTarget(line);
-  return line;
 }
 
 /** Reads the target's form and parts (RFC 9112 section 3.2); the method decides which forms are allowed. */
@@ -85,7 +93,7 @@ function readTarget(line: RequestLine): void {
   const pathEnd = question < 0 ? target.length : question;
   if (question >= 0) line.query = target.slice(question + 1);
   if (target.startsWith("/")) {
-    line.path = target.slice(0, pathEnd);
+    line.path = question < 0 ? target : target.slice(0, pathEnd);
   } else {
     const match = ABSOLUTE_FORM.exec(target);
     if (match === null) throw badTarget("it starts neither with a slash nor with http(s)://");

@@ -17,6 +17,7 @@ import {
   dateLine,
   encodeHead,
   lastChunk,
+  lengthLine,
   type SectionEncoder,
 } from "./encoder.ts";
 
@@ -25,6 +26,9 @@ type Framing = "none" | "length" | "chunked" | "close" | "raw";
 
 /** A long body is written in pieces of so many bytes, so that a slow client holds one of them. */
 const PIECE_BYTES = 64 * 1024;
+
+/** What most responses have waiting. */
+const NO_QUEUE: Chunk[] = [];
 
 /** What of a request decides how its response is framed. */
 export interface AnsweredRequest {
@@ -49,7 +53,7 @@ export class Http1ResponseSink implements ResponseSink {
   #head: SectionEncoder | undefined;
   #framing: Framing = "none";
   /** Body bytes that were handed over and wait for the client to read. */
-  #queue: Chunk[] = [];
+  #queue = NO_QUEUE;
   /** What counts them. */
   #waiting: UnsentAnswer | undefined;
   /** Whether the first of them is the rest of a chunk whose length was written. */
@@ -117,7 +121,7 @@ export class Http1ResponseSink implements ResponseSink {
     const head = this.#head!;
     this.#head = undefined;
     if (!dated) head.line(dateLine());
-    if (length !== undefined) head.line(`Content-Length: ${length}\r\n`);
+    if (length !== undefined) head.line(lengthLine(length));
     const framing = this.#framing = hasBody ? this.#frame(length) : "none";
     if (framing === "chunked") head.line("Transfer-Encoding: chunked\r\n");
     if (framing === "close") this.#keepAlive = false;
@@ -151,8 +155,8 @@ export class Http1ResponseSink implements ResponseSink {
     this.#connection.cork();
     try {
       this.open(head);
-      if (body.length > 0) this.#queue.push(body);
       this.#lasts = true;
+      if (body.length > 0) this.#hand(body);
       if (isOwn && typeof body !== "string" && body.length >= PIECE_BYTES) this.#own = body;
       this.#tail = "";
       return this.#sendOn();
@@ -162,10 +166,20 @@ export class Http1ResponseSink implements ResponseSink {
   }
 
   data(chunk: Chunk): boolean {
-    this.#queue.push(chunk);
+    this.#hand(chunk);
     const mayGoOn = this.#sendOn();
     this.#countWaiting(chunk);
     return mayGoOn;
+  }
+
+  /** Writes a chunk that is a piece already; one that is longer, or has to wait, joins the queue. */
+  #hand(chunk: Chunk): void {
+    if (chunk.length <= PIECE_BYTES && this.#queue.length === 0 && !this.#blocked) {
+      this.#writePiece(chunk, chunk.length);
+      return;
+    }
+    if (this.#queue === NO_QUEUE) this.#queue = [];
+    this.#queue.push(chunk);
   }
 
   /** Counts a chunk some of which waits. */
@@ -185,7 +199,7 @@ export class Http1ResponseSink implements ResponseSink {
 
   /** Writes what waits until the client has to read; behind all of it the end, where that is due. */
   #sendOn(): boolean {
-    while (this.#queue.length > 0 && !this.#blocked) this.#writePiece();
+    while (this.#queue.length > 0 && !this.#blocked) this.#writeNext();
     if (this.#queue.length === 0) this.#waiting?.clear();
     if (this.#tail === undefined) return !this.#blocked;
     if (this.#queue.length > 0) return false;
@@ -200,20 +214,28 @@ export class Http1ResponseSink implements ResponseSink {
     return true;
   }
 
-  #writePiece(): void {
+  #writeNext(): void {
     const first = this.#queue[0]!;
-    const whole = first.length <= PIECE_BYTES;
-    const piece = whole ? first : front(first, PIECE_BYTES);
-    if (whole) this.#queue.shift();
-    else this.#queue[0] = rest(first, PIECE_BYTES);
+    const { length } = first;
+    if (length > PIECE_BYTES) {
+      this.#queue[0] = rest(first, PIECE_BYTES);
+      this.#writePiece(front(first, PIECE_BYTES), length);
+    } else {
+      this.#queue.shift();
+      this.#writePiece(first, length);
+    }
+  }
+
+  /** Writes the next piece of a chunk, of which `left` bytes are left. */
+  #writePiece(piece: Chunk, left: number): void {
     const mayGoOn = this.#framing === "chunked"
-      ? this.#writeChunked(piece, first.length, whole)
+      ? this.#writeChunked(piece, left, piece.length === left)
       : this.#connection.write(piece, !this.#lasts);
     this.#blocked = !mayGoOn && !this.#connection.closed;
     this.#wrote("body", piece.length);
   }
 
-  /** Writes the next piece of a chunk, of which `left` bytes are left; with its frame at the ends. */
+  /** The same with the frame of the chunk at its ends. */
   #writeChunked(piece: Chunk, left: number, last: boolean): boolean {
     this.#connection.cork();
     if (!this.#inChunk) this.#connection.write(chunkHead(left));
@@ -238,7 +260,7 @@ export class Http1ResponseSink implements ResponseSink {
   }
 
   #drop(): void {
-    this.#queue = [];
+    this.#queue = NO_QUEUE;
     this.#own = undefined; // some of it may be on its way
     this.#waiting?.clear();
   }

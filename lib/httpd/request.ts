@@ -27,6 +27,9 @@ import { shown } from "../options.ts";
 import type { Session } from "../http/session.ts";
 import { type Beginning, pump } from "../http/stream_pump.ts";
 
+/** What most handlers add to a response. */
+const NO_FIELDS: [name: string, value: string][] = [];
+
 /** What all requests of a server have in common. */
 export interface RequestOrigin<S = ServerHandle> {
   /** The server that the requests come to; `undefined` where there is none. */
@@ -66,7 +69,7 @@ export class HttpdRequest<S = ServerHandle> {
   readonly #exchange: Exchange;
   readonly #origin: RequestOrigin<S>;
   readonly #routeContext: unknown;
-  readonly #fields: [name: string, value: string][] = [];
+  #fields = NO_FIELDS;
   #headers: Headers | undefined;
   #cookies: Map<string, string> | undefined;
   #status = 200;
@@ -304,6 +307,7 @@ export class HttpdRequest<S = ServerHandle> {
         `More than ${this.#origin.maxResponseFields} response fields: raise limits.maxResponseFields`,
       );
     }
+    if (this.#fields === NO_FIELDS) this.#fields = [];
     this.#fields.push([name, value]);
     return this;
   }
@@ -461,6 +465,9 @@ export class HttpdRequest<S = ServerHandle> {
   }
 
   #head(): ResponseHead {
+    if (this.#fields === NO_FIELDS) {
+      return { status: this.#status, reason: this.#reason, type: this.#type };
+    }
     return {
       status: this.#status,
       reason: this.#reason,
