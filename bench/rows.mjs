@@ -198,6 +198,17 @@ export const rows = ({ folder, certificate }) => [
     PARAMETERS,
   ),
   requests(
+    "telemetry",
+    "Hello, watched",
+    all(
+      { work: "hello" },
+      fetch,
+      but(fetch, "with metrics", { watched: "metrics" }),
+      but(fetch, "with metrics and an access log", { watched: "metrics and log" }),
+    ),
+    [GET],
+  ),
+  requests(
     "routes",
     "Hello by routes, the last one asked for",
     all({ work: "hello" }, ...manyRoutes),

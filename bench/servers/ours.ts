@@ -4,6 +4,8 @@
  * @module
  */
 import { join } from "node:path";
+import { accessLog } from "../../lib/telemetry/access_log.ts";
+import { metrics } from "../../lib/telemetry/metrics.ts";
 import type { HttpsServerOptions } from "../../mod.ts";
 import {
   BYTES_TYPE,
@@ -118,5 +120,9 @@ async function served(
   more: HttpsServerOptions = {},
 ): Promise<number> {
   const { serve } = await library(parameters);
-  return (await serve({ ...options, ...more }, handler)).address.port;
+  const server = await serve({ ...options, ...more }, handler);
+  const { watched } = parameters;
+  if (watched !== undefined) metrics(server);
+  if (watched === "metrics and log") accessLog(server, { sink: () => {} });
+  return server.address.port;
 }

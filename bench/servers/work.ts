@@ -28,6 +28,8 @@ export interface Parameters {
   readonly once?: boolean;
   /** Whether late ticks are to be counted, see bench/servers/ticks.ts. */
   readonly ticks?: boolean;
+  /** What watches the server: nothing, metrics, or metrics and an access log. */
+  readonly watched?: "metrics" | "metrics and log";
   /** The folder of the httpsd that is measured, when it is not this one. */
   readonly root?: string;
 }
