@@ -34,6 +34,9 @@ function publishedManifest() {
     const built = source.replace(/\.ts$/, "");
     manifest.exports[entry] = { types: `${built}.d.ts`, default: `${built}.js` };
   }
+  for (const [name, source] of Object.entries(manifest.bin)) {
+    manifest.bin[name] = source.replace(/\.ts$/, ".js");
+  }
   manifest.exports["./package.json"] = "./package.json";
   return manifest;
 }

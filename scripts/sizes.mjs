@@ -23,6 +23,7 @@ const LIMITS = {
   "./rate-limit": 30,
   "./hono": 440,
   "./proxy": 85,
+  "./cli": 460,
   "./acme": 110,
   "./cluster": 40,
   "./edge": 72,

@@ -6,7 +6,16 @@ import assert from "node:assert/strict";
 import { afterAll, describe, test } from "bun:test";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -26,7 +35,7 @@ interface Manifest {
   peerDependencies: Record<string, string>;
 }
 
-const TIMEOUT_MS = 60_000; // npm and tsc on a busy machine
+const TIMEOUT_MS = 120_000; // npm and tsc on a busy machine
 const root = fileURLToPath(new URL("..", import.meta.url));
 const modules = join(root, "node_modules");
 const manifest: Manifest = readJson("package.json");
@@ -135,6 +144,57 @@ describe("the npm package", () => {
     }
   }, TIMEOUT_MS);
 
+  test(
+    "has a command that Node.js starts on this runtime, with no more than it needs",
+    async () => {
+      install();
+      const bin = join(project, "bin");
+      mkdirSync(bin, { recursive: true });
+      symlinkSync(process.execPath, join(bin, runtime));
+      for (const program of ["node", "env"]) symlinkSync(which(program), join(bin, program));
+      write("site/index.html", "served by npx");
+      const command = join(project, "node_modules/.bin/httpsd");
+      const certs = join(project, "own-certs");
+      const child = spawn(command, ["site", "--port", "0", "--json", "--certs", certs], {
+        cwd: project,
+        env: { ...process.env, PATH: bin },
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+      const closed = once(child, "close");
+      try {
+        const [line] = await Promise.race([
+          once(createInterface(child.stdout), "line"),
+          closed.then(([code]) => assert.fail(`The command ended with code ${code}`)),
+        ]) as [string];
+        const { port, url, caFile } = JSON.parse(line);
+        const curl = ["-sS", "--fail", "--cacert", caFile, "--resolve"];
+        assert.equal(run("curl", [...curl, `localhost:${port}:127.0.0.1`, url]), "served by npx");
+        process.kill(child.pid!, "SIGTERM");
+        assert.deepEqual(await closed, [0, null]);
+      } finally {
+        child.kill("SIGKILL");
+      }
+    },
+    TIMEOUT_MS,
+  );
+
+  test("has a command that says what is missing where nothing can run it", () => {
+    install();
+    const bin = join(project, "old");
+    mkdirSync(bin);
+    symlinkSync(which("node"), join(bin, "node"));
+    symlinkSync(which("env"), join(bin, "env"));
+    const command = join(project, "node_modules/.bin/httpsd");
+    const { status, stderr, stdout } = spawnSync(command, ["--version"], {
+      env: { PATH: bin },
+      encoding: "utf8",
+    });
+    const node = Number(run("node", ["-p", "process.versions.node"]).split(".", 1)[0]);
+    if (node >= 24) assert.match(stdout, /^httpsd [\d.]+ on Node\.js /);
+    else assert.match(stderr, /^httpsd: Deno, Bun or Node\.js 24 is needed, and this is Node\.js /);
+    assert.equal(status, node >= 24 ? 0 : 1);
+  }, TIMEOUT_MS);
+
   test("has types that pass under strict nodenext, without what is internal", () => {
     install();
     write("consumer/consumer.ts", CONSUMER);
@@ -203,6 +263,11 @@ new HttpsServer({ prot: 1 });
 // @ts-expect-error: a room's own
 (session: Session) => session.connection.attach;
 `;
+
+/** Where a program lies. */
+function which(program: string): string {
+  return realpathSync(run("sh", ["-c", `command -v ${program}`]).trim());
+}
 
 function inRuntime(file: string): [command: string, ...args: string[]] {
   return runtime === "deno"
