@@ -302,6 +302,25 @@ describe("redisStore()", () => {
     client.destroy();
   }, 20_000);
 
+  testRedis("asks no more of a Redis that owes maxPending answers", async () => {
+    await using broker = await startBroker("redis");
+    const client = await openRedis(broker.port);
+    const store = redisStore(client, { timeoutMs: 15_000, maxPending: 50 });
+    broker.pause(true);
+    const refusals: string[] = [];
+    const hits = Array.from({ length: 80 }, async () => {
+      await store.hit("k", 60_000);
+    });
+    const ends = hits.map((hit) => hit.catch((error) => void refusals.push(error.message)));
+    await until(() => refusals.length === 30, "What is too much is refused at once");
+    assert.deepEqual(new Set(refusals), new Set(["Redis owes 50 answers already"]));
+    broker.pause(false);
+    await Promise.all(ends);
+    assert.equal(refusals.length, 30);
+    assert.equal((await store.hit("k", 60_000)).count, 51);
+    client.destroy();
+  }, 20_000);
+
   testRedis(
     "fails at once while Redis is away, in time when it hangs, and works again",
     async () => {

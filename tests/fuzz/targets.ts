@@ -24,6 +24,8 @@ import { parseAcceptEncoding, rankCodings } from "../../lib/web/content_coding.t
 import { serveFiles } from "../../lib/web/files.ts";
 import { parseHttpDate } from "../../lib/web/http_date.ts";
 import { selectRanges } from "../../lib/web/ranges.ts";
+import { decodeEnvelope, encodeEnvelope } from "../../lib/websocket/cluster/envelope.ts";
+import { Opcode } from "../../lib/websocket/opcode.ts";
 import { parseExtensions } from "../../lib/websocket/extensions.ts";
 import { negotiateDeflate } from "../../lib/websocket/deflate_negotiation.ts";
 import { checkUpgrade } from "../../lib/websocket/handshake.ts";
@@ -663,6 +665,26 @@ const paths: TextTarget = {
   },
 };
 
+const envelopes: TextTarget = {
+  name: "bus-envelope",
+  corpus: ["hb\x01\x01", "hb\x01\x02", "hb\x02\x01", "hx\x01\x01"].flatMap((head) => [
+    `${head}${"o".repeat(12)}\0\0\0\0\0\x05hello`,
+    `${head}${"\xff".repeat(18)}\xc3\xa9`,
+  ]),
+  tokens: ["hb", "\x01", "\x02", "\xff", "\0\0\0\0\0\0", "\xed\xa0\x80"],
+  reaches: [/^text/, /^binary/, /^none/],
+  read(text) {
+    const bytes = latin1(text);
+    const envelope = decodeEnvelope(bytes, 64);
+    if (envelope === undefined) return "none";
+    assert.ok(envelope.payload.length <= 64);
+    assert.equal(hexOf(encodeEnvelope(envelope)), hexOf(bytes));
+    const isText = envelope.opcode === Opcode.Text;
+    if (isText) new TextDecoder("utf-8", { fatal: true }).decode(envelope.payload);
+    return `${isText ? "text" : "binary"} ${envelope.number} ${envelope.payload.length}`;
+  },
+};
+
 /** All targets. */
 export const targets: readonly FuzzTarget[] = [
   clientHello,
@@ -687,6 +709,7 @@ export const targets: readonly FuzzTarget[] = [
   webSocket(false),
   webSocket(true),
   paths,
+  envelopes,
   ...acmeTargets,
   chainTarget(pem, (await certificates()).ca),
 ];
