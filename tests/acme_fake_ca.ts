@@ -33,7 +33,10 @@ export interface HostileCase {
   readonly name: string;
   /** For which resource it is given. */
   readonly at: Resource;
-  /** All bytes of the answer; without it, it is made of the members below. `{base}` is the CA's. */
+  /**
+   * All bytes of the answer; without it, it is made of the members below. `{base}` is the CA's origin,
+   * `{host}` that without its scheme.
+   */
   readonly raw?: Text;
   /** The status. Default: 200. */
   readonly status?: number;
@@ -51,6 +54,8 @@ export interface HostileCase {
   readonly times?: number;
   /** The call that is made. Default: `"order"`. */
   readonly call?: "order" | "renewalInfo" | "revoke";
+  /** The names that are ordered. Default: {@linkcode NAME}. */
+  readonly names?: readonly string[];
   /** What the certificate is made with. */
   readonly issue?: {
     readonly names?: string[];
@@ -204,7 +209,9 @@ function directoryAt(base: string): Record<string, unknown> {
 
 /** What an answer is on the wire; `base` is put in for `{base}`. */
 function textOf(hostile: Partial<HostileCase>, right: Right, base: string): string {
-  const put = (text: Text) => expand(text).replaceAll("{base}", base);
+  const put = (text: Text) =>
+    expand(text).replaceAll("{base}", base)
+      .replaceAll("{host}", new URL(base).host);
   if (hostile.raw !== undefined) return put(hostile.raw);
   const json = hostile.changes === undefined ? right.json : changed(right.json, hostile.changes);
   const body = put(hostile.body ?? right.body ?? JSON.stringify(json));

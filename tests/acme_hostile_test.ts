@@ -39,7 +39,7 @@ function call(hostile: HostileCase, { directory, ca }: { directory: string; ca: 
   if (hostile.call === "revoke") return client.revoke({ certificate: issued.cert });
   const answers = new Set<string>();
   return client.order({
-    names: [NAME],
+    names: hostile.names ?? [NAME],
     privateKey,
     preferredChain: "A root that is not there",
     solvers: [{
