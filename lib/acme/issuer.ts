@@ -147,7 +147,8 @@ export class Issuer {
           throw new Postponed(failure.until);
         }
         if (lock !== undefined) {
-          return await this.#order(name, current, failure?.failures ?? 0, lock, signal);
+          const fresh = await this.#order(name, current, failure?.failures ?? 0, lock, signal);
+          if (fresh !== undefined) return fresh;
         }
       } finally {
         await lock?.release().catch((error) => this.#parts.report(error));
@@ -171,13 +172,14 @@ export class Issuer {
     }
   }
 
+  /** Orders; `undefined`: the lock was lost, as of a machine that slept, and another process orders. */
   async #order(
     name: string,
     current: Loaded | undefined,
     failures: number,
     lock: StorageLock,
     signal: AbortSignal,
-  ): Promise<Loaded> {
+  ): Promise<Loaded | undefined> {
     const { records, client, clock, order, report } = this.#parts;
     await this.#enter();
     try {
@@ -197,6 +199,7 @@ export class Issuer {
       return fresh;
     } catch (cause) {
       signal.throwIfAborted(); // the server stops: that is no failure
+      if (lock.signal.aborted) return undefined; // nor is this, or the other would be kept from trying
       const error = asError(cause);
       const retryAfterMs = error instanceof AcmeError ? error.retryAfterMs : undefined;
       const until = clock.now() + this.#delay(failures + 1, current, retryAfterMs);
