@@ -61,7 +61,11 @@ async function measure(runtime, mode, workers) {
   child.stdout.setEncoding("utf8").on("data", (text) => output += text);
   const row = { runtime, mode, workers };
   try {
-    await until(() => output.includes("READY") || child.exitCode !== null, "it is ready");
+    await until(
+      () => /PORT[^]*READY|READY[^]*PORT/.test(output) || child.exitCode !== null,
+      "it is ready",
+    );
+    if (child.exitCode !== null) throw new Error(`The cluster has ended: ${output}`);
     const port = Number(/PORT (\d+)/.exec(output)?.[1]);
     const pids = [child.pid, ...children(child.pid)];
     await load(port, 2);

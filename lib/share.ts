@@ -48,6 +48,11 @@ export function partOf(total: number, { index, of }: Pick<Share, "index" | "of">
   return Math.floor(total / of) + (index < total % of ? 1 : 0);
 }
 
+/** One worker's part of how often something may be done, at least once. */
+export function rateOf(limit: number, share = current): number {
+  return share === undefined ? limit : Math.max(1, partOf(limit, share));
+}
+
 /** The options of a server that workers share. */
 interface SharedOptions {
   readonly port: number;

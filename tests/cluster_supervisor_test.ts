@@ -6,7 +6,7 @@ import { readFromSupervisor, readFromWorker, readStart } from "../lib/cluster/me
 import { type ClusterOptions, resolveCluster } from "../lib/cluster/options.ts";
 import { ClusterSupervisor } from "../lib/cluster/supervisor.ts";
 import type { WorkerStart } from "../lib/cluster/messages.ts";
-import { partOf, placeOf, type Share } from "../lib/share.ts";
+import { partOf, placeOf, rateOf, type Share } from "../lib/share.ts";
 import { assertRuntime } from "./runtime.ts";
 import { until } from "./support.ts";
 
@@ -272,6 +272,11 @@ test("the parts of what is shared out add up to the whole", () => {
     }
   }
   assert.equal(partOf(Infinity, { index: 1, of: 2 }), Infinity);
+  assert.deepEqual([
+    rateOf(7),
+    rateOf(7, { of: 2, index: 1 } as Share),
+    rateOf(1, { of: 2, index: 1 } as Share),
+  ], [7, 3, 1]);
   const share = { index: 0, of: 2 } as Share;
   const limits = { maxConnections: 5 };
   assert.equal(

@@ -210,6 +210,16 @@ test(
     await using cluster = await startCluster();
     for (let i = 0; i < 20; i++) await ask(cluster.port, "/garble");
     await ask(cluster.port, "/log");
+    // Requests counted in memory: a worker allows its part.
+    const statuses: (string | undefined)[] = [];
+    for (let i = 0; i < 60; i++) {
+      const client = await RawClient.connect(cluster.port);
+      client.send("GET /limited HTTP/1.1\r\nHost: a\r\n\r\n");
+      await client.until(() => client.text.includes("\r\n\r\n"));
+      statuses.push(client.text.split(" ")[1]);
+      client.destroy();
+    }
+    assert.equal(statuses.filter((status) => status === "200").length, 10, `${statuses}`);
     const { output } = cluster.child;
     await until(() => /^\[worker [12]\] a line 7$/m.test(output()), "it logs");
     const garbled = () => output().match(/sends what is not understood/g)?.length ?? 0;

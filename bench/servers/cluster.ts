@@ -22,7 +22,7 @@ const started = await cluster({
       key,
       hostname: "127.0.0.1",
       port: 0,
-      limits: { backlog: 4_096, maxConnections: 12_000 },
+      limits: { backlog: 1_024, maxConnections: 12_000 },
     },
     (_, { session: { tls } }) =>
       new Response(`${name} ${tls?.resumed ? "resumed" : "full"} ${process.pid}\n`),

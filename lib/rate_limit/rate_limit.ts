@@ -23,7 +23,8 @@ import {
   oneOf,
   shown,
 } from "../options.ts";
-import { memoryStore, type RateLimitStore } from "./store.ts";
+import { rateOf } from "../share.ts";
+import { MemoryStore, memoryStore, type RateLimitStore } from "./store.ts";
 
 /** What is looked at of a request: both `Request` and the requests of routes have it. */
 export interface LimitedRequest {
@@ -47,7 +48,10 @@ export interface RateLimitOptions {
    * address of a client without. Or a function. Default: `"address"`.
    */
   readonly by?: "address" | "clientCertificate" | RateLimitKey;
-  /** How many requests a client may make in a window. */
+  /**
+   * How many requests a client may make in a window. A worker of a cluster that counts in memory
+   * allows its part of them, at least one.
+   */
   readonly limit: number;
   /** How long a window is, in ms. It begins with the client's first request. */
   readonly windowMs: number;
@@ -166,13 +170,17 @@ class Limiter implements RateLimit {
   readonly #options: Options;
   readonly #store: RateLimitStore;
   readonly #policy: readonly [name: string, value: string];
+  /** How many requests: where they are counted in this worker alone, its part of them. */
+  readonly #limit: number;
   /** Whether the store has failed, and has not worked since. */
   #hasFailed = false;
 
   constructor(options: Options) {
     this.#options = options;
     this.#store = options.store ?? memoryStore();
-    const { name, limit, windowMs } = options;
+    const { name, windowMs } = options;
+    const limit = this.#store instanceof MemoryStore ? rateOf(options.limit) : options.limit;
+    this.#limit = limit;
     this.#policy = ["RateLimit-Policy", `"${name}";q=${limit};w=${seconds(windowMs)}`];
   }
 
@@ -213,7 +221,8 @@ class Limiter implements RateLimit {
   };
 
   async take(request: LimitedRequest, session: Session): Promise<RateLimitDecision> {
-    const { name, limit, windowMs } = this.#options;
+    const { name, windowMs } = this.#options;
+    const limit = this.#limit;
     const client = await this.#clientOf(request, session);
     if (client === undefined) return { refusal: undefined, fields: [] };
     let counted: { count: number; resetMs: number };

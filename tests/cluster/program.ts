@@ -8,6 +8,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { serve } from "../../mod.ts";
 import { cluster } from "../../lib/cluster/mod.ts";
+import { rateLimit } from "../../lib/rate_limit/mod.ts";
 
 const [options = "{}", server = "{}", failing = ""] = process.argv.slice(2);
 
@@ -29,8 +30,9 @@ async function app(): Promise<void> {
   }
   const { threadId } = await import("node:worker_threads");
   const name = threadId === 0 ? process.pid : threadId;
+  const limit = rateLimit({ limit: 10, windowMs: 60_000 });
   let calls = 0;
-  const { address } = await serve(JSON.parse(server), async (request) => {
+  const { address } = await serve(JSON.parse(server), async (request, { session }) => {
     const { pathname, searchParams } = new URL(request.url);
     if (pathname === "/slow") await delay(Number(searchParams.get("ms")));
     if (pathname === "/drained") await new Promise((resolve) => draining(resolve));
@@ -41,6 +43,10 @@ async function app(): Promise<void> {
       process.send?.({ httpsd: "cluster", type: "listening", nth: -1, port: "x" });
       process.send?.("hello");
       process.send?.({ mine: true });
+    }
+    if (pathname === "/limited") {
+      const { refusal } = await limit.take(request, session);
+      if (refusal !== undefined) return refusal;
     }
     if (pathname === "/log") console.log("a line %d", 7);
     return Response.json({ name, calls: ++calls });
