@@ -11,6 +11,7 @@ import process from "node:process";
 import tls from "node:tls";
 import { inspect } from "node:util";
 import { afterAll, describe } from "bun:test";
+import { startShop } from "../examples/acme.ts";
 import { automaticCertificatesWith } from "../lib/acme/automatic.ts";
 import { type AutomaticOptions, fileStorage } from "../lib/acme/mod.ts";
 import type { HttpsServerOptions } from "../lib/config.ts";
@@ -242,6 +243,38 @@ describe("A server gets its certificate", () => {
     await until(() => set.size === 0, "the record is removed");
     const refused = await sClient(all.port, { name: "dns.example" });
     assert.equal(refused.alert, UNRECOGNIZED_NAME);
+  }, MS);
+});
+
+describe("examples/acme.ts", () => {
+  testWithPebble("is a server with a certificate, and one that redirects to it", async () => {
+    const pebble = await sharedPebble();
+    const { log } = console;
+    const lines: string[] = [];
+    console.log = (line) => void lines.push(line);
+    const { server, plain } = await startShop({
+      names: ["example.example"],
+      agreeToTerms: true,
+      directory: pebble.directory,
+      ca: pebble.ca,
+      challenges: ["http-01"],
+      profile: "default",
+      storage: fileStorage(newFolder()),
+    }, { hostname: "127.0.0.1", port: 0, httpPort: pebble.httpPort });
+    try {
+      await until(() => lines.length > 0, "it says something", 40_000);
+      assert.match(lines[0]!, /^A certificate for example\.example, until 20/);
+      const { status } = await sClient(server.address.port, { name: "example.example" });
+      assert.equal(status, 200);
+      const answer = await fetch(`http://127.0.0.1:${plain.address.port}/a`, {
+        redirect: "manual",
+      });
+      assert.equal(answer.status, 308);
+      await answer.body?.cancel();
+    } finally {
+      console.log = log;
+      await Promise.all([server.stop({ drainMs: 0 }), plain.stop({ drainMs: 0 })]);
+    }
   }, MS);
 });
 

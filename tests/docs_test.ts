@@ -359,7 +359,12 @@ function moduleOf(code: string): string {
   const local = code
     .replaceAll(/ from "([^"./:][^":]*)"/g, (_, name: string) => ` from "${sourceOf(name)}"`)
     .replaceAll(/\bport: \d+/g, 'port: 0, hostname: "127.0.0.1"')
-    .replaceAll(/\b(devCertificates|serveFiles)\("/g, `$1("${folder}/`);
+    .replaceAll(
+      /\b(devCertificates|devCertificateSource|serveFiles|fileStorage)\("/g,
+      `$1("${folder}/`,
+    )
+    // No test orders anything of a real authority.
+    .replaceAll("automaticCertificates({", '$&directory: "https://127.0.0.1:1/directory",');
   const ending = /^const server\b/m.test(code) ? "export { server };" : "export {};";
   return `${local}${ending}\n`;
 }
