@@ -24,6 +24,7 @@ import {
   type MeterProvider,
   metrics,
   propagation,
+  ROOT_CONTEXT,
   type Span,
   SpanKind,
   SpanStatusCode,
@@ -142,11 +143,15 @@ const FIELDS: TextMapGetter<ExchangeReport> = {
   keys: () => [], // propagators ask for the fields that they know
 };
 
-/** The context that a request came with: from its fields, as the program's propagator reads them. */
+/**
+ * The context that a request came with: from its fields, as the program's propagator reads them. On a
+ * socket it is not inside what happens to be active: a request may begin where the one before it
+ * ends. One that a platform passes on is inside the platform's own span.
+ */
 function parentOf(exchange: ExchangeReport): Context {
-  const active = context.active();
-  const extracted = propagation.extract(active, exchange, FIELDS);
-  if (extracted !== active && trace.getSpanContext(extracted) !== undefined) return extracted;
+  const outer = hasSocket(exchange.session) ? ROOT_CONTEXT : context.active();
+  const extracted = propagation.extract(outer, exchange, FIELDS);
+  if (extracted !== outer && trace.getSpanContext(extracted) !== undefined) return extracted;
   if (exchange.trace === undefined) return extracted;
   const { traceId, parentId: spanId, flags: traceFlags, state } = exchange.trace;
   return trace.setSpanContext(extracted, {
@@ -156,6 +161,14 @@ function parentOf(exchange: ExchangeReport): Context {
     isRemote: true,
     ...(state === "" ? {} : { traceState: createTraceState(state) }),
   });
+}
+
+function hasSocket(session: Session): boolean {
+  try {
+    return session.connection !== undefined;
+  } catch {
+    return false; // as it says to all that need one
+  }
 }
 
 /** Makes the spans and metrics of requests. */
