@@ -28,7 +28,7 @@ const LIMITS = {
   "./cluster": 40,
   "./edge": 72,
   "./metrics": 20,
-  "./otel": 40,
+  "./otel": 45,
   "./access-log": 20,
   "./health": 20,
 };

@@ -424,15 +424,17 @@ describe("the report", () => {
       },
     });
     const runs: string[] = [];
-    server.observe({
-      begin: () => ({
-        run: (handle) => {
-          handle();
-          handle(); // the second call does nothing
-          runs.push("ran");
-        },
-      }),
-    });
+    class Follower {
+      run(handle: () => void): void {
+        handle();
+        handle(); // the second call does nothing
+        this.ran();
+      }
+      ran(): void {
+        runs.push("ran");
+      }
+    }
+    server.observe({ begin: () => new Follower() });
     const client = await RawClient.connect(port);
     client.send(GET("/") + GET("/"));
     await client.expect(/fine[^]*fine/);

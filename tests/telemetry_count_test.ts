@@ -21,7 +21,7 @@ stopServersAfterAll();
 
 const REQUESTS = Number(process.env["HTTPSD_REQUESTS"] ?? 200);
 const SEED = Number(process.env["HTTPSD_SEED"] ?? 20261127);
-const TEST_MS = 20_000 + 20 * REQUESTS;
+const TEST_MS = 20_000 + 50 * REQUESTS;
 
 /** A server, and how clients do things to it; each gives how many requests it has made. */
 async function setUp(mode: Mode) {

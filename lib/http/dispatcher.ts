@@ -60,7 +60,8 @@ export class Dispatcher implements FailureHandler {
 
   /** Answers a request. Never throws. */
   handle(exchange: Exchange): void {
-    exchange.run(() => this.#handle(exchange));
+    if (exchange.isWrapped) exchange.run(() => this.#handle(exchange));
+    else this.#handle(exchange);
   }
 
   #handle(exchange: Exchange): void {
@@ -106,7 +107,8 @@ export class Dispatcher implements FailureHandler {
 
   /** Answers a request that could not be read. Never throws. */
   refuse(exchange: Exchange, error: HttpError): void {
-    exchange.run(() => this.#answer(exchange, error, true));
+    if (exchange.isWrapped) exchange.run(() => this.#answer(exchange, error, true));
+    else this.#answer(exchange, error, true);
   }
 
   failed(exchange: Exchange, cause: unknown): void {

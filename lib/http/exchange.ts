@@ -137,10 +137,14 @@ export class Exchange implements ResponseProgress, BodySource, ExchangeFacts {
     return this.#body?.receivedBytes ?? (this.#keeper.readsBodies ? 0 : undefined);
   }
 
+  /** Whether those who observe it run what answers it, by {@linkcode Exchange.run}. */
+  get isWrapped(): boolean {
+    return this.#record !== undefined && this.#record.isWrapped;
+  }
+
   /** Runs what answers the request, as those want it who observe it. */
   run(handle: () => void): void {
-    if (this.#record === undefined) handle();
-    else this.#keeper.watch.run(this.#record, handle);
+    this.#keeper.watch.run(this.#record!, handle);
   }
 
   /** Takes note of the error that is about to be answered. */

@@ -80,31 +80,44 @@ export interface ExchangeFacts {
   readonly response: {
     readonly status: number | undefined;
     readonly writtenBytes: number | undefined;
+    /** Whether it was handed over with its head, in one go. */
+    readonly atOnce: boolean;
   };
 }
 
 /** An exchange as it goes; it no longer changes once it has ended. */
 export class ExchangeRecord implements ExchangeReport {
-  readonly receivedAt: number = Date.now();
-  /** What observers follow it with. */
-  observations: readonly ExchangeObservation[] = [];
+  readonly receivedAt: number;
+  /** What observers follow it with: the first of them, since there is rarely another. */
+  observation: ExchangeObservation | undefined;
+  /** The others. */
+  moreObservations: ExchangeObservation[] | undefined;
+  /** Whether one of them runs what answers the request. */
+  isWrapped = false;
   readonly #facts: ExchangeFacts;
   readonly #began: number;
   #firstByteMs: number | undefined;
-  #end: {
-    readonly ended: ExchangeEnd;
-    readonly error: HttpsdError | undefined;
-    readonly status: number | undefined;
-    readonly requestBytes: number | undefined;
-    readonly responseBytes: number | undefined;
-    readonly durationMs: number;
-  } | undefined;
+  // What is known when it has ended.
+  #ended: ExchangeEnd | undefined;
+  #error: HttpsdError | undefined;
+  #status: number | undefined;
+  #requestBytes: number | undefined;
+  #responseBytes: number | undefined;
+  #durationMs = 0;
   #trace: TraceContext | null | undefined;
 
-  /** Begins the record of an exchange whose head has just come. */
-  constructor(facts: ExchangeFacts) {
+  /** Begins the record of an exchange whose head has come at `began`, on its clock. */
+  constructor(facts: ExchangeFacts, began: number, receivedAt: number) {
     this.#facts = facts;
-    this.#began = facts.clock.now();
+    this.#began = began;
+    this.receivedAt = receivedAt;
+  }
+
+  /** Has an observer follow it. */
+  follow(observation: ExchangeObservation): void {
+    if (this.observation === undefined) this.observation = observation;
+    else (this.moreObservations ??= []).push(observation);
+    if (observation.run !== undefined) this.isWrapped = true;
   }
 
   /** Notes that the response's head is being written. */
@@ -115,14 +128,14 @@ export class ExchangeRecord implements ExchangeReport {
   /** Ends the record. */
   end(ended: ExchangeEnd, error: HttpsdError | undefined): void {
     const { response, requestBytes } = this.#facts;
-    this.#end = {
-      ended,
-      error,
-      status: response.status,
-      requestBytes,
-      responseBytes: response.writtenBytes,
-      durationMs: this.#elapsed,
-    };
+    this.#error = error;
+    this.#status = response.status;
+    this.#requestBytes = requestBytes;
+    this.#responseBytes = response.writtenBytes;
+    // Asking the clock takes longer than writing a short answer.
+    const wroteAtOnce = ended === "whole" && response.atOnce;
+    this.#durationMs = wroteAtOnce ? this.#firstByteMs ?? this.#elapsed : this.#elapsed;
+    this.#ended = ended;
   }
 
   get #elapsed(): number {
@@ -162,15 +175,15 @@ export class ExchangeRecord implements ExchangeReport {
   }
 
   get status(): number | undefined {
-    return this.#end === undefined ? this.#facts.response.status : this.#end.status;
+    return this.#ended === undefined ? this.#facts.response.status : this.#status;
   }
 
   get requestBytes(): number | undefined {
-    return this.#end === undefined ? this.#facts.requestBytes : this.#end.requestBytes;
+    return this.#ended === undefined ? this.#facts.requestBytes : this.#requestBytes;
   }
 
   get responseBytes(): number | undefined {
-    return this.#end === undefined ? this.#facts.response.writtenBytes : this.#end.responseBytes;
+    return this.#ended === undefined ? this.#facts.response.writtenBytes : this.#responseBytes;
   }
 
   get firstByteMs(): number | undefined {
@@ -178,15 +191,15 @@ export class ExchangeRecord implements ExchangeReport {
   }
 
   get durationMs(): number {
-    return this.#end?.durationMs ?? this.#elapsed;
+    return this.#ended === undefined ? this.#elapsed : this.#durationMs;
   }
 
   get ended(): ExchangeEnd | undefined {
-    return this.#end?.ended;
+    return this.#ended;
   }
 
   get error(): HttpsdError | undefined {
-    return this.#end?.error;
+    return this.#error;
   }
 
   get upgraded(): boolean {

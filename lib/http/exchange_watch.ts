@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { contain } from "../contain/callbacks.ts";
+import { contain, watch } from "../contain/callbacks.ts";
 import { ConfigError, type ConnectionErrorCode, type HttpsdError } from "../errors.ts";
 import { shown } from "../options.ts";
 import {
@@ -37,6 +37,9 @@ export class ExchangeWatch {
   #observers: readonly ExchangeObserver[] = [];
   /** Whether anything listens: then each exchange has a record. */
   #isOn = false;
+  /** What the clock of the exchanges has to be added for the time of day, and when that was found. */
+  #timeOfDay = 0;
+  #foundAt = -Infinity;
 
   /** Makes a watch that only counts. */
   constructor(reports: WatchReports) {
@@ -81,27 +84,31 @@ export class ExchangeWatch {
   }
 
   #record(facts: ExchangeFacts): ExchangeRecord {
-    const record = new ExchangeRecord(facts);
-    if (this.#observers.length === 0) return record;
-    const observations: ExchangeObservation[] = [];
-    for (const observer of this.#observers) {
-      this.#contain(() => {
-        const observation = observer.begin(record);
-        if (observation !== undefined) observations.push(observation);
-      });
+    const began = facts.clock.now();
+    if (began - this.#foundAt >= SECOND_MS) {
+      this.#timeOfDay = Date.now() - began;
+      this.#foundAt = began;
     }
-    record.observations = observations;
+    const record = new ExchangeRecord(facts, began, this.#timeOfDay + began);
+    for (const observer of this.#observers) {
+      try {
+        const observation = observer.begin(record);
+        if (observation !== undefined) record.follow(observation);
+      } catch (cause) {
+        this.#reports.observerFailed(cause);
+      }
+    }
     return record;
   }
 
   /** Runs what answers a request as those want it who observe it: once, whatever they do. */
-  run({ observations }: ExchangeRecord, handle: () => void): void {
+  run({ observation, moreObservations = [] }: ExchangeRecord, handle: () => void): void {
     let run = once(handle);
-    for (const observation of observations) {
-      if (observation.run === undefined) continue;
+    for (const follower of [observation!, ...moreObservations]) {
+      if (follower.run === undefined) continue;
       const inner = run;
       run = once(() => {
-        this.#contain(() => observation.run!(inner));
+        contain(() => follower.run!(inner), (cause) => this.#reports.observerFailed(cause));
         inner(); // unless it was called
       });
     }
@@ -119,16 +126,26 @@ export class ExchangeWatch {
     if (end !== "whole") this.cut[end]++;
     if (record === undefined) return;
     record.end(end, error);
-    for (const observation of record.observations) {
-      if (observation.ended !== undefined) this.#contain(() => observation.ended!(record));
+    const { observation, moreObservations } = record;
+    if (observation !== undefined) this.#end(observation, record);
+    if (moreObservations !== undefined) {
+      for (const other of moreObservations) this.#end(other, record);
     }
     if (this.#hears) this.#reports.ended(record);
   }
 
-  #contain(callback: () => unknown): void {
-    contain(callback, (cause) => this.#reports.observerFailed(cause));
+  #end(observation: ExchangeObservation, record: ExchangeRecord): void {
+    try {
+      const result: unknown = observation.ended?.(record);
+      if (result !== undefined) watch(result, (cause) => this.#reports.observerFailed(cause));
+    } catch (cause) {
+      this.#reports.observerFailed(cause);
+    }
   }
 }
+
+/** The time of day may be set while the clock goes on. */
+const SECOND_MS = 1_000;
 
 function once(call: () => void): () => void {
   let isCalled = false;

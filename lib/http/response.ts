@@ -81,6 +81,8 @@ export class ResponseWriter {
   #state: State = "unsent";
   /** The status that was sent. */
   #status: number | undefined;
+  /** Whether all was handed over with the head. */
+  #atOnce = false;
   /** How many bytes of the body were handed over; `undefined` where a platform has them. */
   #bodyBytes: number | undefined = 0;
   /** Whether a head was sent, or raw bytes begun, which is worth knowing of a client that left. */
@@ -122,6 +124,11 @@ export class ResponseWriter {
   /** The status that was sent; `undefined` before, and of raw bytes. */
   get status(): number | undefined {
     return this.#started ? this.#status : undefined;
+  }
+
+  /** Whether all was written in the turn in which the head was. */
+  get atOnce(): boolean {
+    return this.#atOnce;
   }
 
   /**
@@ -229,6 +236,7 @@ export class ResponseWriter {
     this.#opens();
     this.#remaining = 0;
     if (!this.#bodiless) this.#bodyBytes = chunk.length;
+    this.#atOnce = true;
     this.#ends(this.#sink.whole(end, this.#bodiless ? "" : chunk, isOwn));
   }
 
@@ -395,6 +403,7 @@ export class ResponseWriter {
   /** All was handed over; the end is near where some of it waits. */
   #ends(isWritten: boolean): void {
     if (this.#state !== "open" && this.#state !== "ending") return; // the client left meanwhile
+    if (!isWritten) this.#atOnce = false;
     if (isWritten) {
       this.#state = "ended";
       this.#drained();

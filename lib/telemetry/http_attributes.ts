@@ -7,8 +7,9 @@
 import type { ExchangeReport } from "../http/exchange_report.ts";
 
 /** The methods that the conventions know; others are `_OTHER`. */
-const METHODS: ReadonlySet<string> = new Set(
-  ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"],
+const METHODS: ReadonlyMap<string | undefined, number> = new Map(
+  ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"]
+    .map((method, index) => [method, index + 1]),
 );
 
 /** What any other method is called, and that of a request whose head could not be read. */
@@ -23,6 +24,11 @@ export const DURATION_BOUNDS: readonly number[] = [
 /** `http.request.method`. */
 export function methodOf({ method }: ExchangeReport): string {
   return method !== undefined && METHODS.has(method) ? method : OTHER;
+}
+
+/** A number below 32 for each method that the conventions know, and 0 for others. */
+export function methodCodeOf({ method }: ExchangeReport): number {
+  return METHODS.get(method) ?? 0;
 }
 
 /** `url.scheme`. */
