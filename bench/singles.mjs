@@ -45,7 +45,7 @@ async function collect(server) {
   }
 }
 
-const LATE_SECONDS = 4;
+const LATE_SECONDS = 3;
 const CONNECTIONS = 64;
 
 /**
@@ -60,7 +60,7 @@ export async function lateness(contestants, { rounds }) {
     ...calibration.flat().map(({ cpu, operations }) => cpu / Math.max(1, operations)),
   );
   const rate = 0.5e6 / cost;
-  const samples = await turns(contestants, Math.min(rounds, 5), async ({ server }) => {
+  const samples = await turns(contestants, Math.min(rounds, 4), async ({ server }) => {
     const client = startOwnClient("paced", {
       port: server.port,
       connections: CONNECTIONS,
@@ -99,18 +99,22 @@ export async function lateness(contestants, { rounds }) {
  */
 export async function startUp(contestants, { rounds, runtime, certificates }) {
   const flags = runtime === "deno" ? ["run", "-A", PINNED, "--no-check"] : [];
-  const samples = await turns(contestants, Math.max(rounds, 9), async ({ program }) => {
-    const words = [
-      runtimeBinary(runtime),
-      ...flags,
-      join(root, `bench/start_up/${program}.ts`),
-    ];
-    const client = join(root, "bench/clients/resources.mjs");
-    const output = await runClient([runtimeBinary("bun"), client, JSON.stringify(words)], {
-      CERTIFICATES: certificates,
-    });
-    return JSON.parse(output);
-  });
+  const samples = await turns(
+    contestants,
+    Math.max(Math.round(rounds / 2), 9),
+    async ({ program }) => {
+      const words = [
+        runtimeBinary(runtime),
+        ...flags,
+        join(root, `bench/start_up/${program}.ts`),
+      ];
+      const client = join(root, "bench/clients/resources.mjs");
+      const output = await runClient([runtimeBinary("bun"), client, JSON.stringify(words)], {
+        CERTIFICATES: certificates,
+      });
+      return JSON.parse(output);
+    },
+  );
   return samples.map((all) => ({
     milliseconds: median(all.map(({ cpu }) => cpu / 1e3)),
     peak: median(all.map(({ peak }) => peak / KB)),

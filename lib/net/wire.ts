@@ -10,6 +10,7 @@
 import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import { Duplex } from "node:stream";
+import { readsBelow } from "../runtime/deno_tls_read.ts";
 import { type Flow, pausingFlow } from "../runtime/read_switch.ts";
 import type { Chunk } from "./chunks.ts";
 
@@ -126,6 +127,7 @@ export class StreamWire implements Wire {
     for (const event of BYTE_EVENTS) stream.on(event, BYTES[event]);
     stream.on("error", reportError);
     stream.on("close", reportClose);
+    if (this.#isTls) readsBelow.of(stream, (bytes) => reader.onData(bytes));
     const raw: Duplex = this.#raw;
     if (raw === stream || READER in raw) return;
     // Not the raw socket's "close", which on Bun comes with the peer's end already.
