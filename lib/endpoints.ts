@@ -5,6 +5,7 @@
  * @module
  */
 import { isIPv4, isIPv6, type Socket } from "node:net";
+import { unmapped } from "./mapped_address.ts";
 
 /** The two ends of a connection. An IPv4 address is never written as IPv6. */
 export interface Endpoints {
@@ -26,16 +27,6 @@ export function endpointsOf(raw: Socket): Endpoints {
     localAddress: unmapped(raw.localAddress ?? ""),
     localPort: raw.localPort ?? 0,
   };
-}
-
-/** How a dual-stack socket has the address of an IPv4 client (RFC 4291 section 2.5.5.2). */
-const MAPPED_PREFIX = "::ffff:";
-
-/** An address as a socket has it; one of IPv4 as what it is. */
-export function unmapped(address: string): string {
-  if (!address.startsWith(MAPPED_PREFIX)) return address;
-  const rest = address.slice(MAPPED_PREFIX.length);
-  return isIPv4(rest) ? rest : address;
 }
 
 /** The one spelling of the many that an IPv6 address without zone can have; leaves IPv4 as it is. */

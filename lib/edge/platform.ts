@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { unmapped } from "../endpoints.ts";
+import { unmapped } from "../mapped_address.ts";
 import type { Peer } from "../http/session.ts";
 
 /** What Deno passes as second argument. */
