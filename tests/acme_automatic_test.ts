@@ -106,6 +106,7 @@ describe("A restart", () => {
     const after = await second.ask("shop.example");
     assert.ok(typeof before === "object" && typeof after === "object");
     assert.equal(after.fingerprint256, before.fingerprint256);
+    await until(() => time.timers === 1, "the first look is over");
     await time.advance(30 * DAY_MS);
     assert.equal(ca.orders.length, 1);
     assert.deepEqual([second.issued, second.errors], [[], []]);
@@ -268,6 +269,7 @@ describe("A renewal", () => {
     ca.failure = undefined;
     await using second = watched(time, ca, storage);
     await second.start();
+    await until(() => time.timers === 1, "the first look is over");
     await time.advance(2 * DAY_MS - HOUR_MS);
     assert.equal(ca.orders.length, 1);
     await time.until(() => second.issued.length === 1, "it is ordered", HOUR_MS);
