@@ -5,9 +5,9 @@
  *
  * @module
  */
-import type { Socket } from "node:net";
 import type { Config, HttpsServerOptions } from "./config.ts";
 import type { ConnectionDriver } from "./http/session.ts";
+import type { Arrival } from "./net/arrival.ts";
 import type { Deadlines } from "./net/deadlines.ts";
 import type { Gate } from "./net/gate.ts";
 import { fitSockets, openFileLimit, type SocketLimits } from "./net/open_files.ts";
@@ -61,7 +61,7 @@ export class Places {
       waitMs: config.timeouts.handshakeMs,
       deadlines,
       makeRoom: (waiting) => this.#makeRoom(waiting),
-      admit: (raw, place) => gate.admit(raw, place),
+      admit: (arrival, place) => gate.admit(arrival, place),
       refused,
     });
   }
@@ -82,8 +82,8 @@ export class Places {
   }
 
   /** Takes a newcomer, for whom a place is free or may become so. */
-  offer(raw: Socket): void {
-    this.#cap.offer(raw);
+  offer(arrival: Arrival): void {
+    this.#cap.offer(arrival);
   }
 
   /** Takes no newcomers any more. */

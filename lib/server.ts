@@ -6,7 +6,6 @@
  *
  * @module
  */
-import type { Socket } from "node:net";
 import * as v from "valibot";
 import { selectorOptions } from "./certificates.ts";
 import { withChallenges } from "./challenges.ts";
@@ -51,6 +50,7 @@ import type { Clock } from "./net/clock.ts";
 import type { ConnectionEngine } from "./net/engine.ts";
 import { Deadlines } from "./net/deadlines.ts";
 import { Gate } from "./net/gate.ts";
+import type { Arrival } from "./net/arrival.ts";
 import { type Address, Listener } from "./net/listener.ts";
 import { TrustedPeers } from "./net/trusted_peers.ts";
 import { Unread } from "./net/unread.ts";
@@ -554,8 +554,17 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     if (this.#certificates !== undefined) await this.#source?.start();
     this.#assertNotStopped();
     this.#listener = await Listener.open(
-      { hostname, port, backlog, reusePort, path, pathMode, fd },
-      (raw) => this.#accepted(raw),
+      {
+        hostname,
+        port,
+        backlog,
+        reusePort,
+        path,
+        pathMode,
+        fd,
+        tls: this.#certificates !== undefined,
+      },
+      (arrival) => this.#accepted(arrival),
       (error) => this.#reports.error(error),
     );
     if (!this.#referenced) this.#listener.unref();
@@ -722,11 +731,11 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     return this.stop();
   }
 
-  #accepted(raw: Socket): void {
+  #accepted(arrival: Arrival): void {
     const { keepAlive } = this.#config;
     this.#stats.accepted++;
-    if (keepAlive !== false) raw.setKeepAlive(true, keepAlive === true ? 0 : keepAlive.idleMs);
-    this.#places.offer(raw);
+    if (keepAlive !== false) arrival.keepAlive(keepAlive === true ? 0 : keepAlive.idleMs);
+    this.#places.offer(arrival);
   }
 
   #admitted(connection: ConnectionEngine): void {

@@ -1,17 +1,26 @@
 /**
  * Runs the same test files under Deno and under Bun: `node scripts/test.mjs [files] [options]`.
  * Arguments that end in `.ts` name the files, all of tests/ otherwise; the rest goes to both
- * runners. Fails when a runner fails or runs no test.
+ * runners. Some run on Bun once more, over `node:tls` in place of Bun's own sockets. Fails when a
+ * runner fails or runs no test.
  */
 import { readdirSync } from "node:fs";
 import process from "node:process";
 import { stripVTControlCharacters } from "node:util";
 import { ensureInstalled, PINNED, root, runRuntime } from "./runtimes.mjs";
 
+const BUN_CLOSING = /^ *(?<passed>\d+) pass\n(?:.*\n)*? *(?<failed>\d+) fail\n(?:.*\n)*?Ran .*$/gm;
+
+/** What runs over both wires on Bun, besides the files that see to it themselves: docs/internals.md. */
+const BOTH_WIRES = /\/(?:cap|gate|half_close|max_connections|selection|sessions|tls)_test\.ts$/;
+
 /**
  * How to start each runner, and how to read the lines that it closes with.
  *
- * @type {{ name: "deno" | "bun", command: string[], closing: RegExp }[]}
+ * @type {{
+ *   name: "deno" | "bun", title?: string, command: string[], closing: RegExp,
+ *   only?: RegExp, env?: Record<string, string>
+ * }[]}
  */
 const runners = [
   {
@@ -22,7 +31,15 @@ const runners = [
   {
     name: "bun",
     command: ["test"],
-    closing: /^ *(?<passed>\d+) pass\n(?:.*\n)*? *(?<failed>\d+) fail\n(?:.*\n)*?Ran .*$/gm,
+    closing: BUN_CLOSING,
+  },
+  {
+    name: "bun",
+    title: "bun, node:tls",
+    command: ["test"],
+    closing: BUN_CLOSING,
+    only: BOTH_WIRES,
+    env: { HTTPSD_WIRE: "node" },
   },
 ];
 
@@ -36,11 +53,13 @@ ensureInstalled();
 const summary = [];
 let passed = 0;
 let failed = 0;
-for (const { name, command, closing } of runners) {
-  console.log(`\n--- ${name} ---`);
+for (const { name, title = name, command, closing, only = /^/, env } of runners) {
+  const its = files.filter((file) => only.test(file));
+  if (its.length === 0) continue;
+  console.log(`\n--- ${title} ---`);
   let output = "";
-  const code = await runRuntime(name, [...command, ...options, ...files], {
-    env: { HTTPSD_RUNTIME: name },
+  const code = await runRuntime(name, [...command, ...options, ...its], {
+    env: { HTTPSD_RUNTIME: name, ...env },
     onOutput(text) {
       process.stdout.write(text);
       output += text;
@@ -52,9 +71,9 @@ for (const { name, command, closing } of runners) {
   passed += counts.passed || 0;
   // A runner that fails without a failed test counts as one: an error outside of the tests.
   failed += code === 0 && ran ? 0 : counts.failed || 1;
-  summary.push(`${name}: ${last?.[0].trim() ?? "no closing line"}`);
-  if (!ran) summary.push(`${name} ran no test`);
-  if (code !== 0) summary.push(`${name} exited with code ${code}`);
+  summary.push(`${title}: ${last?.[0].trim() ?? "no closing line"}`);
+  if (!ran) summary.push(`${title} ran no test`);
+  if (code !== 0) summary.push(`${title} exited with code ${code}`);
 }
 console.log(`\n${summary.join("\n")}\n${passed} passed, ${failed} failed`);
 process.exitCode = failed > 0 ? 1 : 0;

@@ -8,6 +8,7 @@ import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, test } from "bun:test";
 import net from "node:net";
+import process from "node:process";
 import type { TLSSocket } from "node:tls";
 import { capabilities } from "../lib/runtime/capabilities.ts";
 import { declareInternal, internals } from "../lib/runtime/internals.ts";
@@ -16,7 +17,7 @@ import { TlsParent } from "../lib/runtime/tls_parent.ts";
 import { SecurityContext } from "../lib/tls/context.ts";
 import { loadIdentity } from "../lib/tls/identity.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
-import { end, startScript, until } from "./support.ts";
+import { end, overNodeSockets, startScript, until } from "./support.ts";
 import { clientCa, localhost, mallory, sClient, startServer } from "./tls_support.ts";
 
 assertRuntime();
@@ -81,7 +82,7 @@ describe("TLSSocket._parent", () => {
     assert.equal(parent.state, "untried");
     await parent.try();
     assert.equal(parent.state, "in force");
-    await using _server = await startServer();
+    await using _server = await overNodeSockets(() => startServer());
     assert.equal(capabilities.internals["tlsParent"], "in force");
   });
 
@@ -117,6 +118,7 @@ describe("TLSSocket._parent", () => {
 
   test("a whole server lives without it", async () => {
     const child = startScript(`
+      process.env.HTTPSD_WIRE = "node";
       // Not taken away from the runtime itself: Bun's own handshakes need it.
       const { tlsParent } = await import(${JSON.stringify(url("../lib/runtime/tls_parent.ts"))});
       tlsParent.of = () => undefined;
@@ -329,7 +331,14 @@ test(
 
 describe("The list of internals", () => {
   const folder = new URL("../lib/runtime/", import.meta.url);
-  const helpers = ["capabilities.ts", "current.ts", "internals.ts", "response_parts.ts", "turn.ts"];
+  const helpers = [
+    "capabilities.ts",
+    "current.ts",
+    "internals.ts",
+    "response_parts.ts",
+    "stdout.ts",
+    "turn.ts",
+  ];
   const files = readdirSync(folder).filter((name) =>
     name.endsWith(".ts") && !helpers.includes(name)
   );
@@ -348,6 +357,7 @@ describe("The list of internals", () => {
     for (const [name, state] of Object.entries(capabilities.internals)) {
       // `bun test` takes what listeners throw itself; the processes of the tests above do not.
       if (name === "listenerErrors" && runtime === "bun") continue;
+      if (name === "bunSockets" && process.env["HTTPSD_WIRE"] === "node") continue;
       const only = owners[name] ?? /^(?:deno|bun)(?=[A-Z])/.exec(name)?.[0];
       const expected = (only ?? runtime) === runtime ? "in force" : "not needed";
       if (state !== "untried") assert.equal(state, expected, name);

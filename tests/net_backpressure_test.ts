@@ -2,17 +2,19 @@
 import assert from "node:assert/strict";
 import type { Socket } from "node:net";
 import { describe, test } from "bun:test";
-import { assertConnectionError, MIB, pair, rejection, turn } from "./net_support.ts";
+import { assertConnectionError, encode, MIB, pair, rejection, turn } from "./net_support.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 import {
   certificates,
   end,
   FLOWS,
   openTransport,
+  received,
   RecordingConsumer,
   residentMiB,
   startScript,
   type Transport,
+  turns,
   until,
 } from "./support.ts";
 
@@ -91,6 +93,62 @@ describe("Backpressure", () => {
       },
       20_000,
     );
+
+    // A TLS client on Deno that was paused may never read on: docs/runtimes.md.
+    const lateTest = mode !== "plain" && runtime === "deno" ? () => {} : fullTest;
+    lateTest(
+      `${mode}: what just fills the system's buffers leaves whole, with its end`,
+      async () => {
+        await using transport = await openTransport(mode);
+        const piece = encode("x".repeat(3_000));
+        /** Writes pieces to a client that has ended and reads later; returns how many were taken. */
+        const fill = async (most: number): Promise<number> => {
+          const { client, connection } = await pair(transport);
+          const consumer = new RecordingConsumer();
+          connection.attach(consumer);
+          client.pause();
+          // A plain client of Deno's that has ended gets no more than the system takes.
+          if (mode !== "plain") client.end();
+          if (mode !== "plain") await until(() => connection.peerEnded, "the client's end");
+          let pieces = 0;
+          while (pieces < most && connection.write(piece)) pieces++;
+          if (pieces < most) pieces++; // the last one is taken, too
+          connection.close();
+          await turns(2);
+          const receiving = received(client);
+          client.resume();
+          const bytes = await receiving;
+          assert.equal(bytes.length, pieces * piece.length);
+          assert.ok(client.readableEnded);
+          client.end();
+          assert.equal(await consumer.closedWith, undefined);
+          return pieces;
+        };
+        const full = await fill(Infinity);
+        for (let pieces = full - 2; pieces <= full; pieces++) await fill(pieces);
+      },
+      20_000,
+    );
+
+    test(`${mode}: cuts a peer that sends and does not read at once`, async () => {
+      await using transport = await openTransport(mode);
+      const { client, connection } = await pair(transport);
+      client.pause();
+      const closed = new Promise((resolve) => client.once("close", resolve));
+      while (connection.write(new Uint8Array(60_000)));
+      connection.destroy();
+      // It goes on until it is refused.
+      const chunk = new Uint8Array(60_000);
+      let sent = 0;
+      while (!client.destroyed && sent < 64 * MIB) {
+        client.write(chunk);
+        sent += chunk.length;
+        await turn();
+      }
+      client.resume();
+      await closed;
+      assert.ok(sent < 64 * MIB);
+    }, 20_000);
 
     fullTest(`${mode}: close() of the writable is cut in time, too`, async () => {
       await using transport = await openTransport(mode, { sendTimeoutMs: 300 });

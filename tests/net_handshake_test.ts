@@ -22,6 +22,7 @@ import {
   RecordingConsumer,
   start,
   startScript,
+  TLS_FLOWS,
   turns,
   until,
 } from "./support.ts";
@@ -30,7 +31,7 @@ import { TestClock } from "./test_clock.ts";
 assertRuntime();
 
 describe("The handshake", () => {
-  for (const mode of ["tls", "paced"] as const) {
+  for (const mode of TLS_FLOWS) {
     test(`${mode}: gives name, protocol and version`, async () => {
       await using transport = await openTransport(mode, { alpnProtocols: ["http/1.1"] });
       const [client, connection] = await Promise.all([
@@ -278,58 +279,62 @@ function moduleUrl(name: string): string {
   return new URL(`../lib/net/${name}.ts`, import.meta.url).href;
 }
 
-describe("Listener.open()", () => {
-  const open = (hostname: string | undefined, port: number): Promise<Listener> =>
-    Listener.open({ hostname, port, backlog: 16 }, (raw) => void raw.destroy(), () => {});
+// Without TLS the sockets are those of node:net, with it Bun's own on Bun.
+for (const tls of [false, true]) {
+  describe(`Listener.open(), ${tls ? "tls" : "plain"}`, () => {
+    const open = (hostname: string | undefined, port: number): Promise<Listener> =>
+      Listener.open({ hostname, port, backlog: 16, tls }, (raw) => raw.destroy(), () => {});
 
-  const listenError = async (hostname: string, port: number): Promise<string> => {
-    const error = await rejection(open(hostname, port));
-    assert.ok(error instanceof ListenError, `${error}`);
-    return error.code;
-  };
+    const listenError = async (hostname: string, port: number): Promise<string> => {
+      const error = await rejection(open(hostname, port));
+      assert.ok(error instanceof ListenError, `${error}`);
+      return error.code;
+    };
 
-  test("listens on a name, an IPv4 and an IPv6 address, and on all", async () => {
-    for (const hostname of ["localhost", "127.0.0.1", "::1", undefined]) {
-      const listener = await open(hostname, 0);
-      assert.ok(listener.address.port > 0);
+    test("listens on a name, an IPv4 and an IPv6 address, and on all", async () => {
+      for (const hostname of ["localhost", "127.0.0.1", "::1", undefined]) {
+        const listener = await open(hostname, 0);
+        assert.ok(listener.address.port > 0);
+        listener.close();
+      }
+    });
+
+    test("says that an address is in use", async () => {
+      const listener = await open("127.0.0.1", 0);
+      const { port } = listener.address;
+      assert.equal(await listenError("127.0.0.1", port), "ADDRESS_IN_USE");
       listener.close();
-    }
-  });
+      (await open("127.0.0.1", port)).close();
+    });
 
-  test("says that an address is in use", async () => {
-    const listener = await open("127.0.0.1", 0);
-    const { port } = listener.address;
-    assert.equal(await listenError("127.0.0.1", port), "ADDRESS_IN_USE");
-    listener.close();
-    (await open("127.0.0.1", port)).close();
-  });
+    test("says that an address is not ours", async () => {
+      assert.equal(await listenError("192.0.2.1", 0), "ADDRESS_NOT_AVAILABLE");
+    });
 
-  test("says that an address is not ours", async () => {
-    assert.equal(await listenError("192.0.2.1", 0), "ADDRESS_NOT_AVAILABLE");
-  });
+    test("says that a name does not exist", async () => {
+      assert.equal(await listenError("no-such-host.invalid", 0), "LISTEN_FAILED");
+    });
 
-  test("says that a name does not exist", async () => {
-    assert.equal(await listenError("no-such-host.invalid", 0), "LISTEN_FAILED");
-  });
-
-  test("says that the runtime forbids it", async () => {
-    if (runtime !== "deno") return; // Bun has no permissions
-    const script = `
+    test("says that the runtime forbids it", async () => {
+      if (runtime !== "deno") return; // Bun has no permissions
+      const script = `
       const { Listener } = await import(${JSON.stringify(moduleUrl("listener"))});
       for (const hostname of ["127.0.0.1", "::1", "localhost", undefined]) {
         try {
-          await Listener.open({ hostname, port: 0, backlog: 1 }, () => {}, () => {});
+          const options = { hostname, port: 0, backlog: 1, tls: ${tls} };
+          await Listener.open(options, () => {}, () => {});
           console.log("listens");
         } catch (error) {
           console.log(error.name, error.code);
         }
       }
     `;
-    const file = join(tmpdir(), `httpsd-listen-${process.pid}.mjs`);
-    await writeFile(file, script);
-    const args = ["run", "--no-prompt", "--allow-read", "--allow-import", file];
-    const output = await start(process.execPath, args).done;
-    await rm(file);
-    assert.equal(output, "ListenError PERMISSION_DENIED\n".repeat(4));
+      const file = join(tmpdir(), `httpsd-listen-${process.pid}.mjs`);
+      await writeFile(file, script);
+      const args = ["run", "--no-prompt", "--allow-read", "--allow-import", file];
+      const output = await start(process.execPath, args).done;
+      await rm(file);
+      assert.equal(output, "ListenError PERMISSION_DENIED\n".repeat(4));
+    });
   });
-});
+}

@@ -60,11 +60,18 @@ export const MODES = ["plain", "tls"] as const;
 /** One of {@linkcode MODES}. */
 export type Mode = (typeof MODES)[number];
 
-/** How the bytes of a connection travel: a mode, or the fallback under TLS. */
-export const FLOWS = [...MODES, "paced"] as const;
+/** How the bytes of a connection travel: a mode, or under TLS a fallback. */
+export type Flow = Mode | "node" | "paced";
 
-/** One of {@linkcode FLOWS}. */
-export type Flow = (typeof FLOWS)[number];
+/** All of them; TLS is over `node:tls` without being asked for on Deno. */
+export const FLOWS: readonly Flow[] = [
+  ...MODES,
+  ...(runtime === "bun" ? ["node"] as const : []),
+  "paced",
+];
+
+/** Those under TLS. */
+export const TLS_FLOWS: readonly Flow[] = FLOWS.filter((flow) => flow !== "plain");
 
 /** A listener and a gate without anything behind them. */
 export interface Transport extends AsyncDisposable {
@@ -147,7 +154,6 @@ export async function openTransport(
     deadlines,
     unread,
     unsent,
-    tlsFlow: mode === "paced" ? "paced" : undefined,
     admitted(connection) {
       connections.push(connection);
       if (admitted !== undefined) return admitted(connection);
@@ -157,8 +163,14 @@ export async function openTransport(
     refused: (refusal) => void refusals.push(refusal),
   });
   const listener = await Listener.open(
-    { hostname: "127.0.0.1", port: 0, backlog: 4096 },
-    (raw) => gate.admit(raw),
+    {
+      hostname: "127.0.0.1",
+      port: 0,
+      backlog: 4096,
+      tls: mode !== "plain",
+      sockets: mode === "node" || mode === "paced" ? mode : undefined,
+    },
+    (arrival) => gate.admit(arrival),
     (error) => {
       throw error;
     },
@@ -182,6 +194,18 @@ export async function openTransport(
       await until(() => gate.size === 0 && deadlines.size === 0, "The transport holds nothing");
     },
   };
+}
+
+/** Runs what starts a server, whose sockets are those of `node:net` on Bun, too. */
+export async function overNodeSockets<T>(start: () => Promise<T>): Promise<T> {
+  const before = process.env["HTTPSD_WIRE"];
+  process.env["HTTPSD_WIRE"] = "node";
+  try {
+    return await start();
+  } finally {
+    if (before === undefined) delete process.env["HTTPSD_WIRE"];
+    else process.env["HTTPSD_WIRE"] = before;
+  }
 }
 
 /** A consumer that writes down what is called. */

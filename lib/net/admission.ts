@@ -22,23 +22,20 @@
  *
  * @module
  */
-import type { Socket } from "node:net";
-import type { Duplex } from "node:stream";
-import { type Endpoints, endpointsOf } from "../endpoints.ts";
+import type { Endpoints } from "../endpoints.ts";
 import { ConnectionError, type HttpsdError, TlsError } from "../errors.ts";
-import { pausingFlow, type TlsFlow } from "../runtime/read_switch.ts";
 import type { ClientHello } from "../tls/client_hello.ts";
 import type { SecurityContext } from "../tls/context.ts";
 import type { Selector } from "../tls/selector.ts";
 import { toTlsError } from "../tls/tls_errors.ts";
 import { readTlsInfo } from "../tls/tls_info.ts";
+import type { Arrival, ArrivalGuest, Secured } from "./arrival.ts";
 import { ConnectionEngine } from "./engine.ts";
 import type { Deadlines, Waiting } from "./deadlines.ts";
 import type { Place } from "./place.ts";
 import type { ProxyHeader } from "./proxy_protocol.ts";
 import { checkVersion, ClientHelloStep, type HelloRead } from "./steps/client_hello.ts";
 import { sayFarewell, TurnedAway } from "./steps/farewell.ts";
-import { type Secured, shakeHands } from "./steps/handshake.ts";
 import {
   beginProxyHeader,
   type Identified,
@@ -48,7 +45,7 @@ import {
 import { type Choice, choose } from "./steps/selection.ts";
 import type { Unread } from "./unread.ts";
 import type { Unsent } from "./unsent.ts";
-import { StreamWire } from "./wire.ts";
+import type { Wire } from "./wire.ts";
 
 /** The settings of an admission, and what it calls. */
 export interface AdmissionOptions {
@@ -70,8 +67,6 @@ export interface AdmissionOptions {
   readonly unread: Unread;
   /** What waits unsent in all connections. */
   readonly unsent: Unsent;
-  /** Overrides the detected flow control; for tests of the fallback. */
-  readonly tlsFlow?: TlsFlow | undefined;
   /** A connection passed the gate. */
   readonly admitted: (connection: ConnectionEngine) => void;
   /** A connection did not; its socket is closed already. */
@@ -117,9 +112,29 @@ interface ReadingStep<T> {
   push(bytes: Uint8Array): T | TurnedAway | undefined;
 }
 
+/** What is left of an admission when its connection is open: it frees what is to be freed. */
+class Departure implements ArrivalGuest {
+  readonly #release: Release;
+  readonly #place: Place;
+
+  constructor(release: Release, place: Place) {
+    this.#release = release;
+    this.#place = place;
+  }
+
+  onData(): void {}
+  onEnd(): void {}
+  onError(): void {}
+
+  onClose(): void {
+    this.#release();
+    this.#place.free();
+  }
+}
+
 /** One socket's way through the gate. */
-export class Admission implements Waiting {
-  readonly #raw: Socket;
+export class Admission implements Waiting, ArrivalGuest {
+  readonly #arrival: Arrival;
   readonly #options: AdmissionOptions;
   readonly #keeper: Keeper;
   readonly #place: Place;
@@ -132,11 +147,8 @@ export class Admission implements Waiting {
   /** Takes the socket's bytes, while a step reads. */
   #read: ((bytes: Uint8Array) => void) | undefined;
   #release = NOTHING_TO_RELEASE;
-  /**
-   * The stream whose `close` frees the place: on Bun the raw socket is closed when the client has
-   * ended.
-   */
-  #holder: "raw" | "tls" | "none" = "raw";
+  /** Whether a refused client is given its last bytes, so that the gate lets go of it later. */
+  #isSayingFarewell = false;
   /** Whether the client has sent anything. */
   heard = false;
   /** Whether it is being cut to make room. */
@@ -146,14 +158,13 @@ export class Admission implements Waiting {
   deadline: number;
 
   /** Takes a socket that was accepted just now. */
-  constructor(raw: Socket, options: AdmissionOptions, keeper: Keeper, place: Place) {
-    this.#raw = raw;
+  constructor(arrival: Arrival, options: AdmissionOptions, keeper: Keeper, place: Place) {
+    this.#arrival = arrival;
     this.#options = options;
     this.#keeper = keeper;
     this.#place = place;
     this.#selector = options.selector();
-    // A socket that is reset at once has no addresses any more: keep what there is now.
-    this.#endpoints = endpointsOf(raw);
+    this.#endpoints = arrival.endpoints;
     this.since = options.deadlines.clock.now();
     this.deadline = this.since + options.handshakeMs;
   }
@@ -161,9 +172,7 @@ export class Admission implements Waiting {
   /** Takes the first step. */
   begin(): void {
     this.#options.deadlines.watch(this);
-    this.#raw.on("error", this.#failed);
-    this.#raw.on("end", this.#ended);
-    this.#raw.on("close", this.#closed);
+    this.#arrival.reportTo(this);
     const begun = beginProxyHeader(this.#options.proxy, this.#endpoints);
     if (begun instanceof ProxyHeaderStep) {
       this.#state = "proxy header";
@@ -193,9 +202,7 @@ export class Admission implements Waiting {
       return;
     }
     this.#giveBack(rest);
-    const connection = this.#connection(undefined);
-    this.#raw.resume();
-    this.#admit(connection);
+    this.#admit(this.#connection(this.#arrival.plain()));
   }
 
   #helloRead({ hello, bytes }: HelloRead): void {
@@ -219,34 +226,30 @@ export class Admission implements Waiting {
   /** Takes the last step; the gate calls it when there is room for a handshake. */
   shakeHands(): void {
     this.#state = "handshake";
-    shakeHands(this.#raw, this.#context!, this.#options.tlsFlow, {
+    this.#arrival.shakeHands(this.#context!, {
       secured: (secured) => this.#secured(secured),
-      failed: (error, stream) => this.refuse(error, stream),
+      failed: (error) => this.refuse(error),
     });
   }
 
   #secured(secured: Secured): void {
-    if (this.#isOver) return void secured.socket.destroy();
-    this.#holder = "tls";
-    secured.socket.on("close", this.#free);
-    this.#admit(this.#connection(secured));
+    if (this.#isOver) return void secured.wire.destroy();
+    this.#admit(this.#connection(secured.wire, secured));
   }
 
   #admit(connection: ConnectionEngine): void {
     this.#settle("admitted");
-    this.#hello = this.#proxy = undefined; // this object lives on as long as the connection
+    this.#arrival.reportTo(new Departure(this.#release, this.#place));
     this.#keeper.left(this);
     this.#options.admitted(connection);
   }
 
-  #connection(secured: Secured | undefined): ConnectionEngine {
-    const raw = this.#raw;
-    const flow = secured?.flow ?? pausingFlow(raw);
+  #connection(wire: Wire, secured?: Secured): ConnectionEngine {
     return new ConnectionEngine({
-      wire: new StreamWire(secured?.socket ?? raw, raw, flow, secured !== undefined),
+      wire,
       endpoints: this.#endpoints,
       proxy: this.#proxy,
-      tls: secured && readTlsInfo(secured.socket, secured.client, this.#hello, this.#age),
+      tls: secured && readTlsInfo(secured.handshake, secured.client, this.#hello, this.#age),
       context: secured?.context,
       sendTimeoutMs: this.#options.sendTimeoutMs,
       lingerMs: this.#options.lingerMs,
@@ -271,12 +274,12 @@ export class Admission implements Waiting {
     );
   }
 
-  /** Cuts the socket, or the stream over it, unless the client was admitted or refused before. */
-  refuse(error: HttpsdError, stream: Duplex = this.#raw): void {
-    if (this.#isOver) return void this.#raw.destroy();
+  /** Cuts the socket; if the client was admitted or refused before, that is all. */
+  refuse(error: HttpsdError): void {
+    if (this.#isOver) return this.#arrival.destroy();
     const phase = this.#settle("refused");
     this.#place.leave();
-    stream.destroy();
+    this.#arrival.destroy();
     this.#keeper.left(this);
     this.#report(error, phase);
   }
@@ -284,8 +287,8 @@ export class Admission implements Waiting {
   #turnAway({ error, lastBytes }: TurnedAway): void {
     if (lastBytes === undefined) return this.refuse(error);
     const phase = this.#settle("refused");
-    this.#raw.once("close", () => this.#keeper.left(this));
-    sayFarewell(this.#connection(undefined), this.#raw, lastBytes);
+    this.#isSayingFarewell = true;
+    sayFarewell(this.#connection(this.#arrival.plain()), lastBytes);
     this.#report(error, phase);
   }
 
@@ -307,16 +310,14 @@ export class Admission implements Waiting {
       if (result instanceof TurnedAway) this.#turnAway(result);
       else next(result);
     };
-    if (!reads) this.#raw.on("data", this.#data);
+    if (!reads) this.#arrival.read();
     if (first.length > 0) this.#read(first);
   }
 
   /** Reads no more; `bytes` go back into the socket for whatever reads it next. */
   #giveBack(bytes: Uint8Array): void {
-    this.#raw.off("data", this.#data);
     this.#read = undefined;
-    this.#raw.pause();
-    if (bytes.length > 0) this.#raw.unshift(bytes);
+    this.#arrival.hold(bytes);
   }
 
   get #isOver(): boolean {
@@ -324,7 +325,7 @@ export class Admission implements Waiting {
   }
 
   /**
-   * Ends the admission; the listeners stay, but the socket's events are ignored.
+   * Ends the admission; what the socket reports from now on is ignored, but for its close.
    *
    * @returns how far it had come
    */
@@ -332,29 +333,20 @@ export class Admission implements Waiting {
     const phase = this.#state as GatePhase;
     this.#state = end;
     this.#options.deadlines.unwatch(this);
-    if (this.#read !== undefined) this.#raw.off("data", this.#data);
     this.#read = undefined;
     return phase;
   }
 
-  readonly #free = (): void => {
-    if (this.#holder === "none") return;
-    this.#holder = "none";
-    this.#release();
-    this.#place.free();
-  };
-  readonly #data = (bytes: Uint8Array): void => {
+  onData(bytes: Uint8Array): void {
     this.heard = true;
     this.#read?.(bytes);
-  };
-  readonly #failed = (error: Error): void => {
+  }
+
+  onError(error: Error): void {
     if (!this.#isOver) this.refuse(toTlsError(error));
-  };
-  readonly #closed = (): void => {
-    if (this.#holder === "raw") this.#free();
-    this.#ended();
-  };
-  readonly #ended = (): void => {
+  }
+
+  onEnd(): void {
     if (this.#isOver) return;
     const error = new TlsError(
       "TLS_PEER_CLOSED",
@@ -363,7 +355,14 @@ export class Admission implements Waiting {
     // Deno closes the socket before it says what was wrong with the handshake.
     if (this.#state === "handshake") setImmediate(() => this.refuse(error));
     else this.refuse(error);
-  };
+  }
+
+  onClose(): void {
+    this.#release();
+    this.#place.free();
+    if (this.#isSayingFarewell) this.#keeper.left(this);
+    this.onEnd();
+  }
 }
 
 const NOTHING = new Uint8Array(0);

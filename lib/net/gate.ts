@@ -4,7 +4,6 @@
  *
  * @module
  */
-import type { Socket } from "node:net";
 import { ConnectionError } from "../errors.ts";
 import {
   Admission,
@@ -13,6 +12,7 @@ import {
   NOTHING_TO_RELEASE,
   type Release,
 } from "./admission.ts";
+import type { Arrival } from "./arrival.ts";
 import { type Place, UNCOUNTED } from "./place.ts";
 
 /** The settings of the gate, and what it calls. */
@@ -56,8 +56,8 @@ export class Gate {
   }
 
   /** Takes a socket as accepted; its `place` is freed once, when its connection is closed. */
-  admit(raw: Socket, place: Place = UNCOUNTED): void {
-    const admission = new Admission(raw, this.#options, this.#keeper, place);
+  admit(arrival: Arrival, place: Place = UNCOUNTED): void {
+    const admission = new Admission(arrival, this.#options, this.#keeper, place);
     this.#admissions.add(admission);
     admission.begin();
   }

@@ -1,89 +1,50 @@
 /**
- * Opens the listening socket and passes every accepted one to the gate.
+ * Opens the listening socket and passes every accepted one on: Bun's own sockets for TLS on a port on
+ * Bun, if the trial shows that they can be relied on, else those of `node:net`.
  *
  * @module
  */
 import { lookup } from "node:dns/promises";
-import {
-  type AddressInfo,
-  createServer,
-  isIPv6,
-  type ListenOptions as NodeListenOptions,
-  type Server,
-  type Socket,
-} from "node:net";
+import { isIPv6 } from "node:net";
 import { clearInterval, clearTimeout, setInterval, setTimeout } from "node:timers";
 import { ListenError, type ListenErrorCode } from "../errors.ts";
+import { type BunListener, bunSocketsWork, listen } from "../runtime/bun_sockets.ts";
+import { tlsParent } from "../runtime/tls_parent.ts";
+import type { Acceptor, AcceptorHost, Address, ListenOptions } from "./acceptor.ts";
+import type { Arrival } from "./arrival.ts";
+import { arrivalHandlers } from "./bun_arrival.ts";
+import { NodeAcceptor } from "./node_acceptor.ts";
+import { NodeArrival } from "./node_arrival.ts";
 import { hasSpareFile } from "./open_files.ts";
-import { UnixPath } from "./unix_path.ts";
 
 /** How often to check whether connections can be accepted, in ms … */
 const CHECK_MS = 500;
 /** … and how soon where it may just have failed. */
 const SOON_MS = 10;
 
-/** Where to listen: a descriptor, else a path, else a hostname and port. */
-export interface ListenOptions {
-  /** The name or address to listen on; `undefined`: every address of this machine. */
-  readonly hostname: string | undefined;
-  /** The port; 0 lets the system choose. */
-  readonly port: number;
-  /** How many connections the system may hold before they are accepted. */
-  readonly backlog: number;
-  /** Whether other sockets of this user may listen on the same port. */
-  readonly reusePort?: boolean;
-  /** The path of a UNIX socket. */
-  readonly path?: string | undefined;
-  /** The permissions of that path. */
-  readonly pathMode?: number | undefined;
-  /** The descriptor of a socket that another program has opened. */
-  readonly fd?: number | undefined;
-}
+export type { Address, ListenOptions } from "./acceptor.ts";
 
-/** An address that is listened on. */
-export interface Address {
-  /** The IP address; empty for a UNIX socket. */
-  readonly hostname: string;
-  /** The port; 0 for a UNIX socket. */
-  readonly port: number;
-  /** The path of a UNIX socket that the server has made; absent for any other socket. */
-  readonly path?: string;
-}
+/** Receives accepted sockets. */
+type Accept = (arrival: Arrival) => void;
 
 /** A listening socket, TCP or UNIX. */
 export class Listener {
-  #server: Server;
-  readonly #path: UnixPath | undefined;
-  readonly #options: ListenOptions;
-  readonly #accepted: (raw: Socket) => void;
-  readonly #failed: (error: ListenError) => void;
+  readonly #acceptor: Acceptor;
   readonly #checks: ReturnType<typeof setInterval>;
   #soon: ReturnType<typeof setTimeout> | undefined;
-  /** Whether it was reported that no more files can be opened, and that is still true. */
-  #starved = false;
+  readonly #starvation: Starvation;
   #closed = false;
-  #referenced = true;
 
-  private constructor(
-    server: Server,
-    path: UnixPath | undefined,
-    options: ListenOptions,
-    accepted: (raw: Socket) => void,
-    failed: (error: ListenError) => void,
-  ) {
-    this.#server = server;
-    this.#path = path;
-    this.#options = options;
-    this.#accepted = accepted;
-    this.#failed = failed;
-    server.on("error", this.#acceptFailed);
+  private constructor(acceptor: Acceptor, starvation: Starvation) {
+    this.#acceptor = acceptor;
+    this.#starvation = starvation;
     this.#checks = setInterval(() => this.#check(), CHECK_MS);
     this.#checks.unref(); // the socket keeps the process alive, unless that is not wanted
   }
 
   /**
-   * Listens, and calls `accepted` with each new socket. No bytes are read from it until a `data`
-   * listener is added. `failed` is called when the system cannot accept, once until it can again:
+   * Listens, and calls `accepted` with each new socket. No bytes are read from it until it is told
+   * to read. `failed` is called when the system cannot accept, once until it can again:
    * with `TOO_MANY_OPEN_FILES` when the process has no file descriptor left.
    *
    * @throws {ListenError} `ADDRESS_IN_USE`, `ADDRESS_NOT_AVAILABLE`, `PERMISSION_DENIED`, or
@@ -91,22 +52,13 @@ export class Listener {
    */
   static async open(
     options: ListenOptions,
-    accepted: (raw: Socket) => void,
+    accepted: Accept,
     failed: (error: ListenError) => void,
   ): Promise<Listener> {
-    const server = createServer(SOCKET_OPTIONS, accepted);
-    const { path: at, pathMode } = options;
+    const starvation = new Starvation(failed);
     try {
-      if (at === undefined || options.fd !== undefined) {
-        await listen(server, options);
-        return new Listener(server, undefined, options, accepted, failed);
-      }
-      const path = new UnixPath(at, pathMode);
-      const { backlog } = options;
-      await path.take((path) => listening(server, { path, backlog }));
-      return new Listener(server, path, options, accepted, failed);
+      return new Listener(await openAcceptor(options, accepted, starvation), starvation);
     } catch (cause) {
-      server.close();
       throw cause instanceof ListenError
         ? cause
         : listenError(cause as NodeJS.ErrnoException, options);
@@ -124,54 +76,58 @@ export class Listener {
   #check(): void {
     clearTimeout(this.#soon);
     this.#soon = undefined;
-    if (hasSpareFile() === false) return this.#tellStarved();
-    const recovered = this.#starved;
-    this.#starved = false;
-    if (!("Deno" in globalThis)) return;
-    if (!this.unix) this.#listenAnew();
-    else if (recovered) void this.#reopen();
+    if (hasSpareFile() === false) this.#starvation.begin();
+    else this.#acceptor.renew(this.#starvation.end());
   }
 
-  /**
-   * Deno 2.9.6 never accepts again after `accept` has failed once, as it does where no more files
-   * can be opened, and reports nothing. Another server that listens on the same handle
-   * works; connections that wait in the system's queue are kept.
-   */
-  #listenAnew(): void {
-    const server = createServer(SOCKET_OPTIONS, this.#accepted);
-    server.on("error", this.#acceptFailed);
-    server.listen(this.#server, this.#options.backlog);
-    if (!this.#referenced) server.unref();
-    this.#server = server;
+  /** Whether clients come by a UNIX socket, which gives them no address. */
+  get unix(): boolean {
+    return this.#acceptor.unix;
   }
 
-  /** For a UNIX socket that way fails on Deno, so another socket takes its path. */
-  async #reopen(): Promise<void> {
-    const { backlog } = this.#options;
-    const server = createServer(SOCKET_OPTIONS, this.#accepted);
-    try {
-      if (this.#path === undefined) throw new Error("Deno cannot use its descriptor again");
-      await this.#path.retake((path) => listening(server, { path, backlog }));
-    } catch (cause) {
-      const message = "Cannot accept any more: start the server again";
-      return this.#failed(new ListenError("LISTEN_FAILED", message, { cause }));
-    }
-    if (this.#closed) return void server.close();
-    server.on("error", this.#acceptFailed);
-    if (!this.#referenced) server.unref();
-    this.#server.close();
-    this.#server = server;
+  /** The address that is listened on, with the port that the system chose. */
+  get address(): Address {
+    return this.#acceptor.address;
   }
 
-  readonly #acceptFailed = (cause: NodeJS.ErrnoException): void => {
-    if (cause.code === "EMFILE" || cause.code === "ENFILE") return this.#tellStarved(cause);
-    this.#failed(new ListenError("LISTEN_FAILED", `Cannot accept: ${cause.message}`, { cause }));
-  };
+  /** Lets the process end although the socket listens. */
+  unref(): void {
+    this.#acceptor.unref();
+  }
 
-  #tellStarved(cause?: Error): void {
-    if (this.#starved) return;
-    this.#starved = true;
-    this.#failed(
+  /** Keeps the process alive, as at first. */
+  ref(): void {
+    this.#acceptor.ref();
+  }
+
+  /** Accepts no more; accepted sockets live on. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearInterval(this.#checks);
+    clearTimeout(this.#soon);
+    this.#acceptor.close();
+  }
+}
+
+/** Reports that the process can open no more files, once until it can again. */
+class Starvation implements AcceptorHost {
+  readonly failed: (error: ListenError) => void;
+  #lasts = false;
+
+  constructor(failed: (error: ListenError) => void) {
+    this.failed = failed;
+  }
+
+  acceptFailed(cause: NodeJS.ErrnoException): void {
+    if (cause.code === "EMFILE" || cause.code === "ENFILE") return this.begin(cause);
+    this.failed(new ListenError("LISTEN_FAILED", `Cannot accept: ${cause.message}`, { cause }));
+  }
+
+  begin(cause?: Error): void {
+    if (this.#lasts) return;
+    this.#lasts = true;
+    this.failed(
       new ListenError(
         "TOO_MANY_OPEN_FILES",
         "Cannot accept: the process has as many files open as it may; raise the limit (ulimit -n), " +
@@ -181,83 +137,66 @@ export class Listener {
     );
   }
 
-  /** Whether clients come by a UNIX socket, which gives them no address. */
-  get unix(): boolean {
-    return this.#path !== undefined || !hasPort(this.#server.address());
+  /** Files can be opened; returns whether they could not before. */
+  end(): boolean {
+    const lasted = this.#lasts;
+    this.#lasts = false;
+    return lasted;
+  }
+}
+
+/** Opens what suits the runtime, or what tests ask for. */
+async function openAcceptor(
+  options: ListenOptions,
+  accepted: Accept,
+  host: AcceptorHost,
+): Promise<Acceptor> {
+  const { hostname, path, fd, tls } = options;
+  const isPort = path === undefined && fd === undefined;
+  let address: string | undefined;
+  if (isPort) {
+    address = hostname === undefined ? undefined : (await lookup(hostname)).address;
+    await assertPermitted(address ?? EVERY_ADDRESS, options.port);
+  }
+  const sockets = options.sockets ?? (tls && isPort && await bunSocketsWork() ? "bun" : "node");
+  if (sockets === "bun") return new BunAcceptor(options, address, accepted);
+  if (tls) await tlsParent.try();
+  const flow = sockets === "paced" ? "paced" : undefined;
+  return await NodeAcceptor.open(
+    options,
+    address,
+    (raw) => accepted(new NodeArrival(raw, flow)),
+    host,
+  );
+}
+
+/** Listens by Bun's own sockets, on a port. */
+class BunAcceptor implements Acceptor {
+  readonly #listener: BunListener;
+  readonly unix = false;
+  readonly address: Address;
+
+  constructor(options: ListenOptions, address: string | undefined, accepted: Accept) {
+    const { port, reusePort = false } = options;
+    const hostname = address ?? EVERY_ADDRESS;
+    this.#listener = listen({ hostname, port, reusePort, socket: arrivalHandlers(accepted) });
+    this.address = { hostname: this.#listener.hostname, port: this.#listener.port };
   }
 
-  /** The address that is listened on, with the port that the system chose. */
-  get address(): Address {
-    if (this.#path !== undefined) return { hostname: "", port: 0, path: this.#path.path };
-    const address = this.#server.address();
-    if (hasPort(address)) return { hostname: address.address, port: address.port };
-    return { hostname: "", port: 0 };
-  }
+  renew(): void {} // Bun accepts again by itself
 
-  /** Lets the process end although the socket listens. */
   unref(): void {
-    this.#referenced = false;
-    this.#server.unref();
+    this.#listener.unref();
   }
 
-  /** Keeps the process alive, as at first. */
   ref(): void {
-    this.#referenced = true;
-    this.#server.ref();
+    this.#listener.ref();
   }
 
-  /** Accepts no more; accepted sockets live on. */
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    clearInterval(this.#checks);
-    clearTimeout(this.#soon);
-    try {
-      this.#path?.remove(); // before the socket is closed: a path is recognized by its inode
-    } catch (cause) {
-      const message = `Cannot remove ${this.#path?.path}: remove it by hand`;
-      this.#failed(new ListenError("LISTEN_FAILED", message, { cause }));
-    }
-    this.#server.close();
+    this.#listener.stop(false);
   }
 }
-
-/** Whether an address is that of a TCP socket; of an inherited UNIX socket the runtimes know none. */
-function hasPort(address: ReturnType<Server["address"]>): address is AddressInfo {
-  return typeof address === "object" && typeof address?.port === "number";
-}
-
-/** Listens on a descriptor, or a hostname and port. */
-async function listen(server: Server, options: ListenOptions): Promise<void> {
-  const { hostname, port, backlog, reusePort = false, fd } = options;
-  if (fd !== undefined) return await listening(server, { fd, backlog });
-  const host = hostname === undefined ? undefined : (await lookup(hostname)).address;
-  await assertPermitted(host ?? EVERY_ADDRESS, port);
-  await listening(server, {
-    port,
-    backlog,
-    ...(host !== undefined && { host }),
-    ...(reusePort && { reusePort }),
-  });
-}
-
-/** What Node documents, and its types call a property of any object. */
-interface FdOptions {
-  readonly fd: number;
-  readonly backlog: number;
-}
-
-/** Listens; resolves when it does. */
-async function listening(server: Server, where: NodeListenOptions | FdOptions): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  server.once("listening", resolve);
-  server.once("error", reject);
-  server.listen(where);
-  await promise;
-  server.off("error", reject);
-}
-
-const SOCKET_OPTIONS = { allowHalfOpen: true, noDelay: true };
 
 /** Deno throws a refused permission where it cannot be caught, so it is asked for beforehand. */
 async function assertPermitted(address: string, port: number): Promise<void> {

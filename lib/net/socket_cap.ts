@@ -5,10 +5,10 @@
  *
  * @module
  */
-import type { Socket } from "node:net";
 import { ConnectionError } from "../errors.ts";
 import type { Deadlines, Waiting } from "./deadlines.ts";
-import { type Endpoints, endpointsOf } from "../endpoints.ts";
+import type { Endpoints } from "../endpoints.ts";
+import type { Arrival, ArrivalGuest } from "./arrival.ts";
 import type { SocketLimits } from "./open_files.ts";
 import type { Place } from "./place.ts";
 
@@ -26,7 +26,7 @@ export interface SocketCapOptions {
    */
   readonly makeRoom: (waiting: number) => true | number;
   /** Takes a socket that there is room for, and its place, to be freed when it is closed. */
-  readonly admit: (raw: Socket, place: Place) => void;
+  readonly admit: (arrival: Arrival, place: Place) => void;
   /** A newcomer was refused; its socket is closed already. */
   readonly refused: (error: ConnectionError, endpoints: Endpoints) => void;
 }
@@ -100,23 +100,21 @@ export class SocketCap {
   }
 
   /** Takes an accepted socket: admits it, queues it, or refuses it. */
-  offer(raw: Socket): void {
+  offer(arrival: Arrival): void {
     if (this.#open < this.#limits.maxConnections) {
-      this.#letIn(raw);
+      this.#letIn(arrival);
       return;
     }
     if (this.#waiting.size >= this.#limits.maxWaiting) {
-      const endpoints = endpointsOf(raw);
-      raw.on("error", ignoreError);
-      raw.destroy();
-      this.#refuse(endpoints, `${this.#waiting.size} wait for one of them to close`);
+      arrival.destroy();
+      this.#refuse(arrival.endpoints, `${this.#waiting.size} wait for one of them to close`);
       return;
     }
-    const newcomer = new Newcomer(raw, this.#options.deadlines.after(this.#options.waitMs), {
+    const newcomer = new Newcomer(arrival, this.#options.deadlines.after(this.#options.waitMs), {
       left: () => this.#drop(newcomer),
-      expired: (endpoints) => {
+      expired: () => {
         this.#drop(newcomer);
-        this.#refuse(endpoints, `none was closed in ${this.#options.waitMs} ms`);
+        this.#refuse(arrival.endpoints, `none was closed in ${this.#options.waitMs} ms`);
       },
     });
     if (this.#waiting.size === 0) this.#options.deadlines.watch(this.#look);
@@ -140,27 +138,26 @@ export class SocketCap {
   close(): void {
     for (const newcomer of this.#waiting) {
       this.#drop(newcomer);
-      newcomer.raw.destroy();
+      newcomer.arrival.destroy();
     }
   }
 
-  #letIn(raw: Socket): void {
+  #letIn(arrival: Arrival): void {
     this.#open++;
-    this.#options.admit(raw, new SocketCap.#Place(this));
+    this.#options.admit(arrival, new SocketCap.#Place(this));
   }
 
   #next(): void {
     for (const newcomer of this.#waiting) {
       if (this.#open >= this.#limits.maxConnections) return;
       this.#drop(newcomer);
-      this.#letIn(newcomer.raw);
+      this.#letIn(newcomer.arrival);
     }
   }
 
   #drop(newcomer: Newcomer): void {
     if (!this.#waiting.delete(newcomer)) return;
     this.#options.deadlines.unwatch(newcomer);
-    newcomer.release();
     if (this.#waiting.size > 0) return;
     this.#options.deadlines.unwatch(this.#look);
     this.#look.deadline = Infinity;
@@ -180,42 +177,38 @@ interface NewcomerHost {
   /** The client is gone. */
   left(): void;
   /** It has waited for too long; the socket is closed. */
-  expired(endpoints: Endpoints): void;
+  expired(): void;
 }
 
 /** A socket that waits for room, unread. */
-class Newcomer implements Waiting {
-  readonly raw: Socket;
+class Newcomer implements Waiting, ArrivalGuest {
+  readonly arrival: Arrival;
   readonly #host: NewcomerHost;
   deadline: number;
 
-  constructor(raw: Socket, deadline: number, host: NewcomerHost) {
-    this.raw = raw;
+  constructor(arrival: Arrival, deadline: number, host: NewcomerHost) {
+    this.arrival = arrival;
     this.deadline = deadline;
     this.#host = host;
-    raw.on("error", ignoreError);
-    raw.on("end", this.#leave); // comes only where no bytes wait before it
-    raw.on("close", host.left);
+    arrival.reportTo(this);
   }
 
   expire(): void {
-    const endpoints = endpointsOf(this.raw);
-    this.raw.destroy();
-    this.#host.expired(endpoints);
+    this.arrival.destroy();
+    this.#host.expired();
   }
 
-  readonly #leave = (): void => {
-    this.raw.destroy();
-    this.#host.left();
-  };
+  onData(): void {}
 
-  /** Leaves the socket to others. */
-  release(): void {
-    this.raw.off("end", this.#leave);
-    this.raw.off("close", this.#host.left);
-    if (!this.raw.destroyed) this.raw.off("error", ignoreError);
+  /** Comes only where no bytes wait before it. */
+  onEnd(): void {
+    this.arrival.destroy();
+    this.#host.left();
+  }
+
+  onError(): void {}
+
+  onClose(): void {
+    this.#host.left();
   }
 }
-
-/** A socket that is cut, or goes away while it waits, reports to nothing. */
-function ignoreError(): void {}

@@ -5,7 +5,6 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import type { TLSSocket } from "node:tls";
 import { ConfigError } from "../errors.ts";
 import { runtime } from "../runtime/current.ts";
 import { type Certificate, readCertificate } from "./certificate.ts";
@@ -13,6 +12,7 @@ import { firstElement } from "./der.ts";
 import type { ClientAuthOptions, WrittenClientAuth } from "./options.ts";
 import { type PeerCertificate, peerCertificate } from "./peer_certificate.ts";
 import { derOf, invalid, type Material, pemBlocks, readSource, type Source } from "./source.ts";
+import type { Handshaken } from "./handshaken.ts";
 import { digestOf } from "./watch.ts";
 import { loadX509 } from "./x509.ts";
 
@@ -119,7 +119,7 @@ export class ClientPolicy {
    * server of the process be resumed at any other. So a resumed session is accepted only with a
    * certificate that was verified here before. Bun is held to the same rule.
    */
-  judge(socket: TLSSocket): ClientVerdict {
+  judge(socket: Handshaken): ClientVerdict {
     let certificate: PeerCertificate | undefined;
     let error: string | undefined;
     try {
@@ -134,7 +134,7 @@ export class ClientPolicy {
     return { certificate, authorized: error === undefined, error };
   }
 
-  #objection(socket: TLSSocket, shown: string): string | undefined {
+  #objection(socket: Handshaken, shown: string): string | undefined {
     if (socket.isSessionReused()) {
       return this.#verified.has(shown) ? undefined : "SESSION_NOT_VERIFIED";
     }
@@ -153,7 +153,7 @@ export class ClientPolicy {
 }
 
 /** The certificate that a client showed, asked for in the way that costs this runtime less. */
-function shownOn(socket: TLSSocket): PeerCertificate | undefined {
+function shownOn(socket: Handshaken): PeerCertificate | undefined {
   if (runtime.name === "deno") {
     const x509 = socket.getPeerX509Certificate();
     return x509 && peerCertificate(x509.raw, x509);

@@ -17,6 +17,7 @@ import {
 } from "node:tls";
 import { ACME_TLS } from "../alpn.ts";
 import { ConfigError, TlsError } from "../errors.ts";
+import { alpnList, type BunTls, nativeContext } from "../runtime/bun_sockets.ts";
 import { runtime } from "../runtime/current.ts";
 import { type TlsParent, tlsParent } from "../runtime/tls_parent.ts";
 import type { ClientHello } from "./client_hello.ts";
@@ -121,6 +122,7 @@ export class SecurityContext {
   readonly #settings: TlsSettings;
   readonly #parent: TlsParent;
   #server: Server | undefined;
+  #bunTls: BunTls | undefined;
 
   /** Keeps the options; the runtime's context is made with the first handshake. */
   constructor(options: ContextOptions, parent: TlsParent = tlsParent) {
@@ -172,22 +174,53 @@ export class SecurityContext {
     return (this.#parent.of(socket) as Shaking | undefined)?.[OUTCOME];
   }
 
-  #createServer(outcomeOf: (socket: TLSSocket) => HandshakeOutcome | undefined): Server {
-    const { identity, alpnProtocols, clientAuth } = this;
+  /**
+   * By what Bun's own sockets shake hands; made when first asked for.
+   *
+   * @throws {Error} Bun's, if it does not take the identity
+   */
+  get bunTls(): BunTls {
+    if (this.#bunTls === undefined) {
+      const { requestCert = false, rejectUnauthorized = false } = this.clientAuth?.tlsOptions ?? {};
+      const { secureOptions, ...options } = this.#options;
+      const context = createSecureContext({
+        ...options,
+        // A `tls.Server` sets this by itself.
+        secureOptions: secureOptions | constants.SSL_OP_CIPHER_SERVER_PREFERENCE,
+      });
+      this.#bunTls = {
+        secureContext: nativeContext(context),
+        ...(this.alpnProtocols.length > 0 && { ALPNProtocols: alpnList(this.alpnProtocols) }),
+        requestCert,
+        rejectUnauthorized,
+      };
+    }
+    return this.#bunTls;
+  }
+
+  /** What a native context is made of. */
+  get #options() {
     const { minVersion, maxVersion, ciphers, sessionTickets } = this.#settings;
-    const server = createServer({
-      cert: identity.certPem,
-      key: keyPemOf(identity),
+    return {
+      cert: this.identity.certPem,
+      key: keyPemOf(this.identity),
       minVersion,
       maxVersion,
-      handshakeTimeout: NO_TIMER,
-      allowHalfOpen: true,
-      ...(alpnProtocols.length > 0 && { ALPNProtocols: [...alpnProtocols] }),
-      ...clientAuth?.tlsOptions,
+      ...this.clientAuth?.tlsOptions,
       ...(ciphers !== undefined && { ciphers }),
       // Node would let TLS 1.2 clients renegotiate, at the price of a handshake each time.
       secureOptions: constants.SSL_OP_NO_RENEGOTIATION |
         (sessionTickets ? 0 : constants.SSL_OP_NO_TICKET),
+    };
+  }
+
+  #createServer(outcomeOf: (socket: TLSSocket) => HandshakeOutcome | undefined): Server {
+    const { alpnProtocols } = this;
+    const server = createServer({
+      ...this.#options,
+      handshakeTimeout: NO_TIMER,
+      allowHalfOpen: true,
+      ...(alpnProtocols.length > 0 && { ALPNProtocols: [...alpnProtocols] }),
     });
     server.on("secureConnection", (socket) => {
       const outcome = outcomeOf(socket);

@@ -6,7 +6,6 @@
  * @module
  */
 import { clearInterval, setImmediate, setInterval } from "node:timers";
-import { tlsParent } from "../runtime/tls_parent.ts";
 import type { Identity } from "./identity.ts";
 import { Selector, type SelectorOptions, type Watched } from "./selector.ts";
 import { FileWatcher } from "./watch.ts";
@@ -61,7 +60,6 @@ export class CertificateRotation {
     options: RotationOptions,
     reports: RotationReports,
   ): Promise<CertificateRotation> {
-    await tlsParent.try();
     return new CertificateRotation(await Selector.load(selection), options, reports);
   }
 

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { TLSSocket } from "node:tls";
 import type { ClientHello } from "./client_hello.ts";
 import type { ClientVerdict } from "./client_policy.ts";
+import type { Handshaken } from "./handshaken.ts";
 import type { PeerCertificate } from "./peer_certificate.ts";
 
 /** The facts of one TLS connection. */
@@ -40,7 +40,7 @@ export interface TlsInfo {
 
 /** Reads the facts from a socket whose handshake is over. */
 export function readTlsInfo(
-  socket: TLSSocket,
+  socket: Handshaken,
   client: ClientVerdict,
   hello: ClientHello | undefined,
   handshakeMs: number,

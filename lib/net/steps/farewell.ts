@@ -3,7 +3,6 @@
  *
  * @module
  */
-import type { Socket } from "node:net";
 import type { HttpsdError } from "../../errors.ts";
 import { type Alert, alertRecord } from "../../tls/alerts.ts";
 import type { ConnectionEngine } from "../engine.ts";
@@ -27,13 +26,8 @@ export class TurnedAway {
   }
 }
 
-/** Sends the last bytes over the raw socket and gives the client time to read them. */
-export function sayFarewell(
-  connection: ConnectionEngine,
-  raw: Socket,
-  lastBytes: Uint8Array,
-): void {
-  raw.resume();
+/** Sends the last bytes and gives the client time to read them. */
+export function sayFarewell(connection: ConnectionEngine, lastBytes: Uint8Array): void {
   connection.write(lastBytes);
   connection.close();
 }
