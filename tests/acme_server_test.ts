@@ -116,7 +116,7 @@ async function serving(
       until(
         () => types.filter((type) => type === "certificate:issued").length >= count,
         `${count} certificates are issued`,
-        50_000,
+        MOMENT === 40 ? 250_000 : 50_000,
       ),
     [Symbol.asyncDispose]: () => server.stop(),
   };
