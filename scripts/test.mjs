@@ -1,10 +1,12 @@
 /**
  * Runs the same test files under Deno and under Bun: `node scripts/test.mjs [files] [options]`.
  * Arguments that end in `.ts` name the files, all of tests/ otherwise; the rest goes to both
- * runners. Some run on Bun once more, over `node:tls` in place of Bun's own sockets. Fails when a
- * runner fails or runs no test.
+ * runners. Some run on Bun once more, over `node:tls` in place of Bun's own sockets. Where there are
+ * several cores, Bun runs beside Deno; what it writes is shown behind Deno's. Fails when a runner
+ * fails or runs no test.
  */
 import { readdirSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import process from "node:process";
 import { stripVTControlCharacters } from "node:util";
 import { ensureInstalled, PINNED, root, runRuntime } from "./runtimes.mjs";
@@ -43,6 +45,30 @@ const runners = [
   },
 ];
 
+/** What runners write: shown at once, or kept until it may be shown. */
+class Output {
+  #kept = "";
+  #isShown;
+
+  /** @param {boolean} isShown */
+  constructor(isShown) {
+    this.#isShown = isShown;
+  }
+
+  /** @param {string} text */
+  write(text) {
+    if (this.#isShown) process.stdout.write(text);
+    else this.#kept += text;
+  }
+
+  /** Shows what was kept, and everything from now on. */
+  show() {
+    this.#isShown = true;
+    process.stdout.write(this.#kept);
+    this.#kept = "";
+  }
+}
+
 const args = process.argv.slice(2);
 // Bun takes a bare name for a filter, and a path that starts with a dot or a slash for a file.
 const named = args.filter((arg) => arg.endsWith(".ts")).map((file) => file.replace(/^\b/, "./"));
@@ -53,19 +79,51 @@ ensureInstalled();
 const summary = [];
 let passed = 0;
 let failed = 0;
-for (const { name, title = name, command, closing, only = /^/, env } of runners) {
-  const its = files.filter((file) => only.test(file));
-  if (its.length === 0) continue;
-  console.log(`\n--- ${title} ---`);
-  let output = "";
-  const code = await runRuntime(name, [...command, ...options, ...its], {
-    env: { HTTPSD_RUNTIME: name, ...env },
-    onOutput(text) {
-      process.stdout.write(text);
-      output += text;
-    },
-  });
-  const last = [...stripVTControlCharacters(output).matchAll(closing)].at(-1);
+const beside = availableParallelism() > 1;
+const deno = runners.filter(({ name }) => name === "deno");
+const bun = runners.filter(({ name }) => name === "bun");
+const denoOutput = new Output(true);
+const bunOutput = new Output(!beside);
+const onDeno = runAll(deno, denoOutput);
+const onBun = (beside ? Promise.resolve() : onDeno).then(() => runAll(bun, bunOutput));
+const results = await onDeno;
+bunOutput.show();
+results.push(...await onBun);
+for (const result of results) count(result);
+console.log(`\n${summary.join("\n")}\n${passed} passed, ${failed} failed`);
+process.exitCode = failed > 0 ? 1 : 0;
+
+/**
+ * Runs some of the runners, one after another.
+ *
+ * @param {typeof runners} some
+ * @param {Output} output
+ */
+async function runAll(some, output) {
+  const results = [];
+  for (const { name, title = name, command, closing, only = /^/, env } of some) {
+    const its = files.filter((file) => only.test(file));
+    if (its.length === 0) continue;
+    output.write(`\n--- ${title} ---\n`);
+    let text = "";
+    const code = await runRuntime(name, [...command, ...options, ...its], {
+      env: { HTTPSD_RUNTIME: name, ...env },
+      onOutput(piece) {
+        output.write(piece);
+        text += piece;
+      },
+    });
+    results.push({
+      title,
+      code,
+      last: [...stripVTControlCharacters(text).matchAll(closing)].at(-1),
+    });
+  }
+  return results;
+}
+
+/** @param {Awaited<ReturnType<typeof runAll>>[number]} result */
+function count({ title, code, last }) {
   const counts = { passed: Number(last?.groups?.passed), failed: Number(last?.groups?.failed) };
   const ran = counts.passed + counts.failed > 0; // false also when no closing line was found
   passed += counts.passed || 0;
@@ -75,8 +133,6 @@ for (const { name, title = name, command, closing, only = /^/, env } of runners)
   if (!ran) summary.push(`${title} ran no test`);
   if (code !== 0) summary.push(`${title} exited with code ${code}`);
 }
-console.log(`\n${summary.join("\n")}\n${passed} passed, ${failed} failed`);
-process.exitCode = failed > 0 ? 1 : 0;
 
 /** @returns {string[]} */
 function allTests() {
