@@ -61,9 +61,10 @@ export type { CertificateStats, CountsByCode, ServerStats } from "./lib/http/ser
 export type { HttpVersion } from "./lib/http/request_head.ts";
 export type { Trailers } from "./lib/http/body.ts";
 export type { FetchApp, FetchHandler, RequestInfo } from "./lib/fetch/fetch_handler.ts";
-export type { ErrorHandler } from "./lib/httpd/face.ts";
+export type { ErrorHandler, Middleware } from "./lib/httpd/face.ts";
 export { matchExact, matchWildcard, type UriMatcher } from "./lib/httpd/matcher.ts";
 export type { HttpdRequest } from "./lib/httpd/request.ts";
+export type { CookieOptions } from "./lib/httpd/set_cookie.ts";
 export type { Fields } from "./lib/http/response_rules.ts";
 export type { HandlerRoute, RouteHandler } from "./lib/httpd/route.ts";
 export type { Route, WebSocketRoute } from "./lib/websocket/route.ts";

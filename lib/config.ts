@@ -13,7 +13,7 @@ import { ConfigError, type HttpsdError } from "./errors.ts";
 import { HOST_NAMES, SERVER_NAMES } from "./foreign_names.ts";
 import { ESP_IDF_NAMES, type EspIdfOptions, fromEspIdf } from "./httpd/esp_idf_options.ts";
 import type { UriMatcher } from "./httpd/matcher.ts";
-import { uriMatch } from "./httpd/route.ts";
+import { responseFields, uriMatch } from "./httpd/route.ts";
 import { HTTP2_NAMES, HTTP2_OPTION, type Http2Config, type Http2Options } from "./http2/options.ts";
 import type { Session } from "./http/session.ts";
 import { LIMITS, type ServerLimits, type ServerTimeouts, TIMEOUTS } from "./limits.ts";
@@ -232,6 +232,13 @@ export interface HttpsServerOptions extends ReloadOptions {
   readonly globalUserContextFree?: (context: unknown) => void;
   /** How route templates are compared with paths. Default: {@linkcode matchExact}, as in ESP-IDF. */
   readonly uriMatch?: UriMatcher;
+  /**
+   * Fields of every answer, by name, such as `Strict-Transport-Security`: in every version of HTTP,
+   * those of errors and of requests that could not be read included, but not interim answers, the 101
+   * of WebSockets, and `sendRaw()`. An answer that has the field itself keeps its own; `Set-Cookie`
+   * and `Vary` are added. Default: none.
+   */
+  readonly responseFields?: Readonly<Record<string, string>>;
   /** Stops the server when it is aborted, as in `Deno.serve`. Default: none. */
   readonly signal?: AbortSignal;
 }
@@ -372,6 +379,7 @@ const ENTRIES = {
   limits: v.optional(members(LIMITS, inGroup), {}),
   timeouts: v.optional(members(TIMEOUTS, inGroup), {}),
   uriMatch,
+  responseFields,
   globalUserContext: v.optional(v.unknown()),
   globalUserContextFree: hook<(context: unknown) => void>(),
   signal: v.optional(

@@ -8,7 +8,7 @@
 const TLS = "write cert and key (clientAuth, alpnProtocols …) beside the other options";
 const HANDLER = "give the handler as second argument, serve(options, handler)";
 const CLIENT_AUTH = 'write clientAuth: { ca, mode: "required" }, or mode: "optional"';
-const ERRORS = 'write server.onError(500, handler), or listen for "error" events';
+const ERRORS = 'write server.onError(handler), or listen for "error" events';
 const NOTHING = "leave it out: there is no such thing here";
 const RUNTIME = "leave it out: the runtime's TLS decides it";
 const ROUTES = "write server.route({ uri, method, handler }) for each";
@@ -25,6 +25,8 @@ const OTHER_SERVERS = {
   error: ERRORS,
   routes: ROUTES,
   static: "use serveFiles(), or server.route() for each",
+  headers: "write responseFields",
+  middleware: "write server.use((request, next) => next()) for each",
   websocket: "write server.route({ uri, websocket: { … } }), or call upgradeWebSocket()",
   development: NOTHING,
   idleTimeout: "write timeouts: { idleMs }, in ms",

@@ -42,7 +42,7 @@ import type {
 } from "./http/server_handle.ts";
 import type { ServerStats } from "./http/server_stats.ts";
 import type { ConnectionDriver, Session } from "./http/session.ts";
-import { type ErrorHandler, HttpdFace } from "./httpd/face.ts";
+import { type ErrorHandler, HttpdFace, type Middleware } from "./httpd/face.ts";
 import { readerOf } from "./httpd/matcher.ts";
 import { WorkQueue } from "./httpd/work_queue.ts";
 import type { Refusal } from "./net/admission.ts";
@@ -235,6 +235,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
         ? withChallenges(source, this.#router, fallback)
         : this.#router,
       fallback,
+      config.responseFields,
     );
     this.#httpd = new HttpdFace({
       server: this,
@@ -410,6 +411,24 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   }
 
   /**
+   * Runs `middleware` around all that answers requests: routes, the fetch handler, the 404; inside of
+   * those that were added before, whenever the routes were added. Fields that it sets before `next()`
+   * are those of every answer, errors too, unless the answer has its own; `Set-Cookie` and `Vary` are
+   * added to those of the answer. What it throws is answered as the throw of a handler.
+   *
+   * It is asked about every request that could be read and is for a host of the server; requests of
+   * WebSockets too, whose 101 has no fields of others.
+   *
+   * @throws {ConfigError} `INVALID_CONFIG` for what is not a function
+   */
+  use(middleware: Middleware<HttpsServer>): this {
+    this.#dispatcher.use(this.#httpd.middleware(middleware));
+    return this;
+  }
+
+  /** Answers all errors that have no handler for their status with `handler`; `null` undoes that. */
+  onError(handler: ErrorHandler<HttpsServer> | null): this;
+  /**
    * Answers errors of a status with `handler` instead of the standard answer; `null` undoes that
    * (original: `httpd_register_err_handler`). The 503 of `timeouts.handlerMs` and `detach()` is not
    * passed to it, since no handler may delay it further.
@@ -417,8 +436,11 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
    * @throws {ConfigError} `INVALID_CONFIG` for a status that is not an error's, or what is not a
    * handler
    */
-  onError(status: number, handler: ErrorHandler<HttpsServer> | null): this {
-    this.#dispatcher.onError(status, this.#httpd.errorHandler(status, handler));
+  onError(status: number, handler: ErrorHandler<HttpsServer> | null): this;
+  onError(
+    ...given: [ErrorHandler<HttpsServer> | null] | [number, ErrorHandler<HttpsServer> | null]
+  ): this {
+    this.#dispatcher.onError(...this.#httpd.errorHandler(...given));
     return this;
   }
 

@@ -3,7 +3,12 @@
  *
  * @module
  */
-import { createEdgeApp, type EdgeApp, type EdgeOptions } from "../lib/edge/mod.ts";
+import {
+  createEdgeApp,
+  type EdgeApp,
+  type EdgeOptions,
+  type ErrorHandler,
+} from "../lib/edge/mod.ts";
 import type { HttpsdError } from "../lib/errors.ts";
 import { matchWildcard } from "../lib/httpd/matcher.ts";
 import type { Session } from "../lib/http/session.ts";
@@ -15,7 +20,9 @@ export const ORIGIN = "http://a.example";
 interface App {
   route(...args: Parameters<EdgeApp["route"]>): unknown;
   unroute(...args: Parameters<EdgeApp["unroute"]>): unknown;
-  onError(...args: Parameters<EdgeApp["onError"]>): unknown;
+  use(...args: Parameters<EdgeApp["use"]>): unknown;
+  onError(handler: ErrorHandler | null): unknown;
+  onError(status: number, handler: ErrorHandler | null): unknown;
 }
 
 /** A way to the routes. */

@@ -226,8 +226,15 @@ describe("A route", () => {
 
 describe("onError()", () => {
   const mistakes: [given: unknown[], message: RegExp][] = [
-    [[() => {}], /^onError\(\) takes a status from 400 to 599, not a function: write onError\(500/],
-    [["500", () => {}], /not a string/],
+    [
+      ["500", () => {}],
+      /^onError\(\) takes a status from 400 to 599, not a string: write onError\(500/,
+    ],
+    [
+      [() => {}, 500],
+      /takes a status from 400 to 599, not a function: .*or onError\(handler\) for/,
+    ],
+    [[], /^The handler of onError\(\) is undefined/],
     [[200, () => {}], /not 200/],
     [[600, () => {}], /not 600/],
     [[500], /^The handler of onError\(\) is undefined: give a function, or null to take it away$/],
@@ -238,6 +245,19 @@ describe("onError()", () => {
       for (const host of [idle(), createEdgeApp()]) {
         const onError = host.onError.bind(host) as (...given: unknown[]) => unknown;
         assert.throws(() => onError(...given), { code: "INVALID_CONFIG", message });
+      }
+    });
+  }
+});
+
+describe("use()", () => {
+  for (const given of [undefined, "/admin", {}, null]) {
+    test(`refuses ${JSON.stringify(given)}`, () => {
+      for (const host of [idle(), createEdgeApp()]) {
+        assert.throws(() => host.use(given as never), {
+          code: "INVALID_CONFIG",
+          message: /^use\(\) takes a function, not .*: write use\(\(request, next\) => next\(\)\)/,
+        });
       }
     });
   }

@@ -25,6 +25,7 @@ import { asResponse, usedAlready } from "../fetch/usable_response.ts";
 import { CANCEL_FAILED } from "../http/stream_pump.ts";
 import { type Clock, systemClock } from "../net/clock.ts";
 import { bodyIncomplete, bodyTooLong } from "../http/request_rules.ts";
+import { type FieldList, withDefaults } from "../http/response_rules.ts";
 import { FetchHead } from "./request_head.ts";
 import { FetchResponseSink } from "./response_sink.ts";
 
@@ -55,6 +56,28 @@ function isPassedAgain(response: Response): boolean {
   if (passed.has(response)) return response.body !== null;
   passed.add(response);
   return false;
+}
+
+/**
+ * A response with more fields: itself, since Bun shows no type of a text that a copy could have. One
+ * without a body is copied, as the program may return it again, and so is what `fetch()` gave.
+ */
+function withFields(response: Response, defaults: FieldList): Response {
+  const { body, status, statusText, headers } = response;
+  const all = withDefaults(headers, defaults);
+  if (body !== null) {
+    try {
+      for (const [name, value] of all.slice([...headers].length)) headers.append(name, value);
+      return response;
+    } catch {
+      // The fields cannot be changed.
+    }
+  }
+  return new Response(body, {
+    status,
+    statusText,
+    headers: all.map(([name, value]) => [name, value]),
+  });
 }
 
 /**
@@ -185,8 +208,10 @@ class FetchDriver implements SessionDriver, ExchangeKeeper, Transport {
 
   /** Answers with a handler's own `Response`, whose body goes to the platform as it is. */
   sendResponse(_exchange: Exchange, result: unknown): void {
-    const response = asResponse(result);
-    if (response.bodyUsed || isPassedAgain(response)) throw usedAlready();
+    const own = asResponse(result);
+    if (own.bodyUsed || isPassedAgain(own)) throw usedAlready();
+    const { defaultFields } = this.#exchange;
+    const response = defaultFields ? withFields(own, defaultFields) : own;
     const { status, statusText, headers, body } = response;
     const writer = this.#exchange.response;
     const isHead = this.#exchange.head.method === "HEAD";

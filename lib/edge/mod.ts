@@ -30,7 +30,7 @@ import { Dispatcher } from "../http/dispatcher.ts";
 import type { ExchangeObserver } from "../http/exchange_report.ts";
 import { ExchangeWatch } from "../http/exchange_watch.ts";
 import { exchangeHandler } from "../fetch/fetch_handler.ts";
-import { type ErrorHandler, HttpdFace } from "../httpd/face.ts";
+import { type ErrorHandler, HttpdFace, type Middleware } from "../httpd/face.ts";
 import { Router } from "../http/router.ts";
 import type { ServerHandle } from "../http/server_handle.ts";
 import type { Session } from "../http/session.ts";
@@ -45,8 +45,9 @@ import { refuseUpgrade, type Route, toHandlerRoute } from "../websocket/route.ts
 
 export type { HandlerRoute, RouteHandler } from "../httpd/route.ts";
 export type { Route, WebSocketRoute } from "../websocket/route.ts";
-export type { ErrorHandler } from "../httpd/face.ts";
+export type { ErrorHandler, Middleware } from "../httpd/face.ts";
 export type { HttpdRequest } from "../httpd/request.ts";
+export type { CookieOptions } from "../httpd/set_cookie.ts";
 export { matchExact, matchWildcard, type UriMatcher } from "../httpd/matcher.ts";
 export type { ForwardedField } from "./forwarded.ts";
 
@@ -113,6 +114,7 @@ export class EdgeApp {
         exchangeHandler((request, { session }) =>
           handle(request, { session, platform: platformRequest(request)!.given })
         ),
+      config.responseFields,
     );
     this.#httpd = new HttpdFace<ServerHandle>({
       server: undefined,
@@ -197,9 +199,34 @@ export class EdgeApp {
     return this;
   }
 
-  /** Answers errors of a status with `handler` instead of the standard answer; `null` undoes that. */
-  onError(status: number, handler: ErrorHandler | null): this {
-    this.#host.dispatcher.onError(status, this.#httpd.errorHandler(status, handler));
+  /**
+   * Runs `middleware` around all that answers requests: routes, the fetch handler, the 404; inside of
+   * those that were added before, whenever the routes were added. Fields that it sets before `next()`
+   * are those of every answer, errors too, unless the answer has its own; `Set-Cookie` and `Vary` are
+   * added to those of the answer. What it throws is answered as the throw of a handler.
+   *
+   * It is asked about every request that could be read and is for a host of the server; requests of
+   * WebSockets too, whose 101 has no fields of others.
+   *
+   * @throws {ConfigError} `INVALID_CONFIG` for what is not a function
+   */
+  use(middleware: Middleware): this {
+    this.#host.dispatcher.use(this.#httpd.middleware(middleware));
+    return this;
+  }
+
+  /** Answers all errors that have no handler for their status with `handler`; `null` undoes that. */
+  onError(handler: ErrorHandler | null): this;
+  /**
+   * Answers errors of a status with `handler` instead of the standard answer; `null` undoes that. The 503 of `timeouts.handlerMs` and `detach()` is not
+   * passed to it, since no handler may delay it further.
+   *
+   * @throws {ConfigError} `INVALID_CONFIG` for a status that is not an error's, or what is not a
+   * handler
+   */
+  onError(status: number, handler: ErrorHandler | null): this;
+  onError(...given: [ErrorHandler | null] | [number, ErrorHandler | null]): this {
+    this.#host.dispatcher.onError(...this.#httpd.errorHandler(...given));
     return this;
   }
 }

@@ -9,7 +9,7 @@ import type { HttpsServerOptions } from "../config.ts";
 import type { HttpsdError } from "../errors.ts";
 import type { Session } from "../http/session.ts";
 import type { Http2Options } from "../http2/options.ts";
-import { uriMatch } from "../httpd/route.ts";
+import { responseFields, uriMatch } from "../httpd/route.ts";
 import {
   type ServerLimits,
   type ServerTimeouts,
@@ -29,7 +29,7 @@ import {
 import type { ForwardedField } from "./forwarded.ts";
 
 /** The options of a server that mean something without sockets, with the defaults of a server. */
-export interface SharedOptions extends Pick<HttpsServerOptions, "uriMatch"> {
+export interface SharedOptions extends Pick<HttpsServerOptions, "uriMatch" | "responseFields"> {
   /** How many, and how large. */
   readonly limits?: Pick<ServerLimits, "maxBodyBytes" | "maxResponseFields" | "maxRoutes">;
   /** For how long. */
@@ -55,8 +55,9 @@ export interface EdgeOptions extends SharedOptions {
 export const EDGE_NAMES: Readonly<Record<string, string>> = {
   handler: "give the handler as second argument, createEdgeApp(options, handler)",
   fetch: "give the handler as second argument, createEdgeApp(options, handler)",
-  onError: "write app.onError(500, handler)",
-  error: "write app.onError(500, handler)",
+  onError: "write app.onError(handler)",
+  error: "write app.onError(handler)",
+  headers: "write responseFields",
   routes: "write app.route({ uri, method, handler }) for each",
   static: "write app.route() for each",
   maxRequestBodySize: "write limits: { maxBodyBytes }",
@@ -184,6 +185,7 @@ const inGroup: MembersWords = {
 
 const ENTRIES = {
   uriMatch,
+  responseFields,
   limits: v.optional(members(SHARED_LIMITS, inGroup), {}),
   timeouts: v.optional(members(SHARED_TIMEOUTS, inGroup), {}),
   trustForwardedCertificates: v.optional(oneOf("client-cert", "x-forwarded-client-cert")),

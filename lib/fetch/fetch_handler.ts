@@ -66,12 +66,12 @@ export function exchangeHandler(handle: Handle): ExchangeHandler {
     if (offer !== undefined) return answerUpgradable(handle, request, exchange, offer);
     const result = handle(request, exchange);
     if (isThenable(result)) return answerLater(exchange, result);
-    return exchange.transport.sendResponse(exchange, result);
+    return exchange.respond(result);
   };
 }
 
 async function answerLater(exchange: Exchange, result: PromiseLike<Response>): Promise<void> {
-  await exchange.transport.sendResponse(exchange, await result);
+  await exchange.respond(await result);
 }
 
 async function answerUpgradable(
@@ -82,7 +82,7 @@ async function answerUpgradable(
 ): Promise<void> {
   try {
     const response = await handle(request, exchange);
-    if (!offer.complete(response)) await exchange.transport.sendResponse(exchange, response);
+    if (!offer.complete(response)) await exchange.respond(response);
   } finally {
     offer.withdraw();
   }

@@ -6,6 +6,7 @@
  */
 import { type HttpsdError, StateError } from "../errors.ts";
 import { closeByteStream, transferable } from "../net/streams.ts";
+import { bodyTooLong } from "./request_rules.ts";
 import { ByteQueue } from "./byte_queue.ts";
 
 /** Nothing more is parsed while so many bytes wait to be read. */
@@ -38,6 +39,7 @@ export class RequestBody {
   /** Whether what waits was reported as taken. */
   #shown = false;
   #received = 0;
+  #used = false;
 
   /** Makes an empty body that `source` fills. */
   constructor(source: BodySource) {
@@ -47,6 +49,11 @@ export class RequestBody {
   /** Whether the parser has seen the end. */
   get ended(): boolean {
     return this.#ended;
+  }
+
+  /** Whether a reader has asked for bytes. */
+  get used(): boolean {
+    return this.#used;
   }
 
   /** Whether the parser should wait for the reader. */
@@ -132,6 +139,7 @@ export class RequestBody {
    * exchange
    */
   async read(max = Infinity): Promise<Uint8Array | undefined> {
+    this.#used = true;
     while (this.#queue.pieces === 0) {
       if (this.#isOver()) return undefined;
       await this.#more();
@@ -140,11 +148,12 @@ export class RequestBody {
   }
 
   /**
-   * All that is still to be read, in memory: at most `limits.maxBodyBytes` of it.
+   * All that is still to be read, in memory: at most `max` bytes, and `limits.maxBodyBytes`.
    *
-   * @throws {HttpsdError} as {@linkcode RequestBody.read}
+   * @throws {HttpsdError} as {@linkcode RequestBody.read}; 413 `BODY_TOO_LARGE` beyond `max`
    */
-  async readAll(): Promise<Uint8Array> {
+  async readAll(max = Infinity): Promise<Uint8Array> {
+    this.#used = true;
     const pieces: Uint8Array[] = [];
     let length = 0;
     while (this.#queue.pieces > 0 || !this.#isOver()) {
@@ -155,6 +164,7 @@ export class RequestBody {
       const piece = this.#next(Infinity);
       pieces.push(piece);
       length += piece.length;
+      if (length > max) throw bodyTooLong(max);
     }
     if (pieces.length === 1) return pieces[0]!;
     const all = new Uint8Array(length);
@@ -214,6 +224,7 @@ export class RequestBody {
     return this.#stream ??= new ReadableStream({
       type: "bytes",
       pull: async (controller) => {
+        this.#used = true;
         while (this.#queue.pieces === 0) {
           if (this.#isOver()) return closeByteStream(controller as ReadableByteStreamController);
           await this.#more();

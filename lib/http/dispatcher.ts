@@ -10,7 +10,7 @@
 import { isThenable } from "../contain/callbacks.ts";
 import { HttpError, HttpsdError, StateError } from "../errors.ts";
 import type { Exchange } from "./exchange.ts";
-import { assertFields, assertStatus } from "./response_rules.ts";
+import { assertFields, assertStatus, type FieldList } from "./response_rules.ts";
 import type { ExchangeHandler, Router } from "./router.ts";
 import { errorBody } from "./status.ts";
 
@@ -23,6 +23,13 @@ export type ExchangeErrorHandler = (
   error: HttpError,
   unread: boolean,
 ) => Promise<void>;
+
+/**
+ * Runs around what answers a request: `next` runs that, once, and resolves with the `Response` that
+ * is to be sent, or `undefined` when it was answered otherwise. Returns what is to be sent;
+ * `undefined`: what `next` gave.
+ */
+export type ExchangeMiddleware = (exchange: Exchange, next: () => Promise<unknown>) => unknown;
 
 /** Handles the failures of handlers. */
 export interface FailureHandler {
@@ -42,24 +49,41 @@ export interface FailureHandler {
 export class Dispatcher implements FailureHandler {
   readonly #router: Pick<Router, "match">;
   readonly #fallback: ExchangeHandler | undefined;
-  readonly #errorHandlers = new Map<number, ExchangeErrorHandler>();
+  readonly #defaultFields: FieldList | undefined;
+  /** By status; `undefined`: of all that have none of their own. */
+  readonly #errorHandlers = new Map<number | undefined, ExchangeErrorHandler>();
+  #middleware: readonly ExchangeMiddleware[] = [];
   /** What was reported while a handler was still running. */
   readonly #reported = new WeakMap<Exchange, unknown>();
 
-  /** Makes a dispatcher; `fallback` answers where no route does. */
-  constructor(router: Pick<Router, "match">, fallback: ExchangeHandler | undefined) {
+  /** Makes a dispatcher; `fallback` answers where no route does, every answer has `defaultFields`. */
+  constructor(
+    router: Pick<Router, "match">,
+    fallback: ExchangeHandler | undefined,
+    defaultFields: FieldList = [],
+  ) {
     this.#router = router;
     this.#fallback = fallback;
+    this.#defaultFields = defaultFields.length > 0 ? defaultFields : undefined;
   }
 
-  /** Answers errors of `status` with `handler`; `null`: with the standard answer again. */
-  onError(status: number, handler: ExchangeErrorHandler | null): void {
+  /** Runs `middleware` around all that answers requests, inside of those that were added before. */
+  use(middleware: ExchangeMiddleware): void {
+    this.#middleware = [...this.#middleware, middleware];
+  }
+
+  /**
+   * Answers errors of `status` with `handler`, or all that have no handler of their own where it is
+   * `undefined`; `null`: with the standard answer again.
+   */
+  onError(status: number | undefined, handler: ExchangeErrorHandler | null): void {
     if (handler === null) this.#errorHandlers.delete(status);
     else this.#errorHandlers.set(status, handler);
   }
 
   /** Answers a request. Never throws. */
   handle(exchange: Exchange): void {
+    exchange.defaultFields = this.#defaultFields;
     if (exchange.isWrapped) exchange.run(() => this.#handle(exchange));
     else this.#handle(exchange);
   }
@@ -86,11 +110,56 @@ export class Dispatcher implements FailureHandler {
   }
 
   #dispatch(exchange: Exchange): void | Promise<void> {
-    const { method, path, host } = exchange.head;
     if (exchange.misdirected) {
-      const message = `This connection may not speak for ${host}`;
+      const message = `This connection may not speak for ${exchange.head.host}`;
       return this.#answer(exchange, new HttpError(421, "MISDIRECTED_REQUEST", message));
     }
+    const chain = this.#middleware;
+    return chain.length === 0 ? this.#route(exchange) : this.#through(chain, exchange);
+  }
+
+  /** Has the middleware run around what answers, and sends what is left of it at the end. */
+  async #through(chain: readonly ExchangeMiddleware[], exchange: Exchange): Promise<void> {
+    const result = await this.#pass(chain, 0, exchange);
+    if (result !== undefined) await exchange.transport.sendResponse(exchange, result);
+    else assertAnswered(exchange);
+  }
+
+  async #pass(
+    chain: readonly ExchangeMiddleware[],
+    at: number,
+    exchange: Exchange,
+  ): Promise<unknown> {
+    const middleware = chain[at];
+    if (middleware === undefined) return await exchange.hold(() => this.#route(exchange));
+    let rest: Promise<unknown> | undefined;
+    let isOver = false;
+    let isRestOver = false;
+    const next = (): Promise<unknown> => {
+      if (rest !== undefined || isOver) throw calledTooLate(isOver);
+      rest = this.#pass(chain, at + 1, exchange);
+      rest.then(() => isRestOver = true, () => isRestOver = true);
+      return rest;
+    };
+    const given = middleware(exchange, next);
+    const result = await given;
+    isOver = true;
+    if (rest === undefined) return result;
+    // What a middleware has waited for and answered itself is no failure any more.
+    const waited = isThenable(given) && isRestOver;
+    if (result === undefined) {
+      return await rest.catch((cause: unknown) => {
+        if (!waited || !exchange.response.answered) throw cause;
+      });
+    }
+    if (!waited) {
+      rest.catch((cause) => exchange.isLoss(cause) || exchange.report(handlerError(cause)));
+    }
+    return result;
+  }
+
+  #route(exchange: Exchange): void | Promise<void> {
+    const { method, path } = exchange.head;
     const match = this.#router.match(method, path);
     if (match.route !== undefined) {
       exchange.route = match.route.uri;
@@ -107,8 +176,9 @@ export class Dispatcher implements FailureHandler {
 
   /** Answers a request that could not be read. Never throws. */
   refuse(exchange: Exchange, error: HttpError): void {
-    if (exchange.isWrapped) exchange.run(() => this.#answer(exchange, error, true));
-    else this.#answer(exchange, error, true);
+    exchange.defaultFields = this.#defaultFields;
+    if (exchange.isWrapped) exchange.run(() => void this.#answer(exchange, error, true));
+    else void this.#answer(exchange, error, true);
   }
 
   failed(exchange: Exchange, cause: unknown): void {
@@ -119,7 +189,7 @@ export class Dispatcher implements FailureHandler {
     const answered = error instanceof HttpError && canAnswer(error)
       ? error
       : new HttpError(500, "HANDLER_FAILED", error.message, { cause });
-    this.#answer(exchange, answered);
+    void this.#answer(exchange, answered);
   }
 
   sendingFailed(exchange: Exchange, cause: unknown): void {
@@ -134,14 +204,14 @@ export class Dispatcher implements FailureHandler {
     return this.#reported.has(exchange) && this.#reported.get(exchange) === cause;
   }
 
-  /** Answers an error with its handler, or in the standard way, and reports the answer. */
-  #answer(exchange: Exchange, error: HttpError, unread = false): void {
+  /**
+   * Answers an error with its handler, or in the standard way, and reports the answer. Never throws
+   * or rejects.
+   */
+  #answer(exchange: Exchange, error: HttpError, unread = false): void | Promise<void> {
     exchange.answers(error);
-    const handler = this.#errorHandlers.get(error.status);
-    if (handler !== undefined) {
-      void this.#answerWith(handler, exchange, error, unread);
-      return;
-    }
+    const handler = this.#errorHandlers.get(error.status) ?? this.#errorHandlers.get(undefined);
+    if (handler !== undefined) return this.#answerWith(handler, exchange, error, unread);
     sendStandard(exchange, error);
     exchange.errorAnswered(error);
   }
@@ -172,6 +242,29 @@ export class Dispatcher implements FailureHandler {
     }
     exchange.errorAnswered(error);
   }
+}
+
+/**
+ * Checks that a request was answered whose handler has ended, or will be.
+ *
+ * @throws {HttpError} `HANDLER_FAILED`
+ */
+export function assertAnswered(exchange: Exchange): void {
+  if (exchange.response.answered || exchange.response.gone) return;
+  if (exchange.detached) return;
+  if (exchange.aborted) return exchange.session.destroy(); // so the handler ended rightly
+  throw new HttpError(
+    500,
+    "HANDLER_FAILED",
+    "The handler ended without a whole response: send one, await what sends it, or detach()",
+  );
+}
+
+function calledTooLate(isOver: boolean): HttpError {
+  const message = isOver
+    ? "next() was called when its middleware was over: await what it waits for"
+    : "next() was called twice: call it once";
+  return new HttpError(500, "HANDLER_FAILED", message);
 }
 
 /** Ends an exchange whose handler ended because the client has left, or ended its side. */

@@ -14,7 +14,7 @@ import type { ExchangeEnd, ExchangeFacts, ExchangeRecord } from "./exchange_repo
 import { type ExchangeWatch, sideOf } from "./exchange_watch.ts";
 import { isUnread, type RequestHead } from "./request_head.ts";
 import { type ResponseProgress, ResponseWriter } from "./response.ts";
-import type { Fields } from "./response_rules.ts";
+import { type FieldList, type Fields, withDefaults } from "./response_rules.ts";
 import type { ResponseSink } from "./response_sink.ts";
 import type { Session } from "./session.ts";
 import { ERROR_BODIES } from "./status.ts";
@@ -93,6 +93,12 @@ export class Exchange implements ResponseProgress, BodySource, ExchangeFacts {
   route: string | undefined;
   /** Whether another protocol has taken the request's place. */
   upgraded = false;
+  /** What the handlers of one face all see of the exchange, where more than one handles it. */
+  face: object | undefined;
+  /** The fields of whatever answer there will be. */
+  defaultFields: FieldList | undefined;
+  /** Keeps what a handler returned; `undefined`: it is sent at once. */
+  #held: { result: unknown } | undefined;
   readonly #keeper: ExchangeKeeper;
   /** What is reported of it; `undefined` where nothing listens. */
   readonly #record: ExchangeRecord | undefined;
@@ -159,6 +165,29 @@ export class Exchange implements ResponseProgress, BodySource, ExchangeFacts {
     const end: ExchangeEnd = cut === undefined ? "whole" : sideOf(this.#aborted ?? cut);
     const error = this.#answeredError ?? cut;
     this.#keeper.watch.ends(this.#record, this.response.status, end, error);
+  }
+
+  /** Adds fields to whatever answer there will be, in place of those with the same names before. */
+  addFields(fields: FieldList): void {
+    if (fields.length > 0) this.defaultFields = withDefaults(fields, this.defaultFields ?? []);
+  }
+
+  /** Sends what a handler returned, which may be anything, unless it is held. */
+  respond(result: unknown): void | Promise<void> {
+    if (this.#held === undefined) return this.transport.sendResponse(this, result);
+    this.#held.result = result;
+  }
+
+  /** Runs a handler, and resolves with what it would have sent as a `Response`, if anything. */
+  async hold(handle: () => void | Promise<void>): Promise<unknown> {
+    const held: { result: unknown } = { result: undefined };
+    this.#held = held;
+    try {
+      await handle();
+    } finally {
+      this.#held = undefined;
+    }
+    return held.result;
   }
 
   /** Makes a `Request` of the exchange, and an answer of a `Response`. */

@@ -30,10 +30,12 @@ import {
   assertFields,
   badResponse,
   declaredLength,
+  type FieldList,
   type Fields,
   mayDeclare,
   Role,
   roleOf,
+  withDefaults,
 } from "./response_rules.ts";
 import { isBodiless } from "./status.ts";
 
@@ -49,8 +51,10 @@ export interface ResponseHead {
   readonly type?: string | undefined;
 }
 
-/** What a response reports as it goes. */
+/** What a response reports as it goes, and asks for. */
 export interface ResponseProgress {
+  /** The fields that it has beside its own; `undefined` where there are none. */
+  readonly defaultFields: FieldList | undefined;
   /** The head is about to be sent: the last time for `closeAfterwards()` to be said in it. */
   starting(): void;
   /** All is written. */
@@ -270,8 +274,9 @@ export class ResponseWriter {
     let typed = type === undefined;
     let close = false;
     const sink = this.#sink;
+    const { defaultFields } = this.#progress;
     sink.begin(status, reason);
-    for (const [name, value] of fields) {
+    for (const [name, value] of defaultFields ? withDefaults(fields, defaultFields) : fields) {
       switch (roleOf(name)) {
         case Role.Length:
           declared = declaredLength(value, bodiless ? undefined : length);

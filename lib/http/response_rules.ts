@@ -12,6 +12,23 @@ import { isFieldValue, isToken } from "./token.ts";
 /** Field lines in sending order. */
 export type Fields = Iterable<readonly [name: string, value: string]>;
 
+/** Field lines that can be read more than once. */
+export type FieldList = readonly (readonly [name: string, value: string])[];
+
+/**
+ * Fields, and those of `defaults` that they do not have themselves; `Set-Cookie` and `Vary` are
+ * added in any case, since each says something of its own.
+ */
+export function withDefaults(fields: Fields, defaults: FieldList): FieldList {
+  const own = [...fields];
+  const names = new Set(own.map(([name]) => String(name).toLowerCase()));
+  const added = defaults.filter(([name]) => {
+    const lower = name.toLowerCase();
+    return lower === "set-cookie" || lower === "vary" || !names.has(lower);
+  });
+  return [...own, ...added];
+}
+
 /**
  * Throws unless `status` is allowed in a response.
  *

@@ -4,15 +4,20 @@
  * @module
  */
 import { isThenable } from "../contain/callbacks.ts";
-import { ConfigError, HttpError } from "../errors.ts";
-import type { ExchangeErrorHandler, FailureHandler } from "../http/dispatcher.ts";
+import { ConfigError, type HttpError } from "../errors.ts";
+import {
+  assertAnswered,
+  type ExchangeErrorHandler,
+  type ExchangeMiddleware,
+  type FailureHandler,
+} from "../http/dispatcher.ts";
 import type { Exchange } from "../http/exchange.ts";
 import type { Route } from "../http/router.ts";
 import type { Session } from "../http/session.ts";
 import { shown } from "../options.ts";
 import type { ServerHandle } from "../http/server_handle.ts";
 import type { UriMatcher } from "./matcher.ts";
-import { type HttpdRequest, requestOf, type RequestOrigin } from "./request.ts";
+import { type HttpdRequest, requestOf, type RequestOrigin, takeFields } from "./request.ts";
 import { type HandlerRoute, resolveRoute } from "./route.ts";
 
 /**
@@ -24,6 +29,17 @@ export type ErrorHandler<S = ServerHandle> = (
   error: HttpError,
   request: HttpdRequest<S> | undefined,
   session: Session,
+) => Response | void | Promise<Response | void>;
+
+/**
+ * Runs around all that answers requests: `next()` runs the next middleware, and in the end the
+ * route's handler, the fetch handler or the 404, once. It resolves with the `Response` that was
+ * returned and is not sent yet, or `undefined` when the request was answered with its own methods.
+ * A returned `Response` is sent in its place.
+ */
+export type Middleware<S = ServerHandle> = (
+  request: HttpdRequest<S>,
+  next: () => Promise<Response | undefined>,
 ) => Response | void | Promise<Response | void>;
 
 /** What the face of the httpd is made with. */
@@ -58,55 +74,105 @@ export class HttpdFace<S = ServerHandle> {
   route(given: HandlerRoute<S>): Route {
     const { uri, method, handler, context } = resolveRoute(given, this.#uriMatch);
     const handle = (exchange: Exchange): void | Promise<void> => {
-      const result = handler(requestOf(exchange, this.#origin, context));
-      if (isThenable(result)) return endedLater(exchange, result);
-      return ended(exchange, result);
+      const request = requestOf(exchange, this.#origin, context);
+      const result = handler(request);
+      if (isThenable(result)) return endedLater(exchange, request, result);
+      return ended(exchange, request, result);
     };
     return Object.freeze({ uri, method, handle });
   }
 
   /**
-   * Checks the arguments of `onError()` and makes a handler of it that takes an exchange.
+   * Checks a middleware, and makes one of it that takes an exchange.
+   *
+   * @throws {ConfigError} `INVALID_CONFIG` for what is not a function
+   */
+  middleware(given: Middleware<S>): ExchangeMiddleware {
+    if (typeof given !== "function") {
+      throw new ConfigError(
+        "INVALID_CONFIG",
+        `use() takes a function, not ${shown(given)}: write use((request, next) => next()), and ` +
+          "look at request.path where it is for some paths",
+      );
+    }
+    return (exchange, next) => {
+      const request = requestOf(exchange, this.#origin, undefined);
+      exchange.face = request;
+      const keep = (): void => exchange.addFields(takeFields(request));
+      const result = given(request, () => {
+        keep();
+        return next() as Promise<Response | undefined>;
+      });
+      if (isThenable(result)) return keepLater(result, keep);
+      keep();
+      return result;
+    };
+  }
+
+  /**
+   * Checks the arguments of `onError()` and makes a handler of them that takes an exchange;
+   * `status` is `undefined` where it is for all.
    *
    * @throws {ConfigError} `INVALID_CONFIG` for a status that is not an error's, or what is not a
    * handler
    */
-  errorHandler(status: number, handler: ErrorHandler<S> | null): ExchangeErrorHandler | null {
-    assertErrorHandler(status, handler);
-    if (handler === null) return null;
+  errorHandler(
+    ...given: [ErrorHandler<S> | null] | [number, ErrorHandler<S> | null]
+  ): [status: number | undefined, handler: ExchangeErrorHandler | null] {
+    const [first, second] = given;
+    const isForAll = given.length === 1 && typeof first !== "number";
+    const handler = isForAll ? first : second;
+    assertErrorHandler(isForAll ? undefined : first, handler);
+    const status = isForAll ? undefined : first as number;
+    return [status, handler === null ? null : this.#errorHandler(handler!)];
+  }
+
+  #errorHandler(handler: ErrorHandler<S>): ExchangeErrorHandler {
     return async (exchange, error, unread) => {
       const request = unread ? undefined : requestOf(exchange, this.#origin, undefined);
       const answer = await handler(error, request, exchange.session);
-      if (answer !== undefined) await exchange.transport.sendResponse(exchange, answer);
+      if (answer === undefined) return;
+      if (request !== undefined) exchange.addFields(takeFields(request));
+      await exchange.transport.sendResponse(exchange, answer);
     };
   }
 }
 
-async function endedLater(
-  exchange: Exchange,
-  result: PromiseLike<Response | void>,
-): Promise<void> {
-  await ended(exchange, await result);
+async function keepLater<T>(result: PromiseLike<T>, keep: () => void): Promise<T> {
+  const given = await result;
+  keep();
+  return given;
 }
 
-/** Sends what a handler returned; if it returned nothing, checks that it has answered. */
-function ended(exchange: Exchange, response: Response | void): void | Promise<void> {
-  if (response !== undefined) return exchange.transport.sendResponse(exchange, response);
-  if (exchange.response.answered || exchange.response.gone) return;
-  if (exchange.detached) return;
-  if (exchange.aborted) return exchange.session.destroy(); // so the handler ended rightly
-  throw new HttpError(
-    500,
-    "HANDLER_FAILED",
-    "The handler ended without a whole response: send one, await what sends it, or detach()",
-  );
+async function endedLater<S>(
+  exchange: Exchange,
+  request: HttpdRequest<S>,
+  result: PromiseLike<Response | void>,
+): Promise<void> {
+  await ended(exchange, request, await result);
+}
+
+/**
+ * Sends what a handler returned, with the fields that it has set before; if it returned nothing,
+ * checks that it has answered.
+ */
+function ended<S>(
+  exchange: Exchange,
+  request: HttpdRequest<S>,
+  response: Response | void,
+): void | Promise<void> {
+  if (response === undefined) return assertAnswered(exchange);
+  exchange.addFields(takeFields(request));
+  return exchange.respond(response);
 }
 
 function assertErrorHandler(status: unknown, handler: unknown): void {
-  if (!Number.isInteger(status) || status as number < 400 || status as number > 599) {
+  const isStatus = Number.isInteger(status) && status as number >= 400 && status as number <= 599;
+  if (status !== undefined && !isStatus) {
     throw new ConfigError(
       "INVALID_CONFIG",
-      `onError() takes a status from 400 to 599, not ${shown(status)}: write onError(500, handler)`,
+      `onError() takes a status from 400 to 599, not ${shown(status)}: write ` +
+        "onError(500, handler), or onError(handler) for all",
     );
   }
   if (handler === null || typeof handler === "function") return;

@@ -11,6 +11,7 @@ import { ConfigError, HttpError, StateError } from "../errors.ts";
 import type { ServerHandle } from "../http/server_handle.ts";
 import type { Trailers } from "../http/body.ts";
 import { parseCookies } from "../http/cookies.ts";
+import { bodyTooLong } from "../http/request_rules.ts";
 import type { FailureHandler } from "../http/dispatcher.ts";
 import type { Exchange } from "../http/exchange.ts";
 import { chunkBytes } from "../fetch/body_chunk.ts";
@@ -21,11 +22,14 @@ import {
   assertFields,
   assertFieldValue,
   badResponse,
+  type FieldList,
   type Fields,
 } from "../http/response_rules.ts";
 import { shown } from "../options.ts";
 import type { Session } from "../http/session.ts";
 import { type Beginning, pump } from "../http/stream_pump.ts";
+import { transferable } from "../net/streams.ts";
+import { cookieLine, type CookieOptions } from "./set_cookie.ts";
 
 /** What most handlers add to a response. */
 const NO_FIELDS: [name: string, value: string][] = [];
@@ -51,7 +55,10 @@ export interface RequestParts {
 /** Returns what a request is a face of, for handlers that this package makes itself. */
 export let partsOf: (request: HttpdRequest<unknown>) => RequestParts;
 
-/** Makes the request of an exchange, with the `context` of its route. */
+/** Takes the fields that were set out of a request, to be sent with an answer made otherwise. */
+export let takeFields: (request: HttpdRequest<unknown>) => FieldList;
+
+/** Makes the request of an exchange, or takes the one it has, with the `context` of its route. */
 export let requestOf: <S>(
   exchange: Exchange,
   origin: RequestOrigin<S>,
@@ -61,14 +68,23 @@ export let requestOf: <S>(
 /** What a handler of the httpd API is called with; `S` is its server. */
 export class HttpdRequest<S = ServerHandle> {
   static {
-    requestOf = (exchange, origin, routeContext) =>
-      new HttpdRequest(exchange, origin, routeContext);
+    requestOf = <S>(exchange: Exchange, origin: RequestOrigin<S>, routeContext: unknown) => {
+      if (exchange.face === undefined) return new HttpdRequest(exchange, origin, routeContext);
+      const request = exchange.face as HttpdRequest<S>;
+      if (routeContext !== undefined) request.#routeContext = routeContext;
+      return request;
+    };
+    takeFields = (request) => {
+      const fields = request.#fields;
+      request.#fields = NO_FIELDS;
+      return fields;
+    };
     partsOf = (request) => ({ exchange: request.#exchange, fields: request.#fields });
   }
 
   readonly #exchange: Exchange;
   readonly #origin: RequestOrigin<S>;
-  readonly #routeContext: unknown;
+  #routeContext: unknown;
   #fields = NO_FIELDS;
   #headers: Headers | undefined;
   #cookies: Map<string, string> | undefined;
@@ -210,10 +226,61 @@ export class HttpdRequest<S = ServerHandle> {
    * @throws {ConfigError} `INVALID_CONFIG`, at once, for a `max` that is not a number of bytes
    */
   recv(max?: number): Promise<Uint8Array | undefined> {
-    if (max !== undefined && max !== Infinity && !(Number.isInteger(max) && max > 0)) {
-      throw invalid(`recv() takes the most bytes to give, 1 or more, not ${shown(max)}`);
-    }
+    assertMost("recv()", max);
     return this.#exchange.body.read(max);
+  }
+
+  /**
+   * All of the body, `maxBytes` at the most, in memory. As the other methods that read all of it: to
+   * be called once, and before anything else has read of it.
+   *
+   * @throws {HttpError} 413 `BODY_TOO_LARGE` for a longer one, and as {@linkcode HttpdRequest.recv}
+   * @throws {StateError} `BODY_USED` when some of it was read before
+   * @throws {ConfigError} `INVALID_CONFIG` for a `maxBytes` that is not a number of bytes
+   */
+  async bytes(maxBytes?: number): Promise<Uint8Array<ArrayBuffer>> {
+    assertMost("bytes()", maxBytes);
+    const { body, hasBody } = this.#exchange;
+    if (hasBody && body.used) {
+      throw new StateError("BODY_USED", "Some of the body was read before: read all of it once");
+    }
+    if (maxBytes !== undefined && (this.contentLength ?? 0) > maxBytes) throw bodyTooLong(maxBytes);
+    return transferable(await body.readAll(maxBytes));
+  }
+
+  /** The body as UTF-8, decoded as `Request.text()` does; throws as {@linkcode HttpdRequest.bytes}. */
+  async text(maxBytes?: number): Promise<string> {
+    return new TextDecoder().decode(await this.bytes(maxBytes));
+  }
+
+  /**
+   * The body as JSON, whatever its `Content-Type` says, as in `Request.json()`.
+   *
+   * @throws {HttpError} 400 `BAD_REQUEST` when it is none, and as {@linkcode HttpdRequest.bytes}
+   */
+  async json(maxBytes?: number): Promise<unknown> {
+    const text = await this.text(maxBytes);
+    try {
+      return JSON.parse(text);
+    } catch (cause) {
+      throw new HttpError(400, "BAD_REQUEST", "The body is not JSON", { cause });
+    }
+  }
+
+  /**
+   * The fields and files of a form, `multipart/form-data` or `application/x-www-form-urlencoded`, as
+   * `Request.formData()` reads them: in memory. `multipart()` of `@httpsd/httpsd/multipart` streams.
+   *
+   * @throws {HttpError} 400 `BAD_REQUEST` when it is none, and as {@linkcode HttpdRequest.bytes}
+   */
+  async formData(maxBytes?: number): Promise<FormData> {
+    const bytes = await this.bytes(maxBytes);
+    const headers = { "Content-Type": this.get("content-type") ?? "" };
+    try {
+      return await new Response(bytes, { headers }).formData();
+    } catch (cause) {
+      throw new HttpError(400, "BAD_REQUEST", "The body is not a form", { cause });
+    }
   }
 
   /**
@@ -310,6 +377,19 @@ export class HttpdRequest<S = ServerHandle> {
     if (this.#fields === NO_FIELDS) this.#fields = [];
     this.#fields.push([name, value]);
     return this;
+  }
+
+  /**
+   * Adds a `Set-Cookie` field (RFC 6265): for the whole site, over HTTPS alone, out of reach of
+   * scripts, and not in requests that other sites make, unless the options say otherwise.
+   *
+   * @throws {HttpError} `BAD_RESPONSE` for a name or value that a cookie cannot have, and for more
+   * fields than `limits.maxResponseFields`
+   * @throws {ConfigError} `INVALID_CONFIG` naming the option
+   * @throws {StateError} `ALREADY_SENT`
+   */
+  setCookie(name: string, value: string, options: CookieOptions = {}): this {
+    return this.header("Set-Cookie", cookieLine(name, value, options));
   }
 
   /**
@@ -479,6 +559,11 @@ export class HttpdRequest<S = ServerHandle> {
     if (!this.#exchange.response.started) return;
     throw new StateError("ALREADY_SENT", "The response was sent already: set it up before sending");
   }
+}
+
+function assertMost(callee: string, max: number | undefined): void {
+  if (max === undefined || max === Infinity || (Number.isInteger(max) && max > 0)) return;
+  throw invalid(`${callee} takes the most bytes to give, 1 or more, not ${shown(max)}`);
 }
 
 function invalid(message: string): ConfigError {

@@ -6,10 +6,12 @@
 import * as v from "valibot";
 import { ConfigError } from "../errors.ts";
 import { ROUTE_NAMES } from "../foreign_names.ts";
-import { adviceFrom, callback, checkOptions, members, optionError } from "../options.ts";
+import { adviceFrom, callback, checkOptions, isPlain, members, optionError } from "../options.ts";
 import { matchExact, matchWildcard, type UriMatcher } from "./matcher.ts";
 import { ANY, METHODS } from "../http/methods.ts";
+import { type FieldList, Role, roleOf } from "../http/response_rules.ts";
 import type { ServerHandle } from "../http/server_handle.ts";
+import { isFieldValue, isToken } from "../http/token.ts";
 import type { HttpdRequest } from "./request.ts";
 
 /** Answers a request of the httpd API to the server `S`; a returned `Response` is sent. */
@@ -34,6 +36,30 @@ export const uriMatch: v.GenericSchema<UriMatcher | undefined, UriMatcher> = v.o
   callback<UriMatcher>(),
   () => matchExact,
 );
+
+/** The option `responseFields`: its check. */
+export const responseFields: v.GenericSchema<
+  Readonly<Record<string, string>> | undefined,
+  FieldList
+> = v.optional(
+  v.pipe(
+    v.custom<Readonly<Record<string, string>>>(isPlain, "must be an object of fields"),
+    v.check(
+      (fields) => Object.entries(fields).every(([name, value]) => isToken(name) && isText(value)),
+      'must have the names and values of fields, such as { "X-Frame-Options": "DENY" }',
+    ),
+    v.check(
+      (fields) => Object.keys(fields).every((name) => roleOf(name) === Role.Message),
+      "must not have Content-Type, Date, or what frames a message or belongs to its connection",
+    ),
+    v.transform((fields): FieldList => Object.entries(fields)),
+  ),
+  {},
+);
+
+function isText(value: unknown): boolean {
+  return typeof value === "string" && isFieldValue(value);
+}
 
 const CALLEE = "route()";
 
