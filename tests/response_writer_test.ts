@@ -77,6 +77,7 @@ function writing(method = "GET"): Written {
   const sink = new RecordingSink();
   const progress: string[] = [];
   const writer = new ResponseWriter(method, sink, {
+    defaultFields: undefined,
     starting: () => void progress.push("starting"),
     done: () => void progress.push("done"),
     blocked: () => void progress.push("blocked"),
