@@ -57,7 +57,12 @@ export type {
   ExchangeReport,
 } from "./lib/http/exchange_report.ts";
 export type { TraceContext } from "./lib/http/trace_context.ts";
-export type { CertificateStats, CountsByCode, ServerStats } from "./lib/http/server_stats.ts";
+export type {
+  CertificateStats,
+  CountsByCode,
+  RenewalStats,
+  ServerStats,
+} from "./lib/http/server_stats.ts";
 export type { HttpVersion } from "./lib/http/request_head.ts";
 export type { Trailers } from "./lib/http/body.ts";
 export type { FetchApp, FetchHandler, RequestInfo } from "./lib/fetch/fetch_handler.ts";
@@ -104,6 +109,7 @@ export {
 export type { KeyType } from "./lib/tls/certificate.ts";
 export type {
   CertificateFailure,
+  CertificateRenewal,
   CertificateSource,
   ChallengeAnswer,
   SourceAnswer,

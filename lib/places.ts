@@ -66,6 +66,12 @@ export class Places {
     });
   }
 
+  /** How many there are, and how many newcomers may wait. */
+  get limits(): { readonly maxConnections: number; readonly backlog: number } {
+    const { maxConnections, maxWaiting: backlog } = this.#cap.limits;
+    return { maxConnections, backlog };
+  }
+
   /** How many places are taken. */
   get open(): number {
     return this.#cap.open;

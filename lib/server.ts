@@ -56,6 +56,7 @@ import { TrustedPeers } from "./net/trusted_peers.ts";
 import { Unread } from "./net/unread.ts";
 import { Unsent } from "./net/unsent.ts";
 import { adviceFrom, checkOptions, members, milliseconds, shown } from "./options.ts";
+import type { ServerLimits } from "./limits.ts";
 import { givenLimits, Places } from "./places.ts";
 import { Reception } from "./reception.ts";
 import { Reports } from "./reports.ts";
@@ -185,6 +186,8 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     ], HttpsServer.#clock);
 
     // From the socket to the session.
+    const unread = new Unread(limits.maxUnreadBytes);
+    const unsent = new Unsent(limits.maxUnsentBytes, deadlines.clock);
     const gate = this.#gate = new Gate({
       selector,
       proxy: config.proxyProtocol && {
@@ -200,8 +203,8 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
       sendTimeoutMs: timeouts.sendMs,
       lingerMs: timeouts.lingerMs,
       deadlines,
-      unread: new Unread(limits.maxUnreadBytes),
-      unsent: new Unsent(limits.maxUnsentBytes, deadlines.clock),
+      unread,
+      unsent,
       admitted: (connection) => this.#admitted(connection),
       refused: (refusal) => this.#refused(refusal),
     });
@@ -264,6 +267,8 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
       sessions,
       opening,
       watch,
+      unread,
+      unsent,
       websockets: () => hub.sockets.size,
       selector,
     });
@@ -357,6 +362,24 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   /** The sessions that are open now. */
   get sessions(): ReadonlySet<Session> {
     return this.#sessions.all;
+  }
+
+  /**
+   * The sessions that may be closed to make room for a new connection, in the order in which they
+   * would be; those inside a request are not among them. Connections that are slow in their handshake
+   * go before all of these, new ones are safe for a moment, and with `limits.lruPurge: false` none is
+   * closed (original: `httpd_sess_close_lru`). It looks at each session that is open.
+   */
+  purgeOrder(): Session[] {
+    return this.#sessions.inOrder();
+  }
+
+  /**
+   * The limits in force: those of the options and their defaults, except that `maxConnections` and
+   * `backlog` are what fits into the process's limit of open files.
+   */
+  get limits(): Required<ServerLimits> {
+    return { ...this.#config.limits, ...this.#places.limits };
   }
 
   /** How many connections there are, and how many there were since the server was made. */

@@ -169,6 +169,21 @@ export class SessionTable<D extends TableDriver<D>> {
     return false;
   }
 
+  /**
+   * The sessions that may be closed to make room, the one that would be closed first at the start:
+   * what {@linkcode SessionTable.purge} goes through, as if all were out of their time.
+   */
+  inOrder(): D["session"][] {
+    const idle: D["session"][] = [];
+    const started: D["session"][] = [];
+    for (const line of [this.#used, this.#websockets, this.#fresh]) {
+      for (const { owner } of line) {
+        (owner.kind === "http" && owner.receiving ? started : idle).push(owner.session);
+      }
+    }
+    return [...idle, ...started];
+  }
+
   /** Whether the last session has ended in time (ms). */
   emptyWithin(ms: number): Promise<boolean> {
     if (this.#all.size === 0) return Promise.resolve(true);

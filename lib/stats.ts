@@ -6,7 +6,12 @@
 import type { ErrorCode, HttpsdError } from "./errors.ts";
 import { TlsError } from "./errors.ts";
 import type { ExchangeWatch } from "./http/exchange_watch.ts";
-import type { CertificateStats, CountsByCode, ServerStats } from "./http/server_stats.ts";
+import type {
+  CertificateStats,
+  CountsByCode,
+  RenewalStats,
+  ServerStats,
+} from "./http/server_stats.ts";
 import type { Session } from "./http/session.ts";
 import type { Selector } from "./tls/selector.ts";
 import type { TlsInfo } from "./tls/tls_info.ts";
@@ -25,6 +30,10 @@ export interface StatsParts {
   readonly opening: ReadonlySet<unknown>;
   /** The requests. */
   readonly watch: ExchangeWatch;
+  /** The bytes that were received and wait to be read. */
+  readonly unread: { readonly bytes: number };
+  /** The bytes that wait to be sent. */
+  readonly unsent: { readonly bytes: number };
   /** The WebSockets that are open. */
   readonly websockets: () => number;
   /** The certificates in force. */
@@ -130,7 +139,7 @@ export class Stats {
 
   /** All of them, as they are now. */
   get all(): ServerStats {
-    const { places, watch, websockets } = this.#parts;
+    const { places, watch, unread, unsent, websockets } = this.#parts;
     const [none, ...classes] = watch.byClass;
     return {
       connections: {
@@ -157,10 +166,16 @@ export class Stats {
         cutByServer: watch.cut.server,
       },
       websockets: { opened: this.webSockets, open: websockets() },
-      bytes: { received: this.receivedBytes, sent: this.sentBytes },
+      bytes: {
+        received: this.receivedBytes,
+        sent: this.sentBytes,
+        unread: unread.bytes,
+        unsent: unsent.bytes,
+      },
       eventLoop: this.#lag.shown,
       secure: this.#parts.secure,
       certificates: this.#certificates(),
+      renewals: this.#renewals(),
     };
   }
 
@@ -178,10 +193,22 @@ export class Stats {
     const seen = new Map<string, CertificateStats>();
     const selector = this.#parts.selector();
     const own = Array.from(selector?.identities() ?? [], ([, identity]) => identity);
-    const sourced = selector?.options.source?.identities() ?? [];
+    const source = selector?.options.source;
+    const renewed = (source?.renewals() ?? []).flatMap(({ identity }) => identity ?? []);
+    const sourced = [...source?.identities() ?? [], ...renewed];
     for (const { names, fingerprint256, validFrom, validTo } of [...own, ...sourced]) {
       seen.set(fingerprint256, { names, fingerprint256, validFrom, validTo });
     }
     return [...seen.values()];
+  }
+
+  #renewals(): RenewalStats[] {
+    const renewals = this.#parts.selector()?.options.source?.renewals() ?? [];
+    return renewals.map(({ names, identity, renewAt, error }) => ({
+      names,
+      fingerprint256: identity?.fingerprint256,
+      renewAt,
+      error,
+    }));
   }
 }

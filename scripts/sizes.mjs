@@ -31,6 +31,7 @@ const LIMITS = {
   "./otel": 45,
   "./access-log": 20,
   "./health": 20,
+  "./inspector": 400, // the server, which it listens with, and 30 of its own
 };
 
 /** What an entry must not have, not even later. */
@@ -46,6 +47,7 @@ const WITHOUT = {
   "./otel": ["hono", "@peculiar/x509"],
   "./access-log": ["hono", "@peculiar/x509"],
   "./health": ["hono", "@peculiar/x509"],
+  "./inspector": ["hono"],
 };
 
 /**

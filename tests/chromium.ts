@@ -7,7 +7,9 @@
 import type { Buffer } from "node:buffer";
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -45,6 +47,13 @@ interface Notice {
   id?: undefined;
   method: string;
   params: unknown;
+}
+
+/** What a page is looked at on. */
+export interface Screen {
+  readonly width: number;
+  readonly height?: number;
+  readonly dark?: boolean;
 }
 
 /** A page in a Chromium that ends with it. */
@@ -113,6 +122,49 @@ export class Page implements AsyncDisposable {
       }
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
+  }
+
+  /** Goes to another URL, and waits until it is loaded. */
+  async goto(url: string): Promise<void> {
+    await this.#load(url);
+  }
+
+  /** Shows the page as on a screen of this width, and in light or dark. */
+  async showOn({ width, height = 900, dark = false }: Screen): Promise<void> {
+    const mobile = width < 600;
+    await this.#call("Emulation.setDeviceMetricsOverride", {
+      width,
+      height,
+      deviceScaleFactor: 1,
+      mobile,
+    });
+    const features = [{ name: "prefers-color-scheme", value: dark ? "dark" : "light" }];
+    await this.#call("Emulation.setEmulatedMedia", { features });
+  }
+
+  /** The whole page as PNG. */
+  async screenshot(): Promise<Uint8Array> {
+    const options = { format: "png", captureBeyondViewport: true };
+    const { data } = await this.#call("Page.captureScreenshot", options) as { data: string };
+    return Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+  }
+
+  /** Presses a key and lets it go, as by the keyboard. */
+  async press(key: string, code: number): Promise<void> {
+    for (const type of ["rawKeyDown", "keyUp"]) {
+      const options = { type, key, code: key, windowsVirtualKeyCode: code };
+      await this.#call("Input.dispatchKeyEvent", options);
+    }
+  }
+
+  /** What axe-core, an automated check of accessibility, finds serious or critical. */
+  async accessibilityFaults(): Promise<string[]> {
+    const axe = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+    await this.evaluate(readFileSync(axe, "utf8") + ";0");
+    return await this.evaluate(`axe.run().then(({ violations }) =>
+      violations.filter(({ impact }) => impact === "serious" || impact === "critical")
+        .flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) =>
+          [id, target.join(" "), failureSummary].join(": "))))`);
   }
 
   /** Ends Chromium and leaves nothing of it. */

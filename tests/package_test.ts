@@ -227,6 +227,7 @@ import { serveFiles } from "${manifest.name}/files";
 import { accessLog } from "${manifest.name}/access-log";
 import { health } from "${manifest.name}/health";
 import { hsts, type HttpsdEnv } from "${manifest.name}/hono";
+import { inspect } from "${manifest.name}/inspector";
 import { metrics } from "${manifest.name}/metrics";
 import { instrument } from "${manifest.name}/otel";
 import { serverSentEvents } from "${manifest.name}/sse";

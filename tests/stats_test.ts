@@ -109,7 +109,12 @@ describe("server.stats()", () => {
       cutByClient: 0,
       cutByServer: 0,
     });
-    assert.deepEqual(server.stats().bytes, { received: sent.length, sent: client.text.length });
+    assert.deepEqual(server.stats().bytes, {
+      received: sent.length,
+      sent: client.text.length,
+      unread: 0,
+      unsent: 0,
+    });
     assert.deepEqual(statesOf(server), { idle: 1 });
     client.send(GET("/0"));
     await until(() => server.stats().requests.active === 1, "the request is there");

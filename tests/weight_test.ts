@@ -54,7 +54,7 @@ describe("the certificate library is not loaded by", () => {
       for (const entry of ["./mod.ts", "./lib/tls/dev_certificates.ts", "./lib/websocket/mod.ts",
         "./lib/web/files.ts", "./lib/web/sse.ts", "./lib/web/compress.ts", "./lib/edge/mod.ts",
         "./lib/telemetry/metrics.ts", "./lib/telemetry/otel.ts", "./lib/telemetry/access_log.ts",
-        "./lib/telemetry/health.ts"]) {
+        "./lib/telemetry/health.ts", "./lib/inspector/mod.ts"]) {
         await import(entry);
       }`,
     "a server without TLS": `

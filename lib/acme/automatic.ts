@@ -10,7 +10,12 @@ import { type Endpoints, normalizeAddress } from "../endpoints.ts";
 import type { HttpsdError } from "../errors.ts";
 import { assertRuntime } from "../runtime/capabilities.ts";
 import { refuse } from "../tls/cert_select.ts";
-import type { CertificateSource, SourceAnswer, SourceReports } from "../tls/certificate_source.ts";
+import type {
+  CertificateRenewal,
+  CertificateSource,
+  SourceAnswer,
+  SourceReports,
+} from "../tls/certificate_source.ts";
 import type { ClientHello } from "../tls/client_hello.ts";
 import { NameTable, normalizeName } from "../tls/names.ts";
 import {
@@ -317,6 +322,11 @@ class AutomaticCertificates implements CertificateSource {
     const managed = this.#table.get(name) ?? this.#addresses.get(name) ??
       this.#demanded.get(name)?.managed;
     return managed?.identity !== undefined;
+  }
+
+  *renewals(): Iterable<CertificateRenewal> {
+    for (const { renewal } of this.#named) yield renewal;
+    for (const { managed: { renewal } } of this.#demanded.values()) yield renewal;
   }
 
   answerChallenge(token: string): Promise<string | undefined> {

@@ -4,7 +4,7 @@
  * @module
  */
 import { AcmeError, type HttpsdError } from "../errors.ts";
-import type { CertificateFailure } from "../tls/certificate_source.ts";
+import type { CertificateFailure, CertificateRenewal } from "../tls/certificate_source.ts";
 import type { Identity } from "../tls/identity.ts";
 import type { Clock } from "./clock.ts";
 import {
@@ -66,6 +66,7 @@ export class ManagedCertificate {
   #attemptAt = 0;
   #lookAt = 0;
   #hasFailed = false;
+  #lastError: HttpsdError | undefined;
   #isReported = false;
   #looking: Promise<void> | undefined;
   #cancel: (() => void) | undefined;
@@ -80,6 +81,18 @@ export class ManagedCertificate {
   /** What is in force. */
   get identity(): Identity | undefined {
     return this.#current?.identity;
+  }
+
+  /** What is known of its renewal. */
+  get renewal(): CertificateRenewal {
+    const next = Math.max(this.#current === undefined ? 0 : this.#renewAt, this.#attemptAt);
+    const isTimed = this.#mayOrder === undefined && next > 0;
+    return {
+      names: [this.name],
+      identity: this.identity,
+      renewAt: isTimed ? new Date(next) : undefined,
+      error: this.#lastError,
+    };
   }
 
   /** What is being done about it now; it never rejects. */
@@ -222,6 +235,7 @@ export class ManagedCertificate {
         ? cause
         : { error: asError(cause), retryAt: clock.now() + this.#delay() };
       this.#attemptAt = retryAt;
+      this.#lastError = error;
       this.#parts.failed({ names: [this.name], error, retryAt: new Date(retryAt) });
     }
   }
@@ -238,6 +252,7 @@ export class ManagedCertificate {
     this.#askAt = 0;
     this.#attemptAt = 0;
     this.#hasFailed = false;
+    this.#lastError = undefined;
     this.#isReported = false;
   }
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { ErrorCode } from "../errors.ts";
+import type { ErrorCode, HttpsdError } from "../errors.ts";
 
 /** How often each error happened that did, by its code. */
 export type CountsByCode = Readonly<Partial<Record<ErrorCode, number>>>;
@@ -18,6 +18,18 @@ export interface CertificateStats {
   readonly validFrom: Date;
   /** When it expires. */
   readonly validTo: Date;
+}
+
+/** A certificate that the source of certificates renews. */
+export interface RenewalStats {
+  /** The names, or IP addresses, that it is for. */
+  readonly names: readonly string[];
+  /** The SHA-256 fingerprint of the certificate in force; `undefined`: there is none yet. */
+  readonly fingerprint256: string | undefined;
+  /** When it is to be renewed, or got; `undefined`: when a client asks for the name. */
+  readonly renewAt: Date | undefined;
+  /** Why the last attempt failed; `undefined`: it did not. */
+  readonly error: HttpsdError | undefined;
 }
 
 /**
@@ -95,6 +107,10 @@ export interface ServerStats {
     readonly received: number;
     /** How many were sent. */
     readonly sent: number;
+    /** How many have come and wait now to be read. */
+    readonly unread: number;
+    /** How many wait now to be sent. */
+    readonly unsent: number;
   };
   /** How late the event loop is with what it has to do, measured once a second while it listens. */
   readonly eventLoop: {
@@ -107,4 +123,6 @@ export interface ServerStats {
   readonly secure: boolean;
   /** The certificates in force; none while the server does not run, and in plain mode. */
   readonly certificates: readonly CertificateStats[];
+  /** What the source of certificates renews, also what it could not get yet. */
+  readonly renewals: readonly RenewalStats[];
 }

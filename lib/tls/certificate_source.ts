@@ -36,6 +36,18 @@ export interface CertificateFailure {
   readonly retryAt?: Date | undefined;
 }
 
+/** A certificate that its source renews. */
+export interface CertificateRenewal {
+  /** The names, or IP addresses, that it is for. */
+  readonly names: readonly string[];
+  /** What is in force; `undefined`: nothing yet. */
+  readonly identity: Identity | undefined;
+  /** When it is to be renewed, or got; `undefined`: when a client asks for the name. */
+  readonly renewAt: Date | undefined;
+  /** Why the last attempt failed; `undefined`: it did not. */
+  readonly error: HttpsdError | undefined;
+}
+
 /** What a source reports to a server that it was started by. Nothing here throws. */
 export interface SourceReports {
   /** Reports that there is a new certificate. */
@@ -77,6 +89,11 @@ export interface CertificateSource {
    * soon, as it does for its own. Default: none.
    */
   identities?(): Iterable<Identity>;
+  /**
+   * The certificates that it renews by itself, for `server.stats()`; also those that it could not get
+   * yet. Default: none.
+   */
+  renewals?(): Iterable<CertificateRenewal>;
   /**
    * Returns what a server with `transportMode: "insecure"` answers to a request for
    * `/.well-known/acme-challenge/<token>` (RFC 8555 section 8.3); nothing leaves it to the routes.
@@ -181,6 +198,17 @@ export class ContainedSource {
     }
   }
 
+  /** The certificates that the source renews. */
+  renewals(): readonly CertificateRenewal[] {
+    try {
+      const all = [...this.#source.renewals?.() ?? []];
+      return all.filter(isRenewal);
+    } catch (cause) {
+      this.#failed("The source of certificates failed", cause);
+      return [];
+    }
+  }
+
   /** The answer to a challenge; `undefined` when there is none. Never rejects. */
   async answerChallenge(token: string): Promise<string | undefined> {
     try {
@@ -220,6 +248,15 @@ function checkAnswer(answer: unknown, served: ServedVersions): CheckedAnswer {
     "The source of certificates returned what cannot be used: return what loadIdentity() gave, " +
       "{ identity, alpnProtocols }, or refuse()",
   );
+}
+
+/** Whether a source, which may be any program's, has given what its type says. */
+function isRenewal(value: unknown): value is CertificateRenewal {
+  const { names, identity, renewAt, error } = Object(value) as Partial<CertificateRenewal>;
+  return Array.isArray(names) && names.every((name) => typeof name === "string") &&
+    (identity === undefined || identity instanceof Identity) &&
+    (renewAt === undefined || renewAt instanceof Date) &&
+    (error === undefined || error instanceof HttpsdError);
 }
 
 function selectionFailed(cause: unknown): TlsError {
