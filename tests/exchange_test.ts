@@ -257,6 +257,17 @@ for (const mode of MODES) {
       assert.deepEqual(new Set(exchanges.map(({ version }) => version)), new Set(["2"]));
     });
 
+    test("HEAD has ended when its head was sent, whatever the handler still does", async () => {
+      const { port, exchanges } = await serving();
+      using client = await Http2Client.connect(port, mode);
+      await client.ready();
+      await client.answer(client.request({ method: "HEAD", path: "/begun" }));
+      await until(() => exchanges.length === 1, "the event");
+      client.destroy();
+      await turns();
+      assert.deepEqual(exchanges.map(line), ["HEAD /begun /begun 200 0/0 whole"]);
+    });
+
     test("a WebSocket is one, with the status that was sent", async () => {
       const { server, port, exchanges } = await serving();
       const log: string[] = [];

@@ -39,6 +39,8 @@ export interface SinkStream {
   reset(code: ErrorCode): void;
   /** Takes note that the last frame is on its way. */
   ended(): void;
+  /** Takes note that the head that was sent is all of the response. */
+  headWasAll(): void;
   /** Takes note that the client reads. */
   progressed(): void;
   /** Reports what is on its way; `undefined` where it need not be reported. */
@@ -142,6 +144,7 @@ export class Http2ResponseSink implements ResponseSink, Sender {
     if (!end.hasBody) this.#tail = null;
     this.#sendHead(block, !end.hasBody);
     this.stream.wrote?.("head", block.length);
+    if (this.#over) this.stream.headWasAll();
   }
 
   #sendHead(block: Uint8Array, endStream: boolean): void {
@@ -283,7 +286,9 @@ export class Http2ResponseSink implements ResponseSink, Sender {
     for (const [i, block] of blocks.entries()) {
       const isEnd = i === blocks.length - 1 && !this.#hasBody;
       output.headers(id, block, isEnd);
-      if (isEnd) this.#ends();
+      if (!isEnd) continue;
+      this.#ends();
+      this.stream.headWasAll();
     }
     return true;
   }

@@ -348,6 +348,11 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     this.#localEnded = true;
   }
 
+  /** The exchange is over for its client, whatever its handler still writes for a HEAD. */
+  headWasAll(): void {
+    this.exchange.written();
+  }
+
   /** Goes on writing; the client's time starts again with each write. */
   progressed(): void {
     this.#timeouts?.restart();
