@@ -29,7 +29,8 @@ import { takeArguments } from "../fetch/handler.ts";
 import { Dispatcher } from "../http/dispatcher.ts";
 import type { ExchangeObserver } from "../http/exchange_report.ts";
 import { ExchangeWatch } from "../http/exchange_watch.ts";
-import { exchangeHandler } from "../fetch/fetch_handler.ts";
+import { exchangeHandler, nameRoute } from "../fetch/fetch_handler.ts";
+import type { Exchange } from "../http/exchange.ts";
 import { type ErrorHandler, HttpdFace, type Middleware } from "../httpd/face.ts";
 import { Router } from "../http/router.ts";
 import type { ServerHandle } from "../http/server_handle.ts";
@@ -59,6 +60,13 @@ export interface EdgeInfo {
   readonly session: Session;
   /** What the platform passed besides the request, such as Cloudflare's `env` and `ctx`. */
   readonly platform: readonly unknown[];
+  /**
+   * The template of the route that answers, such as `/items/:id`, for observers, metrics, traces and
+   * logs: set by a handler with routes of its own. Default: `undefined`.
+   *
+   * @throws {ConfigError} `INVALID_CONFIG` (when it is set) for anything but a text or `undefined`
+   */
+  route: string | undefined;
 }
 
 /** Answers a request with a response. */
@@ -111,9 +119,7 @@ export class EdgeApp {
     const dispatcher = new Dispatcher(
       this.#router,
       handle &&
-        exchangeHandler((request, { session }) =>
-          handle(request, { session, platform: platformRequest(request)!.given })
-        ),
+        exchangeHandler((request, exchange) => handle(request, infoOf(request, exchange))),
       config.responseFields,
     );
     this.#httpd = new HttpdFace<ServerHandle>({
@@ -243,6 +249,19 @@ export function createEdgeApp(
   handler?: EdgeHandler | { fetch: EdgeHandler },
 ): EdgeApp {
   return new EdgeApp(options, handler);
+}
+
+function infoOf(request: Request, exchange: Exchange): EdgeInfo {
+  return {
+    session: exchange.session,
+    platform: platformRequest(request)!.given,
+    get route() {
+      return exchange.route;
+    },
+    set route(route) {
+      nameRoute(exchange, route);
+    },
+  };
 }
 
 function refuseWebSocket(request: HttpdRequest): void {

@@ -5,11 +5,13 @@
  * @module
  */
 import { isThenable } from "../contain/callbacks.ts";
+import { ConfigError } from "../errors.ts";
 import type { ExchangeHandler } from "../http/router.ts";
 import type { Exchange } from "../http/exchange.ts";
 import type { Session } from "../http/session.ts";
 import type { UpgradeOffer } from "../http/tunnel.ts";
 import type { ServerHandle } from "../http/server_handle.ts";
+import { shown } from "../options.ts";
 
 /** What a fetch handler is given besides the request; `S` is its server. */
 export interface RequestInfo<S = ServerHandle> {
@@ -22,6 +24,14 @@ export interface RequestInfo<S = ServerHandle> {
    * the connection was cut before. A rejection that is not caught has no effect.
    */
   readonly completed: Promise<void>;
+  /**
+   * The template of the route that answers, such as `/items/:id`, for events, metrics, traces and logs.
+   * A handler with routes of its own sets it; never to a path, of which clients can make any number.
+   * Default: `undefined`.
+   *
+   * @throws {ConfigError} `INVALID_CONFIG` (when it is set) for anything but a text or `undefined`
+   */
+  route: string | undefined;
 }
 
 /** The {@linkcode RequestInfo} of an exchange; the promise is made when it is looked at. */
@@ -42,6 +52,26 @@ export class ExchangeInfo<S> implements RequestInfo<S> {
   get completed(): Promise<void> {
     return this.#exchange.completed;
   }
+
+  get route(): string | undefined {
+    return this.#exchange.route;
+  }
+
+  set route(route: string | undefined) {
+    nameRoute(this.#exchange, route);
+  }
+}
+
+/**
+ * Sets the template of the route that answers an exchange.
+ *
+ * @throws {ConfigError} `INVALID_CONFIG` for anything but a text or `undefined`
+ */
+export function nameRoute(exchange: Exchange, route: string | undefined): void {
+  if (route !== undefined && typeof route !== "string") {
+    throw new ConfigError("INVALID_CONFIG", `The route must be a template, not ${shown(route)}`);
+  }
+  exchange.route = route;
 }
 
 /** Answers a request with a response. */

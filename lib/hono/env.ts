@@ -24,17 +24,26 @@ export interface HttpsdEnv<S = ServerHandle> {
 }
 
 /**
+ * What the server has passed to an app.
+ *
+ * @throws {ConfigError} `INVALID_CONFIG` when the app was called by another server than httpsd
+ */
+export function infoOf(c: Context): RequestInfo {
+  const info = (c.env ?? {}) as Partial<RequestInfo>;
+  if (info.session !== undefined) return info as RequestInfo;
+  throw new ConfigError(
+    "INVALID_CONFIG",
+    "c.env has no session: serve the app with httpsd, or call app.fetch(request, info)",
+  );
+}
+
+/**
  * The session of a request.
  *
  * @throws {ConfigError} `INVALID_CONFIG` when the app was called by another server than httpsd
  */
 export function sessionOf(c: Context): RequestInfo["session"] {
-  const { session } = (c.env ?? {}) as Partial<RequestInfo>;
-  if (session !== undefined) return session;
-  throw new ConfigError(
-    "INVALID_CONFIG",
-    "c.env has no session: serve the app with httpsd, or call app.fetch(request, info)",
-  );
+  return infoOf(c).session;
 }
 
 /** The certificate of a request's client, if it was verified. */

@@ -1,7 +1,7 @@
 /**
  * What Hono apps need of httpsd: the client's address and certificate, the redirect from http to
- * https, and WebSockets. The server passes its facts to `app.fetch` as second argument, which Hono
- * makes `c.env`.
+ * https, route templates for telemetry, and WebSockets. The server passes its facts to `app.fetch` as
+ * second argument, which Hono makes `c.env`.
  *
  * @example
  * ```ts
@@ -26,6 +26,7 @@ import { type HttpsdEnv, sessionOf, standingCertificate } from "./env.ts";
 
 export { type ClientCertificateRules, requireClientCertificate } from "./client_certificate.ts";
 export type { HttpsdEnv } from "./env.ts";
+export { routeTemplate } from "./route_template.ts";
 export { upgradeWebSocket } from "./websocket.ts";
 
 /**

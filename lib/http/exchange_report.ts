@@ -100,6 +100,7 @@ export class ExchangeRecord implements ExchangeReport {
   // What is known when it has ended.
   #ended: ExchangeEnd | undefined;
   #error: HttpsdError | undefined;
+  #route: string | undefined;
   #status: number | undefined;
   #requestBytes: number | undefined;
   #responseBytes: number | undefined;
@@ -127,7 +128,8 @@ export class ExchangeRecord implements ExchangeReport {
 
   /** Ends the record. */
   end(ended: ExchangeEnd, error: HttpsdError | undefined): void {
-    const { response, requestBytes } = this.#facts;
+    const { response, requestBytes, route } = this.#facts;
+    this.#route = route;
     this.#error = error;
     this.#status = response.status;
     this.#requestBytes = requestBytes;
@@ -171,7 +173,7 @@ export class ExchangeRecord implements ExchangeReport {
   }
 
   get route(): string | undefined {
-    return this.#facts.route;
+    return this.#ended === undefined ? this.#facts.route : this.#route;
   }
 
   get status(): number | undefined {
