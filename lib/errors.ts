@@ -183,7 +183,7 @@ export type WebSocketErrorCode =
 export type ClusterErrorCode =
   /** A worker could not start, or ended without being asked to. */
   | "WORKER_FAILED"
-  /** A worker was not ready in `timeouts.startMs`. */
+  /** A worker was not ready in `timeouts.startMs`, or its event loop was blocked for `timeouts.hangMs`. */
   | "WORKER_TIMEOUT";
 
 /** Codes of {@linkcode BusError}: what keeps messages from other processes. */

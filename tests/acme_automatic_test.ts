@@ -287,7 +287,7 @@ describe("Two processes with one storage", () => {
     await using one = watched(time, ca, storage);
     await using other = watched(time, ca, storage);
     await Promise.all([one.start(), other.start()]);
-    await until(() => time.timers === 1, "one waits for the other");
+    await until(() => ca.orders.length === 1 && time.timers === 1, "one waits for the other");
     gate.resolve();
     await time.until(() => one.issued.length + other.issued.length === 2, "both have it", 1_000);
     assert.equal(ca.orders.length, 1);

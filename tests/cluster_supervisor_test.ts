@@ -144,6 +144,35 @@ describe("ClusterSupervisor", () => {
     assert.equal(workers[0]!.killed > 0, true);
   });
 
+  test("kills a worker whose event loop hangs, and starts another; not one that says it is alive", async () => {
+    const alive = new Set<FakeWorker>();
+    const timeouts = { hangMs: 200, restartMs: 1, startMs: 5_000 };
+    const { supervisor, workers, lines } = supervise({ workers: 2, timeouts }, (worker, nth) => {
+      assert.equal(worker.start.beatMs, 50);
+      worker.ready();
+      if (nth !== 2) alive.add(worker);
+    });
+    const beats = setInterval(() => {
+      for (const worker of alive) worker.say({ httpsd: "cluster", type: "beat" });
+    }, 5);
+    await supervisor.start();
+    await until(() => workers.length === 3 && supervisor.workers.length === 2, "it is replaced");
+    assert.deepEqual(workers.map(({ killed }) => killed), [0, 1, 0]);
+    assert.deepEqual(lines, [
+      "httpsd: Worker 2 (pid 10002) has not answered for 200 ms: find what blocks its event loop, or " +
+      "raise timeouts.hangMs",
+    ]);
+    clearInterval(beats);
+    supervisor.kill();
+  });
+
+  test("lets a worker hang for ever when hangMs is 0", async () => {
+    const { supervisor, workers } = supervise({ workers: 1, timeouts: { hangMs: 0 } }, ready);
+    await supervisor.start();
+    assert.equal(workers[0]!.start.beatMs, 0);
+    supervisor.kill();
+  });
+
   test("keeps the old workers when a new one does not get ready", async () => {
     const { supervisor, workers } = supervise({}, (worker, nth) => {
       if (nth === 3) worker.end();
@@ -256,7 +285,7 @@ test("messages are read strictly, and those of the program left alone", () => {
   ) assert.equal(readFromWorker({ ...mark, ...bad }), undefined, JSON.stringify(bad));
   assert.equal(readFromSupervisor({ ...mark, type: "drain", drainMs: -1 }), undefined);
   assert.equal(readFromSupervisor({ ...mark, type: "ready" }), undefined);
-  const start = { id: 1, index: 0, of: 1, ports: { 0: 80 }, drainMs: 1, nameLogs: true };
+  const start = { id: 1, index: 0, of: 1, ports: { 0: 80 }, drainMs: 1, beatMs: 0, nameLogs: true };
   assert.deepEqual(readStart(JSON.stringify(start)), start);
   for (const bad of ["", "{", "null", JSON.stringify({ ...start, ports: { a: 1 } })]) {
     assert.equal(readStart(bad), undefined);

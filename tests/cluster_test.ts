@@ -133,6 +133,34 @@ for (const mode of KINDS) {
       for (const { client } of [good, stuck]) client.destroy();
     }, LIMIT_MS);
 
+    test(
+      "kills and replaces a worker whose event loop hangs; the other one serves on",
+      async () => {
+        await using cluster = await startCluster({ mode, timeouts: { hangMs: 2_000 } });
+        const [good, stuck] = await oneToEach(cluster.port);
+        stuck.client.send("GET /block HTTP/1.1\r\nHost: a\r\n\r\n");
+        await until(() => cluster.count("ready") === 1, "another is ready", START_MS);
+        assert.equal(
+          cluster.lines().find(({ type }) => type === "end")!.error?.code,
+          "WORKER_TIMEOUT",
+        );
+        assert.match(
+          cluster.child.output(),
+          /httpsd: Worker \d.* has not answered for 2000 ms: find/,
+        );
+        assert.equal((await askOn(good.client)).name, good.name);
+        if (mode === "processes") assert.equal(isAlive(stuck.name), false);
+        if (mode === "threads" && runtime === "deno") {
+          // terminate() does not close its sockets: that is said, as it cannot be mended.
+          assert.match(cluster.child.output(), /Deno leaves its port open/);
+        } else {
+          await Promise.all(Array.from({ length: 40 }, () => ask(cluster.port)));
+        }
+        for (const { client } of [good, stuck]) client.destroy();
+      },
+      LIMIT_MS,
+    );
+
     test("fails with the reason when the program cannot start", async () => {
       const child = launch({ mode }, {}, "throw");
       await child.done;

@@ -20,6 +20,7 @@ const marked = { httpsd: v.literal(MARK) };
 const TO_SUPERVISOR = v.variant("type", [
   v.strictObject({ ...marked, type: v.literal("listening"), nth: smallCount, port }),
   v.strictObject({ ...marked, type: v.literal("ready") }),
+  v.strictObject({ ...marked, type: v.literal("beat") }),
   v.strictObject({ ...marked, type: v.literal("draining") }),
   v.strictObject({
     ...marked,
@@ -39,6 +40,7 @@ const START = v.strictObject({
   of: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(4_096)),
   ports: v.record(v.pipe(v.string(), v.regex(/^\d{1,4}$/)), port),
   drainMs: ms,
+  beatMs: ms,
   nameLogs: v.boolean(),
 });
 
@@ -60,6 +62,8 @@ export interface WorkerStart {
   readonly ports: Readonly<Record<string, number>>;
   /** How long requests under way may take when it drains by itself, in ms. */
   readonly drainMs: number;
+  /** How often it says that it is alive, in ms; 0: never. */
+  readonly beatMs: number;
   /** Whether the lines of its `console` begin with its name. */
   readonly nameLogs: boolean;
 }

@@ -30,6 +30,11 @@ export interface ClusterTimeouts {
   readonly maxRestartMs?: number;
   /** After this time a worker's end counts as the first again. Default: 10,000. */
   readonly steadyMs?: number;
+  /**
+   * How long a worker's event loop may be blocked, as by an endless loop; then the worker is killed and
+   * another takes its place. 0: for ever. Default: 30,000.
+   */
+  readonly hangMs?: number;
 }
 
 /** The options of `cluster()`. */
@@ -66,6 +71,7 @@ const TIMEOUTS = {
   restartMs: duration(100),
   maxRestartMs: duration(30_000),
   steadyMs: duration(10_000),
+  hangMs: duration(30_000, 0),
 };
 
 /** What other clusters call these. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { clearTimeout, setTimeout } from "node:timers";
+import { clearInterval, clearTimeout, setInterval, setTimeout } from "node:timers";
 import { ClusterError } from "../errors.ts";
 import type { WorkerInfo, WorkerState } from "./events.ts";
 import type { Launch, WorkerLink } from "./launch.ts";
@@ -13,6 +13,9 @@ import { marking, readFromWorker, type WorkerStart } from "./messages.ts";
 const GRACE_MS = 2_000;
 /** When a worker that was killed counts as ended: Deno does not report the end of one that was stopped. */
 const KILLED_MS = 2_000;
+
+/** A worker that is silent for so many beats in a row hangs. */
+export const BEATS = 4;
 
 /** What a worker's course is reported to. */
 export interface RunningHost {
@@ -47,11 +50,17 @@ export class Running {
   #failure: ClusterError | undefined;
   /** When the current step is over, at the latest. */
   #timer: ReturnType<typeof setTimeout>;
+  /** How often a worker that is ready says that it is alive, in ms; 0: never. */
+  readonly #beatMs: number;
+  #beats: ReturnType<typeof setInterval> | undefined;
+  /** How many beats have passed since it has said something. */
+  #silent = 0;
 
   /** Starts it. It is killed when it is not ready in `startMs`. */
   constructor(launch: Launch, start: WorkerStart, startMs: number, host: RunningHost) {
     this.id = start.id;
     this.index = start.index;
+    this.#beatMs = start.beatMs;
     this.#host = host;
     this.readied = new Promise((resolve) => this.#settleReady = resolve);
     this.ended = new Promise((resolve) => this.#settleEnded = resolve);
@@ -91,6 +100,7 @@ export class Running {
     this.#wanted = true;
     if (this.#state === "starting") return this.kill(); // it has no clients yet
     this.#state = "draining";
+    clearInterval(this.#beats);
     this.#link.send(marking({ type: "drain", drainMs }));
     this.#by(drainMs + GRACE_MS, () => this.kill());
   }
@@ -98,6 +108,7 @@ export class Running {
   /** Ends it at once. */
   kill(): void {
     if (this.#state === "ended") return;
+    clearInterval(this.#beats);
     this.#wanted ||= this.#failure === undefined;
     this.#link.kill();
     this.#by(KILLED_MS, () => this.#end("by SIGKILL", false));
@@ -108,7 +119,27 @@ export class Running {
     this.#timer = setTimeout(then, ms);
   }
 
+  /**
+   * Kills it when its event loop hangs. Beats are counted, not the time: after a sleep of the machine, or
+   * of this process, a worker has as long as ever to say that it is alive.
+   */
+  #watch(): void {
+    if (this.#beatMs === 0) return;
+    this.#beats = setInterval(() => {
+      if (++this.#silent <= BEATS) return;
+      this.#failure = new ClusterError(
+        "WORKER_TIMEOUT",
+        `${this.name} has not answered for ${
+          BEATS * this.#beatMs
+        } ms: find what blocks its event ` +
+          `loop, or raise timeouts.hangMs${this.#link.remains ?? ""}`,
+      );
+      this.kill();
+    }, this.#beatMs);
+  }
+
   #take(message: unknown): void {
+    this.#silent = 0;
     if (this.#state === "ended") return;
     const read = readFromWorker(message);
     if (read === "foreign") return;
@@ -125,9 +156,13 @@ export class Running {
       );
     } else if (read.type === "draining") {
       if (this.#state === "ready") this.#state = "draining"; // by a signal to it alone
+      clearInterval(this.#beats);
+    } else if (read.type === "beat") {
+      return;
     } else if (this.#state === "starting") {
       clearTimeout(this.#timer);
       this.#state = "ready";
+      this.#watch();
       this.#settleReady(undefined);
       this.#host.ready(this);
     }
@@ -136,6 +171,7 @@ export class Running {
   #end(how: string, clean: boolean): void {
     if (this.#state === "ended") return;
     clearTimeout(this.#timer);
+    clearInterval(this.#beats);
     const early = this.#state === "starting";
     const asked = this.#wanted || (clean && this.#state === "draining");
     this.#state = "ended";

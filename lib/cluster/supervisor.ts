@@ -21,7 +21,7 @@ import {
 import { CLUSTER_EVENTS, ClusterEvent, type ClusterEventType, type WorkerInfo } from "./events.ts";
 import type { Launch } from "./launch.ts";
 import type { ClusterConfig } from "./options.ts";
-import { Running } from "./running.ts";
+import { BEATS, Running } from "./running.ts";
 import * as v from "valibot";
 
 /** So many ends soon after the start, one after the other, are reported as `failing`. */
@@ -223,9 +223,10 @@ export class ClusterSupervisor extends EventTarget {
   }
 
   #run(index: number): Running {
-    const { timeouts: { startMs, drainMs }, nameLogs, workers } = this.#config;
+    const { timeouts: { startMs, drainMs, hangMs }, nameLogs, workers } = this.#config;
     const ports = Object.fromEntries(this.#ports);
-    const start = { id: ++this.#ids, index, of: workers, ports, drainMs, nameLogs };
+    const beatMs = hangMs / BEATS;
+    const start = { id: ++this.#ids, index, of: workers, ports, drainMs, beatMs, nameLogs };
     const worker = new Running(this.#launch, start, startMs, {
       listening: (nth, port) => {
         if (!this.#ports.has(nth)) this.#ports.set(nth, port);

@@ -7,8 +7,14 @@
 import process from "node:process";
 import { Worker } from "node:worker_threads";
 import type { Launch } from "./launch.ts";
+import { runtime } from "../runtime/current.ts";
 import { WORKER_VARIABLE } from "./messages.ts";
 import { mainScript } from "./processes.ts";
+
+/** `terminate()` of Deno 2.9.6 leaves the sockets of a thread open whose event loop is blocked. */
+const REMAINS =
+  "; Deno leaves its port open, where clients wait in vain: start the program again, or " +
+  'use mode: "processes"';
 
 /** Makes what starts workers as threads. */
 export function threadLauncher(): Launch {
@@ -31,6 +37,7 @@ export function threadLauncher(): Launch {
     });
     return {
       pid: process.pid,
+      ...(runtime.name === "deno" && { remains: REMAINS }),
       send(message) {
         if (!over) worker.postMessage(message);
       },

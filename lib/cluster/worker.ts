@@ -5,7 +5,7 @@
  * @module
  */
 import process from "node:process";
-import { clearTimeout, setTimeout } from "node:timers";
+import { clearTimeout, setInterval, setTimeout } from "node:timers";
 import { parentPort } from "node:worker_threads";
 import { ContainedAbort } from "../contain/abort.ts";
 import { contain } from "../contain/callbacks.ts";
@@ -106,6 +106,9 @@ export async function work(
     if (!draining) await fail(channel, error);
   }
   if (!draining) void channel.post({ type: "ready" });
+  if (start.beatMs > 0) {
+    setInterval(() => void channel.post({ type: "beat" }), start.beatMs).unref();
+  }
   return new ClusterWorker(start, abort);
 }
 
