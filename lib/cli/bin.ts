@@ -18,7 +18,9 @@ const NODE = 24;
 
 const args = process.argv.slice(2);
 
-if ("deno" in process.versions || "bun" in process.versions) {
+const versions: Readonly<Record<string, string | undefined>> = process.versions;
+
+if ("deno" in versions || "bun" in versions) {
   const { main } = await import("./main.ts");
   process.exit(await main(args));
 }
@@ -28,13 +30,13 @@ if (answers("deno")) {
   run("deno", ["run", "--quiet", ...denoPermissions(args), command, ...args]);
 } else if (answers("bun")) {
   run("bun", [command, ...args]);
-} else if (Number(process.versions.node.split(".", 1)[0]) >= NODE) {
+} else if (Number.parseInt(versions["node"] ?? "0") >= NODE) {
   const { main } = await import("./main.ts");
   process.exit(await main(args));
 } else {
   console.error(
     `httpsd: Deno, Bun or Node.js ${NODE} is needed, and this is Node.js ` +
-      `${process.versions.node}: npm install -g deno, or bun`,
+      `${versions["node"]}: npm install -g deno, or bun`,
   );
   process.exit(1);
 }

@@ -29,10 +29,10 @@ export class Output {
   }
 }
 
-/** Whether the command was started by this runtime, for its name and version. */
+/** The name and version of this runtime. */
 export function runtimeName(): string {
-  const { versions } = process;
+  const versions: Readonly<Record<string, string | undefined>> = process.versions;
   if ("deno" in versions) return `Deno ${versions["deno"]}`;
   if ("bun" in versions) return `Bun ${versions["bun"]}`;
-  return `Node.js ${versions.node}`;
+  return `Node.js ${versions["node"]}`;
 }

@@ -14,6 +14,9 @@
  * @module
  */
 export {
+  type LimitedContext,
+  type LimitedHandler,
+  type LimitedInfo,
   type LimitedRequest,
   type RateLimit,
   rateLimit,

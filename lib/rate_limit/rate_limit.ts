@@ -83,28 +83,34 @@ export interface RateLimitDecision {
 }
 
 /** A fetch handler of a server or of an edge app. */
-type Handler<I> = (request: Request, info: I) => Response | Promise<Response>;
+export type LimitedHandler<I> = (request: Request, info: I) => Response | Promise<Response>;
 
 /** What a fetch handler is given that is limited. */
-interface Info {
+export interface LimitedInfo {
+  /** The session that the request came on. */
   readonly session: Session;
 }
 
 /** What is used of Hono's context. */
-interface HonoContext {
+export interface LimitedContext {
+  /** What the server passed to `app.fetch`. */
   readonly env: unknown;
+  /** The request. */
   readonly req: { readonly raw: Request };
+  /** Sets a field of the answer. */
   header(name: string, value: string): void;
 }
 
 /** A limit, to be put before handlers. One limit before several handlers counts for all of them. */
 export interface RateLimit {
   /** Puts the limit before a fetch handler, or an app with a `fetch`; of edge apps too. */
-  fetch<I extends Info>(handler: Handler<I> | { fetch: Handler<I> }): Handler<I>;
+  fetch<I extends LimitedInfo>(
+    handler: LimitedHandler<I> | { fetch: LimitedHandler<I> },
+  ): LimitedHandler<I>;
   /** Puts the limit before the handler of a route. */
   route<S>(handler: RouteHandler<S>): RouteHandler<S>;
   /** The limit as middleware for Hono: `app.use(limit.hono)`. */
-  readonly hono: (c: HonoContext, next: () => Promise<void>) => Promise<Response | void>;
+  readonly hono: (c: LimitedContext, next: () => Promise<void>) => Promise<Response | void>;
   /**
    * Counts a request, for what is no handler, as a WebSocket's `onUpgrade`:
    * `async (request) => (await limit.take(request, request.session)).refusal`.
@@ -184,7 +190,9 @@ class Limiter implements RateLimit {
     this.#policy = ["RateLimit-Policy", `"${name}";q=${limit};w=${seconds(windowMs)}`];
   }
 
-  fetch<I extends Info>(handler: Handler<I> | { fetch: Handler<I> }): Handler<I> {
+  fetch<I extends LimitedInfo>(
+    handler: LimitedHandler<I> | { fetch: LimitedHandler<I> },
+  ): LimitedHandler<I> {
     const handle = typeof handler === "function"
       ? handler
       : (request: Request, info: I) => handler.fetch(request, info);
@@ -211,7 +219,7 @@ class Limiter implements RateLimit {
   }
 
   readonly hono = async (
-    c: HonoContext,
+    c: LimitedContext,
     next: () => Promise<void>,
   ): Promise<Response | void> => {
     const { refusal, fields } = await this.take(c.req.raw, sessionOf(c.env));
@@ -307,7 +315,7 @@ function certificateKey({ tls }: Session): string | undefined {
 
 /** @throws {ConfigError} `INVALID_CONFIG` when the handler was called by another server than httpsd */
 function sessionOf(info: unknown): Session {
-  const { session } = Object(info) as Partial<Info>;
+  const { session } = Object(info) as Partial<LimitedInfo>;
   if (session !== undefined) return session;
   throw invalid(
     `A handler behind ${CALLEE} was called without a session: serve it with httpsd, or call ` +
