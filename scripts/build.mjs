@@ -1,13 +1,19 @@
 /**
  * Makes the npm package: `node scripts/build.mjs [folder]`, dist/ if no folder is named. What is in
  * the folder before is deleted. It gets JavaScript and declarations, one file for each source, and
- * a package.json for publication; members marked `@internal` are not in the declarations.
+ * a package.json for publication, and the pages with the examples; members marked `@internal` are not in the declarations.
  */
 import { spawnSync } from "node:child_process";
-import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import process from "node:process";
 import { ensureInstalled, root } from "./runtimes.mjs";
+
+/** What links of the pages lead to, besides the code. */
+const DOCUMENTS = [
+  ...["README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"],
+  ...["docs", "examples", "certs/README.md"],
+];
 
 const folder = resolve(process.argv[2] ?? join(root, "dist"));
 
@@ -22,7 +28,10 @@ if (status !== 0) {
   console.error("Cannot build: correct what tsc says");
   process.exit(1);
 }
-for (const file of ["README.md", "LICENSE"]) copyFileSync(join(root, file), join(folder, file));
+for (const file of DOCUMENTS) cpSync(join(root, file), join(folder, file), { recursive: true });
+for (const file of readdirSync(join(folder, "examples"), { recursive: true, encoding: "utf8" })) {
+  if (file.endsWith(".ts")) runBesideTheBuild(join(folder, "examples", file));
+}
 writeFileSync(join(folder, "package.json"), `${JSON.stringify(publishedManifest(), null, 2)}\n`);
 console.log(`Built ${folder}`);
 
@@ -39,4 +48,17 @@ function publishedManifest() {
   }
   manifest.exports["./package.json"] = "./package.json";
   return manifest;
+}
+
+/**
+ * Has an example import what was built where it imports sources.
+ *
+ * @param {string} file
+ */
+function runBesideTheBuild(file) {
+  const text = readFileSync(file, "utf8");
+  writeFileSync(
+    file,
+    text.replaceAll(/ from "((?:\.\.\/)+(?:lib\/.*|mod))\.ts"/g, ' from "$1.js"'),
+  );
 }

@@ -12,9 +12,9 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
-  readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { request as httpsRequest, type RequestOptions } from "node:https";
@@ -25,8 +25,9 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import WsClient from "ws";
 import type { EdgeApp } from "../lib/edge/mod.ts";
 import { ESP_IDF_NAMES } from "../lib/httpd/esp_idf_options.ts";
-import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
-import { HttpsServer } from "../mod.ts";
+import { devCertificates, openCertificateAuthority } from "../lib/tls/dev_certificates.ts";
+import type { HttpsServer } from "../mod.ts";
+import { pages as userPages, readBlocks } from "./docs_blocks.ts";
 import { assertRuntime } from "./runtime.ts";
 
 assertRuntime();
@@ -36,14 +37,14 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "httpsd-docs-"));
 const base = pathToFileURL(`${folder}/`);
 
-afterAll(() => rmSync(folder, { recursive: true }));
+const checkout = process.cwd();
 
-const pages = [
-  "README.md",
-  "CONTRIBUTING.md",
-  ...readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md"))
-    .map((name) => `docs/${name}`),
-];
+afterAll(() => {
+  process.chdir(checkout);
+  rmSync(folder, { recursive: true });
+});
+
+const pages = ["CONTRIBUTING.md", ...userPages];
 
 /** Where options are documented, and the interfaces of them with what is before their names there. */
 const OPTION_TABLES: {
@@ -87,57 +88,27 @@ const OPTION_SOURCES = [
   "lib/http2/options.ts",
 ];
 
-interface Block {
-  /** The page and the heading above, for messages. */
-  readonly name: string;
-  readonly code: string;
-}
+const blocks = readBlocks().filter(({ language }) => language === "ts");
 
-const blocks = pages.filter((page) => page !== "CONTRIBUTING.md").flatMap(readBlocks);
-
-/** What the blocks take for granted: certificates, a server to go on with, a directory. */
-const ca = await createCertificateAuthority({ name: "Docs CA" });
-const clientAuthority = await createCertificateAuthority({ name: "Docs client CA" });
-const client = await clientAuthority.issue({ usage: "client", subject: "CN=alice" });
-const localhost = await ca.issue();
-const given = {
-  base,
-  blog: await ca.issue({ names: ["blog.example"] }),
-  cert: localhost.cert,
-  clientCa: clientAuthority.cert,
-  key: localhost.key,
-  shop: await ca.issue({ names: ["shop.example"] }),
-};
-
-/** Their types, and that of `server`, which is made anew for each block. */
-const GIVEN_TYPES = `
-import type { HttpsServer } from "@httpsd/httpsd";
-interface Pair { readonly cert: string; readonly key: string }
-declare global {
-  const base: URL;
-  const blog: Pair;
-  const cert: string;
-  const clientCa: string;
-  const key: string;
-  const server: HttpsServer;
-  const shop: Pair;
-}
-`;
+/** The authority that blocks make in certs/, and a client of it. */
+const dev = await devCertificates(join(folder, "certs"));
+const ca = await openCertificateAuthority({
+  cert: dev.ca,
+  key: readFileSync(join(folder, "certs/ca.key"), "utf8"),
+});
+const client = await ca.issue({ usage: "client", subject: "CN=alice" });
 
 beforeAll(() => {
-  mkdirSync(join(folder, "certs"));
-  writeFileSync(join(folder, "certs/localhost.pem"), given.cert);
-  writeFileSync(join(folder, "certs/localhost.key"), given.key);
+  process.chdir(folder); // blocks write files
   mkdirSync(join(folder, "public"));
   writeFileSync(join(folder, "public/index.html"), "<p>hello</p>\n");
   mkdirSync(join(folder, "types"));
-  writeFileSync(join(folder, "types/given.ts"), GIVEN_TYPES);
+  symlinkSync(join(root, "node_modules"), join(folder, "types/node_modules"));
   writeFileSync(join(folder, "types/tsconfig.json"), JSON.stringify(TYPE_CHECK));
   for (const [index, { code }] of blocks.entries()) {
     writeFileSync(join(folder, `types/${fileName(index)}`), `${code}export {};\n`);
     writeFileSync(join(folder, fileName(index)), moduleOf(code));
   }
-  Object.assign(globalThis, given);
 });
 
 /** The blocks are held to what the sources are, as if they lay beside them. */
@@ -147,7 +118,7 @@ const TYPE_CHECK = {
     noUnusedLocals: false, // a server that is not used further is no mistake in a block
     noUnusedParameters: false,
     typeRoots: [join(root, "node_modules/@types")],
-    paths: { "*": [join(root, "node_modules/*")], ...sources() },
+    paths: sources(),
   },
   include: ["*.ts"],
 };
@@ -244,22 +215,16 @@ describe("The code in the documentation", () => {
 
   for (const [index, { name }] of blocks.entries()) {
     test(`runs: ${name}`, async () => {
-      const fresh = new HttpsServer(
-        { cert: given.cert, key: given.key, port: 0, hostname: "127.0.0.1" },
-        () => new Response("hello\n"),
-      );
-      Object.assign(globalThis, { server: fresh });
       const listeners = process.listeners("SIGTERM");
       const made: { server?: HttpsServer; default?: EdgeApp } = await import(
         new URL(fileName(index), base).href
       );
-      const server = made.server ?? fresh;
+      const { server } = made;
       try {
-        if (server.state === "idle" && CHECKS[name] !== undefined) await server.start();
-        await CHECKS[name]?.(server);
+        if (server !== undefined) await CHECKS[name]?.(server);
         if (made.default !== undefined) await checkApp(made.default);
       } finally {
-        await server.stop({ drainMs: 0 });
+        await server?.stop({ drainMs: 0 });
         for (const added of process.listeners("SIGTERM")) {
           if (!listeners.includes(added)) process.off("SIGTERM", added); // it would end the tests
         }
@@ -337,32 +302,11 @@ function fallbackIn(text: string): string | undefined {
   return /^\d[\d,]*(?: [KM]iB)?$/.test(value) ? value : `\`${value}\``;
 }
 
-function readBlocks(page: string): Block[] {
-  const counts = new Map<string, number>();
-  let heading = "";
-  const found: Block[] = [];
-  const text = readFileSync(join(root, page), "utf8");
-  for (const match of text.matchAll(/^#+ (.*)$|^```(\w*)\n([^]*?)^```$/gm)) {
-    const [, title, language, code] = match;
-    if (title !== undefined) heading = title.replaceAll("`", "");
-    if (language !== "ts") continue;
-    const count = (counts.get(heading) ?? 0) + 1;
-    counts.set(heading, count);
-    const name = `${page}: ${heading}${count > 1 ? ` ${count}` : ""}`;
-    found.push({ name, code: code! });
-  }
-  return found;
-}
-
 /** A block as a module that listens where tests may, and lets go of its server. */
 function moduleOf(code: string): string {
   const local = code
     .replaceAll(/ from "([^"./:][^":]*)"/g, (_, name: string) => ` from "${sourceOf(name)}"`)
     .replaceAll(/\bport: \d+/g, 'port: 0, hostname: "127.0.0.1"')
-    .replaceAll(
-      /\b(devCertificates|devCertificateSource|serveFiles|fileStorage)\("/g,
-      `$1("${folder}/`,
-    )
     // No test orders anything of a real authority.
     .replaceAll("automaticCertificates({", '$&directory: "https://127.0.0.1:1/directory",');
   const ending = /^const server\b/m.test(code) ? "export { server };" : "export {};";

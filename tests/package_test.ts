@@ -3,68 +3,37 @@
  * runtime, type-checked. Needs no network: its dependencies are links to those of the checkout.
  */
 import assert from "node:assert/strict";
-import { afterAll, describe, test } from "bun:test";
+import { describe, test } from "bun:test";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import {
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { dirname, join } from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
+import {
+  inRuntime,
+  install,
+  list,
+  type Manifest,
+  manifest,
+  modules,
+  project,
+  readJson,
+  root,
+  run,
+  TIMEOUT_MS,
+  wanted,
+  which,
+  write,
+} from "./package_support.ts";
 import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 
 assertRuntime();
 
-interface Manifest {
-  name: string;
-  version: string;
-  license: string;
-  exports: Record<string, string>;
-  dependencies: Record<string, string>;
-  peerDependencies: Record<string, string>;
-}
-
-const TIMEOUT_MS = 120_000; // npm and tsc on a busy machine
-const root = fileURLToPath(new URL("..", import.meta.url));
-const modules = join(root, "node_modules");
-const manifest: Manifest = readJson("package.json");
 const denoConfig: Omit<Manifest, "dependencies"> & { imports: Record<string, string> } = readJson(
   "deno.json",
 );
-const wanted = { ...manifest.dependencies, ...manifest.peerDependencies };
-
-const project = mkdtempSync(join(tmpdir(), "httpsd-package-"));
-afterAll(() => rmSync(project, { recursive: true }));
-
-let isInstalled = false;
-
-/** Builds and packs the package and installs it into the project, once. */
-function install(): void {
-  if (isInstalled) return;
-  const built = join(project, "built");
-  run("node", [join(root, "scripts/build.mjs"), built]);
-  run("npm", ["pack", "--silent", built]);
-  const tarball = `${manifest.name.replace(/^@/, "").replace("/", "-")}-${manifest.version}.tgz`;
-  const dependencies = { [manifest.name]: `file:${tarball}` };
-  for (const name of [...Object.keys(wanted), "@types/node"]) {
-    dependencies[name] = `file:${join(modules, name)}`;
-  }
-  write("package.json", JSON.stringify({ private: true, type: "module", dependencies }));
-  run("npm", ["install", "--offline", "--no-package-lock", "--no-audit", "--no-fund"]);
-  rmSync(built, { recursive: true });
-  isInstalled = true;
-}
 
 describe("package.json", () => {
   test("says the same as deno.json", () => {
@@ -78,7 +47,7 @@ describe("package.json", () => {
 });
 
 describe("the npm package", () => {
-  test("has JavaScript and declarations for each source, and nothing else", () => {
+  test("has JavaScript and declarations for each source, and no other code", () => {
     install();
     const sources = [
       ...list(join(root, "lib")).filter((file) => file.endsWith(".ts")).map((file) =>
@@ -86,11 +55,28 @@ describe("the npm package", () => {
       ),
       "mod.ts",
     ];
-    const expected = ["LICENSE", "README.md", "package.json"].concat(
+    const expected = ["package.json"].concat(
       ...sources.map((file) => [file.replace(/ts$/, "js"), file.replace(/ts$/, "d.ts")]),
     );
-    const packed = list(join(project, "node_modules", manifest.name));
+    const packed = list(join(project, "node_modules", manifest.name))
+      .filter((file) => !/^(?:docs|examples|certs)\/|^[A-Z]+(?:\.md)?$/.test(file));
     assert.deepEqual(packed.sort(), expected.sort());
+  }, TIMEOUT_MS);
+
+  test("has no link that leads nowhere, and no keys", () => {
+    install();
+    const folder = join(project, "node_modules", manifest.name);
+    const files = list(folder);
+    const dead: string[] = [];
+    for (const page of files.filter((file) => file.endsWith(".md"))) {
+      const text = readFileSync(join(folder, page), "utf8");
+      for (const [, target] of text.matchAll(/\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)/g)) {
+        if (!existsSync(join(folder, dirname(page), target!))) dead.push(`${page}: ${target}`);
+      }
+    }
+    assert.deepEqual(dead, []);
+    assert.ok(files.includes("docs/README.md") && files.includes("SECURITY.md"));
+    assert.deepEqual(files.filter((file) => /\.(?:pem|key)$/.test(file)), []);
   }, TIMEOUT_MS);
 
   test("exports the same values as the sources", async () => {
@@ -201,7 +187,7 @@ describe("the npm package", () => {
     const compilerOptions = {
       module: "nodenext",
       moduleResolution: "nodenext",
-      lib: ["esnext", "dom", "dom.iterable"],
+      lib: ["esnext"],
       types: ["node"],
       strict: true,
       exactOptionalPropertyTypes: true,
@@ -264,41 +250,3 @@ new HttpsServer({ prot: 1 });
 // @ts-expect-error: a room's own
 (session: Session) => session.connection.attach;
 `;
-
-/** Where a program lies. */
-function which(program: string): string {
-  return realpathSync(run("sh", ["-c", `command -v ${program}`]).trim());
-}
-
-function inRuntime(file: string): [command: string, ...args: string[]] {
-  return runtime === "deno"
-    ? [process.execPath, "run", "-A", "--quiet", file]
-    : [process.execPath, file];
-}
-
-/** Runs a program in the project and gives what it wrote; fails when it failed. */
-function run(command: string, args: readonly string[]): string {
-  const { status, stdout, stderr, error } = spawnSync(command, args, {
-    cwd: project,
-    encoding: "utf8",
-  });
-  assert.equal(status, 0, `${command} ${args.join(" ")}: ${error ?? ""}\n${stdout}\n${stderr}`);
-  return stdout;
-}
-
-function write(name: string, content: string): void {
-  const path = join(project, name);
-  mkdirSync(join(path, ".."), { recursive: true });
-  writeFileSync(path, content);
-}
-
-/** The files below a folder, with slashes. */
-function list(folder: string): string[] {
-  return readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map(({ parentPath, name }) => join(parentPath, name).slice(folder.length + 1));
-}
-
-function readJson<T>(name: string): T {
-  return JSON.parse(readFileSync(join(root, name), "utf8"));
-}
