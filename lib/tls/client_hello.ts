@@ -5,9 +5,11 @@
  *
  * @module
  */
+import { Buffer } from "node:buffer";
 import { ja4 } from "./ja4.ts";
 import { normalizeName } from "./names.ts";
-import { bad, type Cursor, isNotGrease } from "./presentation.ts";
+import { bad, Cursor, isNotGrease, sharedLists } from "./presentation.ts";
+import { MAX_SHARED_BYTES, Shared } from "./shared.ts";
 
 const RANDOM_BYTES = 32;
 const MAX_SESSION_ID_BYTES = 32;
@@ -86,7 +88,7 @@ export function parseClientHello(message: Cursor): ClientHello {
   message.skip(RANDOM_BYTES);
   const sessionId = message.vector8("Session ID");
   if (sessionId.left > MAX_SESSION_ID_BYTES) throw bad("Session ID is longer than 32 bytes");
-  const cipherSuites = message.vector16("List of cipher suites").uint16List();
+  const cipherSuites = message.vector16("List of cipher suites").uint16List(CIPHER_SUITES);
   const compressionMethods = message.vector8("List of compression methods");
   if (compressionMethods.left === 0) throw bad("List of compression methods is empty");
   if (!compressionMethods.text().includes("\0")) {
@@ -101,24 +103,65 @@ export function parseClientHello(message: Cursor): ClientHello {
   const groups = extensions.get(ExtensionType.supportedGroups);
   const earlyData = extensions.get(ExtensionType.earlyData);
   earlyData?.end();
-  let fingerprint: string | undefined;
-  return {
+  const hello = {
     legacyVersion,
     cipherSuites,
     serverName: serverName && parseServerName(serverName),
-    alpnProtocols: alpn ? parseAlpn(alpn) : [],
+    alpnProtocols: alpn ? alpn.shared(ALPN_PROTOCOLS) : NONE,
     versions: versions
-      ? versions.only(versions.vector8("List of versions")).uint16List()
-      : [Math.min(legacyVersion, TLS_1_2)],
-    signatureAlgorithms: signatureAlgorithms ? parseUint16Vector(signatureAlgorithms) : [],
-    groups: groups ? parseUint16Vector(groups) : [],
-    extensions: [...extensions.keys()].filter(isNotGrease),
+      ? versions.only(versions.vector8("List of versions")).uint16List(VERSIONS)
+      : legacyVersions(legacyVersion),
+    signatureAlgorithms: signatureAlgorithms
+      ? parseUint16Vector(signatureAlgorithms, SIGNATURE_ALGORITHMS)
+      : NONE,
+    groups: groups ? parseUint16Vector(groups, GROUPS) : NONE,
+    extensions: typesOf(extensions),
     hasPreSharedKey: extensions.has(ExtensionType.preSharedKey),
     hasEarlyData: earlyData !== undefined,
-    get ja4(): string {
-      return fingerprint ??= ja4(this);
-    },
   };
+  return Object.defineProperty(hello, "ja4", JA4) as typeof hello & { readonly ja4: string };
+}
+
+/** Computed when read, by one function for all hellos: one of its own for each would take more. */
+const JA4: PropertyDescriptor & ThisType<ClientHello> = {
+  get() {
+    let fingerprint = fingerprints.get(this);
+    if (fingerprint === undefined) fingerprints.set(this, fingerprint = ja4(this));
+    return fingerprint;
+  },
+  enumerable: true,
+  configurable: true,
+};
+
+const fingerprints = new WeakMap<ClientHello, string>();
+
+const CIPHER_SUITES = sharedLists();
+const VERSIONS = sharedLists();
+const SIGNATURE_ALGORITHMS = sharedLists();
+const GROUPS = sharedLists();
+const EXTENSIONS = sharedLists();
+const ALPN_PROTOCOLS = new Shared((bytes, start, end) =>
+  parseAlpn(new Cursor(bytes, ExtensionType.alpn, start, end))
+);
+const NONE: readonly never[] = Object.freeze([]);
+
+/** The versions of a client that sends no list of them. */
+function legacyVersions(legacyVersion: number): readonly number[] {
+  scratch.writeUInt16BE(Math.min(legacyVersion, TLS_1_2), 0);
+  return VERSIONS.of(scratch, 0, 2);
+}
+
+/** Takes what becomes a key of shared lists. */
+const scratch = Buffer.alloc(MAX_SHARED_BYTES);
+
+/** The types of the extensions, without GREASE. */
+function typesOf(extensions: ReadonlyMap<number, Cursor>): readonly number[] {
+  if (2 * extensions.size > scratch.length) {
+    return Object.freeze([...extensions.keys()].filter(isNotGrease));
+  }
+  let length = 0;
+  for (const type of extensions.keys()) length = scratch.writeUInt16BE(type, length);
+  return EXTENSIONS.of(scratch, 0, length);
 }
 
 /** The extensions by type, in order; TLS 1.2 clients may end the message before them. */
@@ -166,6 +209,6 @@ function parseAlpn(extension: Cursor): string[] {
   return protocols;
 }
 
-function parseUint16Vector(extension: Cursor): number[] {
-  return extension.only(extension.vector16("List in an extension")).uint16List();
+function parseUint16Vector(extension: Cursor, lists: Shared<number[]>): readonly number[] {
+  return extension.only(extension.vector16("List in an extension")).uint16List(lists);
 }

@@ -7,10 +7,25 @@
 import type { Buffer } from "node:buffer";
 import { TlsError } from "../errors.ts";
 import type { Alert } from "./alerts.ts";
+import { Shared } from "./shared.ts";
 
 /** Whether a value is none of the reserved ones, `0x0a0a`, `0x1a1a` … `0xfafa` (RFC 8701 section 2). */
 export function isNotGrease(value: number): boolean {
   return (value & 0x0f0f) !== 0x0a0a || value >> 8 !== (value & 0xff);
+}
+
+/** Keeps lists of 16-bit numbers, without GREASE; one for each kind of list. */
+export function sharedLists(): Shared<number[]> {
+  return new Shared(readUint16List);
+}
+
+function readUint16List(bytes: Buffer, start: number, end: number): number[] {
+  const values: number[] = [];
+  for (let at = start; at < end; at += 2) {
+    const value = bytes[at]! << 8 | bytes[at + 1]!;
+    if (isNotGrease(value)) values.push(value);
+  }
+  return values;
 }
 
 /** Thrown by what reads, and caught by the reader: why the bytes are no ClientHello. */
@@ -92,15 +107,16 @@ export class Cursor {
     return this.#bytes.toString("latin1", this.skip(this.left), this.#end);
   }
 
-  /** All that is left as 16-bit numbers, one at least, without GREASE. */
-  uint16List(): number[] {
-    if (this.left === 0 || this.left % 2 !== 0) throw this.#bad("has a wrong length");
-    const values: number[] = [];
-    while (this.#at < this.#end) {
-      const value = this.uint16();
-      if (isNotGrease(value)) values.push(value);
-    }
-    return values;
+  /** All that is left as 16-bit numbers, one at least, without GREASE; equal lists are one. */
+  uint16List(lists: Shared<number[]>): readonly number[] {
+    const { left } = this;
+    if (left === 0 || left % 2 !== 0) throw this.#bad("has a wrong length");
+    return lists.of(this.#bytes, this.skip(left), this.#end);
+  }
+
+  /** What is made of all that is left; equal ones are one. */
+  shared<T extends object>(values: Shared<T>): Readonly<T> {
+    return values.of(this.#bytes, this.skip(this.left), this.#end);
   }
 
   /** Throws unless everything was read. */
