@@ -17,7 +17,7 @@ import {
   resolveConfig,
   resolveReload,
 } from "./config.ts";
-import { answerFetch, type FetchHost } from "./edge/driver.ts";
+import type { FetchHost } from "./edge/driver.ts";
 import { remoteOf } from "./edge/platform.ts";
 import { ConfigError, HttpsdError, StateError } from "./errors.ts";
 import { ServerEvent, type ServerEventListener, type ServerEventType } from "./events.ts";
@@ -51,6 +51,7 @@ import type { ConnectionEngine } from "./net/engine.ts";
 import { Deadlines } from "./net/deadlines.ts";
 import { Gate } from "./net/gate.ts";
 import type { Arrival } from "./net/arrival.ts";
+import { loadProxyHeaderReader } from "./net/steps/proxy_header.ts";
 import { type Address, Listener } from "./net/listener.ts";
 import { TrustedPeers } from "./net/trusted_peers.ts";
 import { Unread } from "./net/unread.ts";
@@ -69,11 +70,14 @@ import { Stats } from "./stats.ts";
 import { defaultHost } from "./tls/options.ts";
 import { CertificateRotation } from "./tls/rotation.ts";
 import type { BusStatus } from "./websocket/cluster/bus.ts";
-import { Relay } from "./websocket/cluster/relay.ts";
+import { BusLink } from "./websocket/cluster/bus_link.ts";
 import { type BroadcastData, WebSocketHub } from "./websocket/hub.ts";
 import { type Route, toHandlerRoute } from "./websocket/route.ts";
 import type { ServerWebSocket } from "./websocket/socket.ts";
 import { webSocketHandler, withUpgrades } from "./websocket/upgrade.ts";
+
+/** Answers requests without sockets; loaded with the first one, since most programs have none. */
+let driver: typeof import("./edge/driver.ts") | undefined;
 
 /** Makes a server with another clock for its deadlines, for tests. */
 export let serverWithClock: (
@@ -119,7 +123,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   readonly #watch: ExchangeWatch;
   readonly #stats: Stats;
   /** Carries messages between the hub and those of other processes. */
-  readonly #relay: Relay | undefined;
+  readonly #busLink: BusLink | undefined;
   #state: ServerState = "idle";
   #referenced = true;
   /** Whether connections that were accepted before the stop still become sessions. */
@@ -273,7 +277,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
       selector,
     });
     if (config.bus !== undefined) {
-      const relay = this.#relay = new Relay(config.bus, {
+      const link = this.#busLink = new BusLink(config.bus, {
         clock: deadlines.clock,
         maxBufferBytes: limits.maxBusBufferBytes,
         maxMessageBytes: limits.maxBusMessageBytes,
@@ -283,7 +287,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
         gap: (gap) => reports.busGap(gap),
         failed: (error) => reports.error(error),
       });
-      hub.join(relay);
+      hub.join(link);
     }
     const transport = withUpgrades(connectionTransport, this.#hub);
     this.#reception = new Reception({
@@ -331,7 +335,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
 
   /** What the option `bus` does and has done; `undefined` without it. */
   get bus(): BusStatus | undefined {
-    return this.#relay?.status;
+    return this.#busLink?.status;
   }
 
   /**
@@ -485,13 +489,11 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   readonly fetch: (request: Request, ...platform: unknown[]) => Promise<Response> = async (
     request,
     ...platform
-  ) =>
-    await answerFetch(
-      this.#fetchHost,
-      request,
-      { ...remoteOf(request, platform), tls: undefined },
-      platform,
-    );
+  ) => {
+    const peer = { ...remoteOf(request, platform), tls: undefined };
+    driver ??= await import("./edge/driver.ts");
+    return await driver.answerFetch(this.#fetchHost, request, peer, platform);
+  };
 
   /** What answers requests without sockets. */
   get #fetchHost(): FetchHost {
@@ -587,13 +589,15 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     this.dispatchEvent(new ServerEvent("start", this));
     this.#certificates?.begin();
     this.#stats.begin();
-    if (this.#state === "running") this.#relay?.open(); // a listener may have stopped it
+    if (this.#state === "running") this.#busLink?.open(); // a listener may have stopped it
   }
 
   async #open(): Promise<void> {
     const { hostname, reusePort, path, pathMode, fd, limits: { backlog } } = this.#config;
     const port = this.#nth === undefined ? this.#config.port : share()?.port(this.#nth) ?? 0;
     this.#places.fitOpenFiles();
+    await this.#busLink?.load();
+    if (this.#config.proxyProtocol !== undefined) await loadProxyHeaderReader();
     this.#certificates = await this.#openCertificates();
     this.#assertNotStopped();
     if (this.#certificates !== undefined) await this.#source?.start();
@@ -709,7 +713,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     if (!await this.#sessions.emptyWithin(Math.max(0, deadline - performance.now()))) {
       for (const session of this.#sessions.all) session.destroy();
     }
-    await Promise.all([this.#source?.stop(), this.#relay?.close()]);
+    await Promise.all([this.#source?.stop(), this.#busLink?.close()]);
     const { globalUserContext, globalUserContextFree } = this.#config;
     this.#hooks.run(() => globalUserContextFree?.(globalUserContext));
     this.#rest();

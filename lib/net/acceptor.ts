@@ -27,6 +27,9 @@ export interface ListenOptions {
   readonly sockets?: Sockets | undefined;
 }
 
+/** What the runtimes listen on when they are given no address. */
+export const EVERY_ADDRESS = "::";
+
 /** Bun's own sockets, those of `node:net`, or these with the fallback of runtime/read_switch.ts. */
 export type Sockets = "bun" | "node" | "paced";
 

@@ -8,11 +8,16 @@ import { lookup } from "node:dns/promises";
 import { isIPv6 } from "node:net";
 import { clearInterval, clearTimeout, setInterval, setTimeout } from "node:timers";
 import { ListenError, type ListenErrorCode } from "../errors.ts";
-import { type BunListener, bunSocketsWork, listen } from "../runtime/bun_sockets.ts";
+import { bunSocketsWork } from "../runtime/bun_sockets.ts";
 import { tlsParent } from "../runtime/tls_parent.ts";
-import type { Acceptor, AcceptorHost, Address, ListenOptions } from "./acceptor.ts";
+import {
+  type Acceptor,
+  type AcceptorHost,
+  type Address,
+  EVERY_ADDRESS,
+  type ListenOptions,
+} from "./acceptor.ts";
 import type { Arrival } from "./arrival.ts";
-import { arrivalHandlers } from "./bun_arrival.ts";
 import { NodeAcceptor } from "./node_acceptor.ts";
 import { NodeArrival } from "./node_arrival.ts";
 import { hasSpareFile } from "./open_files.ts";
@@ -159,7 +164,10 @@ async function openAcceptor(
     await assertPermitted(address ?? EVERY_ADDRESS, options.port);
   }
   const sockets = options.sockets ?? (tls && isPort && await bunSocketsWork() ? "bun" : "node");
-  if (sockets === "bun") return new BunAcceptor(options, address, accepted);
+  if (sockets === "bun") {
+    const { BunAcceptor } = await import("./bun_acceptor.ts"); // of no use on Deno
+    return new BunAcceptor(options, address, accepted);
+  }
   if (tls) await tlsParent.try();
   const flow = sockets === "paced" ? "paced" : undefined;
   return await NodeAcceptor.open(
@@ -168,34 +176,6 @@ async function openAcceptor(
     (raw) => accepted(new NodeArrival(raw, flow)),
     host,
   );
-}
-
-/** Listens by Bun's own sockets, on a port. */
-class BunAcceptor implements Acceptor {
-  readonly #listener: BunListener;
-  readonly unix = false;
-  readonly address: Address;
-
-  constructor(options: ListenOptions, address: string | undefined, accepted: Accept) {
-    const { port, reusePort = false } = options;
-    const hostname = address ?? EVERY_ADDRESS;
-    this.#listener = listen({ hostname, port, reusePort, socket: arrivalHandlers(accepted) });
-    this.address = { hostname: this.#listener.hostname, port: this.#listener.port };
-  }
-
-  renew(): void {} // Bun accepts again by itself
-
-  unref(): void {
-    this.#listener.unref();
-  }
-
-  ref(): void {
-    this.#listener.ref();
-  }
-
-  close(): void {
-    this.#listener.stop(false);
-  }
 }
 
 /** Deno throws a refused permission where it cannot be caught, so it is asked for beforehand. */
@@ -208,9 +188,6 @@ async function assertPermitted(address: string, port: number): Promise<void> {
   const { state } = await Deno.permissions.request({ name: "net", host });
   if (state !== "granted") throw Object.assign(new Error("Denied by Deno"), { code: "EPERM" });
 }
-
-/** What the runtimes listen on when they are given no address. */
-const EVERY_ADDRESS = "::";
 
 const NOT_OURS = "it is not an address of this machine: choose one that is";
 const REFUSED =

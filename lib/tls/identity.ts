@@ -10,7 +10,6 @@ import { runtime } from "../runtime/current.ts";
 import { ConfigError } from "../errors.ts";
 import { type Certificate, isIssuedBy, type KeyType, readCertificate } from "./certificate.ts";
 import { assertIdentityOptions, type IdentityOptions } from "./options.ts";
-import { readPkcs12 } from "./pkcs12.ts";
 import { findKey, type LoadedKey, loadKey, parseKey } from "./private_key.ts";
 import {
   derOf,
@@ -163,6 +162,7 @@ async function loadPfx(pfx: Source, options: IdentityOptions): Promise<Loaded> {
   }
   const { passphrase = "" } = options;
   const material = await readSource(pfx, "pfx");
+  const { readPkcs12 } = await import("./pkcs12.ts"); // most programs have PEM
   const { certificates, key: der } = await readPkcs12(material, passphrase);
   const key = parseKey({ name: material.name, bytes: der }, passphrase);
   const unordered = certificates.map((certificate) => readCertificate(certificate, material.name));

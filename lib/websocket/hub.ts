@@ -10,7 +10,7 @@ import { ConfigError, type HttpsdError } from "../errors.ts";
 import type { Tunnel } from "../http/tunnel.ts";
 import type { Session } from "../http/session.ts";
 import { shown } from "../options.ts";
-import type { Relay } from "./cluster/relay.ts";
+import type { BusLink } from "./cluster/bus_link.ts";
 import {
   assertData,
   type Bytes,
@@ -35,8 +35,8 @@ export interface HubHost {
   touched(session: Session): void;
 }
 
-/** What a hub uses of the relay to other processes. */
-export type HubRelay = Pick<Relay, "assertSendable" | "send" | "want" | "unwant">;
+/** What a hub uses of the link to other processes. */
+export type HubRelay = Pick<BusLink, "assertSendable" | "send" | "want" | "unwant">;
 
 /** A socket, as its hub knows it. */
 export interface Member {

@@ -6,7 +6,7 @@
  */
 import { type Endpoints, normalizeAddress } from "../../endpoints.ts";
 import { ConnectionError } from "../../errors.ts";
-import { type ProxyHeader, ProxyHeaderReader } from "../proxy_protocol.ts";
+import type { ProxyHeader, ProxyHeaderReader } from "../proxy_protocol.ts";
 import { TurnedAway } from "./farewell.ts";
 
 /** The peers that may speak for others with the PROXY protocol. */
@@ -29,6 +29,13 @@ export interface Identified {
 
 const NOTHING = new Uint8Array(0);
 
+let protocol: typeof import("../proxy_protocol.ts") | undefined;
+
+/** Loads what reads PROXY headers; to be awaited before the first peer comes, where there may be some. */
+export async function loadProxyHeaderReader(): Promise<void> {
+  protocol = await import("../proxy_protocol.ts");
+}
+
 /** Decides whether a PROXY header is read from a peer: only from those that are trusted. */
 export function beginProxyHeader(
   policy: ProxyPolicy | undefined,
@@ -41,7 +48,7 @@ export function beginProxyHeader(
 
 /** Reads the PROXY header of a trusted peer. */
 export class ProxyHeaderStep {
-  readonly #reader = new ProxyHeaderReader();
+  readonly #reader: ProxyHeaderReader = new protocol!.ProxyHeaderReader();
   readonly #peer: Endpoints;
   readonly #required: boolean;
 

@@ -7,9 +7,8 @@
  * @module
  */
 import { isThenable } from "../../contain/callbacks.ts";
-import { BusError, ConfigError, WebSocketError } from "../../errors.ts";
+import { BusError, ConfigError } from "../../errors.ts";
 import type { Clock } from "../../net/clock.ts";
-import { CloseCode } from "../close.ts";
 import { EncodedMessage } from "../prepared_message.ts";
 import type { BusGap, BusState, BusStatus, ClusterBus } from "./bus.ts";
 import { type Channel, Channels } from "./channels.ts";
@@ -41,9 +40,6 @@ const ALL = "all";
 
 /** The channel of a topic. */
 const channelOf = (topic: string | undefined) => topic === undefined ? ALL : `topic/${topic}`;
-
-/** The longest topic, in bytes of UTF-8: brokers have limits for names, NATS one of 4,096. */
-const MAX_TOPIC_BYTES = 1024;
 
 /** For so many channels it is known how far they were counted; others begin again with 0. */
 const MAX_COUNTED = 65_536;
@@ -175,24 +171,6 @@ export class Relay {
     this.#said = "down";
   }
 
-  /**
-   * Throws for a topic, or a message, that cannot go to other servers; before it goes to any socket.
-   *
-   * @throws {ConfigError} `INVALID_CONFIG`
-   * @throws {WebSocketError} `WS_CANNOT_SEND`
-   */
-  assertSendable(topic: string | undefined, { payload }: EncodedMessage): void {
-    if (topic !== undefined) assertTopic(topic);
-    const { maxMessageBytes } = this.#host;
-    if (payload.length <= maxMessageBytes) return;
-    throw new WebSocketError(
-      CloseCode.InternalError,
-      "WS_CANNOT_SEND",
-      `A message of ${payload.length} bytes cannot go to other servers, of which each takes ` +
-        `${maxMessageBytes}: raise limits.maxBusMessageBytes in all of them, or send less`,
-    );
-  }
-
   /** Sends a message to the other servers' sockets of a topic, or to all of theirs. */
   send(topic: string | undefined, { opcode, payload }: EncodedMessage): void {
     if (this.#stopTicks === undefined) return; // not started: nothing comes of others either
@@ -204,11 +182,8 @@ export class Relay {
   /**
    * Takes the messages of others for a topic, or for all. Resolves when the bus has confirmed that;
    * also when it does not, as it is away: then a gap is reported when it does.
-   *
-   * @throws {ConfigError} `INVALID_CONFIG` for a topic that is no name for the bus
    */
   want(topic: string | undefined): Promise<void> {
-    if (topic !== undefined) assertTopic(topic);
     return this.#channels.want(channelOf(topic), topic);
   }
 
@@ -390,21 +365,4 @@ async function promised<T>(call: () => Promise<T>): Promise<T> {
   const promise = call();
   if (isThenable(promise)) return await promise;
   throw new ConfigError("INVALID_CONFIG", "The bus returned no promise where it must return one");
-}
-
-/** Refuses a name that brokers take for another's, or not at all. */
-function assertTopic(topic: string): void {
-  if (!topic.isWellFormed()) {
-    throw new ConfigError(
-      "INVALID_CONFIG",
-      "A topic has half a character (a lone surrogate), which no bus carries: choose another name",
-    );
-  }
-  if (topic.length * 3 <= MAX_TOPIC_BYTES) return;
-  const bytes = new TextEncoder().encode(topic).length;
-  if (bytes <= MAX_TOPIC_BYTES) return;
-  throw new ConfigError(
-    "INVALID_CONFIG",
-    `A topic has ${bytes} bytes, and the bus takes ${MAX_TOPIC_BYTES}: choose a shorter name`,
-  );
 }
