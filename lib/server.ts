@@ -126,12 +126,16 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   readonly #busLink: BusLink | undefined;
   #state: ServerState = "idle";
   #referenced = true;
+  /** Whether the server has run, or tried to, and is at rest again. */
+  #isOver = false;
   /** Whether connections that were accepted before the stop still become sessions. */
   #letsNewcomersIn = false;
   #certificates: CertificateRotation | undefined;
   #listener: Listener | undefined;
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
+  /** Settled when the server is at rest; `undefined` where nothing waits for that. */
+  #finished: PromiseWithResolvers<void> | undefined;
   #madeFetchHost: FetchHost | undefined;
   /** Which of a worker's servers it is whose port the system chooses. */
   readonly #nth: number | undefined;
@@ -314,6 +318,18 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   /** Where the server is in its life. */
   get state(): ServerState {
     return this.#state;
+  }
+
+  /**
+   * Resolves when the server has stopped, whatever has stopped it, as in `Deno.serve()`: at once on
+   * one that has, and for one that is not started yet when it stops or its start fails. Never rejects.
+   */
+  get finished(): Promise<void> {
+    if (this.#finished === undefined) {
+      this.#finished = Promise.withResolvers();
+      if (this.#isOver) this.#finished.resolve();
+    }
+    return this.#finished.promise;
   }
 
   /**
@@ -574,6 +590,8 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     }
     const { signal } = this.#config;
     signal?.throwIfAborted();
+    if (this.#isOver) this.#finished = undefined;
+    this.#isOver = false;
     this.#state = "starting";
     signal?.addEventListener("abort", this.#stopOnAbort, { once: true });
     try {
@@ -754,6 +772,8 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     this.#starting = undefined;
     this.#stopping = undefined;
     this.#state = "idle";
+    this.#isOver = true;
+    this.#finished?.resolve();
   }
 
   readonly #stopOnAbort = (): void => void this.stop();

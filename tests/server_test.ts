@@ -277,6 +277,45 @@ describe("stop()", () => {
   });
 });
 
+describe("finished", () => {
+  test("resolves when the server has stopped, for those that ask before and after", async () => {
+    const server = plain();
+    const steps: string[] = [];
+    server.addEventListener("stop", () => void steps.push("stop"));
+    const asked = server.finished.then(() => steps.push("finished"));
+    await server.start();
+    assert.equal(server.finished, server.finished);
+    await turns(10);
+    assert.deepEqual(steps, []);
+    await server.stop();
+    await Promise.all([asked, server.finished]);
+    assert.deepEqual(steps, ["stop", "finished"]);
+    await server.start();
+    let again = false;
+    const second = server.finished.then(() => again = true);
+    await turns(10);
+    assert.equal(again, false, "it runs again");
+    await server.stop();
+    await second;
+  });
+
+  test("resolves when the server is stopped by its signal, and when its start fails", async () => {
+    const controller = new AbortController();
+    const server = plain(undefined, { signal: controller.signal });
+    await server.start();
+    controller.abort();
+    await server.finished;
+    assert.equal(server.state, "idle");
+    const taken = plain();
+    await taken.start();
+    const failing = plain(undefined, { port: taken.address.port });
+    const { finished } = failing;
+    await assert.rejects(failing.start(), { code: "ADDRESS_IN_USE" });
+    await finished;
+    await taken.stop();
+  });
+});
+
 describe("the option signal", () => {
   test("that is aborted already makes start() throw its reason", async () => {
     const server = plain(undefined, { signal: AbortSignal.abort(new Error("why")) });

@@ -34,12 +34,7 @@ import {
   shown,
   text,
 } from "../options.ts";
-import {
-  type ContentCoding,
-  parseAcceptEncoding,
-  rankCodings,
-  varyByEncoding,
-} from "./content_coding.ts";
+import { type ContentCoding, varyByEncoding } from "./content_coding.ts";
 import { contentTypeOf, extensionOf, isCompressible } from "./content_types.ts";
 import {
   type Dotfiles,
@@ -54,7 +49,8 @@ import {
 import { fileBody } from "./file_body.ts";
 import { KeyFiles } from "./key_files.ts";
 import { listDirectory, LISTING_CONTENT_SECURITY_POLICY } from "./listing.ts";
-import { planResponse, wholeSecond } from "./representation.ts";
+import { planResponse } from "./representation.ts";
+import { findLone, openSibling } from "./siblings.ts";
 
 export type { Dotfiles } from "./disk.ts";
 
@@ -91,7 +87,8 @@ export interface ServeFilesOptions {
   /**
    * Whether `app.js.br`, `app.js.zst` or `app.js.gz` is sent for `app.js` to clients that accept
    * it. A sibling older than its original is not used, nor is one for a request with `Range`, since
-   * few clients can put together a part of compressed bytes. Default: `true`.
+   * few clients can put together a part of compressed bytes. Where there is no `app.js` beside them,
+   * clients that do not accept one are answered 406 (RFC 9110 section 15.5.7). Default: `true`.
    */
   readonly precompressed?: boolean;
   /**
@@ -316,7 +313,9 @@ async function answerTarget(
     const isFilePath = !directory && segments.length > 0;
     return !isFilePath ? undefined : await answerFile(site, request, root, segments, found);
   }
-  if (found === undefined) return undefined;
+  if (found === undefined) {
+    return directory ? undefined : await answerLone(site, request, root, segments);
+  }
   if (!directory) return redirectToDirectory(request);
   return await answerIndex(site, request, root, segments) ??
     await answerListing(site, request, root, segments, found);
@@ -355,8 +354,8 @@ async function answerFileAt(
   segments: readonly string[],
 ): Promise<Response | undefined> {
   const found = await locate(root, segments);
-  if (found?.kind !== "file") return undefined;
-  return await answerFile(site, request, root, segments, found);
+  if (found === undefined) return await answerLone(site, request, root, segments);
+  return found.kind === "file" ? await answerFile(site, request, root, segments, found) : undefined;
 }
 
 async function answerListing(
@@ -384,18 +383,61 @@ async function answerFile(
 ): Promise<Response | undefined> {
   const name = segments.at(-1)!;
   if (await site.keys?.has(name, found)) return undefined;
-  const contentType = site.contentTypes.get(extensionOf(name)) ?? contentTypeOf(name) ??
-    "application/octet-stream";
+  const contentType = typeOf(site, name);
   const isNegotiated = site.precompressed && isCompressible(contentType);
-  const cacheControl = site.cacheControl(`/${segments.join("/")}`);
   const sibling = isNegotiated && !request.headers.has("range")
     ? await openSibling(request.headers, root, segments, found)
     : undefined;
   const opened = sibling ?? await openLocated(found);
   if (opened === undefined) return undefined;
+  return await answerOpened(site, request, segments, { contentType, ...opened }, isNegotiated);
+}
+
+function typeOf(site: Site, name: string): string {
+  return site.contentTypes.get(extensionOf(name)) ?? contentTypeOf(name) ??
+    "application/octet-stream";
+}
+
+/**
+ * Answers for a file that is there compressed only, whether there is a client that accepts it or not
+ * (RFC 9110 section 12.5.3).
+ */
+async function answerLone(
+  site: Site,
+  request: Request,
+  root: string,
+  segments: readonly string[],
+): Promise<Response | undefined> {
+  const name = segments.at(-1);
+  if (name === undefined || !site.precompressed) return undefined;
+  const contentType = typeOf(site, name);
+  if (!isCompressible(contentType)) return undefined;
+  const { lone, accepted } = await findLone(site.keys, request.headers, root, segments);
+  if (lone.length === 0) return undefined;
+  for (const { coding, found } of accepted) {
+    const opened = await openLocated(found);
+    if (opened === undefined) continue;
+    return await answerOpened(site, request, segments, { contentType, coding, ...opened }, true);
+  }
+  return plainResponse(
+    request,
+    406,
+    `There is only a compressed form: send Accept-Encoding: ${lone.join(", ")}`,
+    { vary: "Accept-Encoding" },
+  );
+}
+
+async function answerOpened(
+  site: Site,
+  request: Request,
+  path: readonly string[],
+  opened: OpenFile & { contentType: string; coding?: ContentCoding | undefined },
+  isNegotiated: boolean,
+): Promise<Response> {
   let isBodys = false;
   try {
-    const representation = { contentType, coding: sibling?.coding, ...opened };
+    const cacheControl = site.cacheControl(`/${path.join("/")}`);
+    const representation = { ...opened, coding: opened.coding };
     const { status, headers, segments } = planResponse(request, representation, site.maxRanges);
     if (isNegotiated) varyByEncoding(headers);
     if (cacheControl !== undefined && status < 400) headers.set("cache-control", cacheControl);
@@ -407,33 +449,6 @@ async function answerFile(
   } finally {
     if (!isBodys) await opened.handle.close();
   }
-}
-
-/** Precompressed siblings, the one that is most likely the smallest first. */
-const SIBLINGS: readonly ContentCoding[] = ["br", "zstd", "gzip"];
-
-const SIBLING_EXTENSIONS: Readonly<Record<string, string>> = {
-  br: ".br",
-  zstd: ".zst",
-  gzip: ".gz",
-};
-
-async function openSibling(
-  headers: Headers,
-  root: string,
-  segments: readonly string[],
-  original: Located,
-): Promise<OpenFile & { coding: ContentCoding } | undefined> {
-  const accepted = parseAcceptEncoding(headers.get("accept-encoding"));
-  for (const coding of rankCodings(accepted, SIBLINGS)) {
-    const name = segments.at(-1)! + SIBLING_EXTENSIONS[coding];
-    const found = await locate(root, [...segments.slice(0, -1), name]);
-    if (found?.kind !== "file") continue;
-    if (wholeSecond(found.stats.mtimeMs) < wholeSecond(original.stats.mtimeMs)) continue;
-    const opened = await openLocated(found);
-    if (opened !== undefined) return { coding, ...opened };
-  }
-  return undefined;
 }
 
 function isForbidden(error: unknown): boolean {
