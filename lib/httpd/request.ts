@@ -269,7 +269,8 @@ export class HttpdRequest<S = ServerHandle> {
 
   /**
    * The fields and files of a form, `multipart/form-data` or `application/x-www-form-urlencoded`, as
-   * `Request.formData()` reads them: in memory. `multipart()` of `@httpsd/httpsd/multipart` streams.
+   * `Request.formData()` reads them: in memory. `multipart()` of `@httpsd/httpsd/multipart`
+   * streams.
    *
    * @throws {HttpError} 400 `BAD_REQUEST` when it is none, and as {@linkcode HttpdRequest.bytes}
    */

@@ -36,6 +36,7 @@ import { inputOf, loadCases as loadWebSocketCases, readerFor } from "../websocke
 import { acmeTargets, chainTarget } from "./acme.ts";
 import { frames, priorities } from "./http2_frames.ts";
 import { heads, hpack } from "./http2_heads.ts";
+import { multipartForms } from "./multipart.ts";
 import type { FuzzTarget, Reading, StreamTarget, TextTarget } from "./engine.ts";
 
 const latin1 = (text: string): Buffer => Buffer.from(text, "latin1");
@@ -710,6 +711,7 @@ export const targets: readonly FuzzTarget[] = [
   webSocket(true),
   paths,
   envelopes,
+  multipartForms,
   ...acmeTargets,
   chainTarget(pem, (await certificates()).ca),
 ];
