@@ -188,7 +188,10 @@ export interface HttpsServerOptions extends ReloadOptions {
   readonly watch?: boolean;
   /** How often watched files are looked at. Default: 5,000. */
   readonly watchIntervalMs?: number;
-  /** How many days before a certificate expires the event `expiring` comes. Default: 14. */
+  /**
+   * How many days before a certificate expires the event `expiring` comes. Default: 14 days, or a third
+   * of its lifetime where that is less.
+   */
   readonly expiryNoticeDays?: number;
   /** Not supported by any runtime: keys of session tickets that several machines share. */
   readonly sessionTicketKeys?: Uint8Array;
@@ -346,7 +349,7 @@ const ENTRIES = {
   closeFn: hook<NonNullable<HttpsServerOptions["closeFn"]>>(),
   watch: flag(false),
   watchIntervalMs: duration(5_000),
-  expiryNoticeDays: v.optional(number("a count of days", 0, 365), 14),
+  expiryNoticeDays: v.optional(number("a count of days", 0, 365)),
   sessionTicketKeys: unsupported(
     v.unknown(),
     undefined,

@@ -618,7 +618,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     if (this.#config.proxyProtocol !== undefined) await loadProxyHeaderReader();
     this.#certificates = await this.#openCertificates();
     this.#assertNotStopped();
-    if (this.#certificates !== undefined) await this.#source?.start();
+    if (this.#certificates !== undefined) await this.#source?.start(this.#config.port);
     this.#assertNotStopped();
     this.#listener = await Listener.open(
       {

@@ -89,9 +89,29 @@ describe("The first certificate", () => {
     assert.deepEqual({ profile, keyType, preferredChain }, order);
     assert.deepEqual(names, ["shop.example"]);
     assert.equal(replaces, undefined);
-    const types = runtime === "deno" ? ["http-01"] : ["tls-alpn-01", "http-01"];
+    const types = runtime === "deno" ? ["http-01"] : ["http-01", "tls-alpn-01"];
     assert.deepEqual(solvers.map(({ type }) => type), types);
   });
+
+  if (runtime === "bun") {
+    test("is proven on port 443 first if a server is there, or if the program says so", async () => {
+      for (
+        const [options, port, expected] of [
+          [{}, 443, "tls-alpn-01"],
+          [{}, 8443, "http-01"],
+          [{ challenges: ["tls-alpn-01", "http-01"] }, 8443, "tls-alpn-01"],
+          [{ challenges: ["http-01", "tls-alpn-01"] }, 443, "http-01"],
+        ] as const
+      ) {
+        const time = new TestTime();
+        const ca = new TestCa(time);
+        await using all = watched(time, ca, new MemoryStorage(), options);
+        await all.start(port);
+        await until(() => all.issued.length === 1, "it is issued");
+        assert.equal(ca.orders[0]!.solvers[0]!.type, expected);
+      }
+    });
+  }
 });
 
 describe("A restart", () => {

@@ -218,7 +218,7 @@ export interface Watched extends AsyncDisposable {
   readonly expiring: Identity[];
   readonly errors: HttpsdError[];
   /** Begins, as with a server. */
-  start(): Promise<void>;
+  start(port?: number): Promise<void>;
   stop(): Promise<void>;
   /** What a client that asks for a name is shown; `undefined`: nothing. */
   ask(serverName?: string, alpn?: readonly string[]): Promise<Identity | "refused" | undefined>;
@@ -253,7 +253,7 @@ export function watched(
   return {
     source,
     ...reported,
-    start: async () => await source.start!(reports),
+    start: async (port) => await source.start!(reports, port),
     stop: async () => await source.stop!(reports),
     async ask(serverName, alpnProtocols = ["h2"]) {
       const hello = { serverName, alpnProtocols } as unknown as ClientHello;

@@ -23,7 +23,9 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { VERSION } from "../lib/cli/version.ts";
 import { devCertificates } from "../lib/tls/dev_certificates.ts";
+import { startPebble, testWithPebble } from "./pebble.ts";
 import { assertRuntime, PREPARED_MS, runtime } from "./runtime.ts";
+import { until } from "./support.ts";
 import { alice, clientCa, file, localhost, serverCaFile } from "./tls_support.ts";
 
 assertRuntime();
@@ -116,6 +118,48 @@ async function curl(
 }
 
 const STATUS = ["-o", "/dev/null", "-w", "%{http_code}"];
+
+describe("httpsd --acme", () => {
+  testWithPebble("gets a certificate, and redirects the rest of plain HTTP", async () => {
+    await using pebble = await startPebble();
+    const ca = join(folder, "pebble.pem");
+    const root = join(folder, "pebble-root.pem");
+    writeFileSync(ca, pebble.ca);
+    writeFileSync(root, await pebble.root());
+    const acme = ["--acme", "localhost.example", "--acme-directory", pebble.directory];
+    const more = ["--acme-ca", ca, "--http-port", String(pebble.httpPort)];
+    const own = ["--certs", join(folder, "acme"), "--port", "0"];
+    const { ready, output, end } = await start(["serve", site, ...acme, ...more, ...own]);
+    assert.equal(ready.certificate, "ACME, for localhost.example");
+    await until(() => output().includes('"issued":["localhost.example"]'), "it has one", 30_000);
+    const to = `localhost.example:${ready.port}`;
+    const { stdout } = await execute("curl", [
+      ...["-sS", "--cacert", root, "--resolve", `${to}:127.0.0.1`, `https://${to}/`],
+    ]);
+    assert.match(stdout, /^<title>Home/);
+    const answer = await fetch(`http://127.0.0.1:${pebble.httpPort}/a?b`, { redirect: "manual" });
+    await answer.body?.cancel();
+    assert.equal(answer.headers.get("location"), "https://127.0.0.1/a?b");
+    assert.equal(await end(), 0);
+  }, LONG_MS);
+
+  test("says what it needs when the port for plain HTTP is taken", async () => {
+    const blocker = net.createServer().listen(0, "127.0.0.1");
+    await once(blocker, "listening");
+    const { port } = blocker.address() as AddressInfo;
+    const acme = ["--acme", "a.example", "--acme-directory", "https://127.0.0.1:1/"];
+    const { status, stderr } = run([
+      ...["serve", site, ...acme, "--http-port", String(port), "--port", "0"],
+      ...["--certs", join(folder, "acme")],
+    ]);
+    blocker.close();
+    assert.equal(status, 1);
+    assert.match(
+      stderr,
+      /^httpsd: --acme has to answer the authority on port \d+: .*Give another --http-port[^\n]*\n$/m,
+    );
+  }, LONG_MS);
+});
 
 describe("httpsd serve", () => {
   test("serves a directory that curl trusts with the CA that is shown, until SIGTERM", async () => {
@@ -380,6 +424,8 @@ describe("what goes wrong is one line, and not 0", () => {
     [["serve", "--log", "xml"], 2, /--log is common, combined or json/],
     [["serve", "--cert", "a.pem"], 2, /--cert and --key are given together/],
     [["serve", "--email", "a@b.example"], 2, /--email is for --acme/],
+    [["serve", "--http-port", "8080"], 2, /--http-port is for --acme/],
+    [["serve", "--acme", "a.example", "--http-port", "x"], 2, /--http-port is a number/],
     [["serve", "--workers", "2", "--port", "0"], 2, /--workers needs a --port/],
     [["proxy"], 2, /takes the URL of one server/],
     [["proxy", "nonsense"], 1, /must be a URL/],

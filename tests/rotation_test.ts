@@ -5,7 +5,7 @@ import { X509Certificate } from "node:crypto";
 import { renameSync, writeFileSync } from "node:fs";
 import type { Identity } from "../lib/tls/identity.ts";
 import { assertRuntime } from "./runtime.ts";
-import { received, until } from "./support.ts";
+import { received, turns, until } from "./support.ts";
 import {
   alice,
   clientCa,
@@ -245,6 +245,40 @@ describe("watch: true", () => {
 });
 
 describe("expiring", () => {
+  test("comes when a third of a short lifetime is left, unless the days are given", async () => {
+    const issue = async (name: string, hoursAgo: number, hoursLeft: number): Promise<Pair> => {
+      const at = (hours: number) => new Date(Date.now() + hours * 3_600_000);
+      const { cert, key } = await serverCa.issue({
+        names: [name],
+        notBefore: at(-hoursAgo),
+        notAfter: at(hoursLeft),
+      });
+      return { cert, key };
+    };
+    const [fresh, old] = [await issue("localhost", 1, 143), await issue("b.example", 100, 44)];
+    const [long, aged] = [
+      await issue("c.example", 1, 24 * 60),
+      await issue("d.example", 1_800, 330),
+    ];
+    for (
+      const [options, expected] of [
+        [{}, [old, aged]],
+        [{ expiryNoticeDays: 14 }, [fresh, old, aged]],
+        [{ expiryNoticeDays: 0 }, []],
+      ] as const
+    ) {
+      const identities = [old, long, aged];
+      const reported: string[] = [];
+      await using server = await startServer({ ...fresh, identities, ...options });
+      server.server.addEventListener("expiring", ({ identity }) => {
+        reported.push(identity.fingerprint256);
+      });
+      await until(() => reported.length === expected.length, "all are reported");
+      await turns();
+      assert.deepEqual(reported.sort(), expected.map(fingerprint).sort());
+    }
+  });
+
   test("comes once for each certificate in force that ends soon", async () => {
     const shortLived = async (name: string): Promise<Pair> => {
       const { cert, key } = await serverCa.issue({ names: [name], days: 5 });

@@ -84,7 +84,8 @@ class AutomaticCertificates implements CertificateSource {
   readonly #newClient: (accountKey: string) => IssuingClient;
   readonly #records: Records;
   readonly #admission: Admission | undefined;
-  readonly #hosts = new Set<SourceReports>();
+  /** The servers, with their ports. */
+  readonly #hosts = new Map<SourceReports, number | undefined>();
   /** Those of the option `names`, in their order; empty while no server runs. */
   #named: ManagedCertificate[] = [];
   #table = new NameTable<ManagedCertificate>();
@@ -107,9 +108,9 @@ class AutomaticCertificates implements CertificateSource {
       new Admission(config.onDemand, this.#clock, (error) => this.#report(error));
   }
 
-  start(reports: SourceReports): Promise<void> {
+  start(reports: SourceReports, port?: number): Promise<void> {
     return this.#inTurn(async () => {
-      this.#hosts.add(reports);
+      this.#hosts.set(reports, port);
       if (this.#parts === undefined) await this.#begin();
     });
   }
@@ -170,7 +171,7 @@ class AutomaticCertificates implements CertificateSource {
     const issuer = new Issuer({
       records,
       client,
-      solvers: this.#solvers(),
+      solvers: () => this.#solvers(),
       order,
       clock,
       random,
@@ -190,8 +191,11 @@ class AutomaticCertificates implements CertificateSource {
   }
 
   #solvers(): ChallengeSolver[] {
-    const { challenges, dns } = this.#config;
-    return challenges.map((type): ChallengeSolver => {
+    const { challenges, prefers, dns } = this.#config;
+    // The CA asks port 443: where no server is there, another way is more likely to work.
+    const isOn443 = [...this.#hosts.values()].includes(443);
+    const all = prefers || isOn443 ? challenges : [...challenges].reverse();
+    return all.map((type): ChallengeSolver => {
       if (type === "http-01") return httpSolver(this.#records);
       if (type === "tls-alpn-01") return tlsAlpnSolver(this.#records);
       return {
@@ -250,7 +254,7 @@ class AutomaticCertificates implements CertificateSource {
   }
 
   #tell(what: (host: SourceReports) => void): void {
-    for (const host of this.#hosts) what(host);
+    for (const host of this.#hosts.keys()) what(host);
   }
 
   #report(error: HttpsdError): void {

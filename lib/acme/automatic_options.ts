@@ -43,7 +43,7 @@ export interface AutomaticOptions
    * The challenges that may be used, the preferred first; after a failure the next one is tried.
    * `"tls-alpn-01"` needs a server on port 443 and works on Bun only; `"http-01"` needs one on port 80
    * with these certificates, such as `redirectServer()`. Default: `["dns-01"]` with `dns`; else both
-   * on Bun and `["http-01"]` on Deno.
+   * on Bun, `"tls-alpn-01"` first where a server has port 443, and `["http-01"]` on Deno.
    */
   readonly challenges?: readonly ChallengeType[];
   /** Sets TXT records, for dns-01, which wildcards need. Default: none. */
@@ -57,6 +57,8 @@ export interface AutomaticConfig
   extends Omit<AutomaticOptions, "names" | "challenges" | "onDemand" | "directory"> {
   readonly names: readonly string[];
   readonly challenges: readonly ChallengeType[];
+  /** Whether the order of the challenges is the program's. */
+  readonly prefers: boolean;
   readonly onDemand: Required<OnDemandOptions> | undefined;
   readonly directory: URL;
 }
@@ -129,6 +131,7 @@ export function resolveAutomatic(options: AutomaticOptions): AutomaticConfig {
     ...withoutUndefined(checked) as AutomaticOptions,
     names,
     challenges,
+    prefers: checked.challenges !== undefined,
     onDemand: checked.onDemand,
     directory: new URL(checked.directory),
   };

@@ -30,7 +30,7 @@ export interface IssuerParts {
   /** Gives the client; it rejects when the account's key cannot be had. */
   readonly client: () => Promise<IssuingClient>;
   /** What can answer challenges, the preferred first. */
-  readonly solvers: readonly ChallengeSolver[];
+  readonly solvers: () => readonly ChallengeSolver[];
   /** What all orders have. */
   readonly order: Pick<OrderOptions, "profile" | "keyType" | "preferredChain">;
   /** The time. */
@@ -212,7 +212,7 @@ export class Issuer {
 
   /** The solvers; after each failure another one is the first. */
   #solvers(failures: number): ChallengeSolver[] {
-    const { solvers } = this.#parts;
+    const solvers = this.#parts.solvers();
     const first = failures % solvers.length;
     return [...solvers.slice(first), ...solvers.slice(0, first)];
   }

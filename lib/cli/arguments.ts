@@ -52,6 +52,11 @@ const OPTIONS = {
   email: { value: "ADDRESS", of: SERVERS, about: "whom the authority of --acme may write to" },
   "acme-directory": { value: "URL", of: SERVERS, about: "another authority than Let's Encrypt" },
   "acme-ca": { value: "FILE", of: SERVERS, about: "what has signed its certificate, PEM" },
+  "http-port": {
+    value: "N",
+    of: SERVERS,
+    about: "with --acme: the port that answers its questions; default 80",
+  },
   "client-ca": {
     value: "FILE",
     of: SERVERS,
@@ -184,10 +189,10 @@ export function usage(): string {
  *
  * @throws {UsageError}
  */
-export function portOf(text: string): number {
+export function portOf(text: string, option = "port"): number {
   const port = Number(text);
   if (/^\d{1,5}$/.test(text) && port <= 65_535) return port;
-  throw new UsageError(`--port is a number from 0 to 65535, not ${JSON.stringify(text)}`);
+  throw new UsageError(`--${option} is a number from 0 to 65535, not ${JSON.stringify(text)}`);
 }
 
 /**

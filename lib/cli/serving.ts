@@ -11,10 +11,11 @@ import { join } from "node:path";
 import process from "node:process";
 import type { HttpsServerOptions } from "../config.ts";
 import { ListenError } from "../errors.ts";
+import { redirectServer } from "../redirect.ts";
 import { type HttpsServer, serve } from "../server.ts";
 import { devCertificateSource } from "../tls/dev_certificates.ts";
 import { compress } from "../web/compress.ts";
-import { portOf, UsageError, type Values, workersOf } from "./arguments.ts";
+import { CommandError, portOf, UsageError, type Values, workersOf } from "./arguments.ts";
 import { openAuthority } from "./authority.ts";
 import { defaultDirectory } from "./authority_directory.ts";
 import { type Output, runtimeName } from "./output.ts";
@@ -43,7 +44,7 @@ export async function serving(served: Served, values: Values, output: Output): P
 
 async function serveHere(served: Served, values: Values, output: Output): Promise<number> {
   const ended = signalled();
-  const site = await start(served, values);
+  const site = await start(served, values, output);
   announce(served, site, values, output);
   await ended;
   await site.stop();
@@ -62,7 +63,7 @@ async function serveInWorkers(
   const { cluster } = await import("../cluster/mod.ts");
   const member = await cluster(
     { workers, log: (line) => output.error(line.replace(/^httpsd: /, "")) },
-    async () => void (site = await start(served, { ...values, port: String(port) })),
+    async () => void (site = await start(served, { ...values, port: String(port) }, output)),
   );
   if (member.role === "worker") {
     if (member.index === 0) announce(served, site!, values, output);
@@ -82,7 +83,7 @@ interface Site {
   stop(): Promise<void>;
 }
 
-async function start({ handler }: Served, values: Values): Promise<Site> {
+async function start({ handler }: Served, values: Values, output: Output): Promise<Site> {
   const { host = LOOPBACK, log } = values;
   const format = formatOf(log);
   const { options, certificate, caFile } = await certificates(values);
@@ -94,11 +95,57 @@ async function start({ handler }: Served, values: Values): Promise<Site> {
   };
   const answer = dressed(handler, values);
   const server = await listening(all, answer, values);
+  reportCertificates(server, output);
+  const plain = values.acme === undefined ? undefined : await plainServer(all, server, values);
   if (format !== undefined) {
     const { accessLog } = await import("../telemetry/access_log.ts");
     accessLog(server, { format });
   }
-  return { server, certificate, caFile, stop: () => server.stop({ drainMs: DRAIN_MS }) };
+  const stop = async (): Promise<void> => {
+    await Promise.all([server.stop({ drainMs: DRAIN_MS }), plain?.stop({ drainMs: DRAIN_MS })]);
+  };
+  return { server, certificate, caFile, stop };
+}
+
+/** What answers the authority of --acme on plain HTTP, and sends all others to HTTPS. */
+async function plainServer(
+  { certificates, hostname }: HttpsServerOptions,
+  server: HttpsServer,
+  values: Values,
+): Promise<HttpsServer> {
+  const { "http-port": given } = values;
+  const port = given === undefined ? 80 : portOf(given, "http-port");
+  try {
+    return await redirectServer({
+      port,
+      // What passes port 80 on to another one passes 443 on, too.
+      httpsPort: given === undefined ? server.address.port : 443,
+      ...(hostname !== undefined && { hostname }),
+      ...(certificates !== undefined && { certificates }),
+    });
+  } catch (cause) {
+    await server.stop({ drainMs: 0 });
+    if (!(cause instanceof ListenError)) throw cause;
+    throw new CommandError(
+      `--acme has to answer the authority on port ${port}: ${cause.message}. Give another --http-port ` +
+        "that port 80 is passed on to",
+      { cause },
+    );
+  }
+}
+
+/** Writes what becomes of certificates that are got by themselves. */
+function reportCertificates(server: HttpsServer, output: Output): void {
+  server.addEventListener("certificate:issued", ({ identity }) => {
+    const names = [...identity.names, ...identity.addresses];
+    const until = identity.validTo.toISOString();
+    output.say({ issued: names, until }, `A certificate for ${names.join(", ")}, until ${until}`);
+  });
+  server.addEventListener("certificate:failed", ({ names, error, problem, retryAt }) => {
+    const why = problem?.detail ?? error.message;
+    const next = retryAt === undefined ? "" : `; next try at ${retryAt.toISOString()}`;
+    output.error(`No certificate for ${names.join(", ")}: ${why}${next}`);
+  });
 }
 
 /** Listens on the port that was asked for, or on any where none was and the usual one is taken. */
@@ -167,6 +214,10 @@ async function certificates(
   if (acme === undefined && values.email !== undefined) {
     throw new UsageError("--email is for --acme");
   }
+  if (acme === undefined && values["http-port"] !== undefined) {
+    throw new UsageError("--http-port is for --acme");
+  }
+  if (values["http-port"] !== undefined) portOf(values["http-port"], "http-port");
   if (cert !== undefined && key !== undefined) {
     if (acme !== undefined) throw new UsageError("--acme is instead of --cert and --key");
     return { options: { cert, key, watch: true }, certificate: cert };

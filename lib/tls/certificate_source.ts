@@ -79,9 +79,10 @@ export interface CertificateSource {
   covers(name: string): boolean;
   /**
    * Begins to work for a server, before it listens; called once for each server that starts. The
-   * start waits 30 s at most, and fails with what this throws or rejects with.
+   * start waits 30 s at most, and fails with what this throws or rejects with. `port` is what the
+   * server's options say.
    */
-  start?(reports: SourceReports): void | PromiseLike<void>;
+  start?(reports: SourceReports, port?: number): void | PromiseLike<void>;
   /** Ends what `start()` has begun, with the same argument; it is waited for 10 s at most. */
   stop?(reports: SourceReports): void | PromiseLike<void>;
   /**
@@ -127,10 +128,10 @@ export class ContainedSource {
    * @throws {HttpsdError} what it throws; `INVALID_CERTIFICATE` where that is no error of ours, or it
    * does not settle in 30 s
    */
-  async start(): Promise<void> {
+  async start(port?: number): Promise<void> {
     this.#started = true;
     try {
-      await within(START_MS, () => this.#source.start?.(this.#reports));
+      await within(START_MS, () => this.#source.start?.(this.#reports, port));
     } catch (cause) {
       if (cause instanceof HttpsdError) throw cause;
       throw new ConfigError("INVALID_CERTIFICATE", "The source of certificates did not start", {

@@ -24,11 +24,12 @@ export interface RotationOptions {
   readonly watch: boolean;
   /** The time between two looks at the files, in ms. */
   readonly watchIntervalMs: number;
-  /** How many days before it expires a certificate is reported. */
-  readonly expiryNoticeDays: number;
+  /** How many days before it expires a certificate is reported; `undefined`: by its lifetime. */
+  readonly expiryNoticeDays?: number | undefined;
 }
 
 const DAY_MS = 24 * 60 * 60 * 1000;
+const NOTICE_MS = 14 * DAY_MS;
 const EXPIRY_CHECK_MS = 60 * 60 * 1000;
 
 /** The certificates of one running server, and their replacement. */
@@ -142,15 +143,20 @@ export class CertificateRotation {
 
   #checkExpiry(): void {
     if (this.#expiryTimer === undefined) return; // closed, or not begun
-    const horizon = Date.now() + this.#options.expiryNoticeDays * DAY_MS;
     const own = [...this.#selector.identities()].map(([, identity]) => identity);
     const sourced = this.#selector.options.source?.identities() ?? [];
     for (const identity of [...own, ...sourced]) {
-      if (identity.validTo.getTime() > horizon || this.#reported.has(identity.fingerprint256)) {
-        continue;
-      }
+      const from = identity.validTo.getTime() - this.#noticeMs(identity);
+      if (Date.now() < from || this.#reported.has(identity.fingerprint256)) continue;
       this.#reported.add(identity.fingerprint256);
       this.#reports.expiring(identity);
     }
+  }
+
+  /** How long before its end a certificate is reported; one of six days not at once. */
+  #noticeMs({ validFrom, validTo }: Identity): number {
+    const { expiryNoticeDays } = this.#options;
+    if (expiryNoticeDays !== undefined) return expiryNoticeDays * DAY_MS;
+    return Math.min(NOTICE_MS, (validTo.getTime() - validFrom.getTime()) / 3);
   }
 }
