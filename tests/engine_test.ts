@@ -3,83 +3,13 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { describe, test } from "bun:test";
 import { ConnectionError } from "../lib/errors.ts";
-import type { Chunk } from "../lib/net/chunks.ts";
-import { Deadlines } from "../lib/net/deadlines.ts";
-import { ConnectionEngine } from "../lib/net/engine.ts";
-import { UNCOUNTED } from "../lib/net/place.ts";
-import { Unread } from "../lib/net/unread.ts";
-import { Unsent } from "../lib/net/unsent.ts";
-import type { Wire, WireReader } from "../lib/net/wire.ts";
+import { LINGER_MS, MemoryWire, openedOn, SEND_MS } from "./engine_support.ts";
 import { Random } from "./random.ts";
 import { assertRuntime } from "./runtime.ts";
-import { RecordingConsumer } from "./support.ts";
-import { TestClock } from "./test_clock.ts";
 
 assertRuntime();
 
-/** A wire that writes down what it is asked for. */
-class MemoryWire implements Wire {
-  readonly calls: string[] = [];
-  readonly bufferedBytes = 0;
-  readonly letsGo = false; // what was written is looked at afterwards
-  /** What was written, which the wire keeps and does not copy. */
-  readonly written: Chunk[] = [];
-  full = false;
-  reader!: WireReader;
-
-  open(reader: WireReader): void {
-    this.reader = reader;
-  }
-  write(chunk: Chunk): boolean {
-    this.calls.push(`write ${chunk.length}`);
-    this.written.push(chunk);
-    return !this.full;
-  }
-  end(): void {
-    this.calls.push("end");
-  }
-  destroy(): void {
-    if (!this.calls.includes("destroy")) this.calls.push("destroy");
-  }
-  reset(): void {
-    this.calls.push("reset");
-  }
-  stop(): void {
-    this.calls.push("stop");
-  }
-  start(): void {
-    this.calls.push("start");
-  }
-  override(): Wire {
-    throw new Error("Nothing is put between here");
-  }
-}
-
-const SEND_MS = 1_000;
-const LINGER_MS = 3_000;
-
-async function opened() {
-  const wire = new MemoryWire();
-  const clock = new TestClock();
-  const unread = new Unread(Infinity);
-  const engine = new ConnectionEngine({
-    wire,
-    endpoints: { remoteAddress: "192.0.2.1", remotePort: 1, localAddress: "", localPort: 2 },
-    proxy: undefined,
-    tls: undefined,
-    context: undefined,
-    sendTimeoutMs: SEND_MS,
-    lingerMs: LINGER_MS,
-    place: UNCOUNTED,
-    deadlines: new Deadlines([SEND_MS], clock),
-    unread,
-    unsent: new Unsent(Infinity, clock),
-  });
-  const consumer = new RecordingConsumer();
-  engine.attach(consumer);
-  await Promise.resolve();
-  return { wire, clock, unread, engine, consumer };
-}
+const opened = () => openedOn(new MemoryWire());
 
 describe("A connection", () => {
   test("closes: writes, ends, waits for the peer's end", async () => {
