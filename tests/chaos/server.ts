@@ -9,6 +9,7 @@ import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from "no
 import process from "node:process";
 import { createInterface } from "node:readline";
 import type { SessionEvent } from "../../lib/events.ts";
+import type { ExchangeReport } from "../../lib/http/exchange_report.ts";
 import type { HttpdRequest } from "../../lib/httpd/request.ts";
 import { type ConnectionDriver, driverOf, type Session } from "../../lib/http/session.ts";
 import { HttpsServer } from "../../lib/server.ts";
@@ -91,6 +92,8 @@ interface Life {
   begun: number;
   heads: number;
   answers: number;
+  /** How many exchanges have begun, less those that were reported. */
+  unreported: number;
 }
 
 /** The last event of each session, by the client's port. */
@@ -102,7 +105,8 @@ function watch(server: HttpsServer, stalledMs: () => number): void {
     server.addEventListener(type, (event) => {
       const session = (event as SessionEvent).session;
       const begun = performance.now() - stalledMs();
-      const life = lives.get(session) ?? { last: "begin", begun, heads: 0, answers: 0 };
+      const life = lives.get(session) ??
+        { last: "begin", begun, heads: 0, answers: 0, unreported: 0 };
       lives.set(session, life);
       const broken = (rule: string) =>
         wrong.push(
@@ -120,11 +124,31 @@ function watch(server: HttpsServer, stalledMs: () => number): void {
       if (type === "disconnected") {
         lives.delete(session);
         lastOf.delete(session.remotePort);
+        if (life.unreported > 0) broken(`${life.unreported} exchanges were not reported`);
         const lived = begun - life.begun;
         if (lived > LONGEST_MS) wrong.push(`a session lived for ${Math.round(lived)} ms`);
       }
     });
   }
+  const reported = new WeakSet<ExchangeReport>();
+  server.observe({
+    begin({ session }) {
+      const life = lives.get(session);
+      if (life === undefined) wrong.push("an exchange without a session");
+      else life.unreported++;
+      return undefined;
+    },
+  });
+  server.addEventListener("http:exchange", ({ exchange }) => {
+    const { session, ended, target } = exchange;
+    const life = lives.get(session);
+    if (life === undefined) wrong.push(`${target} was reported after its session's end`);
+    else life.unreported--;
+    if (reported.has(exchange)) wrong.push(`${target} was reported twice`);
+    if (ended === undefined) wrong.push(`${target} was reported before its end`);
+    reported.add(exchange);
+    count("http:exchange");
+  });
   server.addEventListener("error", ({ error }) => {
     count(error.code);
     const bugs = ["HANDLER_FAILED", "HOOK_FAILED", "LISTENER_FAILED", "BAD_RESPONSE"];
