@@ -70,6 +70,7 @@ interface Ready {
   what: string;
   certificate: string;
   caFile?: string;
+  inspector?: string;
   readyMs: number;
 }
 
@@ -173,6 +174,20 @@ describe("httpsd serve", () => {
       assert.equal(await curl(ready.port, path, [...STATUS, "--path-as-is"]), "404", path);
     }
     assert.equal(await end(), 0);
+  }, LONG_MS);
+
+  test("has an inspector with --inspect, and else none", async () => {
+    const { ready, end } = await start(["serve", site, "--port", "0", "--inspect"]);
+    const { inspector } = ready;
+    assert.match(inspector!, /^http:\/\/127\.0\.0\.1:\d+\/$/);
+    await curl(ready.port, "/");
+    const state = await (await fetch(`${inspector}?state`)).json();
+    assert.deepEqual([state.address, state.summary.state], [`127.0.0.1:${ready.port}`, "running"]);
+    assert.equal(state.counts.requests, 1);
+    assert.equal(await end(), 0);
+    const other = await start(["serve", site, "--port", "0"]);
+    assert.equal(other.ready.inspector, undefined);
+    assert.equal(await other.end(), 0);
   }, LONG_MS);
 
   test("is what a lone directory means; options of files", async () => {

@@ -70,6 +70,7 @@ const OPTIONS = {
   "upstream-ca": { value: "FILE", of: ["proxy"], about: "what has signed the upstream's, PEM" },
   "keep-host": { of: ["proxy"], about: "pass on the Host that the client asked for" },
   log: { value: "FORMAT", of: SERVERS, about: "a line for each request: common, combined, json" },
+  inspect: { of: SERVERS, about: "a live page of what the server does, for this machine only" },
   workers: { value: "N", of: SERVERS, about: "processes that share the port, or auto" },
   open: { of: SERVERS, about: "open the page in a browser" },
   undo: { of: ["trust"], about: "take the authority out again" },

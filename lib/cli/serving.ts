@@ -13,6 +13,7 @@ import type { HttpsServerOptions } from "../config.ts";
 import { ListenError } from "../errors.ts";
 import { redirectServer } from "../redirect.ts";
 import { type HttpsServer, serve } from "../server.ts";
+import type { OwnInspector } from "../inspector/mod.ts";
 import { devCertificateSource } from "../tls/dev_certificates.ts";
 import { compress } from "../web/compress.ts";
 import { CommandError, portOf, UsageError, type Values, workersOf } from "./arguments.ts";
@@ -80,6 +81,8 @@ interface Site {
   readonly certificate: string;
   /** What clients have to trust; `undefined`: what they trust already. */
   readonly caFile: string | undefined;
+  /** Where its inspector is; `undefined`: it has none. */
+  readonly inspector: string | undefined;
   stop(): Promise<void>;
 }
 
@@ -101,10 +104,14 @@ async function start({ handler }: Served, values: Values, output: Output): Promi
     const { accessLog } = await import("../telemetry/access_log.ts");
     accessLog(server, { format });
   }
+  const inspector = values.inspect === true
+    ? await inspecting(server, values.workers !== undefined)
+    : undefined;
   const stop = async (): Promise<void> => {
     await Promise.all([server.stop({ drainMs: DRAIN_MS }), plain?.stop({ drainMs: DRAIN_MS })]);
+    await inspector?.stop(); // until here it shows how the server ends
   };
-  return { server, certificate, caFile, stop };
+  return { server, certificate, caFile, inspector: inspector?.url, stop };
 }
 
 /** What answers the authority of --acme on plain HTTP, and sends all others to HTTPS. */
@@ -146,6 +153,21 @@ function reportCertificates(server: HttpsServer, output: Output): void {
     const next = retryAt === undefined ? "" : `; next try at ${retryAt.toISOString()}`;
     output.error(`No certificate for ${names.join(", ")}: ${why}${next}`);
   });
+}
+
+/** The port of the inspector, or of the first worker's. */
+const INSPECTOR_PORT = 9440;
+
+/** Opens the inspector; on any port where the usual one is taken, unless workers have those behind. */
+async function inspecting(server: HttpsServer, hasWorkers: boolean): Promise<OwnInspector> {
+  const { inspect } = await import("../inspector/mod.ts");
+  try {
+    return await inspect(server, { port: INSPECTOR_PORT });
+  } catch (error) {
+    const isTaken = error instanceof ListenError && error.code === "ADDRESS_IN_USE";
+    if (!isTaken || hasWorkers) throw error;
+    return await inspect(server);
+  }
 }
 
 /** Listens on the port that was asked for, or on any where none was and the usual one is taken. */
@@ -270,7 +292,7 @@ function localNames(host: string): string[] {
 
 /** Writes where the server is, and how to trust it. */
 function announce(served: Served, site: Site, values: Values, output: Output): void {
-  const { server, certificate, caFile } = site;
+  const { server, certificate, caFile, inspector } = site;
   const { port } = server.address;
   const host = values.acme?.[0] ?? nameOf(values.host ?? LOOPBACK);
   const url = `https://${host}${port === 443 ? "" : `:${port}`}/`;
@@ -283,8 +305,12 @@ function announce(served: Served, site: Site, values: Values, output: Output): v
   if (caFile !== undefined) {
     lines.push(`  To trust it: httpsd trust, or curl --cacert ${quoted(caFile)} ${url}`);
   }
+  if (inspector !== undefined) lines.push(`  Inspector: ${inspector}`);
   if (!isLoopback(values.host ?? LOOPBACK)) lines.push("  Other machines can reach it");
-  output.say({ url, port, what: served.what, certificate, caFile, readyMs }, lines.join("\n"));
+  output.say(
+    { url, port, what: served.what, certificate, caFile, inspector, readyMs },
+    lines.join("\n"),
+  );
   if (values.open === true) openBrowser(url, output);
 }
 
