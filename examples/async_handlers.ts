@@ -112,4 +112,4 @@ class WorkerPool {
   }
 }
 
-if (import.meta.main) await run(createServer);
+if (import.meta.main) await run((options) => createServer(options));

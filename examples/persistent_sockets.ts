@@ -96,4 +96,4 @@ function logOut(request: HttpdRequest): void {
   request.send(String(counter?.value ?? 0));
 }
 
-if (import.meta.main) await run(createServer);
+if (import.meta.main) await run((options) => createServer(options));

@@ -20,9 +20,15 @@ export interface RunOptions {
   readonly insecure?: boolean;
 }
 
+/** Makes a server of options; the directory is where the certificates are kept. */
+type CreateServer = (
+  options: HttpsServerOptions,
+  directory: string,
+) => HttpsServer | Promise<HttpsServer>;
+
 /** Starts the server that `createServer` makes, and stops it at SIGINT and SIGTERM. */
 export async function run(
-  createServer: (options: HttpsServerOptions) => HttpsServer,
+  createServer: CreateServer,
   options: RunOptions = {},
 ): Promise<void> {
   try {
@@ -35,17 +41,18 @@ export async function run(
 }
 
 async function start(
-  createServer: (options: HttpsServerOptions) => HttpsServer,
+  createServer: CreateServer,
   { port = 8443, insecure = false }: RunOptions,
 ): Promise<void> {
   const address = { hostname: "127.0.0.1", port: Number(process.env["PORT"] ?? port) };
   const directory = process.env["CERTS"] ?? fileURLToPath(new URL("../certs", import.meta.url));
-  const server = createServer(
+  const server = await createServer(
     insecure ? { ...address, transportMode: "insecure" } : {
       ...address,
       // For a public name, automaticCertificates() instead: examples/acme.ts.
       certificates: devCertificateSource(directory),
     },
+    directory,
   );
   await server.start();
   stopOnSignals(server);

@@ -70,4 +70,4 @@ async function echoPiece(ws: ServerWebSocket, frame: WebSocketFrame): Promise<vo
   if (opcode !== Opcode.Close) await ws.sendFrame({ opcode, final, payload });
 }
 
-if (import.meta.main) await run(createServer);
+if (import.meta.main) await run((options) => createServer(options));

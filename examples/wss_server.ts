@@ -194,4 +194,4 @@ function hashOf(element: string): string {
   return `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
 }
 
-if (import.meta.main) await run(createServer);
+if (import.meta.main) await run((options) => createServer(options));

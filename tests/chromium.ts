@@ -14,6 +14,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { testsWith } from "./programs.ts";
+import { runtime } from "./runtime.ts";
 
 const withChromium = testsWith("chromium");
 
@@ -47,6 +48,18 @@ interface Notice {
   id?: undefined;
   method: string;
   params: unknown;
+}
+
+/** Where screenshots go, for those who want to see them. */
+export const SCREENSHOTS: string | undefined = process.env["HTTPSD_SCREENSHOTS"];
+
+/** Takes a screenshot, and writes it where somebody wants to see it. */
+export async function keepScreenshot(page: Page, name: string): Promise<void> {
+  const image = await page.screenshot();
+  if (image.length < 10_000) throw new Error(`The screenshot ${name} is empty`);
+  if (SCREENSHOTS === undefined) return;
+  await mkdir(SCREENSHOTS, { recursive: true });
+  await writeFile(join(SCREENSHOTS, `${name}-${runtime}.png`), image);
 }
 
 /** What a page is looked at on. */

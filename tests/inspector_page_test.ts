@@ -1,29 +1,16 @@
 /** The inspector's page in Chromium: on a desk, on a phone, in the dark, under load; by keyboard too. */
 import assert from "node:assert/strict";
 import { describe } from "bun:test";
-import { mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import process from "node:process";
 import { inspect } from "../lib/inspector/mod.ts";
-import { Page, testWithChromium } from "./chromium.ts";
+import { keepScreenshot, Page, SCREENSHOTS, testWithChromium } from "./chromium.ts";
 import { openScene } from "./inspector_support.ts";
-import { assertRuntime, runtime } from "./runtime.ts";
+import { assertRuntime } from "./runtime.ts";
 
 assertRuntime();
 
-/** Where screenshots go, for those who want to see them. */
-const SCREENSHOTS = process.env["HTTPSD_SCREENSHOTS"];
-
 /** How long there is load before screenshots are taken. */
 const LOAD_MS = Number(process.env["HTTPSD_SCREENSHOT_LOAD_MS"] ?? 40_000);
-
-async function keep(page: Page, name: string): Promise<void> {
-  const image = await page.screenshot();
-  assert.ok(image.length > 10_000, `${name} is empty`);
-  if (SCREENSHOTS === undefined) return;
-  mkdirSync(SCREENSHOTS, { recursive: true });
-  writeFileSync(join(SCREENSHOTS, `${name}-${runtime}.png`), image);
-}
 
 describe("The inspector's page", () => {
   testWithChromium("shows sessions, failures, charts; is accessible on each screen", async () => {
@@ -74,7 +61,7 @@ describe("The inspector's page", () => {
         // Both widths, and both sets of colours.
         if (width < 600 === dark) assert.deepEqual(await page.accessibilityFaults(), [], name);
         await page.evaluate("new Promise((resolve) => requestAnimationFrame(resolve))");
-        await keep(page, `inspector-${name}`);
+        await keepScreenshot(page, `inspector-${name}`);
       }
 
       await page.press("Tab", 9);

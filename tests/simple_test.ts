@@ -10,7 +10,8 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { CONTENT_SECURITY_POLICY, renderPage } from "../examples/simple_page.ts";
-import { Page, testWithChromium } from "./chromium.ts";
+import type { ClientHello, TlsInfo } from "../mod.ts";
+import { keepScreenshot, Page, testWithChromium } from "./chromium.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 
 assertRuntime();
@@ -58,6 +59,20 @@ async function listeningPort(child: ChildProcess): Promise<string> {
   }
   throw new Error(`The example ended early: ${output}`);
 }
+
+const HELLO: ClientHello = {
+  serverName: undefined,
+  alpnProtocols: [],
+  versions: [0x0304],
+  cipherSuites: [0x1301],
+  signatureAlgorithms: [0x0403],
+  groups: [0x1d],
+  extensions: [0],
+  legacyVersion: 0x0303,
+  hasPreSharedKey: false,
+  hasEarlyData: false,
+  ja4: "t13d0101h2_0123456789ab_0123456789ab",
+};
 
 interface Ended {
   code: number | null;
@@ -144,8 +159,72 @@ describe("simple.ts", () => {
     assert.equal(shown(page, "Version"), "TLSv1.3");
     assert.equal(shown(page, "Server name (SNI)"), "localhost");
     assert.equal(shown(page, "Protocol (ALPN)"), "h2");
+    assert.match(page, /<strong>HTTP\/2<\/strong>/);
+    assert.match(page, /class="ja4" aria-label="t13d\d{4}h2_[0-9a-f]{12}_[0-9a-f]{12}"/);
+    await trusting.until(`document.getElementById("events").children.length >= 2`);
+    await trusting.evaluate(`document.getElementById("ping").click()`);
+    await trusting.until(`/GET .ping → 200/.test(document.getElementById("events").innerText)`);
+    assert.match(
+      await trusting.evaluate(`document.getElementById("events").innerText`),
+      /connected/,
+    );
+    for (
+      const [name, width, dark] of [
+        ["desktop", 1280, false],
+        ["desktop-dark", 1280, true],
+        ["phone", 390, false],
+        ["phone-dark", 390, true],
+      ] as const
+    ) {
+      await trusting.showOn({ width, dark });
+      const wide = await trusting.evaluate<number>("document.documentElement.scrollWidth");
+      assert.ok(wide <= width, `${name} is ${wide} wide`);
+      // Both widths, and both sets of colours.
+      if (width < 600 === dark) assert.deepEqual(await trusting.accessibilityFaults(), [], name);
+      await keepScreenshot(trusting, `start-${name}`);
+    }
+    assert.deepEqual(trusting.complaints, []);
 
     await assert.rejects(Page.open(url), /ERR_CERT_AUTHORITY_INVALID/);
+  });
+
+  test("gives a client certificate that it knows again", () => {
+    const url = `https://localhost:${port}/`;
+    const curl = (...args: string[]) => run("curl", ["-sS", "--cacert", caFile, ...args]);
+    const page = curl(url);
+    const [, password] = /name="password" readonly value="([\w-]+)"/.exec(page)!;
+    const file = join(directory, "client.p12");
+    const form = ["-d", `name=Ada <b>`, "-d", `password=${password}`];
+    const origin = ["-H", `Origin: https://localhost:${port}`];
+    curl("--fail", ...form, ...origin, "-o", file, `${url}client-certificate`);
+    const pass = `pass:${password}`;
+    const about = run("openssl", ["pkcs12", "-in", file, "-passin", pass, "-nodes", "-info"]);
+    assert.match(about, /subject=CN ?= ?Ada b\n/);
+    assert.match(about, /BEGIN PRIVATE KEY/);
+    const wrong = spawnSync("openssl", ["pkcs12", "-in", file, "-passin", "pass:no", "-nodes"]);
+    assert.notEqual(wrong.status, 0);
+    const known = curl("--cert-type", "P12", "--cert", `${file}:${password}`, url);
+    assert.match(known, /Welcome back/);
+    assert.equal(shown(known, "Your certificate"), "CN=Ada b");
+    assert.doesNotMatch(known, /<form/);
+
+    const status = ["-o", "/dev/null", "-w", "%{http_code}"];
+    const to = `${url}client-certificate`;
+    const evil = ["-H", "Origin: https://evil.test"];
+    assert.equal(curl(...status, ...form, to), "403", "no Origin");
+    assert.equal(curl(...status, ...form, ...evil, to), "403", "another site's form");
+    assert.equal(curl(...status, ...origin, "-d", "name=&password=x", to), "400");
+    assert.equal(curl(...status, ...origin, "-d", `name=${"x".repeat(2_000)}`, to), "413");
+  }, 60_000);
+
+  test("shows what to read next, and no other file", () => {
+    const args = ["-sS", "--cacert", caFile, "--path-as-is"];
+    const url = `https://localhost:${port}`;
+    assert.match(run("curl", [...args, `${url}/examples/simple_http.ts`]), /simplest|example/i);
+    for (const path of ["/certs/ca.key", "/docs/../certs/ca.key", "/package.json", "/docs/"]) {
+      const status = ["-o", "/dev/null", "-w", "%{http_code}"];
+      assert.equal(run("curl", [...args, ...status, url + path]), "404", path);
+    }
   });
 
   test("answers other paths with 404", () => {
@@ -210,10 +289,31 @@ describe("simple.ts explains in one line", () => {
 });
 
 describe("renderPage()", () => {
-  test("escapes every text", () => {
+  test("escapes every text, above all what clients send", () => {
     const nasty = `<script>"&'</script>`;
-    const page = renderPage(nasty, nasty, [{ heading: nasty, rows: [[nasty, nasty]] }]);
-    assert.doesNotMatch(page, /<script>/);
-    assert.equal(page.split("&lt;script&gt;&quot;&amp;&#39;&lt;/script&gt;").length - 1, 6);
+    const hello = { ...HELLO, serverName: nasty, alpnProtocols: [nasty, nasty], ja4: nasty };
+    const tls: TlsInfo = {
+      protocol: nasty,
+      cipher: nasty,
+      sni: nasty,
+      alpn: nasty,
+      resumed: false,
+      peerCertificate: { subject: nasty, issuer: nasty } as TlsInfo["peerCertificate"],
+      authorized: false,
+      authorizationError: nasty,
+      hello,
+      handshakeMs: 1,
+    };
+    const session = { id: 1, requests: 1, connectedAt: new Date(), address: nasty };
+    const certificate = {
+      names: [nasty],
+      fingerprint256: nasty,
+      validFrom: new Date(),
+      validTo: new Date(),
+    };
+    const page = renderPage({ runtime: nasty, session, tls, certificate, password: nasty });
+    assert.equal(page.split("<script>").length, 2, "its own alone");
+    assert.equal(page.split("</script>").length, 2);
+    assert.ok(page.split("&lt;script&gt;&quot;&amp;&#39;&lt;/script&gt;").length > 12);
   });
 });

@@ -35,6 +35,7 @@ export {
   type IssuedCertificate,
   openCertificateAuthority,
 } from "./certificate_authority.ts";
+export { exportPkcs12, type Pkcs12Options } from "./pkcs12_export.ts";
 
 const RENEW_BEFORE_MS = 30 * 24 * 3_600_000;
 
