@@ -16,7 +16,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir, userInfo } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
@@ -105,7 +105,7 @@ function build(name: string, context: string): Image {
       case "RUN": // no such user is here, and no such root
         run("sh", [
           "-ec",
-          rest.replace(/-o \w+ (\/\S+)/, (_, path) => `-o ${userInfo().username} ${inside(path)}`),
+          rest.replace(/-o \w+ (\/\S+)/, (_, path) => `-o ${process.getuid!()} ${inside(path)}`),
         ], workDirectory);
         break;
       case "ENV":

@@ -181,28 +181,52 @@ describe("the npm package", () => {
     assert.equal(status, node >= 24 ? 0 : 1);
   }, TIMEOUT_MS);
 
-  test("has types that pass under strict nodenext, without what is internal", () => {
+  for (const { name, lib, types, leftOut } of LIBRARIES) {
+    test(`has types that pass under strict nodenext with ${name}, without what is internal`, () => {
+      install();
+      const code = CONSUMER.split("\n").filter((line) => !leftOut.test(line)).join("\n");
+      write("consumer/consumer.ts", code);
+      const compilerOptions = {
+        module: "nodenext",
+        moduleResolution: "nodenext",
+        lib,
+        types,
+        strict: true,
+        exactOptionalPropertyTypes: true,
+        noUncheckedIndexedAccess: true,
+        skipLibCheck: false,
+        noEmit: true,
+      };
+      write("consumer/tsconfig.json", JSON.stringify({ compilerOptions }));
+      run("node", [join(modules, "typescript/bin/tsc"), "-p", "consumer"]);
+    }, TIMEOUT_MS);
+  }
+
+  test("has types that pass on Deno", () => {
+    if (runtime !== "deno") return;
     install();
+    rmSync(join(project, "consumer"), { recursive: true, force: true }); // its lib is not Deno's
     write("consumer/consumer.ts", CONSUMER);
-    const compilerOptions = {
-      module: "nodenext",
-      moduleResolution: "nodenext",
-      lib: ["esnext"],
-      types: ["node"],
-      strict: true,
-      exactOptionalPropertyTypes: true,
-      noUncheckedIndexedAccess: true,
-      skipLibCheck: false,
-      noEmit: true,
-    };
-    write("consumer/tsconfig.json", JSON.stringify({ compilerOptions }));
-    run("node", [join(modules, "typescript/bin/tsc"), "-p", "consumer"]);
-    if (runtime === "deno") {
-      rmSync(join(project, "consumer/tsconfig.json")); // its lib is not Deno's
-      run(process.execPath, ["check", "consumer/consumer.ts"]);
-    }
+    run(process.execPath, ["check", "consumer/consumer.ts"]);
   }, TIMEOUT_MS);
 });
+
+/** What programs are compiled with. Hono's own types need those of the DOM, or Bun's. */
+const LIBRARIES = [
+  {
+    name: "Node's types and no DOM",
+    lib: ["esnext"],
+    types: ["node"],
+    leftOut: /[Hh]ono|app\.fetch/,
+  },
+  {
+    name: "Bun's types and no DOM",
+    lib: ["esnext"],
+    types: ["bun"],
+    leftOut: /[Hh]ono|app\.fetch/,
+  },
+  { name: "Node's types and the DOM", lib: ["esnext", "dom"], types: ["node"], leftOut: /^$/ },
+];
 
 /** Uses types from every entry; each expected error fails the check when it is not one. */
 const CONSUMER = `

@@ -38,7 +38,7 @@ export const upgradeWebSocket: UpgradeWebSocket<UpgradedWebSocket, WebSocketSett
       close: (code, reason) => socket.close(code, reason),
     });
     socket.onopen = (event) => events.onOpen?.(event, context);
-    socket.onmessage = (event) => events.onMessage?.(event, context);
+    socket.onmessage = (event) => events.onMessage?.(event as MessageEvent, context);
     socket.onclose = (event) => events.onClose?.(event as CloseEvent, context);
     socket.onerror = (event) => events.onError?.(event, context);
     return response;

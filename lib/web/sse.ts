@@ -86,7 +86,7 @@ export interface ServerSentEventsOptions {
   /** How many bytes may wait for a slow client before it is cut off. Default: 1 MiB. */
   readonly maxBufferedBytes?: number;
   /** More fields of the response, or other values for those that are set. Default: none. */
-  readonly headers?: HeadersInit;
+  readonly headers?: NonNullable<ConstructorParameters<typeof Headers>[0]>;
 }
 
 /**
@@ -129,7 +129,12 @@ const SCHEMA = members({
     15_000,
   ),
   maxBufferedBytes: size(1024 * 1024),
-  headers: v.optional(v.custom<HeadersInit>(areHeaders, "must be what new Headers() takes")),
+  headers: v.optional(
+    v.custom<NonNullable<ConstructorParameters<typeof Headers>[0]>>(
+      areHeaders,
+      "must be what new Headers() takes",
+    ),
+  ),
 }, {
   advice: adviceFrom({
     ping: "write keepAliveMs",
@@ -145,7 +150,7 @@ const SCHEMA = members({
 
 function areHeaders(value: unknown): boolean {
   try {
-    new Headers(value as HeadersInit);
+    new Headers(value as ConstructorParameters<typeof Headers>[0]);
     return typeof value === "object" && value !== null;
   } catch {
     return false; // the constructor throws for what it does not take

@@ -16,7 +16,8 @@ export interface UpgradedWebSocketEventMap {
   /** The handshake is answered: messages can be sent. */
   open: Event;
   /** A message came, in `data`: text as a string, binary as `binaryType` says. */
-  message: MessageEvent<string | ArrayBuffer | Blob>;
+  // As MessageEvent<…>, which takes no type where the types of the DOM are not loaded.
+  message: Omit<MessageEvent, "data"> & { readonly data: string | ArrayBuffer | Blob };
   /** The socket failed; `error` is why. `close` follows. */
   error: ErrorEvent;
   /** The connection is over. */
