@@ -2,7 +2,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import { health } from "../lib/telemetry/health.ts";
+import { metrics } from "../lib/telemetry/metrics.ts";
 import { HttpsServer } from "../mod.ts";
+import { DAY_MS, MemoryStorage, TestCa, TestTime, watched } from "./automatic_support.ts";
 import { GET, RawClient, started, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
 import { until } from "./support.ts";
@@ -44,6 +46,39 @@ describe("health()", () => {
     assert.match(await shown(health(server).ready()), /^503 .*, failed certificate$/);
     assert.match(await shown(health(server, { certificate: false }).ready()), /^200 [^c]*cc[^c]*$/);
     await server.stop();
+  });
+
+  test("knows certificates that renew themselves, of names and on demand", async () => {
+    for (const options of [{ names: ["shop.example"] }, { onDemand: { ask: () => true } }]) {
+      const time = new TestTime();
+      await time.advance(730 * DAY_MS); // to now
+      const ca = new TestCa(time);
+      const { promise, resolve: sign } = Promise.withResolvers<void>();
+      ca.gate = promise;
+      const { source, ask } = watched(time, ca, new MemoryStorage(), options);
+      const server = new HttpsServer(
+        { certificates: source, hostname: "127.0.0.1", port: 0 },
+        () => new Response(),
+      );
+      let issued = 0;
+      server.addEventListener("certificate:issued", () => void issued++);
+      await server.start();
+      const asked = ask("shop.example");
+      const it = health(server);
+      const exposed = metrics(server);
+      const expiry = /^httpsd_certificate_expiry_timestamp_seconds\{name="shop\.example".*\} \d+$/m;
+      assert.match(await shown(it.ready()), /^503 .*, failed certificate$/);
+      assert.deepEqual(server.stats().certificates, []);
+      assert.doesNotMatch(exposed.text(), expiry);
+      sign();
+      await until(() => issued === 1, "it is there");
+      await asked;
+      assert.match(await shown(it.ready()), /^200 .*, ok certificate$/);
+      assert.deepEqual(server.stats().certificates.map(({ names }) => names), [["shop.example"]]);
+      assert.match(exposed.text(), expiry);
+      await server.stop();
+      assert.match(await shown(it.ready()), /^503 failed running/);
+    }
   });
 
   test("says that it is not ready before a drain begins, and while it goes on", async () => {
