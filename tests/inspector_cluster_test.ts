@@ -1,0 +1,63 @@
+/** Inspectors in a cluster: one for each worker, and their numbers together on the page of each. */
+import assert from "node:assert/strict";
+import { test } from "bun:test";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import net, { type AddressInfo } from "node:net";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { get } from "./inspector_support.ts";
+import { RawClient } from "./http_support.ts";
+import { assertRuntime, runtime } from "./runtime.ts";
+
+assertRuntime();
+
+const PROGRAM = fileURLToPath(new URL("./cluster/inspected.ts", import.meta.url));
+
+/** A port that is free, and the one behind it. */
+async function twoFreePorts(): Promise<number> {
+  for (;;) {
+    const first = net.createServer().listen(0, "127.0.0.1");
+    await once(first, "listening");
+    const { port } = first.address() as AddressInfo;
+    const second = net.createServer().listen(port + 1, "127.0.0.1");
+    const isFree = await new Promise<boolean>((resolve) => {
+      second.once("listening", () => resolve(true)).once("error", () => resolve(false));
+    });
+    first.close();
+    second.close();
+    if (isFree) return port;
+  }
+}
+
+test("each worker has an inspector on a port of its own, which shows all of them", async () => {
+  const port = await twoFreePorts();
+  const deno = ["run", "-A", "--no-check", "--node-modules-dir=manual", PROGRAM];
+  const args = [...runtime === "deno" ? deno : [PROGRAM], String(port)];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
+  const ended = once(child, "close");
+  try {
+    let output = "";
+    for await (const text of child.stdout.setEncoding("utf8")) {
+      output += text;
+      if (/^READY/m.test(output)) break;
+    }
+    assert.match(output, /REFUSED Option port of inspect\(\) must be given in a cluster/);
+    for (const index of [0, 1]) {
+      const { body } = await get(`http://127.0.0.1:${port + index}/?summary`);
+      const { worker, state } = JSON.parse(body);
+      assert.deepEqual([worker, state], [{ index, of: 2 }, "running"]);
+    }
+    const client = await RawClient.connect(port + 1);
+    client.send("GET /?stream HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    await client.expect(/event: workers\ndata: .*\n/);
+    const [, data] = /event: workers\ndata: (.*)\n/.exec(client.text)!;
+    const [other, ...more] = JSON.parse(data!);
+    assert.deepEqual([other.index, other.url, more], [0, `http://127.0.0.1:${port}/`, []]);
+    assert.deepEqual(other.summary.worker, { index: 0, of: 2 });
+    client.destroy();
+  } finally {
+    process.kill(child.pid!, "SIGTERM");
+    await ended;
+  }
+}, 60_000);
