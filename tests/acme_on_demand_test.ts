@@ -71,6 +71,23 @@ describe("On demand, a name", () => {
     assert.deepEqual([all.ca.orders.length, all.asked.length], [1, 1]);
   });
 
+  test(
+    "is one of 500 at once: 40 are asked about once and ordered, however slow ask is",
+    async () => {
+      const gate = Promise.withResolvers<boolean>();
+      await using all = await running(() => gate.promise, { maxPerMinute: 40 });
+      const clients = Array.from({ length: 500 }, (_, i) => all.ask(`n${i}.example`));
+      await until(() => all.asked.length === 40, "the program is asked");
+      const refused = await Promise.all(clients.slice(40)); // at once, not after the others
+      assert.deepEqual(new Set(refused), new Set(["refused"]));
+      assert.deepEqual(all.ca.orders, []);
+      gate.resolve(true);
+      const shown = await Promise.all(clients.slice(0, 40));
+      assert.equal(new Set(shown.map((one) => typeof one === "object" && one.names[0])).size, 40);
+      assert.deepEqual([all.ca.orders.length, all.asked.length, all.errors], [40, 40, []]);
+    },
+  );
+
   test("that is in the storage is not asked about", async () => {
     const first = await running();
     await first.ask("a.example");

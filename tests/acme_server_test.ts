@@ -11,9 +11,15 @@ import process from "node:process";
 import tls from "node:tls";
 import { inspect } from "node:util";
 import { afterAll, describe } from "bun:test";
+import { createClient } from "redis";
 import { startShop } from "../examples/acme.ts";
 import { automaticCertificatesWith } from "../lib/acme/automatic.ts";
-import { type AutomaticOptions, fileStorage } from "../lib/acme/mod.ts";
+import {
+  type AutomaticOptions,
+  type CertificateStorage,
+  fileStorage,
+  redisStorage,
+} from "../lib/acme/mod.ts";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import type { CertificateFailedEvent } from "../lib/events.ts";
 import { redirectServer } from "../lib/redirect.ts";
@@ -26,6 +32,8 @@ import {
   startPebble,
   testWithPebble,
 } from "./pebble.ts";
+import { startBroker } from "./bus_support.ts";
+import { testsWith } from "./programs.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 import { type Child, end, received, start, until } from "./support.ts";
 import { sClient } from "./tls_support.ts";
@@ -74,7 +82,7 @@ function certificatesOf(
     ca: pebble.ca,
     agreeToTerms: true,
     profile: "default",
-    storage: fileStorage(folder, { lockMs: 1_000 }),
+    storage: options.storage ?? fileStorage(folder, { lockMs: 1_000 }),
     ...options,
   });
 }
@@ -310,16 +318,57 @@ describe("On demand", () => {
 });
 
 describe("Several processes", () => {
-  testWithPebble("make one order, and answer each other's challenges", async () => {
-    const pebble = await sharedPebble();
+  testWithPebble("make one order over files, and answer each other's challenges", async () => {
     const folder = newFolder();
-    const names = ["many.example"];
-    const [port] = await freePorts(1);
-    const before = ordersOf(pebble);
-    const module = (path: string) => JSON.stringify(new URL(path, import.meta.url).href);
-    // Another process: an HTTPS server, and the only one that Pebble can ask.
-    const script = `
-      import { automaticCertificates, fileStorage } from ${module("../lib/acme/mod.ts")};
+    await shareOrders(
+      fileStorage(folder, { lockMs: 1_000 }),
+      "many.example",
+      `
+      import { fileStorage } from ${module("../lib/acme/mod.ts")};
+      const storage = fileStorage(${JSON.stringify(folder)});`,
+    );
+  }, MS);
+
+  testsWith("redis-server")("make one order over Redis, and answer each other's", async () => {
+    await using broker = await startBroker("redis");
+    const { port } = broker;
+    const client = createClient({ url: `redis://127.0.0.1:${port}` });
+    client.on("error", () => {});
+    await client.connect();
+    try {
+      await shareOrders(
+        redisStorage(client, { lockMs: 1_000 }),
+        "redis.example",
+        `
+        import { redisStorage } from ${module("../lib/acme/mod.ts")};
+        import { createClient } from "redis";
+        const client = createClient({ url: "redis://127.0.0.1:${port}" });
+        await client.connect();
+        const storage = redisStorage(client);`,
+      );
+    } finally {
+      client.destroy();
+    }
+  }, MS);
+});
+
+function module(path: string): string {
+  return JSON.stringify(new URL(path, import.meta.url).href);
+}
+
+/** Two processes with one storage, which the other one opens by `opening` as `storage`. */
+async function shareOrders(
+  storage: CertificateStorage,
+  name: string,
+  opening: string,
+): Promise<void> {
+  const pebble = await sharedPebble();
+  const names = [name];
+  const [port] = await freePorts(1);
+  const before = ordersOf(pebble);
+  // Another process: an HTTPS server, and the only one that Pebble can ask.
+  const script = `${opening}
+      import { automaticCertificates } from ${module("../lib/acme/mod.ts")};
       import { HttpsServer, redirectServer } from ${module("../mod.ts")};
       const certificates = automaticCertificates({
         directory: ${JSON.stringify(pebble.directory)},
@@ -328,45 +377,44 @@ describe("Several processes", () => {
         profile: "default",
         challenges: ["http-01"],
         names: ${JSON.stringify(names)},
-        storage: fileStorage(${JSON.stringify(folder)}),
+        storage,
       });
       const hostname = "127.0.0.1";
       await redirectServer({ hostname, port: ${pebble.httpPort}, certificates });
       const server = new HttpsServer({ hostname, port: ${port}, certificates },
-        () => new Response("many.example"));
+        () => new Response(${JSON.stringify(name)}));
       server.addEventListener("certificate:issued", () => console.log("issued"));
       server.addEventListener("certificate:failed", ({ error }) => console.log(error));
       await server.start();
       console.log("started");`;
-    const args = runtime === "deno" ? ["eval", "--node-modules-dir=manual"] : ["-e"];
-    const child = start(process.execPath, [...args, script]);
-    children.push(child);
-    const challenges = ["http-01"] as const;
-    const certificates = certificatesOf(pebble, folder, { names, challenges });
-    await until(() => child.output().includes("started"), `it starts: ${child.output()}`, 20_000);
-    await using all = await serving(certificates);
-    const root = await pebble.root();
-    let fingerprint: string | undefined;
-    await until(
-      async () => {
-        fingerprint = await fingerprintOf(all.port, "many.example", root).catch(() => undefined);
-        return fingerprint !== undefined;
-      },
-      "this one has a certificate",
-      40_000,
-    );
-    await until(() => child.output().includes("issued"), "the other has one", 40_000);
-    assert.equal(await fingerprintOf(port!, "many.example", root), fingerprint);
-    assert.equal(ordersOf(pebble) - before, 1);
+  const args = runtime === "deno" ? ["eval", "--node-modules-dir=manual"] : ["-e"];
+  const child = start(process.execPath, [...args, script]);
+  children.push(child);
+  const challenges = ["http-01"] as const;
+  const certificates = certificatesOf(pebble, "", { names, challenges, storage });
+  await until(() => child.output().includes("started"), "the other process starts", 20_000);
+  await using all = await serving(certificates);
+  const root = await pebble.root();
+  let fingerprint: string | undefined;
+  await until(
+    async () => {
+      fingerprint = await fingerprintOf(all.port, name, root).catch(() => undefined);
+      return fingerprint !== undefined;
+    },
+    "this one has a certificate",
+    40_000,
+  );
+  await until(() => child.output().includes("issued"), "the other has one", 40_000);
+  assert.equal(await fingerprintOf(port!, name, root), fingerprint);
+  assert.equal(ordersOf(pebble) - before, 1);
 
-    // This one orders; the other, which has nothing to do with the name, answers.
-    const own = certificatesOf(pebble, folder, { names: ["own.example"], challenges });
-    await using alone = await serving(own);
-    await alone.issued();
-    end(child);
-    await child.done;
-  }, MS);
-});
+  // This one orders; the other, which has nothing to do with the name, answers.
+  const own = certificatesOf(pebble, "", { names: [`own.${name}`], challenges, storage });
+  await using alone = await serving(own);
+  await alone.issued();
+  end(child);
+  await child.done;
+}
 
 describe("Renewal", () => {
   testWithPebble("three times under load fails no handshake", async () => {

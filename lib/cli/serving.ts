@@ -307,6 +307,11 @@ function announce(served: Served, site: Site, values: Values, output: Output): v
   }
   if (inspector !== undefined) lines.push(`  Inspector: ${inspector}`);
   if (!isLoopback(values.host ?? LOOPBACK)) lines.push("  Other machines can reach it");
+  else if (values.acme !== undefined) {
+    lines.push(
+      "  The authority cannot, unless something passes port 80 on: --host 0.0.0.0 lets it",
+    );
+  }
   output.say(
     { url, port, what: served.what, certificate, caFile, inspector, readyMs },
     lines.join("\n"),
