@@ -131,6 +131,11 @@ export interface HttpsServerOptions extends ReloadOptions {
    */
   readonly transportMode?: TransportMode;
   /**
+   * Whether plain HTTP on the port for TLS is sent to HTTPS (308) rather than answered 400: GET and
+   * HEAD, for the names and addresses of the certificates. Default: `false`.
+   */
+  readonly redirectHttp?: boolean;
+  /**
    * The application protocols spoken (ALPN), in order of preference. Default:
    * `["h2", "http/1.1"]`, without what `http2` or `http1` turns off.
    */
@@ -325,6 +330,7 @@ const ENTRIES = {
   pathMode: v.optional(number("permissions such as 0o660", 0, 0o777)),
   fd: v.optional(number("a file descriptor", 0, 2 ** 31 - 1)),
   transportMode: v.optional(oneOf("secure", "insecure"), "secure"),
+  redirectHttp: flag(false),
   alpnProtocols: v.optional(ALPN_PROTOCOLS),
   http2: v.optional(HTTP2_OPTION, true),
   http1: flag(true),
@@ -436,6 +442,9 @@ export function resolveConfig(options: HttpsServerOptions): Config {
     : checkOptions("", SCHEMA, withoutUndefined(options));
   assertSupported(output);
   assertOnePlace(output);
+  if (output.redirectHttp && output.transportMode === "insecure") {
+    throw optionError("", "redirectHttp", "is for a port that speaks TLS: leave it out");
+  }
   const served = { http1: output.http1, http2: output.http2 !== false };
   if (!served.http1 && !served.http2) {
     throw optionError("", "http1", "is false, and http2 too: leave one of them out");

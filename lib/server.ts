@@ -56,12 +56,14 @@ import { type Address, Listener } from "./net/listener.ts";
 import { TrustedPeers } from "./net/trusted_peers.ts";
 import { Unread } from "./net/unread.ts";
 import { Unsent } from "./net/unsent.ts";
+import { redirectReader } from "./plain_http.ts";
 import { adviceFrom, checkOptions, members, milliseconds, shown } from "./options.ts";
 import type { ServerLimits } from "./limits.ts";
 import { givenLimits, Places } from "./places.ts";
 import { Reception } from "./reception.ts";
 import { Reports } from "./reports.ts";
 import { assertRuntime, type Capabilities, capabilities } from "./runtime/capabilities.ts";
+import { listens, succeed } from "./runtime/hot.ts";
 import { ServerListeners } from "./server_listeners.ts";
 import { SessionTable } from "./sessions.ts";
 import { placeOf, share } from "./share.ts";
@@ -126,6 +128,8 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   readonly #busLink: BusLink | undefined;
   #state: ServerState = "idle";
   #referenced = true;
+  /** Takes it off the list of servers that give their place to those of `bun --hot`. */
+  #unlist: () => void = () => {};
   /** Whether the server has run, or tried to, and is at rest again. */
   #isOver = false;
   /** Whether connections that were accepted before the stop still become sessions. */
@@ -205,6 +209,9 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
         ),
         required: config.proxyProtocol.mode === "required",
       },
+      readPlain: config.redirectHttp
+        ? () => redirectReader((host) => selector()?.isFor(host) === true)
+        : undefined,
       maxConnectionsPerAddress: limits.maxConnectionsPerAddress,
       maxHandshakes: limits.maxHandshakes,
       handshakeMs: timeouts.handshakeMs,
@@ -620,10 +627,12 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     this.#assertNotStopped();
     if (this.#certificates !== undefined) await this.#source?.start(this.#config.port);
     this.#assertNotStopped();
+    const place = path ?? (fd === undefined ? `${hostname}:${port}` : `fd ${fd}`);
+    const before = succeed(place);
     this.#listener = await Listener.open(
       {
         hostname,
-        port,
+        port: port === 0 ? before ?? 0 : port,
         backlog,
         reusePort,
         path,
@@ -634,6 +643,8 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
       (arrival) => this.#accepted(arrival),
       (error) => this.#reports.error(error),
     );
+    const { port: actual } = this.#listener.address;
+    this.#unlist = listens([place, `${hostname}:${actual}`], actual, () => void this.stop());
     if (!this.#referenced) this.#listener.unref();
     this.#assertNotStopped();
     share()?.listening(this, this.#listener.address.port, this.#nth);
@@ -767,6 +778,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   #rest(): void {
     this.#stats.stop();
     share()?.stopped(this);
+    this.#unlist();
     this.#listener = undefined;
     this.#certificates = undefined;
     this.#starting = undefined;

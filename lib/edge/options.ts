@@ -152,6 +152,7 @@ const OF_SERVERS: Record<
   profile: 0,
   proxyProtocol: 0,
   receiveMs: 0,
+  redirectHttp: 0,
   requestMs: 0,
   reusePort: 0,
   sendMs: 0,

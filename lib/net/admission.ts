@@ -34,7 +34,12 @@ import { ConnectionEngine } from "./engine.ts";
 import type { Deadlines, Waiting } from "./deadlines.ts";
 import type { Place } from "./place.ts";
 import type { ProxyHeader } from "./proxy_protocol.ts";
-import { checkVersion, ClientHelloStep, type HelloRead } from "./steps/client_hello.ts";
+import {
+  checkVersion,
+  ClientHelloStep,
+  type HelloRead,
+  type PlainReader,
+} from "./steps/client_hello.ts";
 import { sayFarewell, TurnedAway } from "./steps/farewell.ts";
 import {
   beginProxyHeader,
@@ -53,6 +58,8 @@ export interface AdmissionOptions {
   readonly selector: () => Selector | undefined;
   /** The peers that may send PROXY headers; `undefined`: none. */
   readonly proxy?: ProxyPolicy | undefined;
+  /** Makes what reads plain HTTP that comes in place of TLS; `undefined`: it gets a hint. */
+  readonly readPlain?: (() => PlainReader) | undefined;
   /** The most connections from one address, those at the gate included. */
   readonly maxConnectionsPerAddress: number;
   /** How long from accept to the end of the handshake, in ms. */
@@ -197,7 +204,7 @@ export class Admission implements Waiting, ArrivalGuest {
     }
     this.#release = release;
     if (this.#selector !== undefined) {
-      const step = new ClientHelloStep();
+      const step = new ClientHelloStep(this.#options.readPlain);
       this.#take(step, (read) => this.#helloRead(read), rest);
       return;
     }

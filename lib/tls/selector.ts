@@ -287,6 +287,15 @@ export class Selector {
     return isUnderPolicyOf(context, own ?? this.#fallback);
   }
 
+  /** Whether the host of an authority is a name or address of an identity, or of the source. */
+  isFor(authority: string): boolean {
+    const asked = hostname(authority);
+    const address = normalizeAddress(asked);
+    if (address !== undefined) return this.#addresses.has(address) || this.#isSourced(address);
+    const name = normalizeName(asked);
+    return name !== undefined && (this.#names.get(name) !== undefined || this.#isSourced(name));
+  }
+
   /** Whether the source has a certificate for a name or address; the server's policy holds there. */
   #isSourced(name: string): boolean {
     return this.#options.source?.covers(name) ?? false;

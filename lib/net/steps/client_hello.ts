@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { TlsError } from "../../errors.ts";
+import { type HttpsdError, TlsError } from "../../errors.ts";
 import { runtime } from "../../runtime/current.ts";
 import { NOT_TLS_ANSWER } from "../../tls/alerts.ts";
 import type { ClientHello } from "../../tls/client_hello.ts";
@@ -22,16 +22,40 @@ export interface HelloRead {
   readonly bytes: Uint8Array;
 }
 
+/** Reads what a client sends in plain HTTP; returns what it gets, once that is decided. */
+export interface PlainReader {
+  push(bytes: Uint8Array): Uint8Array | undefined;
+}
+
 /** Reads a ClientHello. */
 export class ClientHelloStep {
   readonly #reader = new ClientHelloReader(MAX_HELLO_BYTES);
+  readonly #readPlain: (() => PlainReader) | undefined;
+  /** What reads on when it is plain HTTP. */
+  #plain: { readonly reader: PlainReader; readonly error: HttpsdError } | undefined;
+
+  /** Makes the step; `readPlain` makes what reads plain HTTP, which gets a hint otherwise. */
+  constructor(readPlain?: () => PlainReader) {
+    this.#readPlain = readPlain;
+  }
 
   /** Takes the next bytes; returns `undefined` until there is something to decide. */
   push(bytes: Uint8Array): HelloRead | TurnedAway | undefined {
+    if (this.#plain !== undefined) return this.#pushPlain(bytes);
     const result = this.#reader.push(bytes);
     if (result.state === "need") return undefined;
-    if (result.state === "error") return turnAway(result);
+    if (result.state === "error") {
+      if (!result.looksLikeHttp || this.#readPlain === undefined) return turnAway(result);
+      this.#plain = { reader: this.#readPlain(), error: result.error };
+      return this.#pushPlain(this.#reader.bytes);
+    }
     return { hello: result.hello, bytes: this.#reader.bytes };
+  }
+
+  #pushPlain(bytes: Uint8Array): TurnedAway | undefined {
+    const { reader, error } = this.#plain!;
+    const answer = reader.push(bytes);
+    return answer && new TurnedAway(error, answer);
   }
 }
 
