@@ -87,6 +87,23 @@ describe("serve() and new HttpsServer()", () => {
       /^Option fetch of serve\(\) is a handler/,
     ],
     ["fetch: 1", [{ ...options, fetch: 1 }, app.fetch], /^Option fetch is not known/],
+    [
+      "an Express app",
+      [options, Object.assign(() => {}, { listen() {}, handle() {} })],
+      /^The handler of serve\(\) is an app for node:http, .*: use Hono, or put httpsd before its/,
+    ],
+    ["a Koa app", [options, { listen() {}, callback() {} }], /is an app for node:http/],
+    ["Bun's shape", [{ ...options, ...app, tls: {} }], /^Option tls .* write cert and key/],
+    [
+      "Bun's error",
+      [{ ...options, ...app, error() {} }],
+      /error .* write server\.onError\(handler\)/,
+    ],
+    [
+      "Deno's onListen",
+      [{ ...options, onListen() {} }, app.fetch],
+      /onListen .* do it after await/,
+    ],
     ["nothing", [], /^Options must be an object, not undefined$|no handler/],
   ];
   for (const [what, given, message] of mistakes) {

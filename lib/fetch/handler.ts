@@ -59,6 +59,16 @@ function takeHandler<H extends (...args: never[]) => unknown>(
   callee: string,
   handler: Given<H>,
 ): H | undefined {
+  if (
+    typeof (handler as { listen?: unknown } | undefined)?.listen === "function" &&
+    !hasFetch(handler)
+  ) {
+    throw new ConfigError(
+      "INVALID_CONFIG",
+      `The handler of ${callee} is an app for node:http, with handlers of (req, res): use Hono, or ` +
+        "put httpsd before its server by proxy()",
+    );
+  }
   if (handler === undefined || typeof handler === "function") return handler;
   if (hasFetch(handler)) return ((...args: never[]) => handler.fetch(...args)) as H;
   const { default: exported } = Object(handler) as { default?: unknown };

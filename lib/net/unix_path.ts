@@ -107,9 +107,9 @@ export class UnixPath {
     unlinkSync(aside);
   }
 
-  /** A name in the same folder that nothing has. */
+  /** A name in the same folder that nothing has. With a letter: `.1234567` is a port for node:net. */
   #sibling(): string {
-    return join(dirname(this.path), `.${randomBytes(4).toString("hex").slice(1)}`);
+    return join(dirname(this.path), `.s${randomBytes(3).toString("hex")}`);
   }
 
   #inUse(cause: unknown, why = "another process listens there"): ListenError {
