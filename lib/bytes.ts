@@ -27,6 +27,21 @@ export function viewOf(data: ArrayBufferView | ArrayBufferLike): Uint8Array {
     : new Uint8Array(data);
 }
 
+/** Up to so many bytes are copied sooner than a view of them is made. */
+const SHORT_PIECE_BYTES = 128;
+
+/**
+ * The bytes from `start` to `end`, as a view or, where they are few, as a copy in memory of their
+ * own: the first view of short bytes moves them out of the engine's heap, into an `ArrayBuffer`.
+ */
+export function pieceOf(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  const length = end - start;
+  if (length > SHORT_PIECE_BYTES) return bytes.subarray(start, end);
+  const copy = new Uint8Array(length);
+  for (let i = 0; i < length; i++) copy[i] = bytes[start + i]!;
+  return copy;
+}
+
 /**
  * Frees the memory under bytes at once, instead of when the collector comes: the next that is taken
  * is then the same, which is warm. Nothing else may use that memory any more.

@@ -220,14 +220,26 @@ describe("RequestParser", () => {
     assert.equal(parser.next(), Step.Fail);
   });
 
-  test("gives the body out as views of what was pushed", () => {
-    const input = bytesOf("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nABCDE");
+  test("gives a short body out in memory of its own", () => {
+    const input = bytesOf("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nABCDE" + GET);
+    const parser = new RequestParser(LIMITS);
+    parser.push(input);
+    assert.equal(parser.next(), Step.Head);
+    assert.equal(parser.next(), Step.Data);
+    assert.equal(parser.data.buffer.byteLength, 5);
+    input.fill(0x2a);
+    assert.equal(textOf(parser.data), "ABCDE");
+  });
+
+  test("gives a longer body out as views of what was pushed", () => {
+    const body = "ABCDE".repeat(100);
+    const input = bytesOf(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n${body}`);
     const parser = new RequestParser(LIMITS);
     parser.push(input);
     assert.equal(parser.next(), Step.Head);
     assert.equal(parser.next(), Step.Data);
     assert.equal(parser.data.buffer, input.buffer);
-    assert.equal(textOf(parser.data), "ABCDE");
+    assert.equal(textOf(parser.data), body);
     assert.equal(parser.next(), Step.End);
   });
 

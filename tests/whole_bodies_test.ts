@@ -457,6 +457,27 @@ if (runtime === "bun") {
       assert.ok(bunParts !== undefined && chooseBunParts(tools) !== undefined);
     });
 
+    const type: [string, string] = ["Content-Type", "a/b"];
+    const cookie: [string, string] = ["Set-Cookie", "c=d"];
+    const lists: [string, string][][] = [
+      [],
+      [type],
+      [["content-type", ""]],
+      [type, type],
+      [cookie],
+      [cookie, cookie],
+      [type, cookie],
+      [cookie, type, cookie],
+      [["X-E", "f"]],
+      [["X-E", "f"], ["x-e", "g"], type],
+    ];
+    for (const fields of lists) {
+      test(`give the fields ${JSON.stringify(fields)}`, () => {
+        const response = new Response("text", { headers: fields });
+        assert.deepEqual([...parts(response)!.fields], [...response.headers]);
+      });
+    }
+
     const wrong: Record<string, Partial<BunTools>> = {
       "there are none": { sizeOf: undefined as never },
       "a size has no meaning": { sizeOf: () => 360 },

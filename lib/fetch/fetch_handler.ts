@@ -101,7 +101,8 @@ export function exchangeHandler(handle: Handle): ExchangeHandler {
 }
 
 async function answerLater(exchange: Exchange, result: PromiseLike<Response>): Promise<void> {
-  await exchange.respond(await result);
+  const sending = exchange.respond(await result);
+  if (sending !== undefined) await sending; // nearly all is sent at once
 }
 
 async function answerUpgradable(

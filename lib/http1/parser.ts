@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { GrowingBytes, NO_BYTES } from "../bytes.ts";
+import { GrowingBytes, NO_BYTES, pieceOf } from "../bytes.ts";
 import { HttpError } from "../errors.ts";
 import { bodyTooLong, headTooLong } from "../http/request_rules.ts";
 import { allowedInTrailer } from "../http/trailers.ts";
@@ -78,7 +78,10 @@ const FAILED = 6;
  * ```
  */
 export class RequestParser {
-  /** A piece of the body, never empty: a view of what was pushed. Valid after `Step.Data`. */
+  /**
+   * A piece of the body, never empty: a view of what was pushed, or a copy of what is short. Valid
+   * after `Step.Data`.
+   */
   data: Uint8Array = NO_BYTES;
   /**
    * The trailer fields in the order they were sent; valid after `Step.End`. Fields that a trailer
@@ -268,7 +271,7 @@ export class RequestParser {
   /** Sets `data` to what there is of the next `wanted` bytes, and returns how many that are. */
   #takeData(wanted: number): number {
     const end = Math.min(this.#input.length, this.#pos + wanted);
-    this.data = this.#input.subarray(this.#pos, end);
+    this.data = pieceOf(this.#input, this.#pos, end);
     this.#pos = end;
     // The receiver of the last piece may transfer its buffer, which empties every view of it.
     if (end === this.#input.length) this.#letGo();

@@ -162,7 +162,22 @@ function withType(
   type: string | undefined,
 ): ResponseParts {
   const { status, statusText, headers } = response;
-  return { status, reason: statusText || undefined, fields: headers, type, body };
+  return { status, reason: statusText || undefined, fields: fieldsOf(headers), type, body };
+}
+
+const NO_FIELDS: ResponseParts["fields"] = [];
+
+/** How many fields there are: Bun's `Headers` say so. */
+function countOf(headers: Headers): number | undefined {
+  return (headers as { readonly count?: number }).count;
+}
+
+/** The fields: none or a type, which nearly all responses have, are had without an iterator. */
+function fieldsOf(headers: Headers): ResponseParts["fields"] {
+  const count = countOf(headers);
+  if (count === 0) return NO_FIELDS;
+  const type = count === 1 ? headers.get("content-type") : null;
+  return type === null ? headers : [["content-type", type]];
 }
 
 /**
@@ -204,7 +219,17 @@ function isKnown(tools: BunTools): boolean {
     tools.peek(new Response(bytes()).bytes()) instanceof Uint8Array &&
     tools.sizeOf(new Response(null, { statusText: "abc" })) === base + 3 &&
     tools.isAscii(Uint8Array.of(0, 127)) && !tools.isAscii(Uint8Array.of(97, 128)) &&
-    givesOwnBytes(tools);
+    givesOwnBytes(tools) && countsFields();
+}
+
+/** Whether the number of fields is that of the lines that the iterator gives, with each cookie. */
+function countsFields(): boolean {
+  const headers = new Headers();
+  const added = [["X-A", "b"], ["x-a", "c"], ["Set-Cookie", "d=e"], ["Set-Cookie", "f=g"]];
+  return countOf(headers) === 0 && added.every(([name, value]) => {
+    headers.append(name!, value!);
+    return countOf(headers) === [...headers].length;
+  });
 }
 
 /** Whether a long body in memory is given as memory of its own, whatever else has had it. */
