@@ -297,6 +297,31 @@ describe("A renewal", () => {
   });
 });
 
+describe("A clock that jumps", () => {
+  test("drops no certificate, and does not keep it from being renewed when it is right again", async () => {
+    await using all = await running();
+    const { time, ca } = all;
+    const right = time.now.bind(time);
+    let ahead = -3_650 * DAY_MS;
+    time.now = () => right() + ahead;
+    await time.advance(2 * HOUR_MS);
+    assert.equal(ca.orders.length, 1);
+    ahead = 3_650 * DAY_MS;
+    ca.fail("ACME_UNREACHABLE");
+    await time.advance(2 * HOUR_MS);
+    assert.ok(ca.orders.length > 1 && ca.orders.length <= 8, `${ca.orders.length} orders`);
+    assert.equal(typeof await all.ask("shop.example"), "object");
+    ahead = 0;
+    ca.failure = undefined;
+    const orders = ca.orders.length;
+    await time.advance(30 * DAY_MS);
+    assert.equal(ca.orders.length, orders); // it is valid, as the clock says now
+    await time.until(() => all.issued.length === 2, "it is renewed");
+    assert.ok(right() < all.issued[0]!.validTo.getTime());
+    assert.equal(ca.orders.length, orders + 1);
+  });
+});
+
 describe("Two processes with one storage", () => {
   test("make one order, and both have the certificate", async () => {
     const time = new TestTime();

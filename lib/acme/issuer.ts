@@ -7,7 +7,7 @@
 import { AcmeError, HttpsdError } from "../errors.ts";
 import { type Identity, loadIdentity } from "../tls/identity.ts";
 import type { Clock } from "./clock.ts";
-import type { Records, StoredCertificate } from "./records.ts";
+import type { Records, StoredCertificate, StoredFailure } from "./records.ts";
 import { type Random, retryDelay, type Validity } from "./schedule.ts";
 import type { StorageLock } from "./storage.ts";
 import type { AcmeClient, ChallengeSolver, OrderOptions } from "./types.ts";
@@ -71,6 +71,9 @@ export class Postponed extends Error {
 /** How many orders of one process are under way at once. */
 const AT_ONCE = 4;
 
+/** How much the clocks of processes that share a storage may differ, in ms. */
+const CLOCKS_MS = 10 * 60_000;
+
 /** How often it is looked whether another process is done, in ms. */
 const LOOK_MS = 1_000;
 
@@ -104,7 +107,8 @@ export class Issuer {
    * @throws {HttpsdError} `ACME_STORAGE_FAILED`
    */
   async postponedUntil(name: string): Promise<number | undefined> {
-    return (await this.#parts.records.failure(name))?.until;
+    const failure = await this.#parts.records.failure(name);
+    return failure === undefined ? undefined : postponing(failure, this.#parts.clock.now());
   }
 
   /**
@@ -143,9 +147,8 @@ export class Issuer {
         const other = await this.#other(name);
         if (other !== undefined && other.chain !== current?.chain && suits(other)) return other;
         const failure = await records.failure(name);
-        if (failure !== undefined && failure.until > clock.now()) {
-          throw new Postponed(failure.until);
-        }
+        const postponed = failure && postponing(failure, clock.now());
+        if (postponed !== undefined && postponed > clock.now()) throw new Postponed(postponed);
         if (lock !== undefined) {
           const fresh = await this.#order(name, current, failure?.failures ?? 0, lock, signal);
           if (fresh !== undefined) return fresh;
@@ -202,8 +205,9 @@ export class Issuer {
       if (lock.signal.aborted) return undefined; // nor is this, or the other would be kept from trying
       const error = asError(cause);
       const retryAfterMs = error instanceof AcmeError ? error.retryAfterMs : undefined;
-      const until = clock.now() + this.#delay(failures + 1, current, retryAfterMs);
-      await records.keepFailure(name, { failures: failures + 1, until }).catch(report);
+      const at = clock.now();
+      const until = at + this.#delay(failures + 1, current, retryAfterMs);
+      await records.keepFailure(name, { failures: failures + 1, until, at }).catch(report);
       throw new OrderFailed(error, until);
     } finally {
       this.#leave();
@@ -233,6 +237,11 @@ export class Issuer {
     if (next === undefined) this.#underWay--;
     else next();
   }
+}
+
+/** Until when a failure postpones an order; not at all where a wrong clock has put it into the future. */
+function postponing({ until, at = 0 }: StoredFailure, now: number): number {
+  return at > now + CLOCKS_MS ? now : until;
 }
 
 async function loaded({ chain, privateKey }: StoredCertificate): Promise<Loaded> {

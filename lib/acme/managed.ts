@@ -64,6 +64,8 @@ export class ManagedCertificate {
   #askAt = 0;
   /** No attempt is made before this. */
   #attemptAt = 0;
+  /** The last look; it is in the future where the clock has been set back, and no time above counts. */
+  #lookedAt = 0;
   #lookAt = 0;
   #hasFailed = false;
   #lastError: HttpsdError | undefined;
@@ -144,7 +146,9 @@ export class ManagedCertificate {
    */
   show(): Identity | undefined | Promise<Identity | undefined> {
     const { clock } = this.#parts;
-    if (this.#mayOrder !== undefined && clock.now() >= this.#lookAt) this.#look();
+    const now = clock.now();
+    const isDue = now >= this.#lookAt || now < this.#lookedAt;
+    if (this.#mayOrder !== undefined && isDue) this.#look();
     const current = this.#current;
     const usable = current !== undefined && current.notAfter > clock.now();
     if (usable || this.#looking === undefined) return current?.identity;
@@ -178,6 +182,8 @@ export class ManagedCertificate {
   async #lookOnce(): Promise<void> {
     const { clock, signal } = this.#parts;
     try {
+      if (clock.now() < this.#lookedAt) this.#forgetTimes();
+      this.#lookedAt = clock.now();
       if (this.#current !== undefined && clock.now() >= this.#askAt) {
         await this.#askWindow(this.#current);
       }
@@ -189,6 +195,12 @@ export class ManagedCertificate {
     } catch (cause) {
       if (!signal.aborted) this.#parts.report(asError(cause));
     }
+  }
+
+  /** What was planned by a clock that was ahead is planned anew; the storage knows of failures. */
+  #forgetTimes(): void {
+    this.#askAt = 0;
+    this.#attemptAt = 0;
   }
 
   /** Asks the CA when to renew (RFC 9773). */

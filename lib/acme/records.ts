@@ -23,6 +23,8 @@ export interface StoredFailure {
   readonly failures: number;
   /** Until when there is no other attempt, in ms since 1970. */
   readonly until: number;
+  /** When the last was, in ms since 1970; a clock that was ahead then has been set back. */
+  readonly at?: number;
 }
 
 /** The answer to a pending challenge: a text, or a certificate. */
