@@ -35,6 +35,23 @@ const denoConfig: Omit<Manifest, "dependencies"> & { imports: Record<string, str
   "deno.json",
 );
 
+/** What programs are compiled with. Hono's own types need those of the DOM, or Bun's. */
+const LIBRARIES = [
+  {
+    name: "Node's types and no DOM",
+    lib: ["esnext"],
+    types: ["node"],
+    leftOut: /[Hh]ono|app\.fetch/,
+  },
+  {
+    name: "Bun's types and no DOM",
+    lib: ["esnext"],
+    types: ["bun"],
+    leftOut: /[Hh]ono|app\.fetch/,
+  },
+  { name: "Node's types and the DOM", lib: ["esnext", "dom"], types: ["node"], leftOut: /^$/ },
+];
+
 describe("package.json", () => {
   test("says the same as deno.json", () => {
     for (const key of ["name", "version", "license", "exports"] as const) {
@@ -210,23 +227,6 @@ describe("the npm package", () => {
     run(process.execPath, ["check", "consumer/consumer.ts"]);
   }, TIMEOUT_MS);
 });
-
-/** What programs are compiled with. Hono's own types need those of the DOM, or Bun's. */
-const LIBRARIES = [
-  {
-    name: "Node's types and no DOM",
-    lib: ["esnext"],
-    types: ["node"],
-    leftOut: /[Hh]ono|app\.fetch/,
-  },
-  {
-    name: "Bun's types and no DOM",
-    lib: ["esnext"],
-    types: ["bun"],
-    leftOut: /[Hh]ono|app\.fetch/,
-  },
-  { name: "Node's types and the DOM", lib: ["esnext", "dom"], types: ["node"], leftOut: /^$/ },
-];
 
 /** Uses types from every entry; each expected error fails the check when it is not one. */
 const CONSUMER = `
