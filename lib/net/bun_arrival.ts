@@ -189,6 +189,7 @@ export class BunArrival implements Arrival, SocketOwner {
 
   /** Reports in a microtask: the socket may have been closed by a call from here. */
   onClosed(error: Error | undefined): void {
+    if (this.#isClosed) return; // Bun reports it once more where a handshake has failed
     const wasOver = this.#isOver;
     this.#isOver = this.#isClosed = true;
     queueMicrotask(() => {

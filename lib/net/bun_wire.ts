@@ -171,6 +171,7 @@ export class BunWire implements Wire, SocketOwner {
 
   /** Reports in a microtask: the socket may have been closed by a call from here. */
   onClosed(error: Error | undefined): void {
+    if (this.#isClosed) return;
     this.#isClosed = true;
     queueMicrotask(() => this.#reportClose(error));
   }

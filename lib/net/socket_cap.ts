@@ -44,17 +44,21 @@ export class SocketCap {
   static readonly #Place = class implements Place {
     readonly #cap: SocketCap;
     #left = false;
+    #isFree = false;
 
     constructor(cap: SocketCap) {
       this.#cap = cap;
     }
 
     leave(): void {
+      if (this.#isFree) return;
       if (!this.#left) this.#cap.#leaving++;
       this.#left = true;
     }
 
     free(): void {
+      if (this.#isFree) return; // counted twice, it would let others be closed for nobody
+      this.#isFree = true;
       if (this.#left) this.#cap.#leaving--;
       this.#left = true;
       this.#cap.#open--;
