@@ -401,6 +401,16 @@ describe("httpsd cert", () => {
       encoding: "utf8",
     });
     assert.match(purpose.stdout, /TLS Web Client Authentication/);
+    const { p12, password } = JSON.parse(stdout);
+    const read = spawnSync("openssl", [
+      "pkcs12",
+      "-in",
+      join(folder, p12),
+      "-passin",
+      `pass:${password}`,
+      "-nokeys",
+    ], { encoding: "utf8" });
+    assert.match(read.stdout, /BEGIN CERTIFICATE/, read.stderr);
   }, LONG_MS);
 });
 

@@ -3,8 +3,10 @@
  *
  * @module
  */
+import { randomBytes } from "node:crypto";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { exportPkcs12, type IssuedCertificate } from "../tls/dev_certificates.ts";
 import type { Values } from "./arguments.ts";
 import { CommandError } from "./arguments.ts";
 import { openAuthority } from "./authority.ts";
@@ -27,12 +29,27 @@ export async function cert(
   const files = { certificate: `${base}.pem`, key: `${base}.key` };
   await create(files.key, issued.key, 0o600);
   await create(files.certificate, issued.cert, 0o644);
+  const bundle = client ? await browserFile(base, names[0]!, issued) : undefined;
   output.say(
-    { names, ...files, authority: caFile },
+    { names, ...files, ...bundle, authority: caFile },
     `Certificate for ${names.join(", ")}: ${files.certificate}\nIts private key: ${files.key}\n` +
-      `Trusted by those who trust ${caFile}: httpsd trust`,
+      (bundle === undefined
+        ? `Trusted by those who trust ${caFile}: httpsd trust`
+        : `Both for a browser: ${bundle.p12}, with the password ${bundle.password}`),
   );
   return 0;
+}
+
+/** Writes certificate and key as browsers import them, under a password that is made up. */
+async function browserFile(
+  base: string,
+  name: string,
+  { cert, key }: IssuedCertificate,
+): Promise<{ p12: string; password: string }> {
+  const password = randomBytes(9).toString("base64url");
+  const p12 = `${base}.p12`;
+  await create(p12, await exportPkcs12({ cert, key, passphrase: password, name }), 0o600);
+  return { p12, password };
 }
 
 /** The e-mail addresses and URIs among names, which a client's certificate may have beside its subject. */
@@ -50,9 +67,9 @@ function fileName(name: string): string {
 }
 
 /** Writes a file that must not be there: a key that is in use is not to be lost. */
-async function create(file: string, text: string, mode: number): Promise<void> {
+async function create(file: string, content: string | Uint8Array, mode: number): Promise<void> {
   try {
-    await writeFile(file, text, { flag: "wx", mode });
+    await writeFile(file, content, { flag: "wx", mode });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
     throw new CommandError(`${file} exists: remove it, or name another directory with --out`);
