@@ -341,7 +341,12 @@ describe("What a source reports", () => {
   });
 
   test("the server itself reports the end of what the source does not renew", async () => {
-    const { cert, key } = await serverCa.issue({ names: ["short.example"], days: 1 });
+    const hour = 3_600_000;
+    const { cert, key } = await serverCa.issue({
+      names: ["short.example"],
+      notBefore: new Date(Date.now() - 20 * hour),
+      notAfter: new Date(Date.now() + 4 * hour), // less than a third of its lifetime is left
+    });
     const short = await loadIdentity({ cert, key });
     const certificates = sourceOf([short], { identities: () => [short] });
     await using server = await startServer({ certificates });
