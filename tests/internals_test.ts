@@ -334,6 +334,7 @@ describe("The list of internals", () => {
   const helpers = [
     "capabilities.ts",
     "current.ts",
+    "hot.ts",
     "internals.ts",
     "response_parts.ts",
     "stdout.ts",

@@ -176,7 +176,7 @@ const PLAIN = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/;
 
 /** A text without quotes, backslashes and anything but printable ASCII, which are `\xhh`. */
 function escaped(text: string): string {
-  return PLAIN.test(text) ? text : text.replace(/[^\x20\x21\x23-\x5b\x5d-\x7e]+/gu, hex);
+  return PLAIN.test(text) ? text : text.replace(/[^\x20\x21\x23-\x5b\x5d-\x7e]+/g, hex);
 }
 
 /** The same in a field that a space would end. */
