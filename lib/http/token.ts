@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { trimBlanks } from "../blanks.ts";
 
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
@@ -19,20 +20,7 @@ export function isFieldValue(text: string): boolean {
   return !NOT_IN_VALUE.test(text);
 }
 
-/** Strips SP and HTAB, the white space of HTTP; `String.trim` strips more, such as U+00A0. */
-function trimBlanks(text: string): string {
-  let start = 0;
-  let end = text.length;
-  while (start < end && isBlank(text[start])) start++;
-  while (end > start && isBlank(text[end - 1])) end--;
-  return text.slice(start, end);
-}
-
 /** The members of a comma-separated list (RFC 9110 section 5.6.1), empty ones too. */
 export function listMembers(text: string): string[] {
   return text.split(",").map(trimBlanks);
-}
-
-function isBlank(character: string | undefined): boolean {
-  return character === " " || character === "\t";
 }

@@ -12,6 +12,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
+import { trimBlanks } from "../blanks.ts";
 import { NO_BYTES } from "../bytes.ts";
 import { HttpError } from "../errors.ts";
 
@@ -252,16 +253,17 @@ function tailOf(bytes: Buffer, delimiter: Buffer): number {
   return 0;
 }
 
-const FIELD = /^([\w!#$%&'*+.^`|~-]+):[ \t]*(.*?)[ \t]*$/;
+const FIELD = /^([\w!#$%&'*+.^`|~-]+):(.*)$/;
 /** Most parts have two. */
 const MAX_FIELDS = 16;
 
 function readHead(bytes: Buffer): PartHead {
   const fields = new Map<string, string>();
   for (const line of textOf(bytes).split("\r\n")) {
-    const [, name, value] = FIELD.exec(line) ?? [];
+    const [, name, written = ""] = FIELD.exec(line) ?? [];
+    const value = trimBlanks(written);
     // deno-lint-ignore no-control-regex
-    if (name === undefined || value === undefined || /[\x00-\x08\x0a-\x1f\x7f]/.test(value)) {
+    if (name === undefined || /[\x00-\x08\x0a-\x1f\x7f]/.test(value)) {
       throw bad("a field of a part is malformed");
     }
     const lower = name.toLowerCase();
