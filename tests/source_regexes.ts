@@ -20,7 +20,7 @@ export function findRegexes(source: string): FoundRegex[] {
   const found: FoundRegex[] = [];
   let code = ""; // what was passed, without comments, for the look back
   const templates: number[] = []; // the depth of braces in each ${ } that is open
-  let i = 0;
+  let i = source.startsWith("#!") ? source.indexOf("\n") + 1 : 0;
   const skipTo = (end: string) => {
     const at = source.indexOf(end, i);
     i = at === -1 ? source.length : at + end.length;

@@ -126,7 +126,7 @@ export class BunArrival implements Arrival, SocketOwner {
         isServer: true,
         initialData: this.#unread,
         data: this,
-        tls: context.bunTls,
+        tls: context.bunTls(),
         socket: SECURE,
       });
       this.#unread = NO_BYTES;
@@ -145,7 +145,7 @@ export class BunArrival implements Arrival, SocketOwner {
     if (this.#isOver) return;
     if (!ok) return this.#fail(toTlsError(tlsFault(error ?? new Error("The handshake failed"))));
     const context = this.#context!;
-    if (error !== null && context.bunTls.rejectUnauthorized) {
+    if (error !== null && context.bunTls().rejectUnauthorized) {
       const { authorizationError } = new BunHandshake(this.#socket, error);
       return this.#fail(certificateRefused(authorizationError!, { cause: error }));
     }

@@ -175,11 +175,12 @@ export class SecurityContext {
   }
 
   /**
-   * By what Bun's own sockets shake hands; made when first asked for.
+   * By what Bun's own sockets shake hands; made when first asked for. A method, since what prints
+   * properties would show the key.
    *
    * @throws {Error} Bun's, if it does not take the identity
    */
-  get bunTls(): BunTls {
+  bunTls(): BunTls {
     if (this.#bunTls === undefined) {
       const { requestCert = false, rejectUnauthorized = false } = this.clientAuth?.tlsOptions ?? {};
       const { secureOptions, ...options } = this.#options;
