@@ -24,7 +24,7 @@ export class Output {
 
   /** Writes one line of what went wrong, to standard error. */
   error(message: string, code?: string): void {
-    const line = message.replaceAll(/\s*\n\s*/g, " ");
+    const line = message.split("\n").map((part) => part.trim()).join(" ");
     console.error(this.#json ? JSON.stringify({ error: line, code }) : `httpsd: ${line}`);
   }
 }
