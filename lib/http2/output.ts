@@ -182,6 +182,11 @@ export class Output {
     this.#reportSent();
   }
 
+  /** Frees the memory of a body whose frames were all given to the connection, once they have left. */
+  free(bytes: Uint8Array): void {
+    this.#connection.free(bytes);
+  }
+
   /** The client has read: goes on. */
   drained(): void {
     this.#reportSent();

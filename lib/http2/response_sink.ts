@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { freeMemory } from "../bytes.ts";
 import { type HttpsdError, StateError } from "../errors.ts";
 import { assertFieldValue, type Fields } from "../http/response_rules.ts";
 import type { HeadEnd, ResponseSink } from "../http/response_sink.ts";
@@ -296,7 +295,7 @@ export class Http2ResponseSink implements ResponseSink, Sender {
   sent(): void {
     this.#leaving = false;
     if (this.#over && this.#own !== undefined) {
-      freeMemory(this.#own);
+      this.stream.output.free(this.#own);
       this.#own = undefined;
     }
     this.stream.progressed();

@@ -58,7 +58,7 @@ async function acceptWebSocket<S>(
   config: RouteConfig<S>,
   hub: WebSocketHub,
 ): Promise<Response | void> {
-  const { exchange, fields } = partsOf(request);
+  const { exchange } = partsOf(request);
   if (!exchange.upgradable) return refuseUpgrade(exchange);
   const upgrade = checkUpgrade(exchange.head);
   if (!upgrade.ok) return exchange.sendError(upgrade.status, upgrade.message, upgrade.headers);
@@ -73,7 +73,8 @@ async function acceptWebSocket<S>(
     }
   }
   const opened = (ws: ServerWebSocket) => onOpen?.(ws, request);
-  openWebSocket(exchange, upgrade, { hub, config, opened }, fields);
+  // Looked at now: onUpgrade may have set the first of them.
+  openWebSocket(exchange, upgrade, { hub, config, opened }, partsOf(request).fields);
 }
 
 /**
