@@ -25,6 +25,7 @@ import {
   manifest,
   modules,
   project,
+  removeProjectAfterAll,
   root,
   TIMEOUT_MS,
   wanted,
@@ -33,6 +34,7 @@ import { testsWith } from "./programs.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 
 assertRuntime();
+removeProjectAfterAll();
 
 const deploy = join(root, "examples/deploy");
 const folder = mkdtempSync(join(tmpdir(), "httpsd-deploy-"));

@@ -47,7 +47,15 @@ export const wanted = { ...manifest.dependencies, ...manifest.peerDependencies }
 
 /** The project that it is installed into. */
 export const project = mkdtempSync(join(tmpdir(), "httpsd-package-"));
-afterAll(() => rmSync(project, { recursive: true }));
+let isInstalled = false;
+
+/** Removes the project at the end of the file; to be called once, at its top. */
+export function removeProjectAfterAll(): void {
+  afterAll(() => {
+    rmSync(project, { recursive: true, force: true });
+    isInstalled = false; // on Bun other files go on with this module
+  });
+}
 
 /** What blocks of the documentation use besides. */
 const SHOWN = [
@@ -63,11 +71,10 @@ const SHOWN = [
   "redis",
 ];
 
-let isInstalled = false;
-
 /** Builds and packs the package and installs it into the project, once. */
 export function install(): void {
   if (isInstalled) return;
+  mkdirSync(project, { recursive: true });
   const built = join(project, "built");
   run("node", [join(root, "scripts/build.mjs"), built]);
   run("npm", ["pack", "--silent", built]);

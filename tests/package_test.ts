@@ -19,6 +19,7 @@ import {
   modules,
   project,
   readJson,
+  removeProjectAfterAll,
   root,
   run,
   TIMEOUT_MS,
@@ -30,6 +31,7 @@ import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 
 assertRuntime();
+removeProjectAfterAll();
 
 const denoConfig: Omit<Manifest, "dependencies"> & { imports: Record<string, string> } = readJson(
   "deno.json",

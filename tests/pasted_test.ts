@@ -11,10 +11,19 @@ import process from "node:process";
 import { ownNetwork } from "./cluster_support.ts";
 import { type Block, readBlocks } from "./docs_blocks.ts";
 import { node24 } from "./on_demand.ts";
-import { inRuntime, install, project, root, TIMEOUT_MS, write } from "./package_support.ts";
+import {
+  inRuntime,
+  install,
+  project,
+  removeProjectAfterAll,
+  root,
+  TIMEOUT_MS,
+  write,
+} from "./package_support.ts";
 import { assertRuntime } from "./runtime.ts";
 
 assertRuntime();
+removeProjectAfterAll();
 
 const RUNNER = "pasted.mjs";
 /** The blocks choose ports, which are theirs in a network of their own. */
