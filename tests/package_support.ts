@@ -71,7 +71,7 @@ const SHOWN = [
   "redis",
 ];
 
-/** Builds and packs the package and installs it into the project, once. */
+/** Builds and packs the package and installs it into the project, once; the folder stays. */
 export function install(): void {
   if (isInstalled) return;
   mkdirSync(project, { recursive: true });
@@ -97,7 +97,6 @@ export function install(): void {
     mkdirSync(dirname(link), { recursive: true });
     if (!existsSync(link)) symlinkSync(join(modules, name), link);
   }
-  rmSync(built, { recursive: true });
   isInstalled = true;
 }
 

@@ -28,6 +28,7 @@ import {
   write,
 } from "./package_support.ts";
 import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
+import { node24 } from "./on_demand.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 
 assertRuntime();
@@ -146,6 +147,41 @@ describe("the npm package", () => {
     } finally {
       server.kill("SIGKILL");
       await closed;
+    }
+  }, TIMEOUT_MS);
+
+  test("is used from the folder that it was built into", () => {
+    install();
+    const program = `import { capabilities, loadIdentity } from "${manifest.name}";
+      import { devCertificates } from "${manifest.name}/dev-certificates";
+      const { cert, key } = await devCertificates("certs");
+      const { names } = await loadIdentity({ cert, key });
+      console.log(capabilities.runtime, names.join());`;
+    const folder = join(project, "linked");
+    write("linked/app.js", program);
+    if (runtime === "deno") {
+      // As docs/install.md has it; what the package depends on comes from the registry.
+      const config = {
+        imports: { [manifest.name]: `npm:${manifest.name}@^${manifest.version}` },
+        links: ["../built"],
+        nodeModulesDir: "auto",
+      };
+      write("linked/deno.json", JSON.stringify(config));
+    } else {
+      const dependencies = { [manifest.name]: "file:../built" };
+      write("linked/package.json", JSON.stringify({ type: "module", dependencies }));
+      mkdirSync(join(folder, "node_modules", dirname(manifest.name)), { recursive: true });
+      symlinkSync("../../../built", join(folder, "node_modules", manifest.name)); // as npm does it
+    }
+    const node = runtime === "bun" ? node24() : undefined;
+    for (const [command, ...args] of [inRuntime("app.js"), ...node ? [[node, "app.js"]] : []]) {
+      const { status, stdout, stderr } = spawnSync(command!, args, {
+        cwd: folder,
+        encoding: "utf8",
+        timeout: TIMEOUT_MS,
+      });
+      assert.equal(status, 0, stderr);
+      assert.match(stdout, /^(?:deno|bun|node) localhost/i);
     }
   }, TIMEOUT_MS);
 
