@@ -189,7 +189,8 @@ export class BunArrival implements Arrival, SocketOwner {
 
   /** Reports in a microtask: the socket may have been closed by a call from here. */
   onClosed(error: Error | undefined): void {
-    if (this.#isClosed) return; // Bun reports it once more where a handshake has failed
+    // A handshake that fails within upgradeTLS() closes both sockets before one is known as the lower.
+    if (this.#isClosed) return;
     const wasOver = this.#isOver;
     this.#isOver = this.#isClosed = true;
     queueMicrotask(() => {
