@@ -27,7 +27,7 @@ import {
   urlOf,
 } from "./proxy_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { connect, until } from "./support.ts";
+import { connect, openDescriptors, until } from "./support.ts";
 import { alice, clientCa, localhost, mallory, serverCa } from "./tls_support.ts";
 
 assertRuntime();
@@ -469,6 +469,23 @@ describe("who leaves", () => {
     await until(() => seen, "the upload");
     client.destroy();
     await until(() => aborted, "the upstream's end");
+  });
+  test("an upstream that has answered and takes no more of the upload is let go", async () => {
+    const upstream = await listening(net.createServer((socket) => {
+      socket.once("data", () => {
+        socket.pause(); // and neither reads nor closes
+        socket.write("HTTP/1.1 413 Too much\r\nContent-Length: 2\r\n\r\nno");
+      });
+    }));
+    const { port } = await started(proxy(urlOf(upstream)));
+    const before = openDescriptors();
+    const client = await RawClient.connect(port);
+    client.send(request("POST /", { "Content-Length": "50000000" }));
+    client.send(new Uint8Array(5_000_000));
+    await client.until(() => client.text.endsWith("no"));
+    client.destroy();
+    // The upstream's own side, which cannot see the end of what it does not read.
+    await until(() => openDescriptors() === before + 1, "the proxy's side is closed");
   });
 });
 

@@ -146,6 +146,8 @@ class Attempt {
       socket.once(ready, () => connecting.clear());
     });
     client.on("response", (message) => {
+      // What is left of the upload then has no reader, and nothing would end the wait for one.
+      message.on("end", () => client.writableFinished || client.destroy());
       resolve({ request: client, message, tunnel: undefined });
     });
     client.on("upgrade", (message, socket, head) => {
