@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { asBuffer } from "../buffer.ts";
 import { listMembers } from "../http/token.ts";
 import type { Session } from "../http/session.ts";
 
@@ -99,7 +100,9 @@ export function requestFields(
     `${address === undefined ? "" : `for=${node(address)};`}host="${url.host}";proto=${proto}`,
   );
   const certificate = session?.tls?.authorized === true ? session.tls.peerCertificate : undefined;
-  if (certificate !== undefined) fields.set("client-cert", `:${base64(certificate.der)}:`);
+  if (certificate !== undefined) {
+    fields.set("client-cert", `:${asBuffer(certificate.der).toString("base64")}:`);
+  }
   return fields;
 }
 
@@ -112,10 +115,6 @@ export function isLoop(request: Request, pseudonym: string): boolean {
 /** A node's address as RFC 7239 section 6 writes it. */
 function node(address: string): string {
   return address.includes(":") ? `"[${address}]"` : address;
-}
-
-function base64(bytes: Uint8Array): string {
-  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
 }
 
 /**

@@ -4,15 +4,13 @@
  *
  * @module
  */
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { listMembers } from "../http/token.ts";
+import { acceptKey } from "../websocket/handshake.ts";
 import { passWebSocket } from "../websocket/upgrade.ts";
 import { Splice } from "./splice.ts";
 import { failed, type UpstreamAnswer } from "./upstream.ts";
-
-/** Appended to the key before it is hashed (RFC 6455 section 1.3). */
-const ACCEPT_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /** Whether a request asks to become a WebSocket. */
 export function asksForWebSocket(request: Request): boolean {
@@ -58,11 +56,10 @@ export function joinWebSocket(
 }
 
 function assertAccepted(message: IncomingMessage, key: string, offered: string | null): void {
-  const accept = createHash("sha1").update(key + ACCEPT_GUID).digest("base64");
   const chosen = message.headers["sec-websocket-protocol"];
   const problem = message.headers.upgrade?.toLowerCase() !== "websocket"
     ? "Upgrade is not websocket"
-    : message.headers["sec-websocket-accept"] !== accept
+    : message.headers["sec-websocket-accept"] !== acceptKey(key)
     ? "Sec-WebSocket-Accept is wrong"
     : chosen !== undefined && !listMembers(offered ?? "").includes(chosen)
     ? "Sec-WebSocket-Protocol was not offered"
