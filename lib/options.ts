@@ -280,6 +280,32 @@ function shapeOf(names: readonly string[]): string {
   return names.length > 4 ? `{ ${names.slice(0, 3).join(", ")}, … }` : `{ ${names.join(", ")} }`;
 }
 
+/**
+ * Refuses a listener for an event that is none of the `known`, which would never be called, and one
+ * that cannot be called.
+ *
+ * @throws {ConfigError} `INVALID_CONFIG`
+ */
+export function assertListener(type: unknown, listener: unknown, known: readonly string[]): void {
+  if (typeof type !== "string" || !known.includes(type)) {
+    const meant = typeof type === "string" ? nearest(type, known) : undefined;
+    throw new ConfigError(
+      "INVALID_CONFIG",
+      `There is no event ${typeof type === "string" ? JSON.stringify(type) : shown(type)}: ${
+        meant === undefined ? `use ${known.join(", ")}` : `did you mean ${meant}?`
+      }`,
+    );
+  }
+  const { handleEvent } = Object(listener) as { handleEvent?: unknown };
+  if (typeof listener === "function" || typeof handleEvent === "function") return;
+  throw new ConfigError(
+    "INVALID_CONFIG",
+    `The listener for ${type} is ${
+      shown(listener)
+    }: give a function, or an object with handleEvent`,
+  );
+}
+
 /** The known name that was most likely meant. */
 export function nearest(name: string, known: Iterable<string>): string | undefined {
   const wanted = plainName(name);

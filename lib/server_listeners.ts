@@ -5,9 +5,8 @@
  * @module
  */
 import { type AnyListener, SafeListeners } from "./contain/listeners.ts";
-import { ConfigError } from "./errors.ts";
 import { EVENT_IDS, type ServerEventListener, type ServerEventType } from "./events.ts";
-import { nearest, shown } from "./options.ts";
+import { assertListener } from "./options.ts";
 
 /** Keeps the listeners of one server. */
 export class ServerListeners {
@@ -47,7 +46,7 @@ export class ServerListeners {
     type: T,
     listener: ServerEventListener<T, S>,
   ): EventListener {
-    assertListener(type, listener);
+    assertListener(type, listener, Object.keys(EVENT_IDS));
     this.#listenedTo.add(type);
     this.#listenToRequests ||= type.startsWith("http:") && type !== "http:exchange";
     this.#added(type);
@@ -58,25 +57,4 @@ export class ServerListeners {
   wrapperOf<T extends ServerEventType, S>(listener: ServerEventListener<T, S>): EventListener {
     return this.#safe.wrapperOf(listener as AnyListener);
   }
-}
-
-/** Refuses a listener for an event that does not exist, which would never be called. */
-function assertListener(type: unknown, listener: unknown): void {
-  if (typeof type !== "string" || !Object.hasOwn(EVENT_IDS, type)) {
-    const meant = typeof type === "string" ? nearest(type, Object.keys(EVENT_IDS)) : undefined;
-    throw new ConfigError(
-      "INVALID_CONFIG",
-      `There is no event ${typeof type === "string" ? JSON.stringify(type) : shown(type)}: ${
-        meant === undefined ? `use ${Object.keys(EVENT_IDS).join(", ")}` : `did you mean ${meant}?`
-      }`,
-    );
-  }
-  const { handleEvent } = Object(listener) as { handleEvent?: unknown };
-  if (typeof listener === "function" || typeof handleEvent === "function") return;
-  throw new ConfigError(
-    "INVALID_CONFIG",
-    `The listener for ${type} is ${
-      shown(listener)
-    }: give a function, or an object with handleEvent`,
-  );
 }

@@ -8,14 +8,13 @@
 import { clearTimeout, setTimeout } from "node:timers";
 import { contain } from "../contain/callbacks.ts";
 import { type AnyListener, SafeListeners } from "../contain/listeners.ts";
-import { type ClusterError, ConfigError, HttpsdError, StateError } from "../errors.ts";
+import { type ClusterError, HttpsdError, StateError } from "../errors.ts";
 import {
   adviceFrom,
+  assertListener,
   checkOptions,
   members,
   milliseconds,
-  nearest,
-  shown,
   withoutUndefined,
 } from "../options.ts";
 import { CLUSTER_EVENTS, ClusterEvent, type ClusterEventType, type WorkerInfo } from "./events.ts";
@@ -202,7 +201,7 @@ export class ClusterSupervisor extends EventTarget {
     options?: AddEventListenerOptions | boolean,
   ): void {
     if (listener === null) return;
-    assertListener(type, listener);
+    assertListener(type, listener, CLUSTER_EVENTS);
     super.addEventListener(type, this.#listeners.wrap(listener as AnyListener), options);
   }
 
@@ -287,24 +286,3 @@ export class ClusterSupervisor extends EventTarget {
 const STOP_OPTIONS = members({ drainMs: v.optional(milliseconds(0)) }, {
   advice: adviceFrom({ timeout: "write drainMs", graceful: "write drainMs, 0 for at once" }),
 });
-
-/** Refuses a listener for an event that does not exist, which would never be called. */
-function assertListener(type: unknown, listener: unknown): void {
-  if (!CLUSTER_EVENTS.includes(type as ClusterEventType)) {
-    const meant = typeof type === "string" ? nearest(type, CLUSTER_EVENTS) : undefined;
-    throw new ConfigError(
-      "INVALID_CONFIG",
-      `There is no event ${typeof type === "string" ? JSON.stringify(type) : shown(type)}: ${
-        meant === undefined ? `use ${CLUSTER_EVENTS.join(", ")}` : `did you mean ${meant}?`
-      }`,
-    );
-  }
-  const { handleEvent } = Object(listener) as { handleEvent?: unknown };
-  if (typeof listener === "function" || typeof handleEvent === "function") return;
-  throw new ConfigError(
-    "INVALID_CONFIG",
-    `The listener for ${type} is ${
-      shown(listener)
-    }: give a function, or an object with handleEvent`,
-  );
-}
