@@ -4,6 +4,7 @@
  *
  * @module
  */
+import assert from "node:assert/strict";
 import type { Buffer } from "node:buffer";
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -54,7 +55,7 @@ interface Notice {
 export const SCREENSHOTS: string | undefined = process.env["HTTPSD_SCREENSHOTS"];
 
 /** Takes a screenshot, and writes it where somebody wants to see it. */
-export async function keepScreenshot(page: Page, name: string): Promise<void> {
+async function keepScreenshot(page: Page, name: string): Promise<void> {
   const image = await page.screenshot();
   if (image.length < 10_000) throw new Error(`The screenshot ${name} is empty`);
   if (SCREENSHOTS === undefined) return;
@@ -263,4 +264,28 @@ function debuggingPort(browser: ChildProcess): Promise<string> {
     });
     browser.stderr!.once("end", () => reject(new Error(`Chromium ended: ${output}`)));
   });
+}
+
+/** What pages are looked at on: a desktop and a phone, light and dark. */
+const SCREENS = [
+  ["desktop", 1280, false],
+  ["desktop-dark", 1280, true],
+  ["phone", 390, false],
+  ["phone-dark", 390, true],
+] as const;
+
+/**
+ * Shows a page on each screen, where it has to fit and to be accessible, and keeps a screenshot of
+ * each, whose name begins with `what`.
+ */
+export async function assertFitsScreens(page: Page, what: string): Promise<void> {
+  for (const [name, width, dark] of SCREENS) {
+    await page.showOn({ width, dark });
+    const wide = await page.evaluate<number>("document.documentElement.scrollWidth");
+    assert.ok(wide <= width, `${name} is ${wide} wide`);
+    // Both widths, and both sets of colours.
+    if (width < 600 === dark) assert.deepEqual(await page.accessibilityFaults(), [], name);
+    await page.evaluate("new Promise((resolve) => requestAnimationFrame(resolve))");
+    await keepScreenshot(page, `${what}-${name}`);
+  }
 }

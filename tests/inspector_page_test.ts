@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { describe } from "bun:test";
 import process from "node:process";
 import { inspect } from "../lib/inspector/mod.ts";
-import { keepScreenshot, Page, SCREENSHOTS, testWithChromium } from "./chromium.ts";
+import { assertFitsScreens, Page, SCREENSHOTS, testWithChromium } from "./chromium.ts";
 import { openScene } from "./inspector_support.ts";
 import { assertRuntime } from "./runtime.ts";
 
@@ -47,22 +47,7 @@ describe("The inspector's page", () => {
       assert.match(await text("caps"), /Connections[^]*of 24/);
       assert.match(await text("spoken"), /\d+ connections/);
 
-      for (
-        const [name, width, dark] of [
-          ["desktop", 1280, false],
-          ["desktop-dark", 1280, true],
-          ["phone", 390, false],
-          ["phone-dark", 390, true],
-        ] as const
-      ) {
-        await page.showOn({ width, dark });
-        const wide = await page.evaluate<number>("document.documentElement.scrollWidth");
-        assert.ok(wide <= width, `${name} is ${wide} wide`);
-        // Both widths, and both sets of colours.
-        if (width < 600 === dark) assert.deepEqual(await page.accessibilityFaults(), [], name);
-        await page.evaluate("new Promise((resolve) => requestAnimationFrame(resolve))");
-        await keepScreenshot(page, `inspector-${name}`);
-      }
+      await assertFitsScreens(page, "inspector");
 
       await page.press("Tab", 9);
       assert.equal(await page.evaluate("document.activeElement.className"), "skip");

@@ -11,7 +11,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { CONTENT_SECURITY_POLICY, renderPage } from "../examples/simple_page.ts";
 import type { ClientHello, TlsInfo } from "../mod.ts";
-import { keepScreenshot, Page, testWithChromium } from "./chromium.ts";
+import { assertFitsScreens, Page, testWithChromium } from "./chromium.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 
 assertRuntime();
@@ -168,21 +168,7 @@ describe("simple.ts", () => {
       await trusting.evaluate(`document.getElementById("events").innerText`),
       /connected/,
     );
-    for (
-      const [name, width, dark] of [
-        ["desktop", 1280, false],
-        ["desktop-dark", 1280, true],
-        ["phone", 390, false],
-        ["phone-dark", 390, true],
-      ] as const
-    ) {
-      await trusting.showOn({ width, dark });
-      const wide = await trusting.evaluate<number>("document.documentElement.scrollWidth");
-      assert.ok(wide <= width, `${name} is ${wide} wide`);
-      // Both widths, and both sets of colours.
-      if (width < 600 === dark) assert.deepEqual(await trusting.accessibilityFaults(), [], name);
-      await keepScreenshot(trusting, `start-${name}`);
-    }
+    await assertFitsScreens(trusting, "start");
     assert.deepEqual(trusting.complaints, []);
 
     await assert.rejects(Page.open(url), /ERR_CERT_AUTHORITY_INVALID/);
