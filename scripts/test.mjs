@@ -11,17 +11,20 @@ import process from "node:process";
 import { stripVTControlCharacters } from "node:util";
 import { ensureInstalled, PINNED, root, runRuntime } from "./runtimes.mjs";
 
+/** A failed test of Bun's with what stands before it: its error. */
+const BUN_FAILURES = /^(?:.*\n){0,25}\(fail\) .*$/gm;
+
 const BUN_CLOSING = /^ *(?<passed>\d+) pass\n(?:.*\n)*? *(?<failed>\d+) fail\n(?:.*\n)*?Ran .*$/gm;
 
 /** What runs over both wires on Bun, besides the files that see to it themselves: docs/internals.md. */
 const BOTH_WIRES = /\/(?:cap|gate|half_close|max_connections|selection|sessions|tls)_test\.ts$/;
 
 /**
- * How to start each runner, and how to read the lines that it closes with.
+ * How to start each runner, and how to read what failed and the lines that it closes with.
  *
  * @type {{
  *   name: "deno" | "bun", title?: string, command: string[], closing: RegExp,
- *   only?: RegExp, env?: Record<string, string>
+ *   failures: RegExp, only?: RegExp, env?: Record<string, string>
  * }[]}
  */
 const runners = [
@@ -29,21 +32,27 @@ const runners = [
     name: "deno",
     command: ["test", "-A", PINNED],
     closing: /^(?:ok|FAILED) \| (?<passed>\d+) passed.* \| (?<failed>\d+) failed.*$/gm,
+    failures: /^ ERRORS $[^]*?(?=^ FAILURES $)/gm,
   },
   {
     name: "bun",
     command: ["test"],
     closing: BUN_CLOSING,
+    failures: BUN_FAILURES,
   },
   {
     name: "bun",
     title: "bun, node:tls",
     command: ["test"],
     closing: BUN_CLOSING,
+    failures: BUN_FAILURES,
     only: BOTH_WIRES,
     env: { HTTPSD_WIRE: "node" },
   },
 ];
+
+/** How many lines of a runner's failures stand in the summary, where a cut record still has them. */
+const FAILURE_LINES = 150;
 
 /** What runners write: shown at once, or kept until it may be shown. */
 class Output {
@@ -101,7 +110,7 @@ process.exitCode = failed > 0 ? 1 : 0;
  */
 async function runAll(some, output) {
   const results = [];
-  for (const { name, title = name, command, closing, only = /^/, env } of some) {
+  for (const { name, title = name, command, closing, failures, only = /^/, env } of some) {
     const its = files.filter((file) => only.test(file));
     if (its.length === 0) continue;
     output.write(`\n--- ${title} ---\n`);
@@ -113,17 +122,20 @@ async function runAll(some, output) {
         text += piece;
       },
     });
+    const plain = stripVTControlCharacters(text);
     results.push({
       title,
       code,
-      last: [...stripVTControlCharacters(text).matchAll(closing)].at(-1),
+      last: [...plain.matchAll(closing)].at(-1),
+      // Without a failed test, what the runner said last tells why: a fault in the types, a crash.
+      failures: plain.match(failures)?.join("\n").split("\n") ?? plain.split("\n").slice(-30),
     });
   }
   return results;
 }
 
 /** @param {Awaited<ReturnType<typeof runAll>>[number]} result */
-function count({ title, code, last }) {
+function count({ title, code, last, failures }) {
   const counts = { passed: Number(last?.groups?.passed), failed: Number(last?.groups?.failed) };
   const ran = counts.passed + counts.failed > 0; // false also when no closing line was found
   passed += counts.passed || 0;
@@ -131,7 +143,8 @@ function count({ title, code, last }) {
   failed += code === 0 && ran ? 0 : counts.failed || 1;
   summary.push(`${title}: ${last?.[0].trim() ?? "no closing line"}`);
   if (!ran) summary.push(`${title} ran no test`);
-  if (code !== 0) summary.push(`${title} exited with code ${code}`);
+  if (code === 0) return;
+  summary.push(`${title} exited with code ${code}`, ...failures.slice(0, FAILURE_LINES));
 }
 
 /** @returns {string[]} */
