@@ -5,7 +5,7 @@
  * @module
  */
 import type { Config } from "./config.ts";
-import type { HttpError, HttpsdError } from "./errors.ts";
+import { ConnectionError, type HttpError, type HttpsdError } from "./errors.ts";
 import type { Hooks } from "./hooks.ts";
 import type { Dispatcher } from "./http/dispatcher.ts";
 import type { Exchange } from "./http/exchange.ts";
@@ -17,7 +17,7 @@ import type { Http1Connection } from "./http1/connection.ts";
 import type { Http2Config } from "./http2/options.ts";
 import type { ConnectionEngine } from "./net/engine.ts";
 import type { Places } from "./places.ts";
-import { goOnInHttp2, type ProtocolHost, speak } from "./protocols.ts";
+import { goOnInHttp2, isHttp2Loaded, loadHttp2, type ProtocolHost, speak } from "./protocols.ts";
 import type { Reports } from "./reports.ts";
 import type { SessionTable } from "./sessions.ts";
 import type { Stats } from "./stats.ts";
@@ -60,7 +60,11 @@ export class Reception implements ProtocolHost {
   constructor(parts: ReceptionParts) {
     this.#parts = parts;
     const { http2 } = parts.config;
-    if (http2 !== false) this.foundPreface = (driver) => this.#goOnInHttp2(driver, http2);
+    if (http2 === false) return;
+    this.foundPreface = (driver) => {
+      if (isHttp2Loaded()) this.#goOnInHttp2(driver, http2);
+      else void this.#goOnOnceLoaded(driver, http2);
+    };
   }
 
   /** Takes a connection whose handshake is over. */
@@ -89,6 +93,20 @@ export class Reception implements ProtocolHost {
     if (connection.closed) return; // by a listener
     reports.connected("http:connected", session);
     driver.begin();
+  }
+
+  /** The first client of all that begins with HTTP/2 waits until that is loaded, within its deadline. */
+  async #goOnOnceLoaded(driver: Http1Connection, config: Http2Config): Promise<void> {
+    const { connection } = driver;
+    connection.deadline = connection.after(this.timeouts.handshakeMs);
+    try {
+      await loadHttp2();
+      if (!connection.closed && !connection.closing) this.#goOnInHttp2(driver, config);
+    } catch (cause) {
+      connection.destroy(
+        new ConnectionError("CONNECTION_FAILED", "HTTP/2 could not be loaded", { cause }),
+      );
+    }
   }
 
   #goOnInHttp2(driver: Http1Connection, config: Http2Config): void {

@@ -56,6 +56,7 @@ import { type Address, Listener } from "./net/listener.ts";
 import { TrustedPeers } from "./net/trusted_peers.ts";
 import { Unread } from "./net/unread.ts";
 import { Unsent } from "./net/unsent.ts";
+import { loadHttp2 } from "./protocols.ts";
 import { redirectReader } from "./plain_http.ts";
 import { adviceFrom, checkOptions, members, milliseconds, shown } from "./options.ts";
 import type { ServerLimits } from "./limits.ts";
@@ -623,6 +624,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     this.#places.fitOpenFiles();
     await this.#busLink?.load();
     if (this.#config.proxyProtocol !== undefined) await loadProxyHeaderReader();
+    await this.#loadProtocols();
     this.#certificates = await this.#openCertificates();
     this.#assertNotStopped();
     if (this.#certificates !== undefined) await this.#source?.start(this.#config.port);
@@ -664,6 +666,12 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     this.#places.close();
     this.#gate.close();
     for (const { session } of this.#opening) session.destroy();
+  }
+
+  /** Loads what may be agreed on in a handshake, so that no client waits for it. */
+  async #loadProtocols(): Promise<void> {
+    const { transportMode, http1, http2 } = this.#config;
+    if (http2 !== false && (transportMode === "secure" || !http1)) await loadHttp2();
   }
 
   async #openCertificates(): Promise<CertificateRotation | undefined> {

@@ -13,7 +13,7 @@ import { root, runtimeBinary } from "./runtimes.mjs";
 
 /** The most that an entry may have, in kB. Raise one only with a reason that users profit from. */
 const LIMITS = {
-  ".": 366, // of a bar of 350: use(), whole bodies and cookies are 5, redirectHttp and --hot 2
+  ".": 350,
   "./dev-certificates": 30,
   "./websocket": 80,
   "./files": 35,

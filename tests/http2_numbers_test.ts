@@ -6,13 +6,8 @@ import { errorCodeName } from "../lib/http2/error_code.ts";
 import { ClientPriorities, parsePriority, type Priority } from "../lib/http2/priority.ts";
 import { StreamIds } from "../lib/http2/stream_ids.ts";
 import { type Scheduled, Scheduler, TURN_BYTES } from "../lib/http2/scheduler.ts";
-import {
-  checkSetting,
-  MAX_WINDOW,
-  PeerSettings,
-  SettingId,
-  settingsEntries,
-} from "../lib/http2/settings.ts";
+import { MAX_WINDOW } from "../lib/http2/bounds.ts";
+import { checkSetting, PeerSettings, SettingId, settingsEntries } from "../lib/http2/settings.ts";
 import { ReceiveWindow, SendWindow } from "../lib/http2/windows.ts";
 import { Random } from "./random.ts";
 import { assertRuntime } from "./runtime.ts";

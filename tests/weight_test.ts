@@ -101,3 +101,99 @@ describe("the certificate library is loaded by", () => {
     test(name, () => assert.equal(printed(program + LOADED), "true"), TIMEOUT_MS);
   }
 });
+
+/** A program with a server without TLS, and clients that speak HTTP/2 without having asked. */
+const unasked = (rest: string) => `
+  import { Buffer } from "node:buffer";
+  import { connect } from "node:net";
+  import { isHttp2Loaded } from "./lib/protocols.ts";
+  import { serve } from "./mod.ts";
+  const server = await serve(
+    { transportMode: "insecure", hostname: "127.0.0.1", port: 0, timeouts: { handshakeMs: 9_000 } },
+    (request) => new Response("hello " + request.url));
+  const errors = [];
+  server.addEventListener("error", ({ error }) => errors.push(error.code));
+  const { port } = server.address;
+  const preface = "PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n";
+  const settings = "\\0\\0\\0\\x04\\0\\0\\0\\0\\0";
+  const get = "\\0\\0\\x06\\x01\\x05\\0\\0\\0\\x01\\x82\\x86\\x84\\x41\\x01a"; // of http://a/
+  const answered = () => new Promise((resolve, reject) => {
+    const socket = connect(port, "127.0.0.1");
+    socket.write(Buffer.from(preface + settings + get, "latin1"));
+    let answer = "";
+    socket.on("data", (bytes) => {
+      answer += bytes.toString("latin1");
+      if (answer.includes("hello http://a/")) resolve(socket.destroy());
+    });
+    socket.on("close", () => reject(new Error("Closed after " + JSON.stringify(answer))));
+  });
+  const left = () => new Promise((resolve) => {
+    server.addEventListener("disconnected", resolve, { once: true });
+  });
+  ${rest}
+  await server.stop();
+  console.log(JSON.stringify(errors), isHttp2Loaded());`;
+
+describe("HTTP/2 is loaded", () => {
+  const programs: Record<string, [program: string, printed: string]> = {
+    "not by a server without TLS that nobody asks for it": [
+      unasked(`
+        const answer = await (await fetch("http://127.0.0.1:" + port)).text();
+        if (!answer.startsWith("hello")) throw new Error(answer);`),
+      "[] false",
+    ],
+    "with the first client without TLS that begins with it, while others do too": [
+      unasked("await Promise.all([answered(), answered()]); await answered();"),
+      "[] true",
+    ],
+    "for the next client, when the first is cut meanwhile": [
+      unasked(`
+        const gone = left();
+        server.addEventListener("data", ({ session }) => {
+          if (isHttp2Loaded()) throw new Error("It is loaded already");
+          queueMicrotask(() => session.destroy());
+        }, { once: true });
+        await answered().then(() => { throw new Error("answered"); }, () => gone);
+        await answered();`),
+      "[] true",
+    ],
+    "for the next client, when the first leaves meanwhile": [
+      unasked(`
+        const gone = left();
+        server.addEventListener("data", () => {
+          queueMicrotask(() => first.resetAndDestroy());
+        }, { once: true });
+        const first = connect(port, "127.0.0.1");
+        first.on("error", () => {});
+        first.write(preface);
+        await gone;
+        await answered();`),
+      "[] true",
+    ],
+    "before a server with TLS listens": [
+      `
+        import { isHttp2Loaded } from "./lib/protocols.ts";
+        import { serve } from "./mod.ts";
+        ${texts}
+        const before = isHttp2Loaded();
+        const server = await serve({ cert, key, hostname: "127.0.0.1", port: 0 }, () => new Response());
+        console.log(before, isHttp2Loaded());
+        await server.stop();`,
+      "false true",
+    ],
+    "before a server without TLS listens that has no HTTP/1.1": [
+      `
+        import { isHttp2Loaded } from "./lib/protocols.ts";
+        import { serve } from "./mod.ts";
+        const server = await serve(
+          { transportMode: "insecure", http1: false, hostname: "127.0.0.1", port: 0 },
+          () => new Response());
+        console.log(isHttp2Loaded());
+        await server.stop();`,
+      "true",
+    ],
+  };
+  for (const [name, [program, expected]] of Object.entries(programs)) {
+    test(name, () => assert.equal(printed(program), expected), TIMEOUT_MS);
+  }
+});

@@ -14,8 +14,9 @@
  * | refusing | what comes is thrown away; the answer to  |                                             |
  * |          | the refused request is still written      |                                             |
  * | tunnel   | another protocol reads the connection     |                                             |
- * | closed   | over, or another driver has the           |                                             |
- * |          | connection, which began in HTTP/2         |                                             |
+ * | leaving  | it began in HTTP/2, whose driver gets it  |                                             |
+ * |          | as soon as it is loaded, or has it        |                                             |
+ * | closed   | over                                      |                                             |
  *
  * Every state but "closed" goes on to it when the connection is over. Beside the state, `#last` says
  * that no further request begins: when the one under way is over, the connection is closed.
@@ -76,7 +77,7 @@ export interface Http1Host extends SessionHost {
   readonly foundPreface: ((driver: Http1Connection) => void) | undefined;
 }
 
-type State = "opening" | "idle" | "busy" | "refusing" | "tunnel" | "closed";
+type State = "opening" | "idle" | "busy" | "refusing" | "tunnel" | "leaving" | "closed";
 
 /** So many requests of one connection are begun in one turn of the event loop. */
 const REQUESTS_PER_TURN = 64;
@@ -316,7 +317,7 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
     }
     connection.putBack(bytes.subarray(seen - before));
     connection.putBack(PREFACE);
-    this.#state = "closed";
+    this.#state = "leaving";
     this.#host.foundPreface!(this);
     return false;
   }
@@ -538,7 +539,7 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
 
   /** Sets the deadline of what is waited for now; each new byte of a body moves it. */
   #setDeadline(): void {
-    if (this.#state === "opening" || this.#state === "closed") return;
+    if (this.#state === "opening" || this.#state === "leaving" || this.#state === "closed") return;
     if (this.#protocol !== undefined || this.connection.closed || this.connection.closing) return;
     const deadline = this.#timeouts.begin(this.#wait(), this.#requests);
     if (deadline === undefined) return;
@@ -564,6 +565,10 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
     if (this.#protocol !== undefined) return this.#protocol.expired();
     if (this.#state === "opening") {
       this.destroy(new ConnectionError("CONNECTION_TIMEOUT", "The hooks took too long"));
+      return;
+    }
+    if (this.#state === "leaving") {
+      this.destroy(new ConnectionError("CONNECTION_TIMEOUT", "HTTP/2 took too long to load"));
       return;
     }
     if (this.#exchange?.overdue) {

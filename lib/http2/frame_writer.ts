@@ -14,7 +14,8 @@ import { copyAscii, utf8 } from "../bytes.ts";
 import type { Chunk } from "../net/chunks.ts";
 import type { ErrorCode } from "./error_code.ts";
 import { Flag, FRAME_HEADER_BYTES, FrameType } from "./frame_type.ts";
-import { MIN_MAX_FRAME_BYTES, SETTING_BYTES } from "./settings.ts";
+import { MIN_MAX_FRAME_BYTES } from "./bounds.ts";
+import { SETTING_BYTES } from "./settings.ts";
 
 /** How much memory is taken at a time. */
 const SLAB_BYTES = 64 * 1024;

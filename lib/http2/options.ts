@@ -6,7 +6,7 @@
 import * as v from "valibot";
 import { count, duration, either, many, members, number, size } from "../options.ts";
 import type { BudgetSize } from "./budgets.ts";
-import { MAX_MAX_FRAME_BYTES, MAX_WINDOW, MIN_MAX_FRAME_BYTES } from "./settings.ts";
+import { MAX_MAX_FRAME_BYTES, MAX_WINDOW, MIN_MAX_FRAME_BYTES } from "./bounds.ts";
 
 /**
  * The limits of HTTP/2. Times are in ms, sizes in bytes. A default that names no other server is

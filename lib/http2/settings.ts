@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { MAX_MAX_FRAME_BYTES, MAX_WINDOW, MIN_MAX_FRAME_BYTES } from "./bounds.ts";
 import { connectionFault, ErrorCode, type Http2Fault } from "./error_code.ts";
 
 /** The settings that are known here; others are ignored. */
@@ -20,14 +21,8 @@ export const SettingId = {
 
 /** The length of one setting in a SETTINGS frame, in bytes. */
 export const SETTING_BYTES = 6;
-/** The largest window, in bytes. */
-export const MAX_WINDOW = 2 ** 31 - 1;
 /** The size of every window until SETTINGS or WINDOW_UPDATE change it, in bytes. */
 export const DEFAULT_WINDOW = 65_535;
-/** The longest payload that every endpoint has to take, in bytes. */
-export const MIN_MAX_FRAME_BYTES = 2 ** 14;
-/** The longest payload that there is, in bytes. */
-export const MAX_MAX_FRAME_BYTES = 2 ** 24 - 1;
 
 /** Returns what is wrong with a setting, which ends the connection. */
 export function checkSetting(id: number, value: number): Http2Fault | undefined {

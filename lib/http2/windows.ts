@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { MAX_WINDOW } from "./settings.ts";
+import { MAX_WINDOW } from "./bounds.ts";
 
 /** How much this side may send. */
 export class SendWindow {
