@@ -42,6 +42,7 @@ function supervise(
   options: ClusterOptions,
   behave: (worker: FakeWorker, nth: number) => void,
   onKill: (worker: FakeWorker) => void = (worker) => worker.end("by SIGKILL"),
+  runsOn?: string,
 ) {
   const workers: FakeWorker[] = [];
   const lines: string[] = [];
@@ -51,6 +52,7 @@ function supervise(
     queueMicrotask(() => behave(worker, start.id));
     return {
       pid: 10_000 + start.id,
+      ...(runsOn !== undefined && { runsOn }),
       send: (message) => void worker.told.push(message),
       kill() {
         worker.killed++;
@@ -161,6 +163,33 @@ describe("ClusterSupervisor", () => {
     assert.deepEqual(lines, [
       "httpsd: Worker 2 (pid 10002) has not answered for 200 ms: find what blocks its event loop, or " +
       "raise timeouts.hangMs",
+    ]);
+    clearInterval(beats);
+    supervisor.kill();
+  });
+
+  test("reports each worker that runs on although it was killed, by a line and by an event", async () => {
+    const timeouts = { hangMs: 200, restartMs: 1, drainMs: 10, startMs: 5_000 };
+    const why = "It cannot be ended";
+    const end = (worker: FakeWorker) => worker.end("with exit code 1");
+    const { supervisor, workers, lines } = supervise({ workers: 1, timeouts }, ready, end, why);
+    const stuck: (number | string | undefined)[] = [];
+    supervisor.addEventListener("stuck", ({ worker, error }) => {
+      stuck.push(worker?.id, error?.code, error?.message);
+    });
+    const beats = setInterval(() => {
+      for (const worker of workers.slice(1)) worker.say({ httpsd: "cluster", type: "beat" });
+    }, 5);
+    await supervisor.start();
+    await until(() => workers.length === 2 && supervisor.workers[0]?.state === "ready", "another");
+    const line = (id: number) => `Worker ${id} (pid ${10_000 + id}) runs on: ${why}`;
+    const first = [1, "WORKER_TIMEOUT", line(1)];
+    assert.deepEqual(stuck, first);
+    await supervisor.reload(); // the other one does not end when it is asked to
+    assert.deepEqual(stuck, [...first, 2, "WORKER_TIMEOUT", line(2)]);
+    assert.deepEqual(lines.filter((line) => line.includes("runs on")), [
+      `httpsd: ${line(1)}`,
+      `httpsd: ${line(2)}`,
     ]);
     clearInterval(beats);
     supervisor.kill();

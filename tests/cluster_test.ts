@@ -151,9 +151,14 @@ for (const mode of KINDS) {
         assert.equal((await askOn(good.client)).name, good.name);
         if (mode === "processes") assert.equal(isAlive(stuck.name), false);
         if (mode === "threads" && runtime === "deno") {
-          // terminate() does not close its sockets: that is said, as it cannot be mended.
-          assert.match(cluster.child.output(), /Deno leaves its port open/);
+          // terminate() does not end it: that is reported, as it cannot be mended.
+          const { error, worker } = cluster.lines().find(({ type }) => type === "stuck")!;
+          assert.equal(error!.code, "WORKER_TIMEOUT");
+          assert.match(error!.message, /^Worker \d \(pid \d+\) runs on: Deno cannot end a thread/);
+          assert.equal(worker!.id, cluster.lines().find(({ type }) => type === "end")!.worker!.id);
+          assert.match(cluster.child.output(), /httpsd: Worker \d \(pid \d+\) runs on: Deno/);
         } else {
+          assert.equal(cluster.count("stuck"), 0);
           await Promise.all(Array.from({ length: 40 }, () => ask(cluster.port)));
         }
         for (const { client } of [good, stuck]) client.destroy();

@@ -26,16 +26,18 @@ export interface WorkerInfo {
 
 /**
  * The events of a supervisor: a worker is ready; a worker has ended, with `error` where that was not
- * asked for; a worker has ended soon after its start again and again; all workers were replaced; the
- * cluster has stopped.
+ * asked for; a worker has ended soon after its start again and again; a worker that was killed runs on,
+ * as a thread of Deno's does whose event loop is blocked: it keeps its port open, where clients wait in
+ * vain, and a core busy, until the process ends; all workers were replaced; the cluster has stopped.
  */
-export type ClusterEventType = "ready" | "end" | "failing" | "reload" | "stop";
+export type ClusterEventType = "ready" | "end" | "failing" | "stuck" | "reload" | "stop";
 
 /** The names of the events. */
 export const CLUSTER_EVENTS: readonly ClusterEventType[] = [
   "ready",
   "end",
   "failing",
+  "stuck",
   "reload",
   "stop",
 ];

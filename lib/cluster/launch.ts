@@ -9,8 +9,8 @@ import type { WorkerStart } from "./messages.ts";
 export interface WorkerLink {
   /** The id of its process. */
   readonly pid: number | undefined;
-  /** What stays of one that is killed while its event loop hangs, for people. Default: nothing. */
-  readonly remains?: string;
+  /** Why it runs on when it is killed while its event loop hangs, and what follows. Default: it ends. */
+  readonly runsOn?: string;
   /** Sends it a message; one that has ended gets none. */
   send(message: object): void;
   /** Ends it at once. */

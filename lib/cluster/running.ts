@@ -25,6 +25,8 @@ export interface RunningHost {
   ready(worker: Running): void;
   /** It has ended; `error` says why, where that was not asked for. */
   ended(worker: Running, error: ClusterError | undefined): void;
+  /** It was killed as its event loop hangs, and runs on. */
+  stuck(worker: Running, error: ClusterError): void;
   /** It said something that is not understood; once. */
   garbled(worker: Running): void;
 }
@@ -102,7 +104,16 @@ export class Running {
     this.#state = "draining";
     clearInterval(this.#beats);
     this.#link.send(marking({ type: "drain", drainMs }));
-    this.#by(drainMs + GRACE_MS, () => this.kill());
+    // It ends itself sooner, if its event loop goes round.
+    this.#by(drainMs + GRACE_MS, () => this.#killHanging());
+  }
+
+  /** Ends it at once as its event loop hangs, which Deno cannot do with a thread. */
+  #killHanging(): void {
+    this.kill();
+    const { runsOn } = this.#link;
+    if (runsOn === undefined) return;
+    this.#host.stuck(this, new ClusterError("WORKER_TIMEOUT", `${this.name} runs on: ${runsOn}`));
   }
 
   /** Ends it at once. */
@@ -127,14 +138,13 @@ export class Running {
     if (this.#beatMs === 0) return;
     this.#beats = setInterval(() => {
       if (++this.#silent <= BEATS) return;
+      const ms = BEATS * this.#beatMs;
       this.#failure = new ClusterError(
         "WORKER_TIMEOUT",
-        `${this.name} has not answered for ${
-          BEATS * this.#beatMs
-        } ms: find what blocks its event ` +
-          `loop, or raise timeouts.hangMs${this.#link.remains ?? ""}`,
+        `${this.name} has not answered for ${ms} ms: find what blocks its event loop, or raise ` +
+          "timeouts.hangMs",
       );
-      this.kill();
+      this.#killHanging();
     }, this.#beatMs);
   }
 

@@ -236,6 +236,7 @@ export class ClusterSupervisor extends EventTarget {
         this.#dispatch("ready", worker);
       },
       ended: (worker, error) => this.#ended(worker, error),
+      stuck: (worker, error) => this.#stuck(worker, error),
       garbled: (worker) => this.#say(`${worker.name} sends what is not understood; it is ignored`),
     });
     this.#all.add(worker);
@@ -252,6 +253,11 @@ export class ClusterSupervisor extends EventTarget {
     // While the cluster starts, or another is to take the place anyway, none is started here.
     if (!current || !this.#started || this.#stopping !== undefined) return;
     if (seat.next === undefined) this.#restartLater(seat, worker, error);
+  }
+
+  #stuck(worker: Running, error: ClusterError): void {
+    this.#say(error.message);
+    this.#dispatch("stuck", worker, error);
   }
 
   /** Starts another worker, later each time that one ends soon after its start. */

@@ -11,10 +11,10 @@ import { runtime } from "../runtime/current.ts";
 import { WORKER_VARIABLE } from "./messages.ts";
 import { mainScript } from "./processes.ts";
 
-/** `terminate()` of Deno 2.9.6 leaves the sockets of a thread open whose event loop is blocked. */
-const REMAINS =
-  "; Deno leaves its port open, where clients wait in vain: start the program again, or " +
-  'use mode: "processes"';
+/** `terminate()` of Deno 2.9.6 does not end a thread whose event loop is blocked. */
+const RUNS_ON =
+  "Deno cannot end a thread whose event loop is blocked. Its port stays open, where clients wait in " +
+  'vain, and it may keep a core busy: start the program again, and use mode: "processes"';
 
 /** Makes what starts workers as threads. */
 export function threadLauncher(): Launch {
@@ -37,7 +37,7 @@ export function threadLauncher(): Launch {
     });
     return {
       pid: process.pid,
-      ...(runtime.name === "deno" && { remains: REMAINS }),
+      ...(runtime.name === "deno" && { runsOn: RUNS_ON }),
       send(message) {
         if (!over) worker.postMessage(message);
       },

@@ -16,8 +16,11 @@ import { marking, readFromSupervisor, type ToSupervisor, type WorkerStart } from
 /** How much longer than `drainMs` a worker takes at the most, in ms. */
 const GRACE_MS = 1_000;
 
-/** How long clients that have just connected may be silent then, in ms. */
-const NEWCOMERS_MS = 1_000;
+/**
+ * How long clients that have just connected may be silent then, in ms: long enough for one whose first
+ * packet was lost, which comes again after a second.
+ */
+export const NEWCOMERS_MS = 3_000;
 
 /** What a worker talks to its supervisor by. */
 interface Channel {

@@ -62,7 +62,7 @@ function draining(then: (event: Event) => void): void {
 const started = await cluster(JSON.parse(options), app);
 if (started.role === "supervisor") {
   const write = (value: unknown) => console.log(JSON.stringify(value));
-  for (const type of ["ready", "end", "failing", "reload", "stop"] as const) {
+  for (const type of ["ready", "end", "failing", "stuck", "reload", "stop"] as const) {
     started.addEventListener(type, ({ worker, error }) => {
       write({ type, worker, error: error && { code: error.code, message: error.message } });
     });
