@@ -22,6 +22,8 @@ export interface RedisClient extends RedisEvents {
   readonly isReady: boolean;
   /** Runs a script. */
   eval(script: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>;
+  /** Sends any command. */
+  sendCommand(command: string[]): Promise<unknown>;
   /** Publishes a message. */
   publish(channel: string, message: Buffer): Promise<unknown>;
   /** Makes a client of the same options. */
@@ -69,8 +71,12 @@ export function assertRedisClient(callee: string, client: unknown): asserts clie
         `without an error (oven-sh/bun#33450): ${TAKE}`,
     );
   }
-  const { isReady, publish, duplicate, eval: run } = Object(client) as Partial<RedisClient>;
-  const areFunctions = [publish, duplicate, run].every((member) => typeof member === "function");
+  const { isReady, publish, duplicate, sendCommand, eval: run } = Object(client) as Partial<
+    RedisClient
+  >;
+  const areFunctions = [publish, duplicate, sendCommand, run].every((member) =>
+    typeof member === "function"
+  );
   if (typeof isReady === "boolean" && areFunctions) return;
   throw new ConfigError("INVALID_CONFIG", `${callee} was given no client of Redis: ${TAKE}`);
 }

@@ -292,11 +292,14 @@ describe("redisStorage()", () => {
   }, 9_000);
 
   test("checks its arguments", () => {
-    for (const client of [undefined, {}, "redis://a"]) {
-      assert.throws(() => redisStorage(client as never), { code: "INVALID_CONFIG" });
+    const sends = { sendCommand: () => Promise.resolve() };
+    for (const client of [undefined, {}, "redis://a", sends]) {
+      assert.throws(() => redisStorage(client as never), {
+        code: "INVALID_CONFIG",
+        message: /^redisStorage\(\) was given no client of Redis: give what createClient\(\)/,
+      });
     }
-    const client = { sendCommand: () => Promise.resolve() };
-    assert.throws(() => redisStorage(client, { prefx: "a" } as never), {
+    assert.throws(() => redisStorage(createClient(), { prefx: "a" } as never), {
       message: /did you mean prefix/,
     });
   });

@@ -6,15 +6,9 @@
  */
 import { clearInterval, setInterval } from "node:timers";
 import * as v from "valibot";
-import { ConfigError } from "../errors.ts";
-import { checkOptions, duration, members, shown, text } from "../options.ts";
+import { checkOptions, duration, members, text } from "../options.ts";
+import { assertRedisClient, type RedisClient } from "../redis_client.ts";
 import { type CertificateStorage, LOCK_MS, type StorageLock } from "./storage.ts";
-
-/** What is used of a client: that of npm's `redis` fits, connected. */
-export interface RedisClient {
-  /** Sends one command. */
-  sendCommand(command: string[]): Promise<unknown>;
-}
 
 /** The options of {@linkcode redisStorage}. */
 export interface RedisStorageOptions {
@@ -30,22 +24,18 @@ const SCHEMA = v.optional(
 );
 
 /**
- * Keeps certificates and their private keys in Redis or Valkey. Whoever may read there has the keys.
+ * Keeps certificates and their private keys in Redis or Valkey, by a client of the npm package `redis`,
+ * which the program connects and closes; it may be the one of `redisBus()` and `redisStore()`. Whoever
+ * may read there has the keys. While it is not connected, calls wait, unless `disableOfflineQueue` is set.
  *
- * @throws {ConfigError} `INVALID_CONFIG` when the client has no `sendCommand()`, or for an unknown
- * option
+ * @throws {ConfigError} `INVALID_CONFIG` for another client, or naming the option; `NOT_SUPPORTED` for
+ * `Bun.RedisClient`
  */
 export function redisStorage(
   client: RedisClient,
   options: RedisStorageOptions = {},
 ): CertificateStorage {
-  if (typeof Object(client).sendCommand !== "function") {
-    throw new ConfigError(
-      "INVALID_CONFIG",
-      `The client of redisStorage() is ${shown(client)} without sendCommand(): give a client of ` +
-        "npm's redis",
-    );
-  }
+  assertRedisClient("redisStorage()", client);
   const { prefix, lockMs } = checkOptions("redisStorage()", SCHEMA, options);
   return new RedisStorage(client, prefix, lockMs);
 }
@@ -97,32 +87,70 @@ class RedisStorage implements CertificateStorage {
   async lock(name: string): Promise<StorageLock | undefined> {
     const key = `${this.#prefix}locks/${name}`;
     const owner = crypto.randomUUID();
+    const began = performance.now();
     const taken = await this.#send("SET", key, owner, "NX", "PX", String(this.#lockMs));
     if (taken === null || taken === undefined) return undefined;
-    const lost = new AbortController();
-    const timer = setInterval(async () => {
-      try {
-        const renewed = await this.#send("EVAL", RENEW, "1", key, owner, String(this.#lockMs));
-        if (Number(renewed) !== 1) lose();
-      } catch {
-        // The next one may succeed; if none does in time, another process has the lock, and it is lost.
-      }
-    }, this.#lockMs / 3);
-    timer.unref();
-    const lose = () => {
-      clearInterval(timer);
-      lost.abort(new DOMException("The lock was lost to another process", "AbortError"));
-    };
-    return {
-      signal: lost.signal,
-      release: async () => {
-        clearInterval(timer);
-        if (!lost.signal.aborted) await this.#send("EVAL", RELEASE, "1", key, owner);
-      },
-    };
+    return new RedisLock(this.#client, key, owner, this.#lockMs, began);
   }
 
   #send(...command: string[]): Promise<unknown> {
     return this.#client.sendCommand(command);
+  }
+}
+
+/** A lock that is held. */
+class RedisLock implements StorageLock {
+  readonly #client: RedisClient;
+  readonly #key: string;
+  readonly #owner: string;
+  readonly #lockMs: number;
+  readonly #lost = new AbortController();
+  readonly #timer: NodeJS.Timeout;
+  /** It lasts for `lockMs` from here, as far as this process knows. */
+  #renewedAt: number;
+  #isRenewing = false;
+
+  constructor(client: RedisClient, key: string, owner: string, lockMs: number, takenAt: number) {
+    this.#client = client;
+    this.#key = key;
+    this.#owner = owner;
+    this.#lockMs = lockMs;
+    this.#renewedAt = takenAt;
+    this.#timer = setInterval(() => void this.#renew(), lockMs / 3);
+    this.#timer.unref();
+  }
+
+  get signal(): AbortSignal {
+    return this.#lost.signal;
+  }
+
+  async release(): Promise<void> {
+    clearInterval(this.#timer);
+    if (!this.signal.aborted) await this.#run(RELEASE);
+  }
+
+  /** Never rejects. */
+  async #renew(): Promise<void> {
+    const now = performance.now();
+    if (now - this.#renewedAt >= this.#lockMs) return this.#lose();
+    if (this.#isRenewing) return; // Redis is away, and the client waits for it
+    this.#isRenewing = true;
+    try {
+      if (Number(await this.#run(RENEW, String(this.#lockMs))) === 1) this.#renewedAt = now;
+      else this.#lose();
+    } catch {
+      // The next one may succeed; if none does in time, the lock is lost.
+    } finally {
+      this.#isRenewing = false;
+    }
+  }
+
+  #lose(): void {
+    clearInterval(this.#timer);
+    this.#lost.abort(new DOMException("The lock was lost, or may be", "AbortError"));
+  }
+
+  #run(script: string, ...more: string[]): Promise<unknown> {
+    return this.#client.eval(script, { keys: [this.#key], arguments: [this.#owner, ...more] });
   }
 }
