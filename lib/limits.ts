@@ -161,39 +161,49 @@ export const SHARED_LIMITS = {
 export const SHARED_TIMEOUTS = { handlerMs: endless(Infinity) };
 
 /** The defaults and checks of {@linkcode ServerLimits}. */
-export const LIMITS = {
-  ...SHARED_LIMITS,
-  maxConnections: many(10_000),
-  lruPurge: flag(true),
-  backlog: many(511, 1, 65535),
-  maxConnectionsPerAddress: many(Infinity),
-  maxHandshakes: many(1_024),
-  maxRequestsPerConnection: many(Infinity),
-  maxConnectionAgeMs: endless(Infinity),
-  maxUnreadBytes: size(64 * 1024 * 1024),
-  maxUnsentBytes: size(512 * 1024 * 1024),
-  maxBusBufferBytes: size(8 * 1024 * 1024),
-  maxBusMessageBytes: size(1_048_000),
-  maxQueuedWork: many(1_024),
-  maxUriBytes: size(8_192),
-  maxHeaderBytes: size(16_384),
-  maxHeaderFields: many(100, 1, 65535),
-  minBodyBytesPerSecond: rate(240),
-  maxChunkExtBytes: size(4_096, 0),
-  maxTrailerBytes: size(8_192, 0),
-  maxDiscardedBytes: size(64 * 1024, 0),
-};
+export const LIMITS = /* @__PURE__ */ serverLimits();
+
+/** Made by a call that bundlers leave out of an edge app. */
+function serverLimits() {
+  return {
+    ...SHARED_LIMITS,
+    maxConnections: many(10_000),
+    lruPurge: flag(true),
+    backlog: many(511, 1, 65535),
+    maxConnectionsPerAddress: many(Infinity),
+    maxHandshakes: many(1_024),
+    maxRequestsPerConnection: many(Infinity),
+    maxConnectionAgeMs: endless(Infinity),
+    maxUnreadBytes: size(64 * 1024 * 1024),
+    maxUnsentBytes: size(512 * 1024 * 1024),
+    maxBusBufferBytes: size(8 * 1024 * 1024),
+    maxBusMessageBytes: size(1_048_000),
+    maxQueuedWork: many(1_024),
+    maxUriBytes: size(8_192),
+    maxHeaderBytes: size(16_384),
+    maxHeaderFields: many(100, 1, 65535),
+    minBodyBytesPerSecond: rate(240),
+    maxChunkExtBytes: size(4_096, 0),
+    maxTrailerBytes: size(8_192, 0),
+    maxDiscardedBytes: size(64 * 1024, 0),
+  };
+}
 
 /** The defaults and checks of {@linkcode ServerTimeouts}. */
-export const TIMEOUTS = {
-  ...SHARED_TIMEOUTS,
-  handshakeMs: duration(10_000),
-  headersMs: duration(30_000),
-  requestMs: endless(300_000),
-  receiveMs: duration(30_000),
-  sendMs: duration(30_000),
-  idleMs: endless(60_000),
-  lingerMs: duration(2_000),
-  drainMs: duration(5_000, 0),
-  busMs: duration(5_000),
-};
+export const TIMEOUTS = /* @__PURE__ */ serverTimeouts();
+
+/** Made as the limits are. */
+function serverTimeouts() {
+  return {
+    ...SHARED_TIMEOUTS,
+    handshakeMs: duration(10_000),
+    headersMs: duration(30_000),
+    requestMs: endless(300_000),
+    receiveMs: duration(30_000),
+    sendMs: duration(30_000),
+    idleMs: endless(60_000),
+    lingerMs: duration(2_000),
+    drainMs: duration(5_000, 0),
+    busMs: duration(5_000),
+  };
+}

@@ -4,7 +4,8 @@
  * the one that was meant.
  *
  * The messages of a schema are predicates. What was given is put before "must be …"; anything else,
- * such as "is not known: …", follows the option's name as it is.
+ * such as "is not known: …", follows the option's name as it is. What is checked by `v.custom` alone
+ * spares an edge app the library's other schemas.
  *
  * @module
  */
@@ -142,12 +143,11 @@ export function adviceInGroup(
 export function number(what: string, least: number, most: number): v.GenericSchema<number> {
   const range = most === Infinity ? `${least} or more` : `${least} to ${most}`;
   const message = `must be ${what}, ${range}`;
-  return v.pipe(
-    v.number(message),
-    v.check(
-      (value) => (value === Infinity || Number.isInteger(value)) && value >= least && value <= most,
-      message,
-    ),
+  return v.custom<number>(
+    (value) =>
+      (value === Infinity || Number.isInteger(value)) && value as number >= least &&
+      value as number <= most,
+    message,
   );
 }
 
@@ -170,10 +170,17 @@ export const count = (least = 1, most = Infinity): v.GenericSchema<number> =>
   number("a count", least, most);
 
 /** `true` or `false`, and nothing that only looks like it. */
-export const yesOrNo: v.GenericSchema<boolean> = v.boolean("must be true or false");
+export const yesOrNo: v.GenericSchema<boolean> = v.custom<boolean>(
+  (value) => typeof value === "boolean",
+  "must be true or false",
+);
+
+/** Text that `must` be something more. */
+export const string = (must: string): v.GenericSchema<string> =>
+  v.custom<string>((value) => typeof value === "string", must);
 
 /** Text. */
-export const text: v.GenericSchema<string> = v.string("must be text");
+export const text: v.GenericSchema<string> = string("must be text");
 
 /** A function. */
 export function callback<T>(): v.GenericSchema<T> {
@@ -213,7 +220,8 @@ export function given<T>(what: string): v.GenericSchema<T> {
 export function oneOf<const T extends string>(...words: readonly T[]): v.GenericSchema<T> {
   const names = words.map((word) => `"${word}"`);
   const last = names.pop();
-  return v.picklist(words, `must be ${names.length > 0 ? `${names.join(", ")} or ` : ""}${last}`);
+  const message = `must be ${names.length > 0 ? `${names.join(", ")} or ` : ""}${last}`;
+  return v.custom<T>((value) => words.includes(value as T), message);
 }
 
 /** One schema or another, by what is given. */

@@ -44,6 +44,7 @@ import type { ServerStats } from "./http/server_stats.ts";
 import type { ConnectionDriver, Session } from "./http/session.ts";
 import { type ErrorHandler, HttpdFace, type Middleware } from "./httpd/face.ts";
 import { readerOf } from "./httpd/matcher.ts";
+import { requestOf, takeFields } from "./httpd/request.ts";
 import { WorkQueue } from "./httpd/work_queue.ts";
 import type { Refusal } from "./net/admission.ts";
 import type { Clock } from "./net/clock.ts";
@@ -257,6 +258,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
       config.responseFields,
     );
     this.#httpd = new HttpdFace({
+      requests: { requestOf, takeFields },
       server: this,
       uriMatch,
       maxResponseFields,

@@ -27,7 +27,7 @@ const LIMITS = {
   "./cli": 420,
   "./acme": 110,
   "./cluster": 40,
-  "./edge": 72,
+  "./edge": 60,
   "./metrics": 20,
   "./otel": 45,
   "./access-log": 20,

@@ -6,6 +6,7 @@ import type { HttpdRequest } from "../lib/httpd/request.ts";
 import { Dispatcher } from "../lib/http/dispatcher.ts";
 import { Router } from "../lib/http/router.ts";
 import type { ServerHandle } from "../lib/http/server_handle.ts";
+import { requestOf, takeFields } from "../lib/httpd/request.ts";
 import { HttpdFace } from "../lib/httpd/face.ts";
 import {
   GET,
@@ -47,6 +48,7 @@ function table(routes: string[], matcher = matchExact, max = Infinity): Router {
   faces.set(
     router,
     new HttpdFace<ServerHandle>({
+      requests: { requestOf, takeFields },
       server: undefined,
       uriMatch: matcher,
       maxResponseFields: 8,

@@ -197,3 +197,68 @@ describe("HTTP/2 is loaded", () => {
     test(name, () => assert.equal(printed(program), expected), TIMEOUT_MS);
   }
 });
+
+/** A program with an edge app, the first of its process. */
+const edge = (rest: string) => `
+  import { createEdgeApp } from "./lib/edge/mod.ts";
+  const { promise: asked, resolve: ask } = Promise.withResolvers();
+  const { promise: held, resolve: go } = Promise.withResolvers();
+  const app = createEdgeApp({ reportError() {} }, async (request) => {
+    ask();
+    if (request.url.endsWith("/held")) await held;
+    throw new Error("no");
+  });
+  const get = async (path) => {
+    const answer = await app.fetch(new Request("https://a.example" + path));
+    return answer.status + " " + await answer.text();
+  };
+  const route = { uri: "/a", method: "GET", handler: (request) => request.send("a") };
+  ${rest}`;
+
+describe("what an edge app loads later is there for", () => {
+  const programs: Record<string, [program: string, printed: string]> = {
+    "the first request to a route, and one beside it": [
+      edge(`app.route(route); console.log((await Promise.all([get("/a"), get("/a")])).join());`),
+      "200 a,200 a",
+    ],
+    "a route that comes with the request": [
+      edge(
+        `const answer = get("/a"); app.route(route); console.log(await answer, await get("/a"));`,
+      ),
+      "500 Server has encountered an unexpected error 200 a",
+    ],
+    "an error handler that comes while a request is answered": [
+      edge(`
+        const answer = get("/held");
+        await asked;
+        app.onError((error, request) => request.send(error.code));
+        go();
+        console.log(await answer);`),
+      "200 HANDLER_FAILED",
+    ],
+    "a middleware": [
+      edge(`app.use((request) => request.send("use")); console.log(await get("/a"));`),
+      "200 use",
+    ],
+    "a WebSocket route": [
+      edge(`app.route({ uri: "/a", websocket: {} }); console.log(await get("/a"));`),
+      "426 This resource is a WebSocket",
+    ],
+    "an observer, until it is taken away": [
+      edge(`
+        const seen = [];
+        const observer = (name) => ({ begin: ({ path }) => void seen.push(name + path) });
+        app.observe(observer("1"))();
+        const end = app.observe(observer("2"));
+        app.observe({ begin: () => ({ ended: ({ status }) => void seen.push(status) }) });
+        await get("/b");
+        end();
+        await get("/c");
+        console.log(seen.join());`),
+      "2/b,500,500",
+    ],
+  };
+  for (const [name, [program, expected]] of Object.entries(programs)) {
+    test(name, () => assert.equal(printed(program), expected), TIMEOUT_MS);
+  }
+});

@@ -10,7 +10,7 @@
 import { ConnectionError, type HttpError, HttpsdError, StateError } from "../errors.ts";
 import type { Dispatcher } from "../http/dispatcher.ts";
 import { Exchange, type ExchangeKeeper } from "../http/exchange.ts";
-import type { ExchangeWatch } from "../http/exchange_watch.ts";
+import type { Watching } from "../http/exchange_watch.ts";
 import {
   endContext,
   makeSession,
@@ -22,7 +22,6 @@ import {
 import type { Transport } from "../http/exchange.ts";
 import { addPlatformRequest } from "../fetch/platform_requests.ts";
 import { asResponse, usedAlready } from "../fetch/usable_response.ts";
-import { CANCEL_FAILED } from "../http/stream_pump.ts";
 import { type Clock, systemClock } from "../net/clock.ts";
 import { bodyIncomplete, bodyTooLong } from "../http/request_rules.ts";
 import { type FieldList, withDefaults } from "../http/response_rules.ts";
@@ -34,7 +33,7 @@ export interface FetchHost {
   /** Answers requests. */
   readonly dispatcher: Dispatcher;
   /** Counts the exchanges, and follows them. */
-  readonly watch: ExchangeWatch;
+  readonly watch: Watching;
   /** The longest request body, in bytes. */
   readonly maxBodyBytes: number;
   /** From the request to the head of its response, in ms. */
@@ -189,7 +188,7 @@ class FetchDriver implements SessionDriver, ExchangeKeeper, Transport {
     return systemClock;
   }
 
-  get watch(): ExchangeWatch {
+  get watch(): Watching {
     return this.#host.watch;
   }
 
@@ -218,7 +217,7 @@ class FetchDriver implements SessionDriver, ExchangeKeeper, Transport {
     const sent = isHead ? new Response(null, { status, statusText, headers }) : response;
     writer.pass(status, () => this.#sink.pass(sent), isHead);
     if (!isHead && !writer.gone) return;
-    body?.cancel().catch((error) => this.#exchange.callbackFailed(CANCEL_FAILED, error));
+    body?.cancel().catch((error) => this.#exchange.cancelFailed(error));
   }
 
   get ending(): boolean {

@@ -22,16 +22,17 @@
  *
  * @module
  */
-import { contain } from "../contain/callbacks.ts";
+import { contain, ignore } from "../contain/callbacks.ts";
 import { HttpsdError } from "../errors.ts";
 import { platformRequest } from "../fetch/platform_requests.ts";
 import { takeArguments } from "../fetch/handler.ts";
 import { Dispatcher } from "../http/dispatcher.ts";
 import type { ExchangeObserver } from "../http/exchange_report.ts";
-import { ExchangeWatch } from "../http/exchange_watch.ts";
+import type { ExchangeWatch } from "../http/exchange_watch.ts";
+import { assertObserver } from "../http/observer.ts";
 import { exchangeHandler, nameRoute } from "../fetch/fetch_handler.ts";
 import type { Exchange } from "../http/exchange.ts";
-import { type ErrorHandler, HttpdFace, type Middleware } from "../httpd/face.ts";
+import { type ErrorHandler, HttpdFace, type Middleware, type RequestMaker } from "../httpd/face.ts";
 import { Router } from "../http/router.ts";
 import type { ServerHandle } from "../http/server_handle.ts";
 import type { Session } from "../http/session.ts";
@@ -41,7 +42,7 @@ import { remoteOf } from "./platform.ts";
 import { answerFetch, type FetchHost } from "./driver.ts";
 import { isTlsKnown } from "./tls_known.ts";
 import { readerOf } from "../httpd/matcher.ts";
-import { type HttpdRequest, partsOf } from "../httpd/request.ts";
+import type { HttpdRequest } from "../httpd/request.ts";
 import { refuseUpgrade, type Route, toHandlerRoute } from "../websocket/route.ts";
 
 export type { HandlerRoute, RouteHandler } from "../httpd/route.ts";
@@ -94,12 +95,26 @@ const CAPABILITIES: EdgeCapabilities = Object.freeze({
   trailers: false,
 });
 
+/** Makes the requests of routes; loaded where there are some, as apps of a fetch handler have none. */
+let requests: typeof import("../httpd/request.ts") | undefined;
+
+const REQUESTS: RequestMaker = {
+  requestOf: (...given) => requests!.requestOf(...given),
+  takeFields: (request) => requests!.takeFields(request),
+  async load() {
+    requests ??= await import("../httpd/request.ts");
+  },
+};
+
 /** Routes, error handlers and a fetch handler, to be called by a platform. */
 export class EdgeApp {
   readonly #router: Router;
   readonly #httpd: HttpdFace;
   readonly #host: FetchHost;
-  readonly #watch: ExchangeWatch;
+  /** Follows each request; made with the first observer. */
+  #watch: ExchangeWatch | undefined;
+  /** What the next request has to wait for. */
+  readonly #loading = new Set<() => Promise<void>>();
   readonly #trusted: ForwardedField | undefined;
 
   /**
@@ -123,18 +138,19 @@ export class EdgeApp {
       config.responseFields,
     );
     this.#httpd = new HttpdFace<ServerHandle>({
+      requests: REQUESTS,
       server: undefined,
       uriMatch,
       maxResponseFields,
       failures: dispatcher,
     });
-    const watch = this.#watch = new ExchangeWatch({
-      ended: () => {}, // there are no events of an app
-      observerFailed: (cause) => console.error(failedObserver(cause)),
-    });
     this.#host = {
       dispatcher,
-      watch,
+      watch: {
+        begins: (exchange) => this.#watch?.begins(exchange),
+        run: (record, handle) => this.#watch!.run(record, handle),
+        ends: (record, ...how) => record && this.#watch!.ends(record, ...how),
+      },
       maxBodyBytes,
       handlerMs,
       failed: (error, session) => report(reportError, error, session),
@@ -149,7 +165,22 @@ export class EdgeApp {
    * @throws {ConfigError} `INVALID_CONFIG` for what is not an observer
    */
   observe(observer: ExchangeObserver): () => void {
-    return this.#watch.observe(observer);
+    assertObserver(observer);
+    let end: (() => void) | undefined;
+    let isOver = false;
+    this.#needs(async () => {
+      const { ExchangeWatch } = await import("../http/exchange_watch.ts");
+      if (isOver || end !== undefined) return;
+      this.#watch ??= new ExchangeWatch({
+        ended: () => {}, // there are no events of an app
+        observerFailed: (cause) => console.error(failedObserver(cause)),
+      });
+      end = this.#watch.observe(observer);
+    });
+    return () => {
+      isOver = true;
+      end?.();
+    };
   }
 
   /** What works here; nothing that needs a socket does. */
@@ -174,6 +205,10 @@ export class EdgeApp {
     const tls = isTlsKnown(request, this.#trusted)
       ? await (await import("./tls.ts")).tlsOf(request, this.#trusted)
       : undefined;
+    for (const load of this.#loading) {
+      await load();
+      this.#loading.delete(load);
+    }
     return await answerFetch(
       this.#host,
       request,
@@ -181,6 +216,15 @@ export class EdgeApp {
       platform,
     );
   };
+
+  /**
+   * Loads something now, and has requests wait for it. Each loads it by itself: on some platforms
+   * none may wait for a promise of another's.
+   */
+  #needs(load: () => Promise<void>): void {
+    this.#loading.add(load);
+    load().catch(ignore); // the next request meets it
+  }
 
   /**
    * Adds a route; at any time.
@@ -191,6 +235,7 @@ export class EdgeApp {
    */
   route(route: Route): this {
     this.#router.add(this.#httpd.route(toHandlerRoute(route, () => refuseWebSocket)));
+    this.#needs(REQUESTS.load!);
     return this;
   }
 
@@ -218,6 +263,7 @@ export class EdgeApp {
    */
   use(middleware: Middleware): this {
     this.#host.dispatcher.use(this.#httpd.middleware(middleware));
+    this.#needs(REQUESTS.load!);
     return this;
   }
 
@@ -233,6 +279,7 @@ export class EdgeApp {
   onError(status: number, handler: ErrorHandler | null): this;
   onError(...given: [ErrorHandler | null] | [number, ErrorHandler | null]): this {
     this.#host.dispatcher.onError(...this.#httpd.errorHandler(...given));
+    this.#needs(REQUESTS.load!);
     return this;
   }
 }
@@ -265,7 +312,7 @@ function infoOf(request: Request, exchange: Exchange): EdgeInfo {
 }
 
 function refuseWebSocket(request: HttpdRequest): void {
-  refuseUpgrade(partsOf(request).exchange);
+  refuseUpgrade(requests!.partsOf(request).exchange);
 }
 
 function failedObserver(cause: unknown): HttpsdError {

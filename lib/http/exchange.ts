@@ -11,7 +11,8 @@ import type { Clock } from "../net/clock.ts";
 import { abortError } from "./abort_error.ts";
 import { type BodySource, RequestBody } from "./body.ts";
 import type { ExchangeEnd, ExchangeFacts, ExchangeRecord } from "./exchange_report.ts";
-import { type ExchangeWatch, sideOf } from "./exchange_watch.ts";
+import type { Watching } from "./exchange_watch.ts";
+import { sideOf } from "./side.ts";
 import { isUnread, type RequestHead } from "./request_head.ts";
 import { type ResponseProgress, ResponseWriter } from "./response.ts";
 import { type FieldList, type Fields, withDefaults } from "./response_rules.ts";
@@ -41,7 +42,7 @@ export interface ExchangeKeeper {
   /** The clock of its deadlines. */
   readonly clock: Clock;
   /** Counts its exchanges, and follows them. */
-  readonly watch: ExchangeWatch;
+  readonly watch: Watching;
   /** Makes `Request`s of its exchanges, and answers of `Response`s. */
   readonly transport: Transport;
   /** Whether it reads the bodies of requests, so that their bytes are known. */
@@ -372,6 +373,11 @@ export class Exchange implements ResponseProgress, BodySource, ExchangeFacts {
   callbackFailed(what: string, cause: unknown): void {
     if (this.isLoss(cause)) return;
     this.report(new HttpError(500, "HANDLER_FAILED", what, { cause }));
+  }
+
+  /** Reports what the source of a body threw when it was cancelled. */
+  cancelFailed(cause: unknown): void {
+    this.callbackFailed("The body's source threw when cancelled", cause);
   }
 
   /** The rest of the body will never arrive. */

@@ -5,8 +5,7 @@
  * @module
  */
 import { contain, watch } from "../contain/callbacks.ts";
-import { ConfigError, type ConnectionErrorCode, type HttpsdError } from "../errors.ts";
-import { shown } from "../options.ts";
+import type { HttpsdError } from "../errors.ts";
 import {
   type ExchangeEnd,
   type ExchangeFacts,
@@ -15,6 +14,7 @@ import {
   ExchangeRecord,
   type ExchangeReport,
 } from "./exchange_report.ts";
+import { assertObserver } from "./observer.ts";
 
 /** What an exchange watch reports to. */
 export interface WatchReports {
@@ -23,6 +23,9 @@ export interface WatchReports {
   /** Reports what an observer threw. */
   observerFailed(cause: unknown): void;
 }
+
+/** What exchanges need of what watches them. */
+export type Watching = Pick<ExchangeWatch, "begins" | "run" | "ends">;
 
 /** Watches the exchanges of one server. */
 export class ExchangeWatch {
@@ -63,12 +66,7 @@ export class ExchangeWatch {
    * @throws {ConfigError} `INVALID_CONFIG` for what is not an observer
    */
   observe(observer: ExchangeObserver): () => void {
-    if (typeof Object(observer).begin !== "function") {
-      throw new ConfigError(
-        "INVALID_CONFIG",
-        `observe() takes an object with begin(exchange), not ${shown(observer)}`,
-      );
-    }
+    assertObserver(observer);
     this.#observers = [...this.#observers, observer];
     this.#isOn = true;
     return () => {
@@ -160,18 +158,4 @@ function once(call: () => void): () => void {
 function classOf(status: number | undefined): number {
   const first = status === undefined ? 0 : Math.trunc(status / 100);
   return first <= 5 ? first : 0;
-}
-
-/** The ends of a connection that are the client's doing. */
-const CLIENTS: ReadonlySet<string> = new Set<ConnectionErrorCode>([
-  "CONNECTION_RESET",
-  "CONNECTION_CLOSED",
-  "CONNECTION_FAILED",
-  "HTTP2_PROTOCOL",
-  "HTTP2_FLOOD",
-]);
-
-/** Which side ended an exchange that has no whole answer. */
-export function sideOf(reason: HttpsdError): "client" | "server" {
-  return CLIENTS.has(reason.code) ? "client" : "server";
 }

@@ -19,9 +19,6 @@ export interface Beginning {
   readonly next?: ReturnType<BodyReader["read"]> | undefined;
 }
 
-/** What is reported of a source that threw or rejected when it was cancelled. */
-export const CANCEL_FAILED = "The body's source threw when cancelled";
-
 /** How a stream is sent. */
 export interface PumpOptions {
   /** Sends the head, or the whole response, for which it returns `undefined`. */
@@ -49,7 +46,7 @@ export async function pump(
   const cancel = (reason?: unknown): void =>
     void reader.cancel(reason).catch((error) => {
       if (error === reason) return;
-      const failed = () => exchange.callbackFailed(CANCEL_FAILED, error);
+      const failed = () => exchange.cancelFailed(error);
       // A stream that had failed before rejects with that, which its reads have shown.
       reader.closed.then(failed, ignore);
     });

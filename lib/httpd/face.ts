@@ -17,7 +17,8 @@ import type { Session } from "../http/session.ts";
 import { shown } from "../options.ts";
 import type { ServerHandle } from "../http/server_handle.ts";
 import type { UriMatcher } from "./matcher.ts";
-import { type HttpdRequest, requestOf, type RequestOrigin, takeFields } from "./request.ts";
+import type { HttpdRequest, RequestOrigin } from "./request.ts";
+import type * as Requests from "./request.ts";
 import { type HandlerRoute, resolveRoute } from "./route.ts";
 
 /**
@@ -42,8 +43,16 @@ export type Middleware<S = ServerHandle> = (
   next: () => Promise<Response | undefined>,
 ) => Response | void | Promise<Response | void>;
 
+/** What makes requests of exchanges: functions of `request.ts`. */
+export interface RequestMaker extends Pick<typeof Requests, "requestOf" | "takeFields"> {
+  /** Loads the others; left out where they are there. A route or middleware is not asked before. */
+  readonly load?: () => Promise<void>;
+}
+
 /** What the face of the httpd is made with. */
 export interface FaceParts<S> {
+  /** Makes the requests that handlers are given. */
+  readonly requests: RequestMaker;
   /** The server that handlers see; `undefined` where there is none. */
   readonly server: S | undefined;
   /** How a route's template is compared with a path. */
@@ -58,9 +67,11 @@ export interface FaceParts<S> {
 export class HttpdFace<S = ServerHandle> {
   readonly #uriMatch: UriMatcher;
   readonly #origin: RequestOrigin<S>;
+  readonly #requests: RequestMaker;
 
   /** Makes the face of a server, or of an app. */
-  constructor({ server, uriMatch, maxResponseFields, failures }: FaceParts<S>) {
+  constructor({ requests, server, uriMatch, maxResponseFields, failures }: FaceParts<S>) {
+    this.#requests = requests;
     this.#uriMatch = uriMatch;
     this.#origin = { server, maxResponseFields, failures };
   }
@@ -74,10 +85,10 @@ export class HttpdFace<S = ServerHandle> {
   route(given: HandlerRoute<S>): Route {
     const { uri, method, handler, context } = resolveRoute(given, this.#uriMatch);
     const handle = (exchange: Exchange): void | Promise<void> => {
-      const request = requestOf(exchange, this.#origin, context);
+      const request = this.#requests.requestOf(exchange, this.#origin, context);
       const result = handler(request);
-      if (isThenable(result)) return endedLater(exchange, request, result);
-      return ended(exchange, request, result);
+      if (isThenable(result)) return this.#endedLater(exchange, request, result);
+      return this.#ended(exchange, request, result);
     };
     return Object.freeze({ uri, method, handle });
   }
@@ -96,6 +107,7 @@ export class HttpdFace<S = ServerHandle> {
       );
     }
     return (exchange, next) => {
+      const { requestOf, takeFields } = this.#requests;
       const request = requestOf(exchange, this.#origin, undefined);
       exchange.face = request;
       const keep = (): void => exchange.addFields(takeFields(request));
@@ -129,6 +141,8 @@ export class HttpdFace<S = ServerHandle> {
 
   #errorHandler(handler: ErrorHandler<S>): ExchangeErrorHandler {
     return async (exchange, error, unread) => {
+      const { requestOf, takeFields, load } = this.#requests;
+      if (load !== undefined) await load();
       const request = unread ? undefined : requestOf(exchange, this.#origin, undefined);
       const answer = await handler(error, request, exchange.session);
       if (answer === undefined) return;
@@ -136,34 +150,34 @@ export class HttpdFace<S = ServerHandle> {
       await exchange.transport.sendResponse(exchange, answer);
     };
   }
+
+  async #endedLater(
+    exchange: Exchange,
+    request: HttpdRequest<S>,
+    result: PromiseLike<Response | void>,
+  ): Promise<void> {
+    await this.#ended(exchange, request, await result);
+  }
+
+  /**
+   * Sends what a handler returned, with the fields that it has set before; if it returned nothing,
+   * checks that it has answered.
+   */
+  #ended(
+    exchange: Exchange,
+    request: HttpdRequest<S>,
+    response: Response | void,
+  ): void | Promise<void> {
+    if (response === undefined) return assertAnswered(exchange);
+    exchange.addFields(this.#requests.takeFields(request));
+    return exchange.respond(response);
+  }
 }
 
 async function keepLater<T>(result: PromiseLike<T>, keep: () => void): Promise<T> {
   const given = await result;
   keep();
   return given;
-}
-
-async function endedLater<S>(
-  exchange: Exchange,
-  request: HttpdRequest<S>,
-  result: PromiseLike<Response | void>,
-): Promise<void> {
-  await ended(exchange, request, await result);
-}
-
-/**
- * Sends what a handler returned, with the fields that it has set before; if it returned nothing,
- * checks that it has answered.
- */
-function ended<S>(
-  exchange: Exchange,
-  request: HttpdRequest<S>,
-  response: Response | void,
-): void | Promise<void> {
-  if (response === undefined) return assertAnswered(exchange);
-  exchange.addFields(takeFields(request));
-  return exchange.respond(response);
 }
 
 function assertErrorHandler(status: unknown, handler: unknown): void {

@@ -6,7 +6,15 @@
 import * as v from "valibot";
 import { ConfigError } from "../errors.ts";
 import { ROUTE_NAMES } from "../foreign_names.ts";
-import { adviceFrom, callback, checkOptions, isPlain, members, optionError } from "../options.ts";
+import {
+  adviceFrom,
+  callback,
+  checkOptions,
+  isPlain,
+  members,
+  optionError,
+  string,
+} from "../options.ts";
 import { matchExact, matchWildcard, type UriMatcher } from "./matcher.ts";
 import { ANY, METHODS } from "../http/methods.ts";
 import { type FieldList, Role, roleOf } from "../http/response_rules.ts";
@@ -65,11 +73,11 @@ const CALLEE = "route()";
 
 const advice = adviceFrom(ROUTE_NAMES);
 
-const uri = v.string("must be the path as text");
+const uri = string("must be the path as text");
 
 const HANDLER_ROUTE = members({
   uri,
-  method: v.string('must be a method, or "ANY"'),
+  method: string('must be a method, or "ANY"'),
   handler: callback<RouteHandler<never>>(),
   context: v.optional(v.unknown()),
 }, { advice });

@@ -7,7 +7,16 @@
 import * as v from "valibot";
 import { badResponse } from "../http/response_rules.ts";
 import { isToken } from "../http/token.ts";
-import { adviceFrom, checkOptions, flag, members, number, oneOf, optionError } from "../options.ts";
+import {
+  adviceFrom,
+  checkOptions,
+  flag,
+  members,
+  number,
+  oneOf,
+  optionError,
+  string,
+} from "../options.ts";
 
 /** The options of {@linkcode HttpdRequest.setCookie}. */
 export interface CookieOptions {
@@ -34,6 +43,9 @@ export interface CookieOptions {
 
 const CALLEE = "setCookie()";
 
+/** The name of a domain, which may begin with a dot. */
+const DOMAIN = /^\.?[\w-]+(\.[\w-]+)*$/;
+
 /** The value of an attribute: neither a control character nor the semicolon that ends it. */
 const ATTRIBUTE = /^[\x20-\x3a\x3c-\x7e]*$/;
 
@@ -46,14 +58,14 @@ const SCHEMA = members({
     ),
   ),
   domain: v.optional(v.pipe(
-    v.string("must be a name"),
-    v.regex(/^\.?[\w-]+(\.[\w-]+)*$/, "must be a name alone, without a port"),
+    string("must be a name"),
+    v.check((domain) => DOMAIN.test(domain), "must be a name alone, without a port"),
   )),
   path: v.optional(
     v.pipe(
-      v.string("must be a path"),
-      v.startsWith("/", "must begin with a slash"),
-      v.regex(ATTRIBUTE, "must be a path, encoded as in a URL"),
+      string("must be a path"),
+      v.check((path) => path.startsWith("/"), "must begin with a slash"),
+      v.check((path) => ATTRIBUTE.test(path), "must be a path, encoded as in a URL"),
     ),
     "/",
   ),

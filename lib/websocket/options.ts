@@ -27,6 +27,7 @@ import {
   optionError,
   rate,
   size,
+  string,
   yesOrNo,
 } from "../options.ts";
 import type { DeflateOptions } from "./deflate_negotiation.ts";
@@ -206,7 +207,7 @@ const limits = v.optional(members(LIMITS, inGroup), {});
 const SETTINGS = {
   protocols: v.optional(
     v.array(
-      v.pipe(v.string("must be a token"), v.check(isToken, "must be a token")),
+      v.pipe(string("must be a token"), v.check(isToken, "must be a token")),
       "must be an array of subprotocols",
     ),
     [],
@@ -262,7 +263,7 @@ const ofRoutes: Advice = (name) =>
     ? "is for WebSocket routes: use the socket's own events, such as socket.onmessage"
     : advice(name);
 
-const SETTINGS_SCHEMA = members(SETTINGS, {
+const SETTINGS_SCHEMA = /* @__PURE__ */ members(SETTINGS, {
   advice: ofRoutes,
   shape: "an object of WebSocketSettings",
   groups: GROUPS,

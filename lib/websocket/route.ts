@@ -9,7 +9,7 @@ import { ROUTE_NAMES } from "../foreign_names.ts";
 import type { Exchange } from "../http/exchange.ts";
 import type { ServerHandle } from "../http/server_handle.ts";
 import type { HandlerRoute, RouteHandler } from "../httpd/route.ts";
-import { adviceFrom, checkOptions, isPlain, members } from "../options.ts";
+import { adviceFrom, checkOptions, isPlain, members, string } from "../options.ts";
 import { resolveRouteOptions, type RouteConfig, type WebSocketOptions } from "./options.ts";
 
 /** A path whose clients speak WebSocket (original: `httpd_uri_t` with `is_websocket`). */
@@ -28,7 +28,7 @@ export type Route<S = ServerHandle> = HandlerRoute<S> | WebSocketRoute<S>;
 const advice = adviceFrom(ROUTE_NAMES);
 
 const WEBSOCKET_ROUTE = members({
-  uri: v.string("must be the path as text"),
+  uri: string("must be the path as text"),
   method: v.optional(
     v.custom<"GET">(
       (method) => method === "GET",
