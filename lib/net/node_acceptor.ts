@@ -13,6 +13,7 @@ import {
 import { ListenError } from "../errors.ts";
 import type { Acceptor, AcceptorHost, Address, ListenOptions } from "./acceptor.ts";
 import { UnixPath } from "./unix_path.ts";
+import { UnixQueue } from "./unix_queue.ts";
 
 /** A listening socket of `node:net`. */
 export class NodeAcceptor implements Acceptor {
@@ -22,13 +23,15 @@ export class NodeAcceptor implements Acceptor {
   readonly #accepted: (raw: Socket) => void;
   readonly #host: AcceptorHost;
   readonly #acceptFailed: (cause: NodeJS.ErrnoException) => void;
+  /** The system's queue of a UNIX socket, where it has to be watched. */
+  #queue: UnixQueue | undefined;
+  #hasAccepted = false;
   #closed = false;
   #referenced = true;
 
   private constructor(
     server: Server,
-    path: UnixPath | undefined,
-    backlog: number,
+    { path, fd, backlog }: { path?: UnixPath; fd?: number; backlog: number },
     accepted: (raw: Socket) => void,
     host: AcceptorHost,
   ) {
@@ -37,6 +40,10 @@ export class NodeAcceptor implements Acceptor {
     this.#backlog = backlog;
     this.#accepted = accepted;
     this.#host = host;
+    if (this.unix && "Deno" in globalThis) {
+      this.#queue = path === undefined ? UnixQueue.of(fd!) : UnixQueue.boundTo(path.boundTo);
+      server.on("connection", () => this.#hasAccepted = true);
+    }
     this.#acceptFailed = (cause) => host.acceptFailed(cause);
     server.on("error", this.#acceptFailed);
   }
@@ -53,7 +60,7 @@ export class NodeAcceptor implements Acceptor {
     try {
       if (fd !== undefined) {
         await listening(server, { fd, backlog });
-        return new NodeAcceptor(server, undefined, backlog, accepted, host);
+        return new NodeAcceptor(server, { fd, backlog }, accepted, host);
       }
       if (at === undefined) {
         await listening(server, {
@@ -62,11 +69,11 @@ export class NodeAcceptor implements Acceptor {
           ...(address !== undefined && { host: address }),
           ...(reusePort && { reusePort }),
         });
-        return new NodeAcceptor(server, undefined, backlog, accepted, host);
+        return new NodeAcceptor(server, { backlog }, accepted, host);
       }
       const path = new UnixPath(at, pathMode);
       await path.take((path) => listening(server, { path, backlog }));
-      return new NodeAcceptor(server, path, backlog, accepted, host);
+      return new NodeAcceptor(server, { path, backlog }, accepted, host);
     } catch (cause) {
       server.close();
       throw cause;
@@ -75,8 +82,10 @@ export class NodeAcceptor implements Acceptor {
 
   renew(recovered: boolean): void {
     if (!("Deno" in globalThis)) return;
-    if (!this.unix) this.#listenAnew();
-    else if (recovered) void this.#reopen();
+    if (!this.unix) return this.#listenAnew();
+    const isStuck = this.#queue?.isStuck(this.#hasAccepted) === true;
+    this.#hasAccepted = false;
+    if (recovered || isStuck) void this.#reopen();
   }
 
   /**
@@ -97,7 +106,10 @@ export class NodeAcceptor implements Acceptor {
     const backlog = this.#backlog;
     const server = createServer(SOCKET_OPTIONS, this.#accepted);
     try {
-      if (this.#path === undefined) throw new Error("Deno cannot use its descriptor again");
+      if (this.#path === undefined) {
+        this.#queue = undefined; // it stays so, which is reported once
+        throw new Error("Deno cannot use its descriptor again");
+      }
       await this.#path.retake((path) => listening(server, { path, backlog }));
     } catch (cause) {
       const message = "Cannot accept any more: start the server again";
@@ -105,6 +117,8 @@ export class NodeAcceptor implements Acceptor {
     }
     if (this.#closed) return void server.close();
     server.on("error", this.#acceptFailed);
+    server.on("connection", () => this.#hasAccepted = true);
+    this.#queue = UnixQueue.boundTo(this.#path.boundTo);
     if (!this.#referenced) server.unref();
     this.#server.close();
     this.#server = server;

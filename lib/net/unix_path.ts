@@ -29,6 +29,8 @@ export class UnixPath {
   /** The path. */
   readonly path: string;
   readonly #mode: number | undefined;
+  /** The name that the socket was bound to, beside the path; the system knows it by that. */
+  boundTo = "";
   /** The socket's file, to recognize it by. */
   #own: Stats | undefined;
 
@@ -70,7 +72,7 @@ export class UnixPath {
   }
 
   async #bind(bind: Bind, move: (own: string) => void): Promise<void> {
-    const own = this.#sibling();
+    const own = this.boundTo = this.#sibling();
     await bind(own);
     if (this.#mode !== undefined) chmodSync(own, this.#mode);
     move(own);

@@ -1,0 +1,74 @@
+/**
+ * Connections that wait for a UNIX socket to accept them, by Linux's table of all of them (proc(5),
+ * `/proc/net/unix`): a runtime that accepts no more does not say so.
+ *
+ * @module
+ */
+import { readFileSync, readlinkSync } from "node:fs";
+
+const TABLE = "/proc/net/unix";
+
+/** One look of so many is made while nothing waits: the table has a line for each connection. */
+const SELDOM = 4;
+/** A queue that has had connections in so many looks in a row, none of which came out, is stuck. */
+const SIGHTINGS = 3;
+
+/** The queue of one listening socket. */
+export class UnixQueue {
+  readonly #ending: string | undefined;
+  #looks = 0;
+  #sightings = 0;
+
+  private constructor(ending: string | undefined) {
+    this.#ending = ending;
+  }
+
+  /** The queue of a socket that was bound to a path of which the last part is nothing else's. */
+  static boundTo(path: string): UnixQueue {
+    return new UnixQueue(path.slice(path.lastIndexOf("/") + 1));
+  }
+
+  /** The queue of a socket of this process, by its descriptor. */
+  static of(fd: number): UnixQueue {
+    const [, inode] = /^socket:\[(\d+)\]$/.exec(readLink(`/proc/self/fd/${fd}`)) ?? [];
+    const line = inode === undefined
+      ? undefined
+      : linesOf(TABLE).find((line) => line.includes(` ${inode} `));
+    return new UnixQueue(line?.slice(line.indexOf(` ${inode} `) + ` ${inode} `.length));
+  }
+
+  /**
+   * Whether connections wait that are not accepted; to be called every now and then. `accepted`: one
+   * was since the last call. `false` too where that cannot be known: on other systems than Linux, and
+   * on Deno without `--allow-all`, which it takes to read `/proc`.
+   */
+  isStuck(accepted: boolean): boolean {
+    if (this.#ending === undefined) return false;
+    if (accepted) this.#sightings = 0;
+    if (accepted || (this.#sightings === 0 && this.#looks++ % SELDOM !== 0)) return false;
+    // What waits has the path of the socket, and no inode of its own.
+    const waits = linesOf(TABLE).some((line) =>
+      line.endsWith(this.#ending!) && / 02 +0 /.test(line)
+    );
+    this.#sightings = waits ? this.#sightings + 1 : 0;
+    if (this.#sightings < SIGHTINGS) return false;
+    this.#sightings = 0;
+    return true;
+  }
+}
+
+function linesOf(file: string): string[] {
+  try {
+    return readFileSync(file, "utf8").split("\n");
+  } catch {
+    return [];
+  }
+}
+
+function readLink(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return "";
+  }
+}
