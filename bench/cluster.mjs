@@ -1,15 +1,17 @@
 /**
  * What a cluster of 1 and 2 workers does: `node bench/cluster.mjs`. For each runtime and mode:
- * requests per second over TLS (wrk, 64 connections) and per CPU second, memory, how evenly
- * connections are shared out, how soon a killed worker is replaced, and whether a session that one
- * worker began resumes in the same and in another.
+ * requests per second over TLS (wrk, 64 connections), per CPU second, and the CPU time of one, of
+ * supervisor and workers together; memory; how evenly connections are shared out; how soon a killed
+ * worker is replaced; whether a session that one worker began resumes in the same and in another.
  *
  *   --runtime      bun, deno or both with a comma between (default)
  *   --seconds      how long each load lasts (default: 5)
  *   --connections  how many are shared out (default: 5000)
  *
  * Servers and client share the machine's cores: with two cores, a second worker has what the client
- * leaves. Figures per CPU second do not depend on that.
+ * leaves. So each row has how many cores the cluster, the client and all other programs had, and how
+ * many were free. Where none was, a line says that requests per second are not the cluster's limit;
+ * what a request costs holds then too, roughly: a worker that waits for a core does more at a time.
  */
 import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -22,6 +24,11 @@ import { parseArgs } from "node:util";
 import { root, runtimeBinary } from "../scripts/runtimes.mjs";
 
 const DEADLINE_MS = 60_000;
+
+/** With less than this of a core free, programs have waited for each other. */
+const FREE_CORES = 0.2;
+/** With more than this of a core, wrk's one thread may be what limits the rate. */
+const CLIENT_CORES = 0.9;
 
 const { values: options } = parseArgs({
   options: {
@@ -68,12 +75,8 @@ async function measure(runtime, mode, workers) {
     if (child.exitCode !== null) throw new Error(`The cluster has ended: ${output}`);
     const port = Number(/PORT (\d+)/.exec(output)?.[1]);
     const pids = [child.pid, ...children(child.pid)];
-    await load(port, 2);
-    const before = cpuSeconds(pids);
-    const rate = await load(port, Number(options.seconds));
-    const used = cpuSeconds(pids) - before;
-    row.perSecond = Math.round(rate);
-    row.perCpuSecond = Math.round(rate * Number(options.seconds) / used);
+    await load(port, 2, pids);
+    Object.assign(row, await load(port, Number(options.seconds), pids));
     row.memoryMiB = Math.round(pids.reduce((sum, pid) => sum + memory(pid), 0));
     if (workers > 1) {
       row.shares = await shares(port, Number(options.connections));
@@ -81,6 +84,14 @@ async function measure(runtime, mode, workers) {
       if (mode === "processes") row.backAfterMs = await recovery(port, () => output);
     }
     console.log(JSON.stringify(row));
+    if (row.cores.free < FREE_CORES) {
+      console.log(
+        "  No core was free: requests per second show how the machine was shared, not what " +
+          `${workers === 1 ? "a worker" : "the workers"} can do; go by the CPU time of a request.`,
+      );
+    } else if (row.cores.client > CLIENT_CORES) {
+      console.log("  The client's one thread was busy all the time: it may be the limit.");
+    }
   } finally {
     child.kill("SIGTERM");
     await until(() => child.exitCode !== null || child.signalCode !== null, "it has ended");
@@ -95,15 +106,44 @@ async function until(condition, what) {
   }
 }
 
-/** Requests per second. */
-async function load(port, seconds) {
+/** What a load does, and what it takes of the machine; `pids` are the cluster's processes. */
+async function load(port, seconds, pids) {
+  const before = { cluster: cpuSeconds(pids), machine: machineSeconds() };
   const args = ["-t1", "-c64", `-d${seconds}s`, `https://127.0.0.1:${port}/`];
   const child = spawn("wrk", args, { stdio: ["ignore", "pipe", "inherit"] });
   let output = "";
+  let client = 0;
   child.stdout.on("data", (bytes) => output += bytes);
-  await until(() => child.exitCode !== null, "wrk has ended");
-  await delay(50);
-  return Number(/Requests\/sec:\s+([\d.]+)/.exec(output)?.[1]);
+  await until(() => {
+    client = cpuSeconds([child.pid]) ?? client;
+    return child.exitCode !== null;
+  }, "wrk has ended");
+  const cluster = cpuSeconds(pids) - before.cluster;
+  const after = machineSeconds();
+  const free = after.idle - before.machine.idle;
+  const all = after.all - before.machine.all;
+  const requests = Number(/(\d+) requests in/.exec(output)?.[1]);
+  const [perSecond] = /(?<=Requests\/sec:\s+)[\d.]+/.exec(output) ?? [];
+  const share = (used) => Number((used / all * cpus().length).toFixed(2));
+  return {
+    perSecond: Math.round(Number(perSecond)),
+    perCpuSecond: Math.round(requests / cluster),
+    cpuMicrosPerRequest: Math.round(1e6 * cluster / requests),
+    cores: {
+      cluster: share(cluster),
+      client: share(client),
+      others: share(Math.max(0, all - free - cluster - client)),
+      free: share(free),
+    },
+  };
+}
+
+/** The time of all cores together, and how much of that they were idle, in seconds. */
+function machineSeconds() {
+  const [, ...ticks] = readFileSync("/proc/stat", "latin1").split("\n")[0].split(/\s+/).map(Number);
+  const [user, nice, system, idle, iowait, irq, softirq, steal] = ticks;
+  const all = user + nice + system + idle + iowait + irq + softirq + steal;
+  return { idle: (idle + iowait) / 100, all: all / 100 };
 }
 
 function children(pid) {
@@ -117,12 +157,19 @@ function children(pid) {
   });
 }
 
-/** The CPU time of processes, in seconds: clock ticks are 10 ms on Linux. */
+/**
+ * The CPU time of processes, in seconds: clock ticks are 10 ms on Linux; `undefined` when one has
+ * ended.
+ */
 function cpuSeconds(pids) {
-  return pids.reduce((sum, pid) => {
-    const fields = readFileSync(`/proc/${pid}/stat`, "latin1").split(") ")[1].split(" ");
-    return sum + (Number(fields[11]) + Number(fields[12])) / 100;
-  }, 0);
+  try {
+    return pids.reduce((sum, pid) => {
+      const fields = readFileSync(`/proc/${pid}/stat`, "latin1").split(") ")[1].split(" ");
+      return sum + (Number(fields[11]) + Number(fields[12])) / 100;
+    }, 0);
+  } catch {
+    return undefined;
+  }
 }
 
 /** What a process takes of memory, its part of what several share, in MiB. */
