@@ -21,7 +21,7 @@ import type { FetchHost } from "./edge/driver.ts";
 import { remoteOf } from "./edge/platform.ts";
 import { ConfigError, HttpsdError, StateError } from "./errors.ts";
 import { ServerEvent, type ServerEventListener, type ServerEventType } from "./events.ts";
-import { connectionTransport } from "./fetch/connection_transport.ts";
+import { connectionTransport, prepareSoon } from "./fetch/connection_transport.ts";
 import {
   exchangeHandler,
   ExchangeInfo,
@@ -132,6 +132,8 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   #referenced = true;
   /** Takes it off the list of servers that give their place to those of `bun --hot`. */
   #unlist: () => void = () => {};
+  /** Prevents what is to be done once the server runs. */
+  #unprepare: () => void = () => {};
   /** Whether the server has run, or tried to, and is at rest again. */
   #isOver = false;
   /** Whether connections that were accepted before the stop still become sessions. */
@@ -613,6 +615,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
       throw error;
     }
     this.#state = "running";
+    this.#unprepare = prepareSoon();
     this.dispatchEvent(new ServerEvent("http:start", this));
     this.dispatchEvent(new ServerEvent("start", this));
     this.#certificates?.begin();
@@ -663,6 +666,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   /** Stops accepting and refuses connections that have not been admitted yet. */
   #shut(): void {
     this.#config.signal?.removeEventListener("abort", this.#stopOnAbort);
+    this.#unprepare();
     this.#listener?.close();
     this.#certificates?.close();
     this.#places.close();

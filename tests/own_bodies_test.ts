@@ -7,7 +7,7 @@ import { Buffer, isAscii } from "node:buffer";
 import type { Socket } from "node:net";
 import { afterAll, describe, test } from "bun:test";
 import type { FetchHandler } from "../lib/fetch/fetch_handler.ts";
-import { type BunTools, chooseBunParts } from "../lib/runtime/bun_response.ts";
+import { bunParts, type BunTools, chooseBunParts } from "../lib/runtime/bun_response.ts";
 import {
   headers,
   Http2Client,
@@ -22,6 +22,7 @@ import { overNodeSockets, turns, until } from "./support.ts";
 
 assertRuntime();
 stopServersAfterAll();
+bunParts(); // whose trial frees some memory too
 
 const LENGTH = 1_000_000;
 const source = new Uint8Array(LENGTH).map((_, i) => i * 7);

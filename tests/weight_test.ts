@@ -262,3 +262,33 @@ describe("what an edge app loads later is there for", () => {
     test(name, () => assert.equal(printed(program), expected), TIMEOUT_MS);
   }
 });
+
+describe("the trials of requests and responses are made", () => {
+  const counted = (rest: string) => `
+    let made = 0;
+    for (const name of ["Request", "Response"]) {
+      const Native = globalThis[name];
+      globalThis[name] = class extends Native {
+        constructor(...given) {
+          super(...given);
+          made++;
+        }
+      };
+    }
+    const { serve } = await import("./mod.ts");
+    const options = { transportMode: "insecure", hostname: "127.0.0.1", port: 0 };
+    const server = await serve(options, () => new Response("hello"));
+    const atStart = made;
+    ${rest}
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    console.log(atStart, made > 0);
+    await server.stop();`;
+
+  test("once the server runs, before a client comes", () => {
+    assert.equal(printed(counted("")), "0 true");
+  }, TIMEOUT_MS);
+
+  test("not by one that is stopped at once", () => {
+    assert.equal(printed(counted("await server.stop();")), "0 false");
+  }, TIMEOUT_MS);
+});

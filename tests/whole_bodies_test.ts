@@ -56,7 +56,7 @@ async function assertTypes(texts: string[], pieces: Uint8Array<ArrayBuffer>[]): 
 
 /** Takes a response apart as the server does. */
 function parts(response: Response): ResponseParts | undefined {
-  return (denoParts ?? bunParts ?? publicParts)(response);
+  return (denoParts() ?? bunParts() ?? publicParts)(response);
 }
 
 describe("a request body that comes together with its head", () => {
@@ -454,7 +454,7 @@ if (runtime === "bun") {
     };
 
     test("are in force here", () => {
-      assert.ok(bunParts !== undefined && chooseBunParts(tools) !== undefined);
+      assert.ok(bunParts() !== undefined && chooseBunParts(tools) !== undefined);
     });
 
     const type: [string, string] = ["Content-Type", "a/b"];
@@ -544,8 +544,8 @@ if (runtime === "bun") {
   });
 } else {
   describe("Deno's inner request", () => {
-    const make = denoRequest!;
-    test("is in force here", () => assert.equal(chooseDenoRequest(make), make));
+    const make = denoRequest()!;
+    test("is in force here", () => assert.equal(chooseDenoRequest(() => make), make));
 
     type Make = (parts: RequestParts) => Request;
     const wrong: Record<string, Make | undefined> = {
@@ -566,7 +566,7 @@ if (runtime === "bun") {
     };
     for (const [what, replaced] of Object.entries(wrong)) {
       test(`is not used where ${what}`, () => {
-        assert.equal(chooseDenoRequest(replaced), undefined);
+        assert.equal(chooseDenoRequest(() => replaced), undefined);
       });
     }
   });

@@ -86,12 +86,18 @@ class ExchangeBody implements BodyParts {
  */
 export function requestFor(exchange: Exchange): Request {
   assertServable(exchange);
-  if (bunRequest !== undefined) {
-    return bunRequest(urlOf(exchange), initOf(exchange), new ExchangeParts(exchange));
+  const fromBun = bunRequest();
+  if (fromBun !== undefined) {
+    return fromBun(urlOf(exchange), initOf(exchange), new ExchangeParts(exchange));
   }
-  const request = denoRequest?.(new ExchangeParts(exchange)) ?? toRequest(exchange);
+  const request = denoRequest()?.(new ExchangeParts(exchange)) ?? toRequest(exchange);
   new Served(request, exchange);
   return request;
+}
+
+/** Finds the way to make requests, if that was not done before. */
+export function prepareRequests(): void {
+  if (bunRequest() === undefined) denoRequest();
 }
 
 /** The exchange that a request was made for; `undefined` for others, copies among them. */

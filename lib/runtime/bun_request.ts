@@ -2,12 +2,13 @@
  * A native `Request` on Bun whose fields and signal are made when they are looked at: both together
  * cost as much as all else that the server does for a small request. It is of a hidden class whose
  * accessors make them. Nothing documents that Bun reads an object of such a class by its properties
- * wherever it takes a `Request` (`new Request(request)`, `fetch(request)`); a trial at start
- * compares what comes of that with a request from the constructor. Where it fails, that one is used.
+ * wherever it takes a `Request` (`new Request(request)`, `fetch(request)`); a trial with the first
+ * request compares what comes of that with one from the constructor, which is used where it fails.
  *
  * @module
  */
 import { runtime } from "./current.ts";
+import { onFirstUse } from "../first_use.ts";
 import { declareInternal } from "./internals.ts";
 
 /** What a request is made of when somebody looks; the same each time. */
@@ -144,6 +145,9 @@ function isPrinted(make: BunRequest): boolean {
     request.signal === signal;
 }
 
+/** As it was before the program could replace it, which would see the trial. */
+const { fetch } = globalThis;
+
 /** Whether `fetch()` looks at both; it is aborted before it begins. */
 function isFetched(make: BunRequest): boolean {
   const seen: string[] = [];
@@ -178,12 +182,12 @@ export function latePartsOf(request: object): LateParts | undefined {
 /** Makes a native request of its parts. */
 export const lateRequest: BunRequest = (url, init, parts) => new UnprintedRequest(url, init, parts);
 
-/** The same, `undefined` where only the constructor can. */
-export const bunRequest: BunRequest | undefined = runtime.name === "bun"
-  ? chooseBunRequest(lateRequest)
-  : undefined;
+/** Gives the same, `undefined` where only the constructor can. */
+export const bunRequest: () => BunRequest | undefined = onFirstUse(() =>
+  runtime.name === "bun" ? chooseBunRequest(lateRequest) : undefined
+);
 
 declareInternal("bunRequest", () => {
   if (runtime.name !== "bun") return "not needed";
-  return bunRequest === undefined ? "fallback" : "in force";
+  return bunRequest() === undefined ? "fallback" : "in force";
 });

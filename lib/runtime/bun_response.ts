@@ -10,13 +10,14 @@
  * A long body's bytes are then memory that nothing else has, which is freed when they were sent: it
  * would lie cold until the collector comes, and each answer would take new pages.
  *
- * A trial at start holds all that is used to what Bun 1.4.5 does; where it fails, the public
- * properties are used, and a text without a type leaves without one.
+ * A trial with the first response holds all that is used to what Bun 1.4.5 does; where it fails, the
+ * public properties are used, and a text without a type leaves without one.
  *
  * @module
  */
 import { freeMemory } from "../bytes.ts";
 import { runtime } from "./current.ts";
+import { onFirstUse } from "../first_use.ts";
 import { declareInternal } from "./internals.ts";
 import { decodedFields, publicParts, type ResponseParts } from "./response_parts.ts";
 
@@ -282,10 +283,12 @@ export function chooseBunParts(
   }
 }
 
-/** The same with Bun's own tools. */
-export const bunParts: ReturnType<typeof chooseBunParts> = chooseBunParts(find());
+/** Gives the same with Bun's own tools. */
+export const bunParts: () => ReturnType<typeof chooseBunParts> = onFirstUse(() =>
+  chooseBunParts(find())
+);
 
 declareInternal("bunResponse", () => {
   if (runtime.name !== "bun") return "not needed";
-  return bunParts === undefined ? "fallback" : "in force";
+  return bunParts() === undefined ? "fallback" : "in force";
 });

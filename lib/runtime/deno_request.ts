@@ -1,12 +1,13 @@
 /**
  * A native `Request` on Deno, made as `Deno.serve` makes its own: around an inner request whose
  * parts are made when they are first read. The public constructor costs as much as all else that the
- * server does for a small request. Undocumented are the symbols and the inner objects; a trial at
- * start compares the result with a request from the constructor, which is the fallback.
+ * server does for a small request. Undocumented are the symbols and the inner objects; a trial with
+ * the first request compares the result with a request from the constructor, which is the fallback.
  *
  * @module
  */
 import { runtime } from "./current.ts";
+import { onFirstUse } from "../first_use.ts";
 import { declareInternal } from "./internals.ts";
 
 /** What a request is made of; each is called for when the handler first reads it. */
@@ -40,37 +41,40 @@ interface InnerBody {
   createProxy(): InnerBody;
 }
 
-const probe = runtime.name === "deno"
-  ? new Request("http://localhost", { method: "POST", body: "probe" })
-  : {};
-
-function symbolOf(description: string): symbol | undefined {
-  const symbols = Object.getOwnPropertySymbols(probe);
-  return symbols.find((symbol) => symbol.description === description);
+/** The symbols that are used. */
+interface Symbols {
+  /** Given to the constructor, it makes an instance with nothing in it. */
+  readonly brand: symbol;
+  /** Where the inner request lies. */
+  readonly inner: symbol;
+  /** Where the guard of the fields lies. */
+  readonly guard: symbol;
+  /** Where the signal lies, once it was looked at. */
+  readonly signal: symbol;
+  /** The method by which a controller aborts a signal. */
+  readonly abort: symbol;
 }
 
-/** Given to the constructor, it makes an instance with nothing in it. */
-const BRAND = symbolOf("[[webidl.brand]]");
-/** Where the inner request lies. */
-const INNER = symbolOf("request");
-/** Where the guard of the fields lies. */
-const GUARD = symbolOf("headers guard");
-/** Where the signal lies, once it was looked at. */
-const SIGNAL = symbolOf("signalCache");
-/** The method by which a controller aborts a signal. */
-const ABORT = Object.getOwnPropertySymbols(AbortSignal.prototype)
-  .find(({ description }) => description === "[[signalAbort]]");
+/** Finds the symbols by what they are called; `undefined` where one is missing. */
+function symbolsOf(probe: Request): Symbols | undefined {
+  const find = (object: object, name: string) =>
+    Object.getOwnPropertySymbols(object).find(({ description }) => description === name);
+  const symbols = {
+    brand: find(probe, "[[webidl.brand]]"),
+    inner: find(probe, "request"),
+    guard: find(probe, "headers guard"),
+    signal: find(probe, "signalCache"),
+    abort: find(AbortSignal.prototype, "[[signalAbort]]"),
+  };
+  return Object.values(symbols).includes(undefined) ? undefined : symbols as Symbols;
+}
 
 type Slots = Record<symbol, unknown>;
-
-function innerBodyClass(): (new (held?: unknown) => InnerBody) | undefined {
-  const inner = INNER && (probe as unknown as Slots)[INNER] as { body?: InnerBody } | undefined;
-  return (inner && inner.body)?.constructor as (new (held?: unknown) => InnerBody) | undefined;
-}
 
 /** Makes what Deno calls an inner request. */
 function innerRequestClass(
   Body: new (held?: unknown) => InnerBody,
+  { signal: SIGNAL, abort: ABORT }: Symbols,
 ): new (request: Request, parts: RequestParts) => object {
   /** A body that is read whole without a stream, and through one in any other way. */
   class ServedBody extends Body {
@@ -120,9 +124,9 @@ function innerRequestClass(
     }
     /** Called when the signal is looked at, and so made, for the first time. */
     onCancel(): void {
-      const signal = (this.request as unknown as Slots)[SIGNAL!] as AbortSignal;
+      const signal = (this.request as unknown as Slots)[SIGNAL] as AbortSignal;
       const abort = (reason: unknown) =>
-        (signal as unknown as Record<symbol, (reason: unknown) => void>)[ABORT!]!(reason);
+        (signal as unknown as Record<symbol, (reason: unknown) => void>)[ABORT]!(reason);
       this.#parts.adoptSignal({ signal, abort });
     }
     get method(): string {
@@ -145,15 +149,20 @@ function innerRequestClass(
 }
 
 function maker(): ((parts: RequestParts) => Request) | undefined {
-  const Body = innerBodyClass();
-  if ([BRAND, INNER, GUARD, SIGNAL, ABORT, Body].includes(undefined)) return undefined;
-  const Inner = innerRequestClass(Body!);
+  const probe = new Request("http://localhost", { method: "POST", body: "probe" });
+  const symbols = symbolsOf(probe);
+  if (symbols === undefined) return undefined;
+  const { brand, inner, guard } = symbols;
+  const held = (probe as unknown as Slots)[inner] as { body?: InnerBody } | undefined;
+  const Body = held?.body?.constructor as (new (held?: unknown) => InnerBody) | undefined;
+  if (Body === undefined) return undefined;
+  const Inner = innerRequestClass(Body, symbols);
   const Native = Request as unknown as new (brand: symbol) => Request;
   return (parts) => {
-    const request = new Native(BRAND!);
+    const request = new Native(brand);
     const slots = request as unknown as Slots;
-    slots[INNER!] = new Inner(request, parts);
-    slots[GUARD!] = "immutable";
+    slots[inner] = new Inner(request, parts);
+    slots[guard] = "immutable";
     return request;
   };
 }
@@ -213,21 +222,22 @@ function isWhole(request: Request): boolean {
 
 /** Makes the function that makes requests; `undefined` where that fails its trial. */
 export function chooseDenoRequest(
-  make: ((parts: RequestParts) => Request) | undefined,
+  given: () => ((parts: RequestParts) => Request) | undefined,
 ): ((parts: RequestParts) => Request) | undefined {
   try {
+    const make = given();
     return make !== undefined && isRight(make) ? make : undefined;
   } catch {
     return undefined; // what it threw does not matter: the constructor works everywhere
   }
 }
 
-/** Makes a native request of its parts; `undefined` where only the constructor can. */
-export const denoRequest: ((parts: RequestParts) => Request) | undefined = runtime.name === "deno"
-  ? chooseDenoRequest(maker())
-  : undefined;
+/** Gives what makes a native request of its parts; `undefined` where only the constructor can. */
+export const denoRequest: () => ((parts: RequestParts) => Request) | undefined = onFirstUse(() =>
+  runtime.name === "deno" ? chooseDenoRequest(maker) : undefined
+);
 
 declareInternal("denoRequest", () => {
   if (runtime.name !== "deno") return "not needed";
-  return denoRequest === undefined ? "fallback" : "in force";
+  return denoRequest() === undefined ? "fallback" : "in force";
 });

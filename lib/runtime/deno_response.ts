@@ -1,29 +1,15 @@
 /**
  * What a `Response` is made of on Deno: kept under symbols, which are undocumented. Making and
  * draining a stream costs more than all else that a small answer needs, and the iterator of
- * `Headers` costs as much as parsing a request. A trial at start compares what lies there with the
- * public properties; where it fails, those are used.
+ * `Headers` costs as much as parsing a request. A trial with the first response compares what lies
+ * there with the public properties; where it fails, those are used.
  *
  * @module
  */
 import { runtime } from "./current.ts";
+import { onFirstUse } from "../first_use.ts";
 import { declareInternal } from "./internals.ts";
 import { decodedFields, publicParts, type ResponseParts } from "./response_parts.ts";
-
-/** Where the inner response lies. */
-const INNER = symbolOf("response");
-/** Where the text of a response lies until anything else of it is touched. */
-const LAZY_BODY = symbolOf("lazy static body");
-/** The only field of a response until its fields are touched, a Content-Type; `null`: none waits. */
-const LAZY_TYPE = symbolOf("lazy static content type");
-
-function symbolOf(description: string): symbol | undefined {
-  const symbols = Object.getOwnPropertySymbols(new Response("probe"));
-  return symbols.find((symbol) => symbol.description === description);
-}
-
-/** Whether such a text was sent; anything that touches the body then finds it used. */
-const LAZY_CONSUMED = symbolOf("serve fast consumed");
 
 /** The inner response, as far as it is used here. */
 interface InnerResponse {
@@ -45,24 +31,41 @@ const TEXT: readonly [name: string, value: string][] = [
   ["Content-Type", "text/plain;charset=UTF-8"],
 ];
 
-function innerParts(response: Response): ResponseParts | undefined {
-  const slots = response as unknown as Record<symbol, unknown>;
-  const inner = slots[INNER!] as InnerResponse;
-  const { status, statusMessage, headerList } = inner;
-  const reason = statusMessage || undefined;
-  const text = slots[LAZY_BODY!];
-  const type = slots[LAZY_TYPE!];
-  if (typeof text === "string") {
-    if (slots[LAZY_CONSUMED!] !== false) return undefined;
-    slots[LAZY_CONSUMED!] = true;
-    return { status, reason, fields: typeof type === "string" ? typed(type) : TEXT, body: text };
-  }
-  const body = bodyOf(inner);
-  if (body === undefined) return undefined;
-  // Once the fields were touched, the list has the type, and nothing waits.
-  const waits = typeof type === "string" && headerList.length === 0;
-  const fields = inner.bodyDecoded ? decodedFields(headerList) : headerList;
-  return { status, reason, fields: waits ? typed(type) : fields, body };
+/** Takes a response apart; `undefined` when it was used. */
+type TakeApart = (response: Response) => ResponseParts | undefined;
+
+/** What takes responses apart by their symbols; `undefined` where one is missing. */
+function innerParts(): TakeApart | undefined {
+  const symbols = Object.getOwnPropertySymbols(new Response("probe"));
+  const find = (name: string) => symbols.find(({ description }) => description === name)!;
+  /** Where the inner response lies. */
+  const INNER = find("response");
+  /** Where the text of a response lies until anything else of it is touched. */
+  const LAZY_BODY = find("lazy static body");
+  /** The only field of a response until its fields are touched, a Content-Type; `null`: none waits. */
+  const LAZY_TYPE = find("lazy static content type");
+  /** Whether such a text was sent; anything that touches the body then finds it used. */
+  const LAZY_CONSUMED = find("serve fast consumed");
+  if ([INNER, LAZY_BODY, LAZY_TYPE, LAZY_CONSUMED].includes(undefined!)) return undefined;
+  return (response) => {
+    const slots = response as unknown as Record<symbol, unknown>;
+    const inner = slots[INNER] as InnerResponse;
+    const { status, statusMessage, headerList } = inner;
+    const reason = statusMessage || undefined;
+    const text = slots[LAZY_BODY];
+    const type = slots[LAZY_TYPE];
+    if (typeof text === "string") {
+      if (slots[LAZY_CONSUMED] !== false) return undefined;
+      slots[LAZY_CONSUMED] = true;
+      return { status, reason, fields: typeof type === "string" ? typed(type) : TEXT, body: text };
+    }
+    const body = bodyOf(inner);
+    if (body === undefined) return undefined;
+    // Once the fields were touched, the list has the type, and nothing waits.
+    const waits = typeof type === "string" && headerList.length === 0;
+    const fields = inner.bodyDecoded ? decodedFields(headerList) : headerList;
+    return { status, reason, fields: waits ? typed(type) : fields, body };
+  };
 }
 
 function typed(type: string): [name: string, value: string][] {
@@ -80,8 +83,7 @@ function bodyOf({ body }: InnerResponse): ResponseParts["body"] | undefined {
 }
 
 /** Whether the inside of responses is what is expected here. */
-function innerIsKnown(): boolean {
-  if ([INNER, LAZY_BODY, LAZY_TYPE, LAZY_CONSUMED].includes(undefined)) return false;
+function isRight(takeApart: TakeApart): boolean {
   const bodies: [make: () => BodyInit | null, sent: string | Uint8Array | null][] = [
     [() => "text", "text"],
     [() => Uint8Array.of(1), Uint8Array.of(1)],
@@ -106,13 +108,13 @@ function innerIsKnown(): boolean {
     for (const touch of touches) {
       for (const init of inits) {
         for (const [make, sent] of bodies) {
-          isAsExpected(() => new Response(make(), init), touch, sent);
+          isAsExpected(takeApart, () => new Response(make(), init), touch, sent);
         }
       }
-      isAsExpected(() => Response.json("b", { headers: type }), touch, '"b"');
-      isAsExpected(() => Response.json("b"), touch, '"b"');
+      isAsExpected(takeApart, () => Response.json("b", { headers: type }), touch, '"b"');
+      isAsExpected(takeApart, () => Response.json("b"), touch, '"b"');
     }
-    return innerParts(new Response(new ReadableStream()))!.body instanceof ReadableStream;
+    return takeApart(new Response(new ReadableStream()))!.body instanceof ReadableStream;
   } catch {
     return false; // what it threw does not matter: the public way works everywhere
   }
@@ -120,6 +122,7 @@ function innerIsKnown(): boolean {
 
 /** Compares the inside of a response with the public properties of another that is the same. */
 function isAsExpected(
+  takeApart: TakeApart,
   make: () => Response,
   touch: (response: Response) => unknown,
   body: string | Uint8Array | null,
@@ -127,8 +130,8 @@ function isAsExpected(
   const [response, other] = [make(), make()];
   touch(response);
   touch(other);
-  const inner = innerParts(response)!;
-  const isUsed = response.bodyUsed && innerParts(response) === undefined;
+  const inner = takeApart(response)!;
+  const isUsed = response.bodyUsed && takeApart(response) === undefined;
   if (
     String(inner.body) !== String(body) || facts(inner) !== facts(publicParts(other)!) ||
     isUsed !== (body !== null)
@@ -140,14 +143,13 @@ function facts({ status, reason, fields }: ResponseParts): string {
   return JSON.stringify([status, reason, lines.toSorted()]);
 }
 
-/**
- * Takes a response apart, or returns `undefined` when it was used; is itself `undefined` where that
- * has to be done in the public way.
- */
-export const denoParts: ((response: Response) => ResponseParts | undefined) | undefined =
-  runtime.name === "deno" && innerIsKnown() ? innerParts : undefined;
+/** Gives what takes a response apart; `undefined` where that has to be done in the public way. */
+export const denoParts: () => TakeApart | undefined = onFirstUse(() => {
+  const takeApart = runtime.name === "deno" ? innerParts() : undefined;
+  return takeApart !== undefined && isRight(takeApart) ? takeApart : undefined;
+});
 
 declareInternal("denoResponse", () => {
   if (runtime.name !== "deno") return "not needed";
-  return denoParts === undefined ? "fallback" : "in force";
+  return denoParts() === undefined ? "fallback" : "in force";
 });
