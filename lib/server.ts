@@ -76,9 +76,10 @@ import { CertificateRotation } from "./tls/rotation.ts";
 import type { BusStatus } from "./websocket/cluster/bus.ts";
 import { BusLink } from "./websocket/cluster/bus_link.ts";
 import { type BroadcastData, WebSocketHub } from "./websocket/hub.ts";
+import { webSocketHandler } from "./websocket/late.ts";
+import { withUpgrades } from "./websocket/offer.ts";
 import { type Route, toHandlerRoute } from "./websocket/route.ts";
 import type { ServerWebSocket } from "./websocket/socket.ts";
-import { webSocketHandler, withUpgrades } from "./websocket/upgrade.ts";
 
 /** Answers requests without sockets; loaded with the first one, since most programs have none. */
 let driver: typeof import("./edge/driver.ts") | undefined;

@@ -4,6 +4,7 @@ import { describe, test } from "bun:test";
 import { Buffer } from "node:buffer";
 import net from "node:net";
 import process from "node:process";
+import { deflateMessage } from "../lib/websocket/deflate.ts";
 import type { ServerWebSocket } from "../lib/websocket/mod.ts";
 import { EncodedMessage } from "../lib/websocket/prepared_message.ts";
 import { MODES, stopServersAfterAll } from "./http_support.ts";
@@ -395,11 +396,17 @@ describe("many receivers", () => {
       level: 6,
       memLevel: 8,
     };
-    assert.equal(message.frameFor(agreement), message.frameFor({ ...agreement }));
-    assert.notEqual(message.frameFor(agreement), message.frameFor({ ...agreement, level: 1 }));
-    assert.ok(message.frameFor(agreement).length < 100);
+    assert.equal(
+      message.frameFor(agreement, deflateMessage),
+      message.frameFor({ ...agreement }, deflateMessage),
+    );
+    assert.notEqual(
+      message.frameFor(agreement, deflateMessage),
+      message.frameFor({ ...agreement, level: 1 }, deflateMessage),
+    );
+    assert.ok(message.frameFor(agreement, deflateMessage).length < 100);
     const short = new EncodedMessage("x");
-    assert.equal(short.frameFor(agreement), short.frame);
+    assert.equal(short.frameFor(agreement, deflateMessage), short.frame);
   });
 
   const large = Number(process.env["HTTPSD_WS_CLIENTS"] ?? 0);

@@ -263,6 +263,66 @@ describe("what an edge app loads later is there for", () => {
   }
 });
 
+describe("WebSocket is loaded", () => {
+  /** What a client gets that makes an opening handshake. */
+  const program = (rest: string) => `
+    import { Buffer } from "node:buffer";
+    import { connect } from "node:net";
+    import { isWebSocketLoaded } from "./lib/websocket/late.ts";
+    import { HttpsServer } from "./mod.ts";
+    const options = { transportMode: "insecure", hostname: "127.0.0.1", port: 0 };
+    const server = new HttpsServer(options, () => new Response("hello"));
+    const opened = (path) => new Promise((resolve, reject) => {
+      const socket = connect(server.address.port, "127.0.0.1");
+      socket.write(Buffer.from("GET " + path + " HTTP/1.1\\r\\nHost: a\\r\\nConnection: Upgrade\\r\\n" +
+        "Upgrade: websocket\\r\\nSec-WebSocket-Version: 13\\r\\n" +
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\\r\\n\\r\\n" +
+        "\\x81\\x80\\0\\0\\0\\0", "latin1")); // an empty message behind it
+      let answer = "";
+      socket.on("data", (bytes) => {
+        answer += bytes.toString("latin1");
+        if (/s3pPLMBiTxaQ9kYGzzhZRbK\\+xOo=[^]*echo|hello/.test(answer)) {
+          socket.destroy();
+          resolve(answer.slice(9, 12));
+        }
+      });
+      socket.on("close", () => reject(new Error(answer)));
+    });
+    const route = { uri: "/ws", websocket: { onMessage: (ws) => ws.send("echo") } };
+    ${rest}
+    await server.stop({ drainMs: 0 });`;
+  const programs: Record<string, [program: string, printed: string]> = {
+    "not by a server without such a route, whatever its clients ask for": [
+      program(`await server.start(); console.log(await opened("/"), isWebSocketLoaded());`),
+      "200 false",
+    ],
+    "with the first such route": [
+      program(`
+        server.route(route);
+        await server.start();
+        while (!isWebSocketLoaded()) await new Promise((resolve) => setTimeout(resolve, 1));
+        console.log(await opened("/ws"));`),
+      "101",
+    ],
+    "for a client that comes at once": [
+      program(`
+        await server.start();
+        const { promise, resolve } = Promise.withResolvers();
+        server.use((request, next) => {
+          server.route(route);
+          resolve(isWebSocketLoaded());
+          return next();
+        });
+        const code = opened("/ws");
+        console.log(await promise, await code, isWebSocketLoaded());`),
+      "false 101 true",
+    ],
+  };
+  for (const [name, [program, expected]] of Object.entries(programs)) {
+    test(name, () => assert.equal(printed(program), expected), TIMEOUT_MS);
+  }
+});
+
 describe("the trials of requests and responses are made", () => {
   const counted = (rest: string) => `
     let made = 0;

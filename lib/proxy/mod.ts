@@ -17,7 +17,7 @@ import { randomUUID } from "node:crypto";
 import { HttpError } from "../errors.ts";
 import { connectionInfo } from "../fetch/connection_info.ts";
 import { exchangeOf } from "../fetch/served_request.ts";
-import { offeredWebSocket } from "../websocket/upgrade.ts";
+import { offeredWebSocket } from "../websocket/passing.ts";
 import { answerBody } from "./bodies.ts";
 import {
   clientLocation,

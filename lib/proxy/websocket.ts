@@ -8,7 +8,7 @@ import { randomBytes } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { listMembers } from "../http/token.ts";
 import { acceptKey } from "../websocket/handshake.ts";
-import { passWebSocket } from "../websocket/upgrade.ts";
+import { passWebSocket } from "../websocket/passing.ts";
 import { Splice } from "./splice.ts";
 import { failed, type UpstreamAnswer } from "./upstream.ts";
 

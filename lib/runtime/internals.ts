@@ -12,6 +12,9 @@
  */
 export type InternalState = "in force" | "fallback" | "untried" | "not needed";
 
+/** What is loaded with the first WebSocket has no entry of its own before. */
+const LATER: Readonly<Record<string, InternalState>> = { zlibStates: "untried" };
+
 const states = new Map<string, () => InternalState>();
 
 /** Adds an entry; `state` is called each time that the list is read. */
@@ -21,6 +24,7 @@ export function declareInternal(name: string, state: () => InternalState): void 
 
 /** The state of each entry now, by its name. */
 export function internals(): Readonly<Record<string, InternalState>> {
-  const names = [...states.keys()].sort();
-  return Object.freeze(Object.fromEntries(names.map((name) => [name, states.get(name)!()])));
+  const names = [...new Set([...states.keys(), ...Object.keys(LATER)])].sort();
+  const stateOf = (name: string) => states.get(name)?.() ?? LATER[name]!;
+  return Object.freeze(Object.fromEntries(names.map((name) => [name, stateOf(name)])));
 }

@@ -8,13 +8,15 @@ import { isThenable } from "../contain/callbacks.ts";
 import { WebSocketError } from "../errors.ts";
 import { shown } from "../options.ts";
 import { CloseCode } from "./close.ts";
-import { deflateMessage } from "./deflate.ts";
 import type { DeflateAgreement } from "./deflate_negotiation.ts";
 import { Opcode } from "./opcode.ts";
 import { encodeFrame } from "./frame_encoder.ts";
 
 /** Bytes in any of their shapes. */
 export type Bytes = ArrayBufferLike | ArrayBufferView;
+
+/** Compresses a message: `deflateMessage()` of `deflate.ts`, which is loaded with the first socket. */
+export type Deflate = (message: Uint8Array, agreement: DeflateAgreement) => Uint8Array;
 
 /** A message as its one frame, and deflated once per agreement. */
 export class EncodedMessage {
@@ -41,12 +43,12 @@ export class EncodedMessage {
    * Returns the message as one frame for connections whose server side keeps no context: compressed,
    * or plain where that is shorter. Connections of the same agreement share it.
    */
-  frameFor(agreement: DeflateAgreement): Uint8Array {
+  frameFor(agreement: DeflateAgreement, deflate: Deflate): Uint8Array {
     const { serverMaxWindowBits, level, memLevel } = agreement;
     const key = `${serverMaxWindowBits} ${level} ${memLevel}`;
     const known = this.#deflated?.get(key);
     if (known !== undefined) return known;
-    const deflated = encodeFrame(this.opcode, deflateMessage(this.payload, agreement), {
+    const deflated = encodeFrame(this.opcode, deflate(this.payload, agreement), {
       rsv1: true,
     });
     const frame = deflated.length < this.frame.length ? deflated : this.frame;

@@ -9,7 +9,7 @@ import { ignore } from "../contain/callbacks.ts";
 import type { Tunnel } from "../http/tunnel.ts";
 import type { WebSocketError } from "../errors.ts";
 import { cannotSend } from "./close.ts";
-import { ContextDeflater } from "./deflate.ts";
+import { ContextDeflater, deflateMessage } from "./deflate.ts";
 import type { DeflateAgreement } from "./deflate_negotiation.ts";
 import { Opcode } from "./opcode.ts";
 import { encodeFrame, encodeMessage } from "./frame_encoder.ts";
@@ -248,7 +248,7 @@ export class Sender {
     } else if (agreement.serverContextTakeover) {
       return this.#writeInContext(message, agreement);
     } else {
-      this.#tunnel.write(message.frameFor(agreement));
+      this.#tunnel.write(message.frameFor(agreement, deflateMessage));
     }
   }
 

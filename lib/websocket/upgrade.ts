@@ -3,23 +3,13 @@
  *
  * @module
  */
-import { HttpError, StateError } from "../errors.ts";
+import { HttpError } from "../errors.ts";
 import type { Exchange } from "../http/exchange.ts";
-import { exchangeOf } from "../fetch/served_request.ts";
-import type { Transport } from "../http/exchange.ts";
-import type { RouteHandler } from "../httpd/route.ts";
-import type { Protocol, Tunnel, UpgradeOffer } from "../http/tunnel.ts";
 import { type HttpdRequest, partsOf } from "../httpd/request.ts";
 import { Engine } from "./engine.ts";
 import { negotiateDeflate } from "./deflate_negotiation.ts";
 import { createBrowserSocket, type UpgradedWebSocket } from "./browser_socket.ts";
-import {
-  type AcceptedUpgrade,
-  acceptHeaders,
-  checkUpgrade,
-  chooseProtocol,
-  type RefusedUpgrade,
-} from "./handshake.ts";
+import { type AcceptedUpgrade, acceptHeaders, checkUpgrade, chooseProtocol } from "./handshake.ts";
 import { SocketHandle } from "./handle.ts";
 import type { WebSocketHub } from "./hub.ts";
 import {
@@ -28,6 +18,8 @@ import {
   type SocketConfig,
   type WebSocketSettings,
 } from "./options.ts";
+import { offerOf } from "./offer.ts";
+import { checkOffer } from "./passing.ts";
 import { refuseUpgrade } from "./route.ts";
 import type { ServerWebSocket } from "./socket.ts";
 
@@ -42,18 +34,11 @@ interface SocketParts {
 }
 
 /**
- * Makes the handler of a WebSocket route. It answers with 101, with what `onUpgrade` returns, or with
- * how the request is no opening handshake; it throws `HANDLER_FAILED` when `onUpgrade` answers in
- * part, and what `onUpgrade` throws.
+ * Answers a request to a WebSocket route: with 101, with what `onUpgrade` returns, or with how the
+ * request is no opening handshake; rejects with `HANDLER_FAILED` when `onUpgrade` answers in part, and
+ * with what `onUpgrade` throws.
  */
-export function webSocketHandler<S>(
-  config: RouteConfig<S>,
-  hub: WebSocketHub,
-): RouteHandler<S> {
-  return (request) => acceptWebSocket(request, config, hub);
-}
-
-async function acceptWebSocket<S>(
+export async function acceptWebSocket<S>(
   request: HttpdRequest<S>,
   config: RouteConfig<S>,
   hub: WebSocketHub,
@@ -146,162 +131,16 @@ export function upgradeWebSocket(
   request: Request,
   settings: WebSocketSettings = {},
 ): WebSocketUpgrade {
-  return offerOf(request).take(request, settings);
-}
-
-/** Identifies the upgrade's own response, even after middleware has copied it. */
-const ACCEPT = "sec-websocket-accept";
-
-/** Returns a transport whose fetch handlers may make WebSockets of requests that ask for them. */
-export function withUpgrades(transport: Transport, hub: WebSocketHub): Transport {
-  return {
-    ...transport,
-    requestFor(exchange) {
-      if (exchange.head.get("upgrade") !== undefined) {
-        exchange.offer = new FetchUpgrade(exchange, hub);
-      }
-      return transport.requestFor(exchange);
-    },
-  };
-}
-
-/** What becomes of an offered connection, once the handler has returned the response that takes it. */
-interface Taken {
-  /** The value of the response's Sec-WebSocket-Accept field. */
-  readonly accept: string;
-  /** Answers 101 with `fields` and opens what was made; `false`: it was refused instead. */
-  open(fields: Headers): boolean;
-  /** Called when it will never open. */
-  refused(): void;
-}
-
-/** One request that a fetch handler may make a WebSocket of. */
-class FetchUpgrade implements UpgradeOffer {
-  readonly #exchange: Exchange;
-  readonly #hub: WebSocketHub;
-  #taken: Taken | undefined;
-  #over = false;
-
-  /** Offers the connection of `exchange`. */
-  constructor(exchange: Exchange, hub: WebSocketHub) {
-    this.#exchange = exchange;
-    this.#hub = hub;
-  }
-
-  /** The handler's part, through {@linkcode upgradeWebSocket}, which says what is thrown. */
-  take(request: Request, settings: WebSocketSettings): WebSocketUpgrade {
-    const upgrade = this.check();
-    const driver = createBrowserSocket(request.url);
-    const config = resolveSettings(settings, driver.callbacks);
-    const opened = (ws: ServerWebSocket) => driver.opened(ws);
-    const parts = { hub: this.#hub, config, opened };
-    const response = this.#take({
-      accept: upgrade.accept,
-      open: (fields) => openWebSocket(this.#exchange, upgrade, parts, fields),
-      refused: () => driver.refused(),
-    });
-    return { socket: driver.socket, response };
-  }
-
-  /** The handler's part where another server speaks, through {@linkcode passWebSocket}. */
-  pass({ speak, refused }: PassedWebSocket): Response {
-    const exchange = this.#exchange;
-    return this.#take({
-      accept: this.check().accept,
-      open(fields) {
-        if (exchange.ending) {
-          exchange.sendError(503);
-          return false;
-        }
-        exchange.upgrade([...fields], speak);
-        return true;
-      },
-      refused,
-    });
-  }
-
-  /** Returns what the client asks for, which {@linkcode upgradeWebSocket} says more of. */
-  check(): AcceptedUpgrade {
-    if (this.#taken !== undefined || this.#over) throw notUpgradable();
-    const upgrade = checkUpgrade(this.#exchange.head);
-    if (!upgrade.ok) throw refusalError(upgrade);
-    return upgrade;
-  }
-
-  #take(taken: Taken): Response {
-    this.#taken = taken;
-    const headers = { upgrade: "websocket", [ACCEPT]: taken.accept };
-    return new Response(null, { status: 101, headers });
-  }
-
-  /**
-   * The server's part, once the handler has returned: opens the socket if `response` is the one of
-   * the upgrade.
-   *
-   * @returns false when it is not, so that it has to be sent
-   */
-  complete(response: unknown): boolean {
-    const taken = this.#taken;
-    if (taken === undefined || !(response instanceof Response)) return false;
-    if (response.headers.get(ACCEPT) !== taken.accept) return false;
-    this.#taken = undefined;
-    this.#over = true;
-    if (!taken.open(response.headers)) taken.refused();
-    return true;
-  }
-
-  /** The handler is over: a socket that was not opened never will be. */
-  withdraw(): void {
-    this.#over = true;
-    this.#taken?.refused();
-    this.#taken = undefined;
-  }
-}
-
-/** A WebSocket between the client and another server, whose bytes this one passes on. */
-export interface PassedWebSocket {
-  /** Makes what reads and writes the client's side, once 101 was answered. */
-  speak(this: void, tunnel: Tunnel): Protocol;
-  /** Called when the client is not answered with 101 after all. */
-  refused(this: void): void;
-}
-
-/**
- * Checks a request that is to be passed on as a WebSocket, for `lib/proxy/`.
- *
- * @throws what {@linkcode upgradeWebSocket} throws
- */
-export function offeredWebSocket(request: Request): AcceptedUpgrade {
-  return offerOf(request).check();
-}
-
-/**
- * Returns the response by which a request becomes a WebSocket that another server speaks; fields
- * that are added to it are sent with the 101.
- *
- * @throws what {@linkcode upgradeWebSocket} throws
- */
-export function passWebSocket(request: Request, passed: PassedWebSocket): Response {
-  return offerOf(request).pass(passed);
-}
-
-function offerOf(request: Request): FetchUpgrade {
-  const offer = exchangeOf(request)?.offer;
-  if (offer instanceof FetchUpgrade) return offer;
-  if (request.headers.has("upgrade")) throw notUpgradable();
-  throw new HttpError(426, "UPGRADE_REQUIRED", "This resource is a WebSocket", {
-    fields: [["Upgrade", "websocket"]],
+  const offer = offerOf(request);
+  const upgrade = checkOffer(offer);
+  const driver = createBrowserSocket(request.url);
+  const config = resolveSettings(settings, driver.callbacks);
+  const opened = (ws: ServerWebSocket) => driver.opened(ws);
+  const parts = { hub: offer.hub, config, opened };
+  const response = offer.take({
+    accept: upgrade.accept,
+    open: (fields) => openWebSocket(offer.exchange, upgrade, parts, fields),
+    refused: () => driver.refused(),
   });
-}
-
-function notUpgradable(): StateError {
-  return new StateError(
-    "NOT_UPGRADABLE",
-    "The request cannot be upgraded: pass the one that the handler was given, once",
-  );
-}
-
-function refusalError({ status, headers: fields, message }: RefusedUpgrade): HttpError {
-  const code = status === 426 ? "UPGRADE_REQUIRED" : "BAD_REQUEST";
-  return new HttpError(status, code, message, { fields });
+  return { socket: driver.socket, response };
 }
