@@ -1,124 +1,38 @@
 /** lib/cli/: the command as its users run it, each command and option. */
 import assert from "node:assert/strict";
-import { afterAll, describe, test } from "bun:test";
-import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
+import { describe, test } from "bun:test";
+import { spawn, spawnSync } from "node:child_process";
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import net, { type AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { VERSION } from "../lib/cli/version.ts";
-import { devCertificates } from "../lib/tls/dev_certificates.ts";
+import {
+  caFile,
+  certs,
+  cleanUpAfterAll,
+  COMMAND,
+  command,
+  curl,
+  execute,
+  folder,
+  LONG_MS,
+  run,
+  running,
+  site,
+  start,
+  STATUS,
+} from "./cli_support.ts";
 import { startPebble, testWithPebble } from "./pebble.ts";
-import { assertRuntime, PREPARED_MS, runtime } from "./runtime.ts";
+import { assertRuntime, PREPARED_MS } from "./runtime.ts";
 import { until } from "./support.ts";
 import { alice, clientCa, file, localhost, serverCaFile } from "./tls_support.ts";
 
 assertRuntime();
-
-const execute = promisify(execFile);
-
-const LONG_MS = 60_000; // other programs are started, on a machine that may be busy
-const COMMAND = fileURLToPath(new URL("../lib/cli/mod.ts", import.meta.url));
-const folder = mkdtempSync(join(tmpdir(), "httpsd-cli-"));
-const certs = join(folder, "certs");
-const site = join(folder, "site");
-const running = new Set<ChildProcess>();
-const { caFile } = await devCertificates(certs);
-
-mkdirSync(join(site, "sub"), { recursive: true });
-writeFileSync(join(site, "index.html"), `<title>Home</title>${"hello ".repeat(1000)}`);
-writeFileSync(join(site, "sub", "a.txt"), "a");
-writeFileSync(join(site, ".env"), "secret");
-writeFileSync(join(site, "site.key"), "secret");
-
-afterAll(() => {
-  for (const child of running) child.kill("SIGKILL");
-  rmSync(folder, { recursive: true });
-});
-
-function command(args: readonly string[]): [string, string[]] {
-  const deno = ["run", "-A", "--no-check", "--node-modules-dir=manual", COMMAND];
-  return [process.execPath, [...runtime === "deno" ? deno : [COMMAND], ...args]];
-}
-
-/** Runs a command line to its end. */
-function run(args: readonly string[], env: Record<string, string> = {}) {
-  const [program, all] = command(args);
-  const options = { cwd: folder, encoding: "utf8" as const, env: { ...process.env, ...env } };
-  const { status, stdout, stderr } = spawnSync(program, all, options);
-  return { status, stdout, stderr };
-}
-
-interface Ready {
-  url: string;
-  port: number;
-  what: string;
-  certificate: string;
-  caFile?: string;
-  inspector?: string;
-  readyMs: number;
-}
-
-/** Starts a server by a command line, and waits until it says where it is. */
-async function start(args: readonly string[], env: Record<string, string> = {}) {
-  const isOwn = args.includes("--certs") || "XDG_DATA_HOME" in env;
-  const [program, all] = command([...args, "--json", ...isOwn ? [] : ["--certs", certs]]);
-  const child = spawn(program, all, { cwd: folder, env: { ...process.env, ...env } });
-  running.add(child);
-  let stdout = "";
-  let stderr = "";
-  const ended = once(child, "close").then(([code]) => {
-    running.delete(child);
-    return code as number;
-  });
-  child.stderr.setEncoding("utf8").on("data", (text: string) => stderr += text);
-  const line = new Promise<string>((resolve, reject) => {
-    child.stdout.setEncoding("utf8").on("data", (text: string) => {
-      stdout += text;
-      if (stdout.includes("\n")) resolve(stdout.split("\n", 1)[0]!);
-    });
-    void ended.then((code) => reject(new Error(`It ended with ${code}: ${stderr}`)));
-  });
-  const ready: Ready = JSON.parse((await line).replace(/^\[?worker \d+\]?:? */, ""));
-  return {
-    ready,
-    output: () => stdout,
-    /** Ends it by a signal; resolves with its exit code. */
-    async end(signal: NodeJS.Signals = "SIGTERM") {
-      process.kill(child.pid!, signal); // after child.kill(), Deno reports the signal, not the code
-      return await ended;
-    },
-  };
-}
-
-/** What curl gets, with the CA of the authority; fails when curl does. */
-async function curl(
-  port: number,
-  path: string,
-  args: readonly string[] = [],
-  ca = caFile,
-): Promise<string> {
-  const to = ["--resolve", `localhost:${port}:127.0.0.1`, `https://localhost:${port}${path}`];
-  const { stdout } = await execute("curl", ["-sS", "--cacert", ca, ...args, ...to]);
-  return stdout;
-}
-
-const STATUS = ["-o", "/dev/null", "-w", "%{http_code}"];
+cleanUpAfterAll();
 
 describe("httpsd --acme", () => {
   testWithPebble("gets a certificate, and redirects the rest of plain HTTP", async () => {
@@ -328,16 +242,6 @@ describe("httpsd serve", () => {
     }
     assert.equal(readFileSync(opened, "utf8").trim(), ready.url);
     await end();
-  }, LONG_MS);
-
-  test("in several processes that share the port", async () => {
-    const before = await start(["serve", site, "--port", "0"]); // finds a free port
-    const { port } = before.ready;
-    await before.end();
-    const { ready, end } = await start(["serve", site, "--port", String(port), "--workers", "2"]);
-    assert.equal(ready.port, port);
-    for (let n = 0; n < 8; n++) assert.match(await curl(port, "/"), /^<title>Home/);
-    assert.equal(await end(), 0);
   }, LONG_MS);
 });
 

@@ -29,6 +29,7 @@ import {
 } from "./package_support.ts";
 import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
 import { node24 } from "./on_demand.ts";
+import { freePorts } from "./pebble.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 
 assertRuntime();
@@ -185,18 +186,23 @@ describe("the npm package", () => {
     }
   }, TIMEOUT_MS);
 
-  test(
-    "has a command that Node.js starts on this runtime, with no more than it needs",
-    async () => {
+  for (const workers of [undefined, "2"]) {
+    const withWorkers = workers === undefined ? "" : ", with workers too";
+    const name = "has a command that Node.js starts on this runtime, with no more than it needs";
+    test(`${name}${withWorkers}`, async () => {
       install();
       const bin = join(project, "bin");
       mkdirSync(bin, { recursive: true });
-      symlinkSync(process.execPath, join(bin, runtime));
-      for (const program of ["node", "env"]) symlinkSync(which(program), join(bin, program));
+      const programs = { [runtime]: process.execPath, node: which("node"), env: which("env") };
+      for (const [name, path] of Object.entries(programs)) {
+        if (!existsSync(join(bin, name))) symlinkSync(path, join(bin, name));
+      }
       write("site/index.html", "served by npx");
       const command = join(project, "node_modules/.bin/httpsd");
       const certs = join(project, "own-certs");
-      const child = spawn(command, ["site", "--port", "0", "--json", "--certs", certs], {
+      const [port] = workers === undefined ? [0] : await freePorts(1);
+      const where = ["site", "--port", String(port), "--json", "--certs", certs];
+      const child = spawn(command, workers ? [...where, "--workers", workers] : where, {
         cwd: project,
         env: { ...process.env, PATH: bin },
         stdio: ["ignore", "pipe", "inherit"],
@@ -207,17 +213,19 @@ describe("the npm package", () => {
           once(createInterface(child.stdout), "line"),
           closed.then(([code]) => assert.fail(`The command ended with code ${code}`)),
         ]) as [string];
-        const { port, url, caFile } = JSON.parse(line);
+        const { url, caFile, ...at } = JSON.parse(line);
         const curl = ["-sS", "--fail", "--cacert", caFile, "--resolve"];
-        assert.equal(run("curl", [...curl, `localhost:${port}:127.0.0.1`, url]), "served by npx");
+        assert.equal(
+          run("curl", [...curl, `localhost:${at.port}:127.0.0.1`, url]),
+          "served by npx",
+        );
         process.kill(child.pid!, "SIGTERM");
         assert.deepEqual(await closed, [0, null]);
       } finally {
         child.kill("SIGKILL");
       }
-    },
-    TIMEOUT_MS,
-  );
+    }, TIMEOUT_MS);
+  }
 
   test("has a command that says what is missing where nothing can run it", () => {
     install();

@@ -27,7 +27,7 @@ if ("deno" in versions || "bun" in versions) {
 
 const command = fileURLToPath(new URL("mod.js", import.meta.url));
 if (answers("deno")) {
-  run("deno", ["run", "--quiet", ...denoPermissions(args), command, ...args]);
+  run("deno", ["run", "--quiet", ...denoPermissions(args, denoPath()), command, ...args]);
 } else if (answers("bun")) {
   run("bun", [command, ...args]);
 } else if (Number.parseInt(versions["node"] ?? "0") >= NODE) {
@@ -39,6 +39,15 @@ if (answers("deno")) {
       `${versions["node"]}: npm install -g deno, or bun`,
   );
   process.exit(1);
+}
+
+/** Where Deno itself is: what the `PATH` names may be a script that starts it. */
+function denoPath(): string {
+  if (!args.some((arg) => arg.startsWith("--workers"))) return "deno";
+  const { stdout } = spawnSync("deno", ["eval", "console.log(Deno.execPath())"], {
+    encoding: "utf8",
+  });
+  return stdout.trim();
 }
 
 /** Whether a program can be run. */

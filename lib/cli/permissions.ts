@@ -8,8 +8,11 @@ import process from "node:process";
 import { type CommandLine, parseCommandLine } from "./arguments.ts";
 import { defaultDirectory } from "./authority_directory.ts";
 
-/** Returns Deno's options: the files, programs and facts that a command needs, and no others. */
-export function denoPermissions(args: readonly string[]): string[] {
+/**
+ * Returns Deno's options: the files, programs and facts that a command needs, and no others. `deno` is
+ * the path of Deno, which `--workers` runs.
+ */
+export function denoPermissions(args: readonly string[], deno: string): string[] {
   let line: CommandLine;
   try {
     line = parseCommandLine(args);
@@ -35,7 +38,7 @@ export function denoPermissions(args: readonly string[]): string[] {
     write.push(resolve(values.out ?? "."));
   }
   if (command === "trust") return ["--no-prompt", "--allow-all"]; // it changes the system's files
-  if (values.workers !== undefined) run.push("deno");
+  if (values.workers !== undefined) run.push(deno);
   if (values.open === true) run.push(process.platform === "darwin" ? "open" : "xdg-open");
   const listens = command === "serve" || command === "proxy";
   return [

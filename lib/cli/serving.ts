@@ -16,13 +16,11 @@ import { type HttpsServer, serve } from "../server.ts";
 import type { OwnInspector } from "../inspector/mod.ts";
 import { devCertificateSource } from "../tls/dev_certificates.ts";
 import { compress } from "../web/compress.ts";
-import { CommandError, portOf, UsageError, type Values, workersOf } from "./arguments.ts";
+import { CommandError, portOf, UsageError, type Values } from "./arguments.ts";
 import { openAuthority } from "./authority.ts";
 import { defaultDirectory } from "./authority_directory.ts";
 import { type Output, runtimeName } from "./output.ts";
-
-const DEFAULT_PORT = 8443;
-const LOOPBACK = "127.0.0.1";
+import { DEFAULT_PORT, HTTP_PORT, INSPECTOR_PORT, LOOPBACK, type Site } from "./site.ts";
 
 /** How long requests under way may take when the server ends, in ms. */
 const DRAIN_MS = 10_000;
@@ -38,9 +36,13 @@ export interface Served {
 
 /** Serves until a signal ends it; returns the exit code. */
 export async function serving(served: Served, values: Values, output: Output): Promise<number> {
-  const { workers } = values;
-  if (workers === undefined) return await serveHere(served, values, output);
-  return await serveInWorkers(served, values, output, workersOf(workers));
+  if (values.workers === undefined) return await serveHere(served, values, output);
+  const { serveInWorkers } = await import("./workers.ts");
+  return await serveInWorkers(values, output, {
+    start: (port, inspectorPort) =>
+      start(served, { ...values, port: String(port) }, output, inspectorPort),
+    announce: (site) => announce(served, site, values, output),
+  });
 }
 
 async function serveHere(served: Served, values: Values, output: Output): Promise<number> {
@@ -52,41 +54,13 @@ async function serveHere(served: Served, values: Values, output: Output): Promis
   return 0;
 }
 
-async function serveInWorkers(
-  served: Served,
+/** `inspectorPort`: of the first worker's inspector. */
+async function start(
+  { handler }: Served,
   values: Values,
   output: Output,
-  workers: number | "auto",
-): Promise<number> {
-  const port = values.port === undefined ? DEFAULT_PORT : portOf(values.port);
-  if (port === 0) throw new UsageError("--workers needs a --port that all of them can share");
-  let site: Site | undefined;
-  const { cluster } = await import("../cluster/mod.ts");
-  const member = await cluster(
-    { workers, log: (line) => output.error(line.replace(/^httpsd: /, "")) },
-    async () => void (site = await start(served, { ...values, port: String(port) }, output)),
-  );
-  if (member.role === "worker") {
-    if (member.index === 0) announce(served, site!, values, output);
-    await new Promise(() => {}); // the worker's part ends it
-  }
-  await new Promise(() => {}); // the supervisor's signals end it
-  return 0;
-}
-
-/** A server that runs. */
-interface Site {
-  readonly server: HttpsServer;
-  /** What its certificate is, for people. */
-  readonly certificate: string;
-  /** What clients have to trust; `undefined`: what they trust already. */
-  readonly caFile: string | undefined;
-  /** Where its inspector is; `undefined`: it has none. */
-  readonly inspector: string | undefined;
-  stop(): Promise<void>;
-}
-
-async function start({ handler }: Served, values: Values, output: Output): Promise<Site> {
+  inspectorPort?: number,
+): Promise<Site> {
   const { host = LOOPBACK, log } = values;
   const format = formatOf(log);
   const { options, certificate, caFile } = await certificates(values);
@@ -104,9 +78,7 @@ async function start({ handler }: Served, values: Values, output: Output): Promi
     const { accessLog } = await import("../telemetry/access_log.ts");
     accessLog(server, { format });
   }
-  const inspector = values.inspect === true
-    ? await inspecting(server, values.workers !== undefined)
-    : undefined;
+  const inspector = values.inspect === true ? await inspecting(server, inspectorPort) : undefined;
   const stop = async (): Promise<void> => {
     await Promise.all([server.stop({ drainMs: DRAIN_MS }), plain?.stop({ drainMs: DRAIN_MS })]);
     await inspector?.stop(); // until here it shows how the server ends
@@ -121,7 +93,7 @@ async function plainServer(
   values: Values,
 ): Promise<HttpsServer> {
   const { "http-port": given } = values;
-  const port = given === undefined ? 80 : portOf(given, "http-port");
+  const port = given === undefined ? HTTP_PORT : portOf(given, "http-port");
   try {
     return await redirectServer({
       port,
@@ -155,17 +127,14 @@ function reportCertificates(server: HttpsServer, output: Output): void {
   });
 }
 
-/** The port of the inspector, or of the first worker's. */
-const INSPECTOR_PORT = 9440;
-
-/** Opens the inspector; on any port where the usual one is taken, unless workers have those behind. */
-async function inspecting(server: HttpsServer, hasWorkers: boolean): Promise<OwnInspector> {
+/** Opens the inspector: on the port that workers share, else on any where the usual one is taken. */
+async function inspecting(server: HttpsServer, shared: number | undefined): Promise<OwnInspector> {
   const { inspect } = await import("../inspector/mod.ts");
   try {
-    return await inspect(server, { port: INSPECTOR_PORT });
+    return await inspect(server, { port: shared ?? INSPECTOR_PORT });
   } catch (error) {
     const isTaken = error instanceof ListenError && error.code === "ADDRESS_IN_USE";
-    if (!isTaken || hasWorkers) throw error;
+    if (!isTaken || shared !== undefined) throw error;
     return await inspect(server);
   }
 }
