@@ -3,7 +3,7 @@
  * responses give it away); the program's own never is, and what is still on its way neither.
  */
 import assert from "node:assert/strict";
-import { Buffer, isAscii } from "node:buffer";
+import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import { afterAll, describe, test } from "bun:test";
 import type { FetchHandler } from "../lib/fetch/fetch_handler.ts";
@@ -17,6 +17,7 @@ import {
   windowUpdate,
 } from "./http2_client.ts";
 import { GET, MODES, RawClient, started, stopServersAfterAll } from "./http_support.ts";
+import { bunTools } from "./bun_tools.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 import { overNodeSockets, turns, until } from "./support.ts";
 
@@ -213,26 +214,14 @@ test("what a stream gives is the program's, in one piece as well", async () => {
 });
 
 if (runtime === "bun") {
-  const { Bun, process } = globalThis as unknown as {
-    Bun: BunTools;
-    process: {
-      getBuiltinModule(name: string): { estimateShallowMemoryUsageOf(it: object): number };
-    };
-  };
-  const { estimateShallowMemoryUsageOf: sizeOf } = process.getBuiltinModule("bun:jsc");
-  const tools: BunTools = {
-    sizeOf,
-    peek: Bun.peek,
-    inspect: (value) => Bun.inspect(value),
-    isAscii,
-  };
+  const tools = bunTools();
 
   test("where bytes are not given as their own, nothing is taken apart so", () => {
     assert.notEqual(chooseBunParts(tools), undefined);
     const length = 64 * 1024;
     const kept = new Uint8Array(length).fill(97);
     const peek: BunTools["peek"] = (promise) => {
-      const value = Bun.peek(promise);
+      const value = tools.peek(promise);
       return value instanceof Uint8Array && value.length === length ? kept as never : value;
     };
     assert.equal(chooseBunParts({ ...tools, peek }), undefined);

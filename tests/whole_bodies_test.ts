@@ -3,7 +3,6 @@
  * body is never taken for one. How they are distinguished is undocumented, and may fail.
  */
 import assert from "node:assert/strict";
-import { isAscii } from "node:buffer";
 import { describe, test } from "bun:test";
 import type { HttpsdError } from "../lib/errors.ts";
 import { toRequest } from "../lib/fetch/request.ts";
@@ -21,6 +20,7 @@ import {
   stopServersAfterAll,
   type WireResponse,
 } from "./http_support.ts";
+import { bunTools } from "./bun_tools.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 import { startScript } from "./support.ts";
 
@@ -439,19 +439,8 @@ describe("a stream", () => {
 
 if (runtime === "bun") {
   describe("Bun's tools", () => {
-    const { Bun, process } = globalThis as unknown as {
-      Bun: BunTools;
-      process: {
-        getBuiltinModule(name: string): { estimateShallowMemoryUsageOf(it: object): number };
-      };
-    };
-    const { estimateShallowMemoryUsageOf: sizeOf } = process.getBuiltinModule("bun:jsc");
-    const tools: BunTools = {
-      sizeOf,
-      peek: Bun.peek,
-      inspect: (value) => Bun.inspect(value),
-      isAscii,
-    };
+    const tools = bunTools();
+    const { sizeOf } = tools;
 
     test("are in force here", () => {
       assert.ok(bunParts() !== undefined && chooseBunParts(tools) !== undefined);

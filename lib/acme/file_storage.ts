@@ -9,22 +9,13 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import {
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  utimes,
-  writeFile,
-} from "node:fs/promises";
+import { mkdir, readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { clearInterval, setInterval } from "node:timers";
 import * as v from "valibot";
 import { ConfigError } from "../errors.ts";
 import { checkOptions, duration, members, shown } from "../options.ts";
+import { hasCode, readIfThere, replaceFile, UNFINISHED } from "../whole_files.ts";
 import { type CertificateStorage, LOCK_MS, type StorageLock } from "./storage.ts";
 
 /** The options of {@linkcode fileStorage}. */
@@ -57,9 +48,6 @@ export function fileStorage(
   return new FileStorage(directory, lockMs);
 }
 
-/** What a file is called that is not whole yet. */
-const TEMPORARY = ".new-";
-
 /** When a file that was never finished is removed, in ms. */
 const ABANDONED_MS = 3_600_000;
 
@@ -78,16 +66,8 @@ class FileStorage implements CertificateStorage {
 
   async set(key: string, text: string): Promise<void> {
     const file = this.#path(key);
-    const folder = join(file, "..");
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    const temporary = join(folder, `${TEMPORARY}${crypto.randomUUID()}`);
-    try {
-      await writeDurably(temporary, text);
-      await rename(temporary, file);
-    } catch (error) {
-      await rm(temporary, { force: true });
-      throw error;
-    }
+    await mkdir(join(file, ".."), { recursive: true, mode: 0o700 });
+    await replaceFile(file, text, 0o600);
   }
 
   async delete(key: string): Promise<void> {
@@ -100,7 +80,7 @@ class FileStorage implements CertificateStorage {
     for (const entry of await entriesOf(folder)) {
       const name = entry.name;
       const path = join(folder, name);
-      if (name.startsWith(TEMPORARY)) {
+      if (name.startsWith(UNFINISHED)) {
         const age = Date.now() - (await modifiedAt(path) ?? Date.now());
         if (age > ABANDONED_MS) await rm(path, { force: true });
       } else if (entry.isDirectory()) {
@@ -234,26 +214,6 @@ async function modifiedAt(file: string): Promise<number | undefined> {
   }
 }
 
-/** Writes a new file that only its owner may read, so that it outlives the machine's fall. */
-async function writeDurably(file: string, text: string): Promise<void> {
-  const handle = await open(file, "wx", 0o600);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-async function readIfThere(file: string): Promise<string | undefined> {
-  try {
-    return await readFile(file, "utf8");
-  } catch (error) {
-    if (hasCode(error, "ENOENT")) return undefined;
-    throw error;
-  }
-}
-
 async function entriesOf(folder: string) {
   try {
     return await readdir(folder, { withFileTypes: true });
@@ -261,10 +221,6 @@ async function entriesOf(folder: string) {
     if (hasCode(error, "ENOENT")) return [];
     throw error;
   }
-}
-
-function hasCode(error: unknown, code: string): boolean {
-  return error instanceof Error && "code" in error && error.code === code;
 }
 
 /** A part of a key as the name of a file: `*` and `:` are not allowed everywhere. */

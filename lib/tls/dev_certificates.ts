@@ -8,12 +8,13 @@
  * @module
  */
 import { X509Certificate } from "node:crypto";
-import { link, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ConfigError } from "../errors.ts";
 import { shown } from "../options.ts";
 import { assertRuntime } from "../runtime/capabilities.ts";
 import { runtime } from "../runtime/current.ts";
+import { createFile, readIfThere, replaceFile } from "../whole_files.ts";
 import {
   type CertificateAuthority,
   createCertificateAuthority,
@@ -36,6 +37,9 @@ export {
   openCertificateAuthority,
 } from "./certificate_authority.ts";
 export { exportPkcs12, type Pkcs12Options } from "./pkcs12_export.ts";
+
+/** Whoever may read the directory may have the certificates. */
+const CERTIFICATE_MODE = 0o644;
 
 const RENEW_BEFORE_MS = 30 * 24 * 3_600_000;
 
@@ -81,7 +85,7 @@ export async function devCertificates(directory: string): Promise<DevCertificate
     await mkdir(directory, { recursive: true });
     const ca = await keptAuthority(caFile, join(directory, "ca.key"));
     const leaf = await ca.issue({ key: await keptKey(keyFile) });
-    await replaceFile(certFile, leaf.cert);
+    await replaceFile(certFile, leaf.cert, CERTIFICATE_MODE);
     return { cert: leaf.cert, key: leaf.key, ca: ca.cert, caFile, certFile, keyFile };
   } catch (cause) {
     throw new ConfigError(
@@ -181,7 +185,7 @@ async function keptAuthority(caFile: string, keyFile: string): Promise<Certifica
     return await openCertificateAuthority({ cert, key });
   }
   const ca = await createCertificateAuthority({ key });
-  await replaceFile(caFile, ca.cert);
+  await replaceFile(caFile, ca.cert, CERTIFICATE_MODE);
   return ca;
 }
 
@@ -200,37 +204,6 @@ function currentCertificate(pem: string): X509Certificate | undefined {
 async function keptKey(file: string): Promise<string> {
   const kept = await readIfThere(file);
   if (kept !== undefined) return kept;
-  const temporary = await writeTemporary(file, await exportPrivateKey(await keyPairFor({})));
-  try {
-    await link(temporary, file); // unlike rename(), fails if the file exists
-  } catch (error) {
-    if (!hasCode(error, "EEXIST")) throw error;
-  } finally {
-    await rm(temporary);
-  }
+  await createFile(file, await exportPrivateKey(await keyPairFor({})), 0o600);
   return await readFile(file, "utf8");
-}
-
-async function replaceFile(file: string, text: string): Promise<void> {
-  await rename(await writeTemporary(file, text), file);
-}
-
-/** Writes a new file beside `file`, for its owner only when it is a key. */
-async function writeTemporary(file: string, text: string): Promise<string> {
-  const temporary = `${file}.${crypto.randomUUID()}.tmp`;
-  await writeFile(temporary, text, { flag: "wx", mode: file.endsWith(".key") ? 0o600 : 0o644 });
-  return temporary;
-}
-
-async function readIfThere(file: string): Promise<string | undefined> {
-  try {
-    return await readFile(file, "utf8");
-  } catch (error) {
-    if (hasCode(error, "ENOENT")) return undefined;
-    throw error;
-  }
-}
-
-function hasCode(error: unknown, code: string): boolean {
-  return error instanceof Error && "code" in error && error.code === code;
 }
