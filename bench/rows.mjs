@@ -150,6 +150,25 @@ const manyRoutes = [10, 1_000, 10_000].map((size) =>
   but(route, `httpsd, ${size.toLocaleString("en")} routes`, { size })
 );
 
+/** What is watched by observers of bench/servers/observers.ts. */
+const watchedBy = (name, ...watched) => but(fetch, name, { watched });
+const OBSERVERS = [
+  ["event listened for", "event"],
+  ["metrics", "metrics"],
+  ["access log, thrown away", "log"],
+  ["access log in JSON, thrown away", "json"],
+  ["access log in a file", "file"],
+  ["inspector", "inspector"],
+  ["inspector, looked at", "looked"],
+];
+const allOn = watchedBy(
+  "event, metrics, access log, inspector",
+  "event",
+  "metrics",
+  "log",
+  "inspector",
+);
+
 /** All rows; `folder` is for files of the run, `certificate` the files of a client's. */
 export const rows = ({ folder, certificate }) => [
   requests(
@@ -200,11 +219,19 @@ export const rows = ({ folder, certificate }) => [
   requests(
     "telemetry",
     "Hello, watched",
+    all({ work: "hello" }, fetch, ...OBSERVERS.map((each) => watchedBy(...each)), allOn),
+    [GET],
+    [speed(allOn, fetch, 0.91, 0.91)],
+  ),
+  requests(
+    "opentelemetry",
+    "Hello, with OpenTelemetry",
     all(
       { work: "hello" },
       fetch,
-      but(fetch, "with metrics", { watched: "metrics" }),
-      but(fetch, "with metrics and an access log", { watched: "metrics and log" }),
+      watchedBy("its API alone", "api"),
+      watchedBy("SDK, 1 % of the traces", "sampled"),
+      watchedBy("SDK, all traces", "sdk"),
     ),
     [GET],
   ),

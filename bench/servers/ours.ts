@@ -4,9 +4,8 @@
  * @module
  */
 import { join } from "node:path";
-import { accessLog } from "../../lib/telemetry/access_log.ts";
-import { metrics } from "../../lib/telemetry/metrics.ts";
 import type { HttpsServerOptions } from "../../mod.ts";
+import { watch } from "./observers.ts";
 import {
   BYTES_TYPE,
   cert,
@@ -121,8 +120,6 @@ async function served(
 ): Promise<number> {
   const { serve } = await library(parameters);
   const server = await serve({ ...options, ...more }, handler);
-  const { watched } = parameters;
-  if (watched !== undefined) metrics(server);
-  if (watched === "metrics and log") accessLog(server, { sink: () => {} });
+  await watch(server, parameters);
   return server.address.port;
 }

@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { Hono } from "hono";
+import type { Observer } from "./observers.ts";
 
 /** What a server is asked to be; the fronts are in bench/server.ts. */
 export interface Parameters {
@@ -28,8 +29,8 @@ export interface Parameters {
   readonly once?: boolean;
   /** Whether late ticks are to be counted, see bench/servers/ticks.ts. */
   readonly ticks?: boolean;
-  /** What watches the server: nothing, metrics, or metrics and an access log. */
-  readonly watched?: "metrics" | "metrics and log";
+  /** What watches the server, see bench/servers/observers.ts. */
+  readonly watched?: readonly Observer[];
   /** The folder of the httpsd that is measured, when it is not this one. */
   readonly root?: string;
 }
