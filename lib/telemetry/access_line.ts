@@ -5,8 +5,9 @@
  *
  * @module
  */
-import { utf8 } from "../bytes.ts";
 import type { ExchangeReport } from "../http/exchange_report.ts";
+import type { HttpVersion } from "../http/request_head.ts";
+import type { LineBuffer } from "./line_buffer.ts";
 
 /** The formats by their names. */
 export type AccessLogFormat = "common" | "combined" | "json";
@@ -83,132 +84,211 @@ export interface AccessRecord {
   readonly "httpsd.first_byte_ms"?: number;
 }
 
-/** Makes the record of an exchange. */
-export function accessRecord(exchange: ExchangeReport): AccessRecord {
-  const { session, status, ended, firstByteMs } = exchange;
+/** What the parts of a record are given to, in their order; what is `undefined` is left out. */
+interface Parts {
+  /** Adds what is neither of the client's nor of the program's choice, or a list of such texts. */
+  fixed(name: keyof AccessRecord, value: string | readonly string[] | undefined): void;
+  /** Adds any text. */
+  text(name: keyof AccessRecord, value: string | undefined): void;
+  /** Adds a number or a truth value. */
+  plain(name: keyof AccessRecord, value: number | boolean | undefined): void;
+}
+
+const CATEGORY = ["web"] as const;
+const TYPE = ["access"] as const;
+
+const FIRST_NAME = "@timestamp";
+
+/** Gives the parts of an exchange's record; the first is always the same. */
+function giveParts(exchange: ExchangeReport, to: Parts): void {
+  const { session, status, ended, target, path, query, firstByteMs } = exchange;
   const { tls, remoteAddress, remotePort } = session;
   const failed = ended !== "whole" || (status !== undefined && status >= 500);
-  return present({
-    "@timestamp": new Date(exchange.receivedAt).toISOString(),
-    "event.kind": "event",
-    "event.category": ["web"],
-    "event.type": ["access"],
-    "event.dataset": "httpsd.access",
-    "event.duration": Math.round(exchange.durationMs * 1e6),
-    "event.outcome": failed ? "failure" : "success",
-    "source.ip": remoteAddress === "" ? undefined : remoteAddress,
-    "source.port": remotePort === 0 ? undefined : remotePort,
-    "http.version": exchange.version,
-    "http.request.method": exchange.method,
-    "http.request.body.bytes": exchange.requestBytes,
-    "http.request.referrer": exchange.get("referer"),
-    "http.response.status_code": status,
-    "http.response.body.bytes": exchange.responseBytes,
-    "url.original": exchange.target,
-    "url.path": exchange.path,
-    "url.query": exchange.query === "" ? undefined : exchange.query,
-    "url.scheme": tls === undefined ? "http" : "https",
-    "url.domain": exchange.host,
-    "user_agent.original": exchange.get("user-agent"),
-    "tls.version": tls?.protocol.replace(/^TLSv/, ""),
-    "tls.version_protocol": tls && "tls",
-    "tls.cipher": tls?.cipher,
-    "tls.resumed": tls?.resumed,
-    "tls.next_protocol": tls?.alpn,
-    "tls.client.server_name": tls?.sni,
-    "tls.client.subject": tls?.authorized ? tls.peerCertificate?.subject : undefined,
-    "trace.id": exchange.trace?.traceId,
-    "error.code": exchange.error?.code,
-    "httpsd.route": exchange.route,
-    "httpsd.session": session.id,
-    "httpsd.ended": ended,
-    "httpsd.first_byte_ms": firstByteMs,
-  });
-}
-
-type WithUndefined<T> = { [K in keyof T]: T[K] | undefined };
-
-function present(record: WithUndefined<AccessRecord>): AccessRecord {
-  const known: Record<string, unknown> = {};
-  for (const name in record) {
-    const value = record[name as keyof AccessRecord];
-    if (value !== undefined) known[name] = value;
+  to.fixed(FIRST_NAME, isoTime(exchange.receivedAt));
+  to.fixed("event.kind", "event");
+  to.fixed("event.category", CATEGORY);
+  to.fixed("event.type", TYPE);
+  to.fixed("event.dataset", "httpsd.access");
+  to.plain("event.duration", Math.round(exchange.durationMs * 1e6));
+  to.fixed("event.outcome", failed ? "failure" : "success");
+  to.text("source.ip", remoteAddress === "" ? undefined : remoteAddress);
+  to.plain("source.port", remotePort === 0 ? undefined : remotePort);
+  to.fixed("http.version", exchange.version);
+  to.text("http.request.method", exchange.method);
+  to.plain("http.request.body.bytes", exchange.requestBytes);
+  to.text("http.request.referrer", exchange.get("referer"));
+  to.plain("http.response.status_code", status);
+  to.plain("http.response.body.bytes", exchange.responseBytes);
+  to.text("url.original", target);
+  to.text("url.path", path);
+  to.text("url.query", query === "" ? undefined : query);
+  to.fixed("url.scheme", tls === undefined ? "http" : "https");
+  to.text("url.domain", exchange.host);
+  to.text("user_agent.original", exchange.get("user-agent"));
+  if (tls !== undefined) {
+    to.text("tls.version", tls.protocol.replace(/^TLSv/, ""));
+    to.fixed("tls.version_protocol", "tls");
+    to.text("tls.cipher", tls.cipher);
+    to.plain("tls.resumed", tls.resumed);
+    to.text("tls.next_protocol", tls.alpn);
+    to.text("tls.client.server_name", tls.sni);
+    to.text("tls.client.subject", tls.authorized ? tls.peerCertificate?.subject : undefined);
   }
-  return known as unknown as AccessRecord;
+  to.fixed("trace.id", exchange.trace?.traceId);
+  to.fixed("error.code", exchange.error?.code);
+  to.text("httpsd.route", exchange.route);
+  to.plain("httpsd.session", session.id);
+  to.fixed("httpsd.ended", ended);
+  to.plain("httpsd.first_byte_ms", firstByteMs);
 }
 
-/** Makes a line of an exchange, without its end. */
-export function accessLine(exchange: ExchangeReport, format: AccessLogFormat): string {
-  switch (format) {
-    case "json":
-      return json(accessRecord(exchange));
-    case "common":
-      return common(exchange);
-    case "combined":
-      return `${common(exchange)} ${quoted(exchange.get("referer"))} ` +
-        quoted(exchange.get("user-agent"));
+/** Makes the record of an exchange. */
+export function accessRecord(exchange: ExchangeReport): AccessRecord {
+  const record: Record<string, unknown> = {};
+  const add = (name: string, value: unknown): void => {
+    if (value !== undefined) record[name] = value;
+  };
+  giveParts(exchange, { fixed: add, text: add, plain: add });
+  return record as unknown as AccessRecord;
+}
+
+/** Writes parts as JSON, up to the last brace. */
+class JsonParts implements Parts {
+  readonly #to: LineBuffer;
+
+  constructor(to: LineBuffer) {
+    this.#to = to;
+  }
+
+  fixed(name: string, value: string | readonly string[] | undefined): void {
+    if (value === undefined) return;
+    this.#to.add(shownName(name));
+    if (typeof value === "string") this.#to.addQuoted(value);
+    else this.#to.add(JSON.stringify(value));
+  }
+
+  text(name: string, value: string | undefined): void {
+    if (value === undefined) return;
+    this.#to.add(shownName(name));
+    this.#to.addJson(value);
+  }
+
+  plain(name: string, value: number | boolean | undefined): void {
+    if (value === undefined) return;
+    this.#to.add(shownName(name));
+    this.#to.add(String(value));
   }
 }
 
-/** Deletes nothing: what is not ASCII, and DEL, as JSON's `\u` escapes. */
-function json(record: AccessRecord): string {
-  return JSON.stringify(record).replace(
-    /[\x7f-\uffff]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
-}
+const shownNames = new Map<string, string>();
 
-/** `host - user [time] "request" status bytes` (NCSA httpd). */
-function common(exchange: ExchangeReport): string {
-  const { session, method, target, version, status, responseBytes, receivedAt } = exchange;
-  const { remoteAddress, tls } = session;
-  const user = tls?.authorized ? tls.peerCertificate?.subject : undefined;
-  const request = method === undefined ? "-" : escaped(`${method} ${target} HTTP/${version}`);
-  return `${remoteAddress || "-"} - ${user ? word(user) : "-"} [${clfTime(receivedAt)}] ` +
-    `"${request}" ${status ?? "-"} ${responseBytes || "-"}`;
-}
-
-function quoted(value: string | undefined): string {
-  return value === undefined ? '"-"' : `"${escaped(value)}"`;
-}
-
-const PLAIN = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/;
-
-/** A text without quotes, backslashes and anything but printable ASCII, which are `\xhh`. */
-function escaped(text: string): string {
-  return PLAIN.test(text) ? text : text.replace(/[^\x20\x21\x23-\x5b\x5d-\x7e]+/g, hex);
-}
-
-/** The same in a field that a space would end. */
-function word(text: string): string {
-  return escaped(text).replaceAll(" ", "\\x20");
-}
-
-/** Characters of a field are its bytes; others, which only texts of the program have, are UTF-8. */
-function hex(text: string): string {
-  let shown = "";
-  for (const character of text) {
-    const code = character.codePointAt(0)!;
-    for (const byte of code > 0xff ? utf8(character) : [code]) {
-      shown += `\\x${byte.toString(16).padStart(2, "0")}`;
-    }
+/** A name as JSON has it before its value; kept, since there are few. */
+function shownName(name: string): string {
+  let shown = shownNames.get(name);
+  if (shown === undefined) {
+    shown = name === FIRST_NAME ? `{"${name}":` : `,"${name}":`;
+    shownNames.set(name, shown);
   }
   return shown;
+}
+
+/** Writes a line of an exchange, with its end. */
+export function writeLine(
+  exchange: ExchangeReport,
+  format: AccessLogFormat,
+  to: LineBuffer,
+): void {
+  switch (format) {
+    case "json":
+      giveParts(exchange, new JsonParts(to));
+      return to.add("}\n");
+    case "common":
+      writeCommon(exchange, to);
+      return to.add("\n");
+    case "combined":
+      writeCommon(exchange, to);
+      writeField(exchange.get("referer"), to);
+      writeField(exchange.get("user-agent"), to);
+      return to.add("\n");
+  }
+}
+
+const REQUEST_ENDS: Readonly<Record<HttpVersion, string>> = {
+  "1.0": ' HTTP/1.0" ',
+  "1.1": ' HTTP/1.1" ',
+  "2": ' HTTP/2" ',
+};
+
+/** `host - user [time] "request" status bytes` (NCSA httpd). */
+function writeCommon(exchange: ExchangeReport, to: LineBuffer): void {
+  const { session, method, target = "", version, status, responseBytes, receivedAt } = exchange;
+  const { remoteAddress, tls } = session;
+  const user = tls?.authorized ? tls.peerCertificate?.subject : undefined;
+  to.addEscaped(remoteAddress || "-");
+  if (user) {
+    to.add(" - ");
+    writeWord(user, to);
+  } else to.add(" - -");
+  to.add(clfTime(receivedAt));
+  if (method === undefined) to.add('-" ');
+  else {
+    to.addEscaped(method);
+    to.add(" ");
+    to.addEscaped(target);
+    to.add(REQUEST_ENDS[version]);
+  }
+  to.add(status === undefined ? "-" : String(status));
+  to.add(" ");
+  to.add(responseBytes ? String(responseBytes) : "-");
+}
+
+/** ` "value"`. */
+function writeField(value: string | undefined, to: LineBuffer): void {
+  if (value === undefined) return to.add(' "-"');
+  to.add(' "');
+  to.addEscaped(value);
+  to.add('"');
+}
+
+/** Writes text into a field that a space would end. */
+function writeWord(text: string, to: LineBuffer): void {
+  const [first = "", ...others] = text.split(" ");
+  to.addEscaped(first);
+  for (const other of others) {
+    to.add("\\x20");
+    to.addEscaped(other);
+  }
 }
 
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun"]
   .concat(["Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]);
 
+/** The second that was shown last, in both ways. */
 let shownSecond = NaN;
-let shownTime = "";
+let shownClf = "";
+let shownIso = "";
 
-/** A time as `10/Oct/2000:13:55:36 +0000`; kept for the second that it is for. */
+function showSecond(second: number): void {
+  const date = new Date(second * 1000);
+  const iso = date.toISOString();
+  const month = MONTHS[date.getUTCMonth()]!;
+  const day = `${iso.slice(8, 10)}/${month}/${iso.slice(0, 4)}`;
+  shownClf = ` [${day}:${iso.slice(11, 19)} +0000] "`;
+  shownIso = iso.slice(0, 20);
+  shownSecond = second;
+}
+
+/** A time as ` [10/Oct/2000:13:55:36 +0000] "`: with what is around it. */
 function clfTime(time: number): string {
   const second = Math.floor(time / 1000);
-  if (second === shownSecond) return shownTime;
-  const date = new Date(time);
-  const iso = date.toISOString();
-  shownSecond = second;
-  const month = MONTHS[date.getUTCMonth()]!;
-  return shownTime = `${iso.slice(8, 10)}/${month}/${iso.slice(0, 4)}:${iso.slice(11, 19)} +0000`;
+  if (second !== shownSecond) showSecond(second);
+  return shownClf;
+}
+
+/** A time as `2000-10-10T13:55:36.123Z`. */
+function isoTime(time: number): string {
+  const milliseconds = Math.floor(time);
+  const second = Math.floor(milliseconds / 1000);
+  if (second !== shownSecond) showSecond(second);
+  return `${shownIso}${String(milliseconds - second * 1000).padStart(3, "0")}Z`;
 }

@@ -18,13 +18,9 @@ import * as v from "valibot";
 import type { ExchangeObservation, ExchangeReport } from "../http/exchange_report.ts";
 import { adviceFrom, checkOptions, hook, members, oneOf, optionError, size } from "../options.ts";
 import { writeToStdout } from "../runtime/stdout.ts";
-import {
-  accessLine,
-  type AccessLogFormat,
-  type AccessRecord,
-  accessRecord,
-} from "./access_line.ts";
+import { type AccessLogFormat, type AccessRecord, accessRecord, writeLine } from "./access_line.ts";
 import { BoundedQueue } from "./bounded_queue.ts";
+import { LineBuffer } from "./line_buffer.ts";
 import { assertObservable, type Observable } from "./observable.ts";
 
 export type { AccessLogFormat, AccessRecord } from "./access_line.ts";
@@ -162,7 +158,7 @@ function recordBytes(exchange: ExchangeReport): number {
 
 /** What takes exchanges, and the queue that they wait in. */
 interface Log {
-  readonly queue: BoundedQueue<unknown>;
+  readonly queue: BoundedQueue;
   take(exchange: ExchangeReport): void;
 }
 
@@ -172,12 +168,14 @@ function lineLog(
   sink: (lines: string) => unknown,
   failed: (cause: unknown) => void,
 ): Log {
-  const queue = new BoundedQueue<string>({ max, failed, deliver: (lines) => sink(lines.join("")) });
+  const lines = new LineBuffer();
+  const queue = new BoundedQueue({ max, failed, deliver: () => sink(lines.take()) });
   return {
-    queue: queue as BoundedQueue<unknown>,
+    queue,
     take(exchange) {
-      const line = `${accessLine(exchange, format)}\n`;
-      queue.push(line, line.length);
+      const start = lines.length;
+      writeLine(exchange, format, lines);
+      if (!queue.takes(lines.length - start)) lines.cut(start);
     },
   };
 }
@@ -187,15 +185,20 @@ function recordLog(
   record: (record: AccessRecord) => unknown,
   failed: (cause: unknown) => void,
 ): Log {
-  const queue = new BoundedQueue<AccessRecord>({
+  let records: AccessRecord[] = [];
+  const queue = new BoundedQueue({
     max,
     failed,
-    async deliver(records) {
-      for (const one of records) await record(one);
+    async deliver() {
+      const gathered = records;
+      records = [];
+      for (const one of gathered) await record(one);
     },
   });
   return {
-    queue: queue as BoundedQueue<unknown>,
-    take: (exchange) => queue.push(accessRecord(exchange), recordBytes(exchange)),
+    queue,
+    take(exchange) {
+      if (queue.takes(recordBytes(exchange))) records.push(accessRecord(exchange));
+    },
   };
 }

@@ -7,33 +7,46 @@
 import { contain } from "../contain/callbacks.ts";
 import { inNextTurn } from "../runtime/turn.ts";
 
+/**
+ * How long items are gathered before they are delivered, in ms. Not until the next turn of the event
+ * loop: under load a turn has few items, and to ask for each turn costs more than the items.
+ */
+export const GATHER_MS = 10;
+
+/** With so much of what may wait, they are delivered in the next turn. */
+const HURRY_PART = 1 / 4;
+
 /** What a queue delivers to, and how much may wait. */
-export interface BoundedQueueOptions<T> {
-  /** The most that may wait or be on its way, in the units of `push()`. */
+export interface BoundedQueueOptions {
+  /** The most that may wait or be on its way, in the units of `takes()`. */
   readonly max: number;
-  /** Takes what has gathered in one turn of the event loop, or while the call before went on. */
-  deliver(items: readonly T[]): unknown;
+  /** Delivers all that has gathered, for a moment, or while the call before went on. */
+  deliver(): unknown;
   /** Reports that `deliver` threw or rejected; once until it succeeds again. */
   failed(cause: unknown): void;
 }
 
-/** The queue before one sink. */
-export class BoundedQueue<T> {
+/** Counts what waits for one sink, and has it delivered; what it is, its owner keeps. */
+export class BoundedQueue {
   /** How many items were delivered. */
   delivered = 0;
   /** How many were dropped, since too much waited. */
   dropped = 0;
   /** How many were lost, since `deliver` failed. */
   failed = 0;
-  readonly #options: BoundedQueueOptions<T>;
-  #items: T[] = [];
+  readonly #options: BoundedQueueOptions;
+  /** How many items wait, and are not on their way. */
+  #waiting = 0;
   #size = 0;
+  /** Whether a delivery is scheduled or under way. */
   #isDelivering = false;
+  /** Runs until what has gathered is delivered. */
+  #gathering: ReturnType<typeof setTimeout> | undefined;
   #isFailing = false;
   #emptied: (() => void)[] = [];
 
   /** Makes an empty queue. */
-  constructor(options: BoundedQueueOptions<T>) {
+  constructor(options: BoundedQueueOptions) {
     this.#options = options;
   }
 
@@ -42,42 +55,61 @@ export class BoundedQueue<T> {
     return this.#size;
   }
 
-  /** Takes an item of this size, or drops it. */
-  push(item: T, size: number): void {
-    if (this.#size + size > this.#options.max) {
+  /** Whether there is room for an item of this size, which then waits; else it is dropped. */
+  takes(size: number): boolean {
+    const { max } = this.#options;
+    if (this.#size + size > max) {
       this.dropped++;
-      return;
+      return false;
     }
     this.#size += size;
-    this.#items.push(item);
-    if (this.#isDelivering) return;
-    this.#isDelivering = true;
-    inNextTurn(() => void this.#deliverAll());
+    this.#waiting++;
+    if (!this.#isDelivering) {
+      this.#isDelivering = true;
+      this.#gathering = setTimeout(this.#deliverGathered, GATHER_MS);
+    }
+    if (this.#size > max * HURRY_PART) this.#hurry();
+    return true;
   }
 
   /** Resolves when nothing waits any more. */
   async flushed(): Promise<void> {
-    if (this.#isDelivering) await new Promise<void>((resolve) => this.#emptied.push(resolve));
+    if (!this.#isDelivering) return;
+    this.#hurry();
+    await new Promise<void>((resolve) => this.#emptied.push(resolve));
   }
 
+  /** Delivers in the next turn. */
+  #hurry(): void {
+    if (this.#gathering === undefined) return;
+    clearTimeout(this.#gathering);
+    this.#gathering = undefined;
+    inNextTurn(this.#deliverGathered);
+  }
+
+  readonly #deliverGathered = (): void => {
+    this.#gathering = undefined;
+    void this.#deliverAll();
+  };
+
   async #deliverAll(): Promise<void> {
-    while (this.#items.length > 0) {
-      const [items, size] = [this.#items, this.#size];
-      this.#items = [];
-      await this.#deliver(items);
+    while (this.#waiting > 0) {
+      const [count, size] = [this.#waiting, this.#size];
+      this.#waiting = 0;
+      await this.#deliver(count);
       this.#size -= size; // what came meanwhile waits still
     }
     this.#isDelivering = false;
     for (const resolve of this.#emptied.splice(0)) resolve();
   }
 
-  async #deliver(items: readonly T[]): Promise<void> {
+  async #deliver(count: number): Promise<void> {
     try {
-      await this.#options.deliver(items);
-      this.delivered += items.length;
+      await this.#options.deliver();
+      this.delivered += count;
       this.#isFailing = false;
     } catch (cause) {
-      this.failed += items.length;
+      this.failed += count;
       if (this.#isFailing) return;
       this.#isFailing = true;
       contain(() => this.#options.failed(cause), console.error);
