@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { contain } from "./callbacks.ts";
+import { watch } from "./callbacks.ts";
 
 /** A listener, as a function or an object; async ones too. */
 export type AnyListener =
@@ -27,11 +27,15 @@ export class SafeListeners {
     if (known !== undefined) return known;
     const failed = this.#failed;
     const wrapper = function (this: EventTarget, event: Event): void {
-      contain(
-        () =>
-          typeof listener === "function" ? listener.call(this, event) : listener.handleEvent(event),
-        (cause) => failed(event.type, cause),
-      );
+      // Without contain(), whose two functions cost as much as the dispatch itself.
+      try {
+        const result = typeof listener === "function"
+          ? listener.call(this, event)
+          : listener.handleEvent(event);
+        if (result !== undefined) watch(result, (cause) => failed(event.type, cause));
+      } catch (cause) {
+        failed(event.type, cause);
+      }
     } as EventListener; // Deno's check knows two classes of this name
     this.#wrappers.set(listener, wrapper);
     return wrapper;

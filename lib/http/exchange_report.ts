@@ -117,7 +117,8 @@ export class ExchangeRecord implements ExchangeReport {
   /** Has an observer follow it. */
   follow(observation: ExchangeObservation): void {
     if (this.observation === undefined) this.observation = observation;
-    else (this.moreObservations ??= []).push(observation);
+    else if (this.moreObservations === undefined) this.moreObservations = [observation];
+    else this.moreObservations.push(observation);
     if (observation.run !== undefined) this.isWrapped = true;
   }
 
