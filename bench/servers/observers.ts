@@ -12,7 +12,7 @@ import type { HttpsServer } from "../../mod.ts";
 import type { Parameters } from "./work.ts";
 
 /** Begins to watch a server. */
-type Watch = (server: HttpsServer, parameters: Parameters) => Promise<void>;
+type Watch = (server: HttpsServer, parameters: Parameters) => void | Promise<void>;
 
 const SCRAPED_MS = 1_000;
 
@@ -28,7 +28,7 @@ const accessLog = async (parameters: Parameters) =>
 
 const watches = {
   /** The event is listened for. */
-  async event(server) {
+  event(server) {
     server.addEventListener("http:exchange", () => {});
   },
   /** Metrics, scraped once a second. */
