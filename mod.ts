@@ -118,7 +118,8 @@ export type {
 } from "./lib/tls/certificate_source.ts";
 export { ClientAuth, loadClientAuth } from "./lib/tls/client_auth.ts";
 export { type ClientHello, tlsVersionName } from "./lib/tls/client_hello.ts";
-export { type Identity, loadIdentity } from "./lib/tls/identity.ts";
+export { loadIdentity } from "./lib/tls/load_identity.ts";
+export type { Identity } from "./lib/tls/loaded_identity.ts";
 export type { ClientAuthOptions, HostOptions, IdentityOptions } from "./lib/tls/options.ts";
 export type { PeerCertificate } from "./lib/tls/peer_certificate.ts";
 export type { KeyMaterial, KeyProvider, KeySource } from "./lib/tls/private_key.ts";

@@ -5,7 +5,7 @@
  */
 import type { Config } from "./config.ts";
 import { ConfigError } from "./errors.ts";
-import { DEFAULT_CIPHERS } from "./tls/context.ts";
+import { DEFAULT_CIPHERS } from "./tls/ciphers.ts";
 import { defaultHost } from "./tls/options.ts";
 import type { ContainedSource } from "./tls/certificate_source.ts";
 import type { SelectorOptions } from "./tls/selector.ts";

@@ -11,7 +11,7 @@ import type { ServerHandle } from "./http/server_handle.ts";
 import type { CertificateFailure } from "./tls/certificate_source.ts";
 import type { ExchangeReport } from "./http/exchange_report.ts";
 import type { ClientHello } from "./tls/client_hello.ts";
-import type { Identity } from "./tls/identity.ts";
+import type { Identity } from "./tls/loaded_identity.ts";
 import type { ServerWebSocket } from "./websocket/socket.ts";
 import type { BusGap, BusGapReason, BusState } from "./websocket/cluster/bus.ts";
 

@@ -26,7 +26,7 @@ import type { Notify } from "./http/session_host.ts";
 import { logMistake } from "./mistakes.ts";
 import type { ServerListeners } from "./server_listeners.ts";
 import type { CertificateFailure, SourceReports } from "./tls/certificate_source.ts";
-import type { Identity } from "./tls/identity.ts";
+import type { Identity } from "./tls/loaded_identity.ts";
 import type { ServerWebSocket } from "./websocket/socket.ts";
 import type { BusGap, BusState } from "./websocket/cluster/bus.ts";
 

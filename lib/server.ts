@@ -72,7 +72,7 @@ import { placeOf, share } from "./share.ts";
 import { ContainedSource } from "./tls/certificate_source.ts";
 import { Stats } from "./stats.ts";
 import { defaultHost } from "./tls/options.ts";
-import { CertificateRotation } from "./tls/rotation.ts";
+import type { CertificateRotation } from "./tls/rotation.ts";
 import type { BusStatus } from "./websocket/cluster/bus.ts";
 import { BusLink } from "./websocket/cluster/bus_link.ts";
 import { type BroadcastData, WebSocketHub } from "./websocket/hub.ts";
@@ -684,6 +684,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   async #openCertificates(): Promise<CertificateRotation | undefined> {
     const config = this.#config;
     if (config.transportMode === "insecure") return undefined;
+    const { CertificateRotation } = await import("./tls/rotation.ts");
     return await CertificateRotation.open(selectorOptions(config, this.#source), config, {
       failed: (cause) =>
         this.#reports.error(

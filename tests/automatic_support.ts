@@ -20,7 +20,7 @@ import type {
   SourceReports,
 } from "../lib/tls/certificate_source.ts";
 import type { ClientHello } from "../lib/tls/client_hello.ts";
-import { Identity } from "../lib/tls/identity.ts";
+import { Identity } from "../lib/tls/loaded_identity.ts";
 import { turns, until } from "./support.ts";
 import { PATIENCE_MS } from "./runtime.ts";
 import { serverCa } from "./tls_support.ts";

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import { X509Certificate } from "node:crypto";
 import { renameSync, writeFileSync } from "node:fs";
-import type { Identity } from "../lib/tls/identity.ts";
+import type { Identity } from "../lib/tls/loaded_identity.ts";
 import { assertRuntime } from "./runtime.ts";
 import { received, turns, until } from "./support.ts";
 import {

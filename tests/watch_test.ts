@@ -24,7 +24,8 @@ import {
   type CertificateAuthority,
   createCertificateAuthority,
 } from "../lib/tls/dev_certificates.ts";
-import { filesDigestOf, type Identity, loadIdentity } from "../lib/tls/identity.ts";
+import { loadIdentity } from "../lib/tls/identity.ts";
+import { filesDigestOf, type Identity } from "../lib/tls/loaded_identity.ts";
 import { digestOf, FileWatcher } from "../lib/tls/watch.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 

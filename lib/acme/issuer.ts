@@ -5,7 +5,8 @@
  * @module
  */
 import { AcmeError, HttpsdError } from "../errors.ts";
-import { type Identity, loadIdentity } from "../tls/identity.ts";
+import { loadIdentity } from "../tls/identity.ts";
+import type { Identity } from "../tls/loaded_identity.ts";
 import type { Clock } from "./clock.ts";
 import type { Records, StoredCertificate, StoredFailure } from "./records.ts";
 import { type Random, retryDelay, type Validity } from "./schedule.ts";

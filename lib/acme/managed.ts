@@ -5,7 +5,7 @@
  */
 import { AcmeError, type HttpsdError } from "../errors.ts";
 import type { CertificateFailure, CertificateRenewal } from "../tls/certificate_source.ts";
-import type { Identity } from "../tls/identity.ts";
+import type { Identity } from "../tls/loaded_identity.ts";
 import type { Clock } from "./clock.ts";
 import {
   asError,

@@ -4,12 +4,9 @@
  *
  * @module
  */
-import { lookup } from "node:dns/promises";
-import { isIPv6 } from "node:net";
+import { isIPv4, isIPv6 } from "node:net";
 import { clearInterval, clearTimeout, setInterval, setTimeout } from "node:timers";
 import { ListenError, type ListenErrorCode } from "../errors.ts";
-import { bunSocketsWork } from "../runtime/bun_sockets.ts";
-import { tlsParent } from "../runtime/tls_parent.ts";
 import {
   type Acceptor,
   type AcceptorHost,
@@ -160,15 +157,18 @@ async function openAcceptor(
   const isPort = path === undefined && fd === undefined;
   let address: string | undefined;
   if (isPort) {
-    address = hostname === undefined ? undefined : (await lookup(hostname)).address;
+    address = hostname === undefined ? undefined : await addressOf(hostname);
     await assertPermitted(address ?? EVERY_ADDRESS, options.port);
   }
-  const sockets = options.sockets ?? (tls && isPort && await bunSocketsWork() ? "bun" : "node");
+  const sockets = options.sockets ?? (tls && isPort && await useBunSockets() ? "bun" : "node");
   if (sockets === "bun") {
     const { BunAcceptor } = await import("./bun_acceptor.ts"); // of no use on Deno
     return new BunAcceptor(options, address, accepted);
   }
-  if (tls) await tlsParent.try();
+  if (tls) {
+    const { tlsParent } = await import("../runtime/tls_parent.ts");
+    await tlsParent.try();
+  }
   const flow = sockets === "paced" ? "paced" : undefined;
   return await NodeAcceptor.open(
     options,
@@ -176,6 +176,19 @@ async function openAcceptor(
     (raw) => accepted(new NodeArrival(raw, flow)),
     host,
   );
+}
+
+/** The address of a name, or of one in any form. */
+async function addressOf(hostname: string): Promise<string> {
+  if (isIPv4(hostname)) return hostname;
+  const { lookup } = await import("node:dns/promises"); // most servers listen on an address
+  return (await lookup(hostname)).address;
+}
+
+/** Whether Bun's own sockets can be relied on for TLS, of which a server without has no need. */
+async function useBunSockets(): Promise<boolean> {
+  const { bunSocketsWork } = await import("../runtime/bun_sockets.ts");
+  return await bunSocketsWork();
 }
 
 /** Deno throws a refused permission where it cannot be caught, so it is asked for beforehand. */

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { runtime } from "./current.ts";
 
 /**
  * The state of an undocumented dependence: `"in force"`: its trial succeeded; `"fallback"`: it failed,
@@ -12,8 +13,12 @@
  */
 export type InternalState = "in force" | "fallback" | "untried" | "not needed";
 
-/** What is loaded with the first WebSocket has no entry of its own before. */
-const LATER: Readonly<Record<string, InternalState>> = { zlibStates: "untried" };
+/** What is loaded with TLS, or with the first WebSocket, has no entry of its own before. */
+const LATER: Readonly<Record<string, InternalState>> = {
+  bunSockets: runtime.name === "bun" ? "untried" : "not needed",
+  tlsParent: "untried",
+  zlibStates: "untried",
+};
 
 const states = new Map<string, () => InternalState>();
 

@@ -10,7 +10,7 @@ import { ConfigError, TlsError } from "../errors.ts";
 import { shown } from "../options.ts";
 import { ClientAuth } from "./client_auth.ts";
 import type { ClientHello } from "./client_hello.ts";
-import { Identity } from "./identity.ts";
+import { Identity } from "./loaded_identity.ts";
 
 /** What a `certSelect` hook may return besides an identity. */
 export interface ContextSelection {

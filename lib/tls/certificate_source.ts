@@ -13,7 +13,7 @@ import { ConfigError, HttpsdError, TlsError } from "../errors.ts";
 import { shown } from "../options.ts";
 import { areServed, Refused } from "./cert_select.ts";
 import type { ClientHello } from "./client_hello.ts";
-import { Identity } from "./identity.ts";
+import { Identity } from "./loaded_identity.ts";
 
 /** An identity that is shown under application protocols of its own. */
 export interface SourceSelection {

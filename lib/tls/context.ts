@@ -18,26 +18,11 @@ import {
 import { ACME_TLS } from "../alpn.ts";
 import { ConfigError, TlsError } from "../errors.ts";
 import { alpnList, type BunTls, nativeContext } from "../runtime/bun_sockets.ts";
-import { runtime } from "../runtime/current.ts";
 import { type TlsParent, tlsParent } from "../runtime/tls_parent.ts";
 import type { ClientHello } from "./client_hello.ts";
 import type { ClientPolicy } from "./client_policy.ts";
-import { type Identity, keyPemOf } from "./identity.ts";
+import { type Identity, keyPemOf } from "./loaded_identity.ts";
 import { certificateRefused, toTlsError } from "./tls_errors.ts";
-
-/**
- * The cipher suites of TLS 1.2 that are served by default, in OpenSSL's notation: Mozilla's
- * intermediate list, less the suites that BoringSSL does not have. `undefined` on Deno, whose list
- * is fixed.
- */
-export const DEFAULT_CIPHERS: string | undefined = runtime.name === "deno" ? undefined : [
-  "ECDHE-ECDSA-AES128-GCM-SHA256",
-  "ECDHE-RSA-AES128-GCM-SHA256",
-  "ECDHE-ECDSA-AES256-GCM-SHA384",
-  "ECDHE-RSA-AES256-GCM-SHA384",
-  "ECDHE-ECDSA-CHACHA20-POLY1305",
-  "ECDHE-RSA-CHACHA20-POLY1305",
-].join(":");
 
 /** What every context of a server is made with. */
 export interface TlsSettings {

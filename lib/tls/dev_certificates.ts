@@ -21,7 +21,7 @@ import {
   openCertificateAuthority,
 } from "./certificate_authority.ts";
 import type { CertificateSource } from "./certificate_source.ts";
-import type { Identity } from "./identity.ts";
+import type { Identity } from "./loaded_identity.ts";
 import { exportPrivateKey, keyPairFor, parsePrivateKey } from "./key_pair.ts";
 
 export type {

@@ -7,7 +7,7 @@
 import { normalizeAddress } from "../endpoints.ts";
 import { ConfigError } from "../errors.ts";
 import type { SecurityContext } from "./context.ts";
-import type { Identity } from "./identity.ts";
+import type { Identity } from "./loaded_identity.ts";
 import { normalizePattern } from "./names.ts";
 import type { HostOptions } from "./options.ts";
 

@@ -6,7 +6,7 @@
  */
 import { type ClientPolicy, type LoadedPolicy, loadPolicy } from "./client_policy.ts";
 import { SecurityContext, type TlsSettings } from "./context.ts";
-import type { Identity } from "./identity.ts";
+import type { Identity } from "./loaded_identity.ts";
 import type { ClientAuthOptions } from "./options.ts";
 
 /** Loaded policies by their options object. */

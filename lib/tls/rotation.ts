@@ -6,7 +6,7 @@
  * @module
  */
 import { clearInterval, setImmediate, setInterval } from "node:timers";
-import type { Identity } from "./identity.ts";
+import type { Identity } from "./loaded_identity.ts";
 import { Selector, type SelectorOptions, type Watched } from "./selector.ts";
 import { FileWatcher } from "./watch.ts";
 
