@@ -12,7 +12,7 @@ import {
 } from "node:net";
 import { ListenError } from "../errors.ts";
 import type { Acceptor, AcceptorHost, Address, ListenOptions } from "./acceptor.ts";
-import { UnixPath } from "./unix_path.ts";
+import type { UnixPath } from "./unix_path.ts";
 import { UnixQueue } from "./unix_queue.ts";
 
 /** A listening socket of `node:net`. */
@@ -71,6 +71,7 @@ export class NodeAcceptor implements Acceptor {
         });
         return new NodeAcceptor(server, { backlog }, accepted, host);
       }
+      const { UnixPath } = await import("./unix_path.ts"); // most servers listen on a port
       const path = new UnixPath(at, pathMode);
       await path.take((path) => listening(server, { path, backlog }));
       return new NodeAcceptor(server, { path, backlog }, accepted, host);
