@@ -76,7 +76,8 @@ interface Written {
 function writing(method = "GET"): Written {
   const sink = new RecordingSink();
   const progress: string[] = [];
-  const writer = new ResponseWriter(method, sink, {
+  const writer = new ResponseWriter(sink);
+  writer.begin(method, {
     defaultFields: undefined,
     starting: () => void progress.push("starting"),
     done: () => void progress.push("done"),

@@ -11,6 +11,7 @@ import { ConnectionError, type HttpError, HttpsdError, StateError } from "../err
 import type { Dispatcher } from "../http/dispatcher.ts";
 import { Exchange, type ExchangeKeeper } from "../http/exchange.ts";
 import type { Watching } from "../http/exchange_watch.ts";
+import { ResponseWriter } from "../http/response.ts";
 import {
   endContext,
   makeSession,
@@ -119,7 +120,8 @@ class FetchDriver implements SessionDriver, ExchangeKeeper, Transport {
       unread: (cause) => this.#left(cause),
       cut: (error) => this.#gone(error),
     });
-    this.#exchange = new Exchange(this.session, new FetchHead(request), this.#sink, this);
+    const response = new ResponseWriter(this.#sink);
+    this.#exchange = new Exchange(this.session, new FetchHead(request), response, this);
   }
 
   /** Has the request answered, or refuses it when its body is too long. */

@@ -55,12 +55,11 @@ async function sendStream(
   head: ResponseParts,
   stream: ReadableStream<Uint8Array>,
 ): Promise<void> {
-  const { response } = exchange;
   try {
     const begin = async (reader: BodyReader): Promise<Beginning | undefined> => {
       const beginning = await beginningOf(reader);
-      if (beginning.next === undefined) response.send(head, beginning.bytes);
-      else response.start(head, undefined);
+      if (beginning.next === undefined) exchange.response.send(head, beginning.bytes);
+      else exchange.response.start(head, undefined);
       return beginning.next && beginning;
     };
     await pump(exchange, stream, { begin, chunkBytes });

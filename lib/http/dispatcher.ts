@@ -223,12 +223,11 @@ export class Dispatcher implements FailureHandler {
     error: HttpError,
     unread: boolean,
   ): Promise<void> {
-    const { response } = exchange;
-    if (error.status === 500) response.closeAfterwards();
+    if (error.status === 500) exchange.response.closeAfterwards();
     try {
       await handler(exchange, error, unread);
-      if (unread && !response.started) sendStandard(exchange, error);
-      if (!response.answered && !response.gone) {
+      if (unread && !exchange.response.started) sendStandard(exchange, error);
+      if (!exchange.response.answered && !exchange.response.gone) {
         throw new HttpError(500, "HANDLER_FAILED", "The error handler sent no whole response");
       }
     } catch (cause) {
@@ -236,7 +235,7 @@ export class Dispatcher implements FailureHandler {
         lost(exchange);
       } else {
         exchange.report(errorHandlerError(cause));
-        if (response.started) exchange.fail(cause);
+        if (exchange.response.started) exchange.fail(cause);
         else sendStandard(exchange, error);
       }
     }

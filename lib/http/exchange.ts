@@ -14,9 +14,8 @@ import type { ExchangeEnd, ExchangeFacts, ExchangeRecord } from "./exchange_repo
 import type { Watching } from "./exchange_watch.ts";
 import { sideOf } from "./side.ts";
 import { isUnread, type RequestHead } from "./request_head.ts";
-import { type ResponseProgress, ResponseWriter } from "./response.ts";
+import { OVER, type ResponseProgress, type ResponseWriter } from "./response.ts";
 import { type FieldList, type Fields, withDefaults } from "./response_rules.ts";
-import type { ResponseSink } from "./response_sink.ts";
 import type { Session } from "./session.ts";
 import { ERROR_BODIES } from "./status.ts";
 import type { Protocol, Tunnel, UpgradeOffer } from "./tunnel.ts";
@@ -72,6 +71,8 @@ export interface ExchangeKeeper {
   cut(exchange: Exchange): void;
   /** Takes note that the handler has returned, or what it returned has settled. */
   settled(exchange: Exchange): void;
+  /** Takes back the writer of a response that is over, to be used again. */
+  readonly giveBack?: (response: ResponseWriter) => void;
   /** Reports that the request was refused, or what failed in handling it. */
   failed(error: HttpsdError): void;
   /** Reports that an error status was answered. */
@@ -84,8 +85,10 @@ export class Exchange implements ResponseProgress, BodySource, ExchangeFacts {
   readonly head: RequestHead;
   /** Whether the request comes with a body. */
   readonly hasBody: boolean;
-  /** The response. */
-  readonly response: ResponseWriter;
+  /**
+   * The response; ask for it again after each wait: where it is over, its writer may write another's.
+   */
+  response: ResponseWriter;
   /** The session that the request came on. */
   readonly session: Session;
   /** The upgrade that the handler may ask for by its response. */
@@ -114,17 +117,24 @@ export class Exchange implements ResponseProgress, BodySource, ExchangeFacts {
   #closedListeners: Set<(reason: HttpsdError) => void> | undefined;
   #completed: PromiseWithResolvers<void> | undefined;
   #done = false;
+  #isSettled = false;
   #continued = false;
   #answerBy = Infinity;
   #detached = false;
 
-  /** Begins an exchange whose response goes into `sink`. */
-  constructor(session: Session, head: RequestHead, sink: ResponseSink, keeper: ExchangeKeeper) {
+  /** Begins an exchange whose response `response` writes. */
+  constructor(
+    session: Session,
+    head: RequestHead,
+    response: ResponseWriter,
+    keeper: ExchangeKeeper,
+  ) {
     this.session = session;
     this.head = head;
     this.#keeper = keeper;
     this.hasBody = head.hasBody;
-    this.response = new ResponseWriter(head.method, sink, this);
+    this.response = response;
+    response.begin(head.method, this);
     this.#record = keeper.watch.begins(this);
   }
 
@@ -237,6 +247,15 @@ export class Exchange implements ResponseProgress, BodySource, ExchangeFacts {
     this.#completed?.resolve();
     this.#ends(undefined);
     this.#keeper.done(this);
+    if (this.#isSettled) this.#giveBack();
+  }
+
+  /** Gives its writer back, which has no more to do for it. */
+  #giveBack(): void {
+    const { response } = this;
+    if (this.#keeper.giveBack === undefined || !response.spent || !this.bodyEnded) return;
+    this.response = OVER;
+    this.#keeper.giveBack(response);
   }
 
   /** Settles when the response has been written, or the connection is gone. */
@@ -445,7 +464,9 @@ export class Exchange implements ResponseProgress, BodySource, ExchangeFacts {
 
   /** Passes on that the handler has returned, or what it returned has settled. */
   settled(): void {
+    this.#isSettled = true;
     this.#keeper.settled(this);
+    if (this.#done) this.#giveBack();
   }
 
   /** Whether the request has a connection of its own, which an upgrade could take. */

@@ -77,11 +77,14 @@ const WRITES_PER_TURN = 128;
 /** What `write()` gives where nothing has to be waited for. */
 export const WRITTEN: Promise<void> = Promise.resolve();
 
-/** The one response of one exchange. */
+/** What is in the place of a response that is over and whose writer writes another. */
+export let OVER: ResponseWriter;
+
+/** The one response of one exchange; a writer may write those of others when it is over. */
 export class ResponseWriter {
-  readonly #method: string;
   readonly #sink: ResponseSink;
-  readonly #progress: ResponseProgress;
+  #method = "";
+  #progress!: ResponseProgress;
   #state: State = "unsent";
   /** The status that was sent. */
   #status: number | undefined;
@@ -103,11 +106,43 @@ export class ResponseWriter {
   #reason: HttpsdError | undefined;
   #loss: ConnectionError | undefined;
 
-  /** Makes the writer of the answer to a request with this method. */
-  constructor(method: string, sink: ResponseSink, progress: ResponseProgress) {
-    this.#method = method;
+  static {
+    const nothing = { keepAlive: true, queuedBytes: 0, closeAfterwards() {} };
+    OVER = new ResponseWriter(nothing as Partial<ResponseSink> as ResponseSink);
+    OVER.#state = "ended";
+    OVER.#started = true;
+  }
+
+  /** How the head ends that is being made. */
+  readonly #end = { length: undefined as number | undefined, hasBody: false, dated: false };
+
+  /** Makes a writer that writes into `sink`. */
+  constructor(sink: ResponseSink) {
     this.#sink = sink;
+  }
+
+  /** Begins the response to a request with this method. */
+  begin(method: string, progress: ResponseProgress): void {
+    this.#method = method;
     this.#progress = progress;
+  }
+
+  /**
+   * Whether all was written with the head, as nearly always: then it has no more to do with the
+   * exchange, and can write the response of another.
+   */
+  get spent(): boolean {
+    return this.#state === "ended" && this.#atOnce && this.#writes === 0;
+  }
+
+  /** Forgets a response that is {@linkcode ResponseWriter.spent}, so that another can begin. */
+  reset(): void {
+    this.#progress = undefined!;
+    this.#state = "unsent";
+    this.#status = undefined;
+    this.#atOnce = this.#started = this.#bodiless = false;
+    this.#bodyBytes = 0;
+    this.#remaining = Infinity;
   }
 
   /** Whether the head was sent. */
@@ -270,7 +305,9 @@ export class ResponseWriter {
     const bodiless = this.#bodiless = this.#method === "HEAD" || isBodiless(status);
     // No body says nothing of the length where there never is one to see: 304, and HEAD.
     let declared = status === 304 || (bodiless && length === 0) ? undefined : length;
-    let dated = false;
+    const end = this.#end;
+    end.dated = false;
+    end.hasBody = !bodiless;
     let typed = type === undefined;
     let close = false;
     const sink = this.#sink;
@@ -290,7 +327,7 @@ export class ResponseWriter {
         case Role.HopByHop:
           break;
         case Role.Date:
-          dated = true;
+          end.dated = true;
           sink.field(name, value);
           break;
         case Role.Type:
@@ -305,7 +342,8 @@ export class ResponseWriter {
     if (close) sink.closeAfterwards(true);
     if (bodiless && !mayDeclare(status, this.#method)) declared = undefined;
     if (status === 205) declared = 0; // a client would wait for the body that 205 never has
-    return { length: declared, hasBody: !bodiless, dated };
+    end.length = declared;
+    return end;
   }
 
   /**

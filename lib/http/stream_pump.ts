@@ -41,7 +41,6 @@ export async function pump(
   source: ReadableStream<Uint8Array>,
   { begin, chunkBytes }: PumpOptions,
 ): Promise<void> {
-  const { response } = exchange;
   const reader = source.getReader();
   const cancel = (reason?: unknown): void =>
     void reader.cancel(reason).catch((error) => {
@@ -52,20 +51,22 @@ export async function pump(
     });
   const forget = exchange.onClosed(cancel);
   try {
-    if (response.gone) await response.write(NO_BYTES); // which rejects
+    if (exchange.response.gone) await exchange.response.write(NO_BYTES); // which rejects
     const beginning = await begin(reader);
     if (beginning === undefined) return;
-    if (response.bodiless) {
+    if (exchange.response.bodiless) {
       cancel();
-      return response.end();
+      return exchange.response.end();
     }
-    await response.write(beginning.bytes);
+    await exchange.response.write(beginning.bytes);
     let piece = await (beginning.next ?? reader.read());
-    for (; !piece.done; piece = await reader.read()) await response.write(chunkBytes(piece.value));
-    if (response.gone) await response.write(NO_BYTES); // the source was cancelled, and has not ended
-    response.end();
+    for (; !piece.done; piece = await reader.read()) {
+      await exchange.response.write(chunkBytes(piece.value));
+    }
+    if (exchange.response.gone) await exchange.response.write(NO_BYTES); // the source was cancelled, and has not ended
+    exchange.response.end();
   } catch (error) {
-    if (!response.gone) cancel(error);
+    if (!exchange.response.gone) cancel(error);
     throw error;
   } finally {
     forget();

@@ -32,6 +32,7 @@ import { Exchange, type ExchangeKeeper } from "../http/exchange.ts";
 import type { ExchangeWatch } from "../http/exchange_watch.ts";
 import { PREFACE, seePreface } from "../http/preface.ts";
 import { unreadHead } from "../http/request_head.ts";
+import type { ResponseWriter } from "../http/response.ts";
 import { bodyIncomplete } from "../http/request_rules.ts";
 import { type ConnectionDriver, endContext, makeSession, type Session } from "../http/session.ts";
 import type { SessionState } from "../http/session.ts";
@@ -45,7 +46,8 @@ import type { Consumer } from "../net/consumer.ts";
 import type { ConnectionEngine } from "../net/engine.ts";
 import { TurnBudget } from "../net/turns.ts";
 import { type ParserLimits, RequestParser, Step } from "./parser.ts";
-import { type AnsweredRequest, Http1ResponseSink, type WriteObserver } from "./response_sink.ts";
+import { answerTo, giveBack } from "./answers.ts";
+import type { AnsweredRequest, WriteObserver } from "./response_sink.ts";
 import { type AnyWait, Timeouts, type Wait } from "../http/timeouts.ts";
 
 /** How much there may be of each thing. */
@@ -328,8 +330,8 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
     this.#timeouts.requestCame();
     const { limits, timeouts } = this.#host;
     const { head } = this.#parser;
-    const sink = new Http1ResponseSink(this.connection, head, this);
-    const exchange = this.#exchange = new Exchange(this.session, head, sink, this);
+    const answer = answerTo(this.connection, head, this);
+    const exchange = this.#exchange = new Exchange(this.session, head, answer, this);
     this.#host.notify?.("http:header", this.session, 0);
     exchange.answerWithin(timeouts.handlerMs);
     const last = this.#last || this.#requests >= limits.maxRequestsPerConnection ||
@@ -393,8 +395,8 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
     this.failed(error);
     const exchange = this.#exchange;
     if (exchange === undefined) {
-      const sink = new Http1ResponseSink(this.connection, UNREAD_REQUEST, this);
-      this.#refusal = new Exchange(this.session, unreadHead("1.1"), sink, this);
+      const answer = answerTo(this.connection, UNREAD_REQUEST, this);
+      this.#refusal = new Exchange(this.session, unreadHead("1.1"), answer, this);
       this.#host.refuse(this.#refusal, error);
       return;
     }
@@ -469,6 +471,10 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
 
   /** Does nothing: the next request waits for the response, whatever the handler does behind it. */
   settled(): void {}
+
+  get giveBack(): (response: ResponseWriter) => void {
+    return giveBack;
+  }
 
   deadlineMoved(): void {
     this.#timeouts.restart();

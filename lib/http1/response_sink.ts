@@ -11,14 +11,14 @@ import { type Chunk, front, rest } from "../net/chunks.ts";
 import type { ConnectionEngine } from "../net/engine.ts";
 import type { UnsentAnswer } from "../net/unsent.ts";
 import {
-  beginHead,
   CHUNK_END,
   chunkHead,
   dateLine,
   encodeHead,
   lastChunk,
+  lengthEnd,
   lengthLine,
-  type SectionEncoder,
+  SectionEncoder,
 } from "./encoder.ts";
 
 /** How the body's end is found. */
@@ -44,13 +44,13 @@ export interface WriteObserver {
   readonly wrote: ((part: "head" | "body", bytes: number) => void) | undefined;
 }
 
-/** One response on a connection. */
+/** One response on a connection, one after the other: see answers.ts. */
 export class Http1ResponseSink implements ResponseSink {
-  readonly #connection: ConnectionEngine;
-  readonly #observer: WriteObserver;
-  readonly #minorVersion: number;
-  #keepAlive: boolean;
-  #head: SectionEncoder | undefined;
+  #connection!: ConnectionEngine;
+  #observer!: WriteObserver;
+  #minorVersion = 1;
+  #keepAlive = true;
+  readonly #head = new SectionEncoder();
   #framing: Framing = "none";
   /** Body bytes that were handed over and wait for the client to read. */
   #queue = NO_QUEUE;
@@ -66,12 +66,23 @@ export class Http1ResponseSink implements ResponseSink {
   /** The body, where its memory is to be freed behind it. */
   #own: Uint8Array | undefined;
 
-  /** Makes the sink of the answer to `request`. */
-  constructor(connection: ConnectionEngine, request: AnsweredRequest, observer: WriteObserver) {
+  /** Begins the answer to `request`. */
+  answer(connection: ConnectionEngine, request: AnsweredRequest, observer: WriteObserver): void {
     this.#connection = connection;
     this.#observer = observer;
     this.#minorVersion = request.minorVersion;
     this.#keepAlive = request.keepAlive;
+  }
+
+  /** Forgets an answer that was written as a whole, at once, so that another can begin. */
+  reset(): void {
+    this.#connection = undefined!;
+    this.#observer = undefined!;
+    this.#framing = "none";
+    this.#queue = NO_QUEUE;
+    this.#waiting = undefined;
+    this.#inChunk = this.#blocked = this.#lasts = false;
+    this.#tail = this.#own = undefined;
   }
 
   get keepAlive(): boolean {
@@ -105,31 +116,41 @@ export class Http1ResponseSink implements ResponseSink {
   }
 
   begin(status: number, reason: string | undefined): void {
-    this.#head = beginHead(status, reason);
+    this.#head.begin(status, reason);
   }
 
   field(name: string, value: string): void {
-    this.#head!.field(name, value);
+    this.#head.field(name, value);
   }
 
   offer(protocols: string): void {
-    this.#head!.field("Upgrade", protocols);
-    this.#head!.line("Connection: Upgrade\r\n");
+    this.#head.field("Upgrade", protocols);
+    this.#head.line("Connection: Upgrade\r\n");
   }
 
-  open({ length, hasBody, dated }: HeadEnd): void {
-    const head = this.#head!;
-    this.#head = undefined;
+  open(end: HeadEnd): void {
+    this.#writeHead(this.#endHead(end));
+  }
+
+  #writeHead(head: Chunk): void {
+    this.#connection.write(head);
+    this.#wrote("head", head.length);
+  }
+
+  /** Chooses the framing, and ends the head with what says so. */
+  #endHead({ length, hasBody, dated }: HeadEnd): Chunk {
+    const head = this.#head;
     if (!dated) head.line(dateLine());
-    if (length !== undefined) head.line(lengthLine(length));
     const framing = this.#framing = hasBody ? this.#frame(length) : "none";
-    if (framing === "chunked") head.line("Transfer-Encoding: chunked\r\n");
     if (framing === "close") this.#keepAlive = false;
+    if (this.#keepAlive && this.#minorVersion > 0 && length !== undefined) {
+      return head.end(lengthEnd(length)); // nearly always
+    }
+    if (length !== undefined) head.line(lengthLine(length));
+    if (framing === "chunked") head.line("Transfer-Encoding: chunked\r\n");
     if (!this.#keepAlive) head.line("Connection: close\r\n");
     else if (this.#minorVersion === 0) head.line("Connection: keep-alive\r\n");
-    const bytes = head.end();
-    this.#connection.write(bytes);
-    this.#wrote("head", bytes.length);
+    return head.end();
   }
 
   #frame(length: number | undefined): Framing {
@@ -151,14 +172,20 @@ export class Http1ResponseSink implements ResponseSink {
     return isWritten;
   }
 
-  #writeWhole(head: HeadEnd, body: Chunk, isOwn: boolean): boolean {
+  #writeWhole(end: HeadEnd, body: Chunk, isOwn: boolean): boolean {
+    const head = this.#endHead(end);
+    this.#lasts = true;
+    this.#tail = "";
+    const isText = typeof head === "string" && typeof body === "string";
+    if (isText && body.length <= PIECE_BYTES && this.#observer.wrote === undefined) {
+      this.#connection.write(head + body);
+      return true;
+    }
     this.#connection.cork();
     try {
-      this.open(head);
-      this.#lasts = true;
+      this.#writeHead(head);
       if (body.length > 0) this.#hand(body);
       if (isOwn && typeof body !== "string" && body.length >= PIECE_BYTES) this.#own = body;
-      this.#tail = "";
       return this.#sendOn();
     } finally {
       this.#connection.uncork();

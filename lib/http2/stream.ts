@@ -27,6 +27,7 @@ import { Exchange, type ExchangeKeeper, type Transport } from "../http/exchange.
 import type { ExchangeWatch } from "../http/exchange_watch.ts";
 import { unreadHead } from "../http/request_head.ts";
 import { bodyIncomplete } from "../http/request_rules.ts";
+import { ResponseWriter } from "../http/response.ts";
 import type { Session } from "../http/session.ts";
 import { type AnyWait, type StreamWait, Timeouts } from "../http/timeouts.ts";
 import type { PaceLimits, TimeLimits } from "../http/times.ts";
@@ -163,7 +164,8 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     this.window = new SendWindow(owner.initialWindow);
     this.#remoteEnded = endStream;
     this.sink = new Http2ResponseSink(this);
-    this.exchange = new Exchange(owner.session, head ?? unreadHead("2"), this.sink, this);
+    const response = new ResponseWriter(this.sink);
+    this.exchange = new Exchange(owner.session, head ?? unreadHead("2"), response, this);
   }
 
   /** Has the request answered. */
