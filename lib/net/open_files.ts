@@ -4,9 +4,16 @@
  *
  * @module
  */
-import { closeSync, openSync, readFileSync } from "node:fs";
 import { devNull } from "node:os";
 import { ConfigError } from "../errors.ts";
+import { fileSystem } from "../files.ts";
+
+const { Deno } = globalThis as {
+  Deno?: {
+    permissions: { querySync(it: object): { state: string } };
+    readTextFileSync(path: string): string;
+  };
+};
 
 const LINUX_LIMITS = "/proc/self/limits";
 /** At least so many files are left to the rest of the process, of a higher limit an eighth. */
@@ -32,7 +39,8 @@ export interface SocketLimits {
 export function openFileLimit(): number | undefined {
   if (!mayRead(LINUX_LIMITS)) return undefined;
   try {
-    const limits = readFileSync(LINUX_LIMITS, "latin1");
+    const limits = Deno?.readTextFileSync(LINUX_LIMITS) ??
+      fileSystem().readFileSync(LINUX_LIMITS, "latin1");
     const [, soft] = /^Max open files +(\d+)/m.exec(limits) ?? [];
     return soft === undefined ? undefined : Number(soft);
   } catch {
@@ -47,6 +55,7 @@ export function openFileLimit(): number | undefined {
 export function hasSpareFile(): boolean | undefined {
   if (!mayRead(devNull)) return undefined;
   try {
+    const { closeSync, openSync } = fileSystem();
     closeSync(openSync(devNull, "r"));
     return true;
   } catch (error) {
@@ -90,9 +99,6 @@ export function fitSockets(
 
 /** Whether `path` can be read without asking the user for a permission. */
 function mayRead(path: string): boolean {
-  const { Deno } = globalThis as {
-    Deno?: { permissions: { querySync(it: object): { state: string } } };
-  };
   return Deno === undefined ||
     Deno.permissions.querySync({ name: "read", path }).state === "granted";
 }

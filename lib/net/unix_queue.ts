@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { readFileSync, readlinkSync } from "node:fs";
+import { fileSystem } from "../files.ts";
 
 const TABLE = "/proc/net/unix";
 
@@ -59,7 +59,7 @@ export class UnixQueue {
 
 function linesOf(file: string): string[] {
   try {
-    return readFileSync(file, "utf8").split("\n");
+    return fileSystem().readFileSync(file, "utf8").split("\n");
   } catch {
     return [];
   }
@@ -67,7 +67,7 @@ function linesOf(file: string): string[] {
 
 function readLink(path: string): string {
   try {
-    return readlinkSync(path);
+    return fileSystem().readlinkSync(path);
   } catch {
     return "";
   }

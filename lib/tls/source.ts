@@ -5,7 +5,6 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { asBuffer } from "../buffer.ts";
@@ -153,6 +152,7 @@ async function readMaterial(
   isSecret: boolean = false,
 ): Promise<Material> {
   try {
+    const { readFile } = await import("node:fs/promises"); // see lib/files.ts
     return { name: `File ${file}`, bytes: new Uint8Array(await readFile(file)), file };
   } catch (cause) {
     if (isSecret) throw neither(option); // the cause names the path too

@@ -6,7 +6,6 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
 import { clearTimeout, setTimeout } from "node:timers";
 
 /** What a {@linkcode FileWatcher} needs to know. */
@@ -96,6 +95,7 @@ export class FileWatcher {
   /** The digest of the files; when they cannot be read, one of the error. */
   async #read(): Promise<{ digest: string; error?: unknown }> {
     try {
+      const { readFile } = await import("node:fs/promises"); // see lib/files.ts
       const contents = await Promise.all(this.#options.files.map((file) => readFile(file)));
       return { digest: digestOf(contents) };
     } catch (error) {
