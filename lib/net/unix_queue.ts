@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { resolve } from "node:path";
 import { fileSystem } from "../files.ts";
 
 const TABLE = "/proc/net/unix";
@@ -13,28 +14,31 @@ const SELDOM = 4;
 /** A queue that has had connections in so many looks in a row, none of which came out, is stuck. */
 const SIGHTINGS = 3;
 
+/** A line of what waits, which has the path of the listening socket and no inode of its own. */
+const WAITING = /^\w+: \w+ \w+ \w+ \w+ 02 +0 /;
+
 /** The queue of one listening socket. */
 export class UnixQueue {
-  readonly #ending: string | undefined;
+  /** The names that the socket may have in the table, each behind a space. */
+  readonly #names: readonly string[];
   #looks = 0;
   #sightings = 0;
 
-  private constructor(ending: string | undefined) {
-    this.#ending = ending;
+  private constructor(names: readonly string[]) {
+    this.#names = names.map((name) => ` ${name}`);
   }
 
-  /** The queue of a socket that was bound to a path of which the last part is nothing else's. */
+  /** The queue of a socket that was bound to a path, as it is or made absolute. */
   static boundTo(path: string): UnixQueue {
-    return new UnixQueue(path.slice(path.lastIndexOf("/") + 1));
+    return new UnixQueue([path, resolve(path)]);
   }
 
   /** The queue of a socket of this process, by its descriptor. */
   static of(fd: number): UnixQueue {
     const [, inode] = /^socket:\[(\d+)\]$/.exec(readLink(`/proc/self/fd/${fd}`)) ?? [];
-    const line = inode === undefined
-      ? undefined
-      : linesOf(TABLE).find((line) => line.includes(` ${inode} `));
-    return new UnixQueue(line?.slice(line.indexOf(` ${inode} `) + ` ${inode} `.length));
+    const ours = ` ${inode} `;
+    const line = inode === undefined ? undefined : linesOf(TABLE).find((it) => it.includes(ours));
+    return new UnixQueue(line === undefined ? [] : [line.slice(line.indexOf(ours) + ours.length)]);
   }
 
   /**
@@ -43,12 +47,11 @@ export class UnixQueue {
    * on Deno without `--allow-all`, which it takes to read `/proc`.
    */
   isStuck(accepted: boolean): boolean {
-    if (this.#ending === undefined) return false;
+    if (this.#names.length === 0) return false;
     if (accepted) this.#sightings = 0;
     if (accepted || (this.#sightings === 0 && this.#looks++ % SELDOM !== 0)) return false;
-    // What waits has the path of the socket, and no inode of its own.
     const waits = linesOf(TABLE).some((line) =>
-      line.endsWith(this.#ending!) && / 02 +0 /.test(line)
+      WAITING.test(line) && this.#names.some((name) => line.endsWith(name))
     );
     this.#sightings = waits ? this.#sightings + 1 : 0;
     if (this.#sightings < SIGHTINGS) return false;
