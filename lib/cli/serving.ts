@@ -16,11 +16,18 @@ import { type HttpsServer, serve } from "../server.ts";
 import type { OwnInspector } from "../inspector/mod.ts";
 import { devCertificateSource } from "../tls/dev_certificates.ts";
 import { compress } from "../web/compress.ts";
-import { CommandError, portOf, UsageError, type Values } from "./arguments.ts";
+import { portOf, UsageError, type Values } from "./arguments.ts";
 import { openAuthority } from "./authority.ts";
 import { defaultDirectory } from "./authority_directory.ts";
 import { type Output, runtimeName } from "./output.ts";
-import { DEFAULT_PORT, HTTP_PORT, INSPECTOR_PORT, LOOPBACK, type Site } from "./site.ts";
+import {
+  DEFAULT_PORT,
+  HTTP_PORT,
+  INSPECTOR_PORT,
+  LOOPBACK,
+  plainPortError,
+  type Site,
+} from "./site.ts";
 
 /** How long requests under way may take when the server ends, in ms. */
 const DRAIN_MS = 10_000;
@@ -105,11 +112,7 @@ async function plainServer(
   } catch (cause) {
     await server.stop({ drainMs: 0 });
     if (!(cause instanceof ListenError)) throw cause;
-    throw new CommandError(
-      `--acme has to answer the authority on port ${port}: ${cause.message}. Give another --http-port ` +
-        "that port 80 is passed on to",
-      { cause },
-    );
+    throw plainPortError(port, cause);
   }
 }
 

@@ -4,6 +4,7 @@
  * @module
  */
 import type { HttpsServer } from "../server.ts";
+import { CommandError } from "./arguments.ts";
 
 /** The port of `httpsd serve` and `httpsd proxy`. */
 export const DEFAULT_PORT = 8443;
@@ -24,4 +25,13 @@ export interface Site {
   /** Where its inspector is; `undefined`: it has none. */
   readonly inspector: string | undefined;
   stop(): Promise<void>;
+}
+
+/** Why `--acme` cannot answer the authority, and what to do. */
+export function plainPortError(port: number, cause: Error): CommandError {
+  return new CommandError(
+    `--acme has to answer the authority on port ${port}: ${cause.message}. Give another --http-port ` +
+      "that port 80 is passed on to",
+    { cause },
+  );
 }

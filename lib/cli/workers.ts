@@ -12,7 +12,14 @@ import { Listener } from "../net/listener.ts";
 import { portOf, UsageError, type Values, workersOf } from "./arguments.ts";
 import type { Output } from "./output.ts";
 import { denoPermissions } from "./permissions.ts";
-import { DEFAULT_PORT, HTTP_PORT, INSPECTOR_PORT, LOOPBACK, type Site } from "./site.ts";
+import {
+  DEFAULT_PORT,
+  HTTP_PORT,
+  INSPECTOR_PORT,
+  LOOPBACK,
+  plainPortError,
+  type Site,
+} from "./site.ts";
 
 /** What each worker does. */
 export interface Work {
@@ -57,13 +64,18 @@ export async function serveInWorkers(values: Values, output: Output, work: Work)
  * that shares them too.
  *
  * @throws {ListenError} `ADDRESS_IN_USE`, and the other codes
+ * @throws {CommandError} where plain HTTP beside `--acme` cannot have its port
  */
 async function prepare(values: Values, port: number, workers: number | "auto"): Promise<void> {
   const { host = LOOPBACK, acme, inspect } = values;
   await assertFree(host, port);
   const given = values["http-port"];
   const plain = given === undefined ? HTTP_PORT : portOf(given, "http-port");
-  if (acme !== undefined) await assertFree(host, plain);
+  if (acme !== undefined) {
+    await assertFree(host, plain).catch((cause) => {
+      throw cause instanceof ListenError ? plainPortError(plain, cause) : cause;
+    });
+  }
   if (inspect !== true) return;
   const first = await freePorts(workers === "auto" ? availableParallelism() : workers);
   process.env[INSPECTOR_VARIABLE] = String(first);
