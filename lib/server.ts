@@ -758,7 +758,7 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     if (!await this.#sessions.emptyWithin(Math.max(0, deadline - performance.now()))) {
       for (const session of this.#sessions.all) session.destroy();
     }
-    await Promise.all([this.#source?.stop(), this.#busLink?.close()]);
+    await Promise.all([this.#source?.stop(), this.#busLink?.close(), this.#watch.settle()]);
     const { globalUserContext, globalUserContextFree } = this.#config;
     this.#hooks.run(() => globalUserContextFree?.(globalUserContext));
     this.#rest();

@@ -226,6 +226,31 @@ describe("the sink", () => {
     client.destroy();
   });
 
+  test("has all lines when the server has stopped, and one that is stuck delays that no longer", async () => {
+    const lines: string[] = [];
+    const slow = await logging({
+      sink: async (text) => {
+        await turns();
+        lines.push(text);
+      },
+    });
+    const client = await RawClient.connect(slow.port);
+    client.send(GET("/last"));
+    await client.until(() => client.text.includes("hello"));
+    await slow.server.stop();
+    assert.match(lines.join(""), /GET \/last /);
+
+    const stuck = await logging({ sink: () => new Promise(() => {}) });
+    const errors: unknown[] = [];
+    stuck.server.addEventListener("error", ({ error }) => void errors.push(error.code));
+    const other = await RawClient.connect(stuck.port);
+    other.send(GET("/"));
+    await other.until(() => other.text.includes("hello"));
+    await stuck.server.stop();
+    assert.deepEqual(errors, ["HOOK_FAILED"]);
+    for (const one of [client, other]) one.destroy();
+  });
+
   test("that fails is reported once until it succeeds, and loses no later line", async () => {
     const failures: unknown[] = [];
     let works = false;

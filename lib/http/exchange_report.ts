@@ -242,4 +242,9 @@ export interface ExchangeObservation {
 export interface ExchangeObserver {
   /** Takes note of a request, before it is routed; returns what follows it, if anything. */
   begin(exchange: ExchangeReport): ExchangeObservation | undefined;
+  /**
+   * Hands over what it still has, as a log does; called when the server stops and all exchanges have
+   * ended, and waited for, for half a second at most. Default: there is nothing.
+   */
+  settle?(): unknown;
 }

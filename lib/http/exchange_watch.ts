@@ -5,6 +5,7 @@
  * @module
  */
 import { contain, watch } from "../contain/callbacks.ts";
+import { within } from "../contain/within.ts";
 import type { HttpsdError } from "../errors.ts";
 import {
   type ExchangeEnd,
@@ -15,6 +16,9 @@ import {
   type ExchangeReport,
 } from "./exchange_report.ts";
 import { assertObserver } from "./observer.ts";
+
+/** How long a server that stops waits for its observers, in ms. */
+const SETTLE_MS = 500;
 
 /** What an exchange watch reports to. */
 export interface WatchReports {
@@ -97,6 +101,17 @@ export class ExchangeWatch {
       }
     }
     return record;
+  }
+
+  /** Has observers hand over what they still have; never rejects. */
+  async settle(): Promise<void> {
+    await Promise.all(this.#observers.map(async (observer) => {
+      try {
+        if (observer.settle !== undefined) await within(SETTLE_MS, () => observer.settle!());
+      } catch (cause) {
+        this.#reports.observerFailed(cause);
+      }
+    }));
   }
 
   /** Runs what answers a request as those want it who observe it: once, whatever they do. */

@@ -116,8 +116,8 @@ export function accessLog(target: Observable, options: AccessLogOptions = {}): A
       if (filter === undefined || passes(filter, exchange)) log.take(exchange);
     },
   };
-  const stop = target.observe({ begin: () => observation });
   const { queue } = log;
+  const stop = target.observe({ begin: () => observation, settle: () => queue.flushed() });
   return {
     get written() {
       return queue.delivered;
