@@ -10,7 +10,7 @@ import { servedNames } from "./alpn.ts";
 import * as v from "valibot";
 import { capabilities } from "./runtime/capabilities.ts";
 import { ConfigError, type HttpsdError } from "./errors.ts";
-import { HOST_NAMES, SERVER_NAMES } from "./foreign_names.ts";
+import { HOST_NAMES, serverNames } from "./foreign_names.ts";
 import { ESP_IDF_NAMES, type EspIdfOptions, fromEspIdf } from "./httpd/esp_idf_options.ts";
 import type { UriMatcher } from "./httpd/matcher.ts";
 import { responseFields, uriMatch } from "./httpd/route.ts";
@@ -275,7 +275,7 @@ const hardware = <T>(schema: v.GenericSchema<T>, neutral: T) =>
   unsupported(schema, neutral, "there is no such hardware here: give a KeyProvider as key");
 
 /** Names of others, wherever they are written. */
-const advice = adviceFrom(SERVER_NAMES);
+const advice = adviceFrom(serverNames);
 
 const clientAuth = v.nullish(CLIENT_AUTH);
 
@@ -285,7 +285,7 @@ const host = v.pipe(
     names: v.optional(v.array(v.string("must be names"), "must be an array of names")),
     alpnProtocols: v.optional(ALPN_PROTOCOLS),
     clientAuth,
-  }, { advice: adviceFrom(SERVER_NAMES, HOST_NAMES) }),
+  }, { advice: adviceFrom(serverNames, HOST_NAMES) }),
   v.transform((options) => options as HostOptions), // undefined counts as left out
 );
 

@@ -157,11 +157,8 @@ function originalNames(): Record<string, string> {
   );
 }
 
-/** Options of other servers, and what to write for them in a server's options. */
-export const SERVER_NAMES: Readonly<Record<string, string>> = /* @__PURE__ */ serverNames();
-
-/** Made by a call that bundlers leave out where the names are not used. */
-function serverNames(): Record<string, string> {
+/** Makes the table of options of other servers, and what to write for them in a server's options. */
+export function serverNames(): Record<string, string> {
   return { ...OTHER_SERVERS, ...originalNames(), ...UNGROUPED };
 }
 

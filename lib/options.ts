@@ -46,14 +46,14 @@ export function members<E extends v.ObjectEntries>(
   entries: E,
   { advice, shape = shapeOf(Object.keys(entries)), groups = {}, others = [] }: MembersWords = {},
 ): Members<E> {
-  const names = [
+  const names = () => [ // made where one is wrong: servers start with hundreds of checks
     ...[...Object.keys(entries), ...others].map((name): KnownName => ({ name, written: name })),
     ...Object.entries(groups).flatMap(([group, inside]) =>
       inside.map((name): KnownName => ({ name, written: `${group}: { ${name} }` }))
     ),
   ];
   const message: ObjectMessage = ({ expected, input }) => {
-    if (expected === "never") return unknownName(String(input), names, advice);
+    if (expected === "never") return unknownName(String(input), names(), advice);
     return input === undefined ? "is missing: give it" : `must be ${shape}`;
   };
   return v.pipe(
@@ -112,10 +112,16 @@ function of(callee: string): string {
 /** What a schema without words of its own says; the library's words are not for users. */
 const UNNAMED = "must be as the documentation says";
 
-/** The advice of a table of names and what to write in their place. */
-export function adviceFrom(...tables: Readonly<Record<string, string>>[]): Advice {
-  const names = new Map(tables.flatMap((table) => Object.entries(table)));
-  return (name) => names.has(name) ? `is not known here: ${names.get(name)}` : undefined;
+/** Names that are not known here, and what to write in their place; or what makes such a table. */
+export type NameTable = Readonly<Record<string, string>> | (() => Readonly<Record<string, string>>);
+
+/** The advice of tables of names; they are looked at where a name is not known. */
+export function adviceFrom(...tables: readonly NameTable[]): Advice {
+  return (name) => {
+    const found = tables.map((table) => typeof table === "function" ? table() : table)
+      .findLast((table) => Object.hasOwn(table, name));
+    return found && `is not known here: ${found[name]}`;
+  };
 }
 
 /** Groups of options, with the names in each. */

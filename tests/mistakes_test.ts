@@ -19,7 +19,7 @@ import { resolveConfig, resolveReload } from "../lib/config.ts";
 import { ESP_IDF_NAMES } from "../lib/httpd/esp_idf_options.ts";
 import { ConfigError, HttpsdError } from "../lib/errors.ts";
 import { EDGE_NAMES } from "../lib/edge/options.ts";
-import { HOST_NAMES, SERVER_NAMES, WEBSOCKET_NAMES } from "../lib/foreign_names.ts";
+import { HOST_NAMES, serverNames, WEBSOCKET_NAMES } from "../lib/foreign_names.ts";
 import { nearest } from "../lib/options.ts";
 import { HttpsServer } from "../lib/server.ts";
 import { loadIdentity } from "../lib/tls/identity.ts";
@@ -83,14 +83,14 @@ const TAKERS: readonly Taker[] = [
     name: "new HttpsServer()",
     options: Object.keys(DEFAULTS),
     inside: [...IN_GROUPS, ...WITHOUT_DEFAULT],
-    foreign: SERVER_NAMES,
+    foreign: serverNames(),
     take: (options) => new HttpsServer(options),
   },
   {
     name: "limits",
     options: Object.keys(DEFAULTS.limits),
     foreign: {
-      ...SERVER_NAMES,
+      ...serverNames(),
       idleMs: "write timeouts: { idleMs }",
       port: "write it beside the groups, not inside",
     },
@@ -100,7 +100,7 @@ const TAKERS: readonly Taker[] = [
     name: "timeouts",
     options: Object.keys(DEFAULTS.timeouts),
     foreign: {
-      ...SERVER_NAMES,
+      ...serverNames(),
       maxBodyBytes: "write limits: { maxBodyBytes }",
       port: "write it beside the groups, not inside",
     },
@@ -123,7 +123,7 @@ const TAKERS: readonly Taker[] = [
     options: ESP_IDF_NAMES,
     inside: [...Object.keys(DEFAULTS), ...WITHOUT_DEFAULT, ...IN_GROUPS],
     needed: { profile: "esp-idf" },
-    foreign: SERVER_NAMES,
+    foreign: serverNames(),
     take: (options) => resolveConfig(options),
   },
   {
@@ -167,7 +167,7 @@ const TAKERS: readonly Taker[] = [
   {
     name: "reload()",
     options: [...IDENTITY, "identities", "clientAuth"],
-    foreign: SERVER_NAMES,
+    foreign: serverNames(),
     take: (options) => resolveReload(options),
   },
   { name: "stop()", options: ["drainMs", "newcomersMs"], take: (options) => idle().stop(options) },

@@ -38,10 +38,11 @@ export const Byte = {
 
 /** Makes a table that holds 1 for every byte that `accepts` accepts, and 0 for the others. */
 export function byteTable(accepts: (character: string, byte: number) => boolean): Uint8Array {
-  return Uint8Array.from(
-    { length: 256 },
-    (_, byte) => accepts(String.fromCharCode(byte), byte) ? 1 : 0,
-  );
+  const table = new Uint8Array(256);
+  for (let byte = 0; byte < table.length; byte++) {
+    if (accepts(String.fromCharCode(byte), byte)) table[byte] = 1;
+  }
+  return table;
 }
 
 /** 1 for the bytes of a token: method and field names (RFC 9110 section 5.6.2). */

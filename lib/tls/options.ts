@@ -5,7 +5,7 @@
  * @module
  */
 import * as v from "valibot";
-import { SERVER_NAMES } from "../foreign_names.ts";
+import { serverNames } from "../foreign_names.ts";
 import { adviceFrom, checkOptions, flag, given, members, oneOf, text } from "../options.ts";
 import type { KeySource } from "./private_key.ts";
 import type { Source } from "./source.ts";
@@ -80,7 +80,7 @@ export const IDENTITY_ENTRIES = {
   allowExpired: flag(false),
 };
 
-const advice = adviceFrom(SERVER_NAMES);
+const advice = adviceFrom(serverNames);
 
 /** The members of {@linkcode ClientAuthOptions}. */
 export const CLIENT_AUTH = members({
