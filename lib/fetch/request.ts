@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { ContainedAbort } from "../contain/abort.ts";
 import { HttpError } from "../errors.ts";
 import type { Exchange } from "../http/exchange.ts";
 import { BodyRequest } from "../runtime/bun_request.ts";
@@ -89,7 +90,7 @@ export function assertServable({ head: { method } }: Exchange): void {
  * @throws {HttpError} 400 `BAD_REQUEST` when the target is not a URL
  */
 export function toRequest(exchange: Exchange): Request {
-  const { signal } = exchange;
+  const signal = exchange.signalBy(ContainedAbort);
   const init = initOf(exchange);
   const url = urlOf(exchange);
   const request = init?.body

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Aborter } from "../contain/abort.ts";
+import { type Aborter, ContainedAbort } from "../contain/abort.ts";
 import { transferable } from "../net/streams.ts";
 import { bunRequest, type LateParts, latePartsOf } from "../runtime/bun_request.ts";
 import { type BodyParts, denoRequest, type RequestParts } from "../runtime/deno_request.ts";
@@ -47,10 +47,10 @@ class ExchangeParts implements RequestParts, LateParts {
     return this.exchange.head.method;
   }
   get signal(): AbortSignal {
-    return this.exchange.signal;
+    return this.exchange.signalBy(ContainedAbort);
   }
   adoptSignal(controller: Aborter): void {
-    this.exchange.adoptSignal(controller);
+    this.exchange.adoptSignal(ContainedAbort, controller);
   }
   url(): string {
     return urlOf(this.exchange);

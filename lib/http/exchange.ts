@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { type Aborter, ContainedAbort } from "../contain/abort.ts";
+import type { Aborter, ContainedAbort } from "../contain/abort.ts";
 import { HttpError, type HttpsdError } from "../errors.ts";
 import type { Clock } from "../net/clock.ts";
 import { abortError } from "./abort_error.ts";
@@ -293,23 +293,26 @@ export class Exchange implements ResponseProgress, BodySource, ExchangeFacts {
     this.#keeper.taken(this, bytes);
   }
 
-  /** Aborted when the client leaves before the response is written. */
-  get signal(): AbortSignal {
-    return (this.#abort ?? this.#abortBy()).signal;
+  /**
+   * Returns the signal that is aborted when the client leaves before the response is written. The class
+   * that makes one comes from those who ask: an edge app without routes is the lighter for it.
+   */
+  signalBy(Abort: typeof ContainedAbort): AbortSignal {
+    return (this.#abort ?? this.#abortBy(Abort)).signal;
   }
 
   /** Makes a signal that the platform has made the one of this exchange. */
-  adoptSignal(controller: Aborter): void {
-    if (this.#abort === undefined) return void this.#abortBy(controller);
-    const { signal } = this;
+  adoptSignal(Abort: typeof ContainedAbort, controller: Aborter): void {
+    if (this.#abort === undefined) return void this.#abortBy(Abort, controller);
+    const { signal } = this.#abort;
     const follow = (): void => controller.abort(signal.reason);
     if (signal.aborted) follow();
     else signal.addEventListener("abort", follow, { once: true });
   }
 
-  #abortBy(controller?: Aborter): ContainedAbort {
+  #abortBy(Abort: typeof ContainedAbort, controller?: Aborter): ContainedAbort {
     const failed = (cause: unknown) => this.callbackFailed("A listener for abort threw", cause);
-    const abort = this.#abort = new ContainedAbort(failed, controller);
+    const abort = this.#abort = new Abort(failed, controller);
     const reason = this.#aborted ?? this.#gaveUp;
     if (reason !== undefined) abort.abort(abortError(reason));
     return abort;

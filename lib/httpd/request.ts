@@ -6,6 +6,7 @@
  * @module
  */
 import { NO_BYTES, utf8 } from "../bytes.ts";
+import { ContainedAbort } from "../contain/abort.ts";
 import { isThenable } from "../contain/callbacks.ts";
 import { ConfigError, HttpError, StateError } from "../errors.ts";
 import type { ServerHandle } from "../http/server_handle.ts";
@@ -210,7 +211,7 @@ export class HttpdRequest<S = ServerHandle> {
 
   /** Aborted when the client leaves, or the handler takes too long. */
   get signal(): AbortSignal {
-    return this.#exchange.signal;
+    return this.#exchange.signalBy(ContainedAbort);
   }
 
   /** Whether a response was begun. */
