@@ -144,7 +144,8 @@ function count({ title, code, last, failures }) {
   summary.push(`${title}: ${last?.[0].trim() ?? "no closing line"}`);
   if (!ran) summary.push(`${title} ran no test`);
   if (code === 0) return;
-  summary.push(`${title} exited with code ${code}`, ...failures.slice(0, FAILURE_LINES));
+  const told = failures.filter((line) => !line.startsWith("(pass)")).slice(0, FAILURE_LINES);
+  summary.push(`${title} exited with code ${code}`, ...told);
 }
 
 /** @returns {string[]} */
