@@ -5,9 +5,11 @@
  *
  * @module
  */
+import { utf8 } from "../bytes.ts";
 import type { ExchangeReport } from "../http/exchange_report.ts";
 import type { HttpVersion } from "../http/request_head.ts";
-import type { LineBuffer } from "./line_buffer.ts";
+import type { TlsInfo } from "../tls/tls_info.ts";
+import { asciiJson, type LineBuffer } from "./line_buffer.ts";
 
 /** The formats by their names. */
 export type AccessLogFormat = "common" | "combined" | "json";
@@ -86,16 +88,50 @@ export interface AccessRecord {
 
 /** What the parts of a record are given to, in their order; what is `undefined` is left out. */
 interface Parts {
-  /** Adds what is neither of the client's nor of the program's choice, or a list of such texts. */
-  fixed(name: keyof AccessRecord, value: string | readonly string[] | undefined): void;
+  /** Adds several that many exchanges have in common; always by the same object. */
+  shared(members: Partial<AccessRecord>): void;
+  /** Adds what is neither of the client's nor of the program's choice. */
+  fixed(name: keyof AccessRecord, value: string | undefined): void;
   /** Adds any text. */
   text(name: keyof AccessRecord, value: string | undefined): void;
   /** Adds a number or a truth value. */
   plain(name: keyof AccessRecord, value: number | boolean | undefined): void;
 }
 
-const CATEGORY = ["web"] as const;
-const TYPE = ["access"] as const;
+/** What every record has. */
+const OF_ALL: Partial<AccessRecord> = {
+  "event.kind": "event",
+  "event.category": Object.freeze(["web"] as const),
+  "event.type": Object.freeze(["access"] as const),
+  "event.dataset": "httpsd.access",
+};
+
+/** What every record of a connection has. */
+const ofConnections = new WeakMap<TlsInfo, Partial<AccessRecord>>();
+
+function ofConnection(tls: TlsInfo): Partial<AccessRecord> {
+  let members = ofConnections.get(tls);
+  if (members === undefined) {
+    members = present({
+      "tls.version": tls.protocol.replace(/^TLSv/, ""),
+      "tls.version_protocol": "tls",
+      "tls.cipher": tls.cipher,
+      "tls.resumed": tls.resumed,
+      "tls.next_protocol": tls.alpn,
+      "tls.client.server_name": tls.sni,
+      "tls.client.subject": tls.authorized ? tls.peerCertificate?.subject : undefined,
+    });
+    ofConnections.set(tls, members);
+  }
+  return members;
+}
+
+type WithUndefined<T> = { [K in keyof T]?: T[K] | undefined };
+
+function present(members: WithUndefined<AccessRecord>): Partial<AccessRecord> {
+  const known = Object.entries(members).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(known);
+}
 
 const FIRST_NAME = "@timestamp";
 
@@ -105,10 +141,7 @@ function giveParts(exchange: ExchangeReport, to: Parts): void {
   const { tls, remoteAddress, remotePort } = session;
   const failed = ended !== "whole" || (status !== undefined && status >= 500);
   to.fixed(FIRST_NAME, isoTime(exchange.receivedAt));
-  to.fixed("event.kind", "event");
-  to.fixed("event.category", CATEGORY);
-  to.fixed("event.type", TYPE);
-  to.fixed("event.dataset", "httpsd.access");
+  to.shared(OF_ALL);
   to.plain("event.duration", Math.round(exchange.durationMs * 1e6));
   to.fixed("event.outcome", failed ? "failure" : "success");
   to.text("source.ip", remoteAddress === "" ? undefined : remoteAddress);
@@ -125,15 +158,7 @@ function giveParts(exchange: ExchangeReport, to: Parts): void {
   to.fixed("url.scheme", tls === undefined ? "http" : "https");
   to.text("url.domain", exchange.host);
   to.text("user_agent.original", exchange.get("user-agent"));
-  if (tls !== undefined) {
-    to.text("tls.version", tls.protocol.replace(/^TLSv/, ""));
-    to.fixed("tls.version_protocol", "tls");
-    to.text("tls.cipher", tls.cipher);
-    to.plain("tls.resumed", tls.resumed);
-    to.text("tls.next_protocol", tls.alpn);
-    to.text("tls.client.server_name", tls.sni);
-    to.text("tls.client.subject", tls.authorized ? tls.peerCertificate?.subject : undefined);
-  }
+  if (tls !== undefined) to.shared(ofConnection(tls));
   to.fixed("trace.id", exchange.trace?.traceId);
   to.fixed("error.code", exchange.error?.code);
   to.text("httpsd.route", exchange.route);
@@ -148,7 +173,8 @@ export function accessRecord(exchange: ExchangeReport): AccessRecord {
   const add = (name: string, value: unknown): void => {
     if (value !== undefined) record[name] = value;
   };
-  giveParts(exchange, { fixed: add, text: add, plain: add });
+  const shared = (members: Partial<AccessRecord>) => Object.assign(record, members);
+  giveParts(exchange, { shared, fixed: add, text: add, plain: add });
   return record as unknown as AccessRecord;
 }
 
@@ -160,11 +186,19 @@ class JsonParts implements Parts {
     this.#to = to;
   }
 
-  fixed(name: string, value: string | readonly string[] | undefined): void {
+  shared(members: Partial<AccessRecord>): void {
+    let shown = shownMembers.get(members);
+    if (shown === undefined) {
+      shown = utf8(`,${asciiJson(members).slice(1, -1)}`);
+      shownMembers.set(members, shown);
+    }
+    this.#to.addBytes(shown);
+  }
+
+  fixed(name: string, value: string | undefined): void {
     if (value === undefined) return;
     this.#to.add(shownName(name));
-    if (typeof value === "string") this.#to.addQuoted(value);
-    else this.#to.add(JSON.stringify(value));
+    this.#to.addQuoted(value);
   }
 
   text(name: string, value: string | undefined): void {
@@ -180,6 +214,7 @@ class JsonParts implements Parts {
   }
 }
 
+const shownMembers = new WeakMap<Partial<AccessRecord>, Uint8Array>();
 const shownNames = new Map<string, string>();
 
 /** A name as JSON has it before its value; kept, since there are few. */

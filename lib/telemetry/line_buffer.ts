@@ -5,16 +5,15 @@
  * @module
  */
 import { copyAscii, utf8 } from "../bytes.ts";
+import { latin1 } from "../runtime/latin1.ts";
 
 const FIRST_BYTES = 16 * 1024;
 
-/** Up to so much memory is used again; more is needed where a sink is slow. */
-const KEPT_BYTES = 64 * 1024;
+/** Memory is kept as long as a part of it is needed that is not smaller than this. */
+const KEPT_PART = 1 / 8;
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
-
-const decoder = new TextDecoder();
 
 /** Gathers lines of printable ASCII. */
 export class LineBuffer {
@@ -33,11 +32,19 @@ export class LineBuffer {
     this.#length += text.length;
   }
 
+  /** Adds bytes of printable ASCII. */
+  addBytes(bytes: Uint8Array): void {
+    this.#need(bytes.length);
+    this.#bytes.set(bytes, this.#length);
+    this.#length += bytes.length;
+  }
+
   /** Adds text of nothing but ASCII between quotes. */
   addQuoted(text: string): void {
     const { length } = text;
     this.#need(length + 2);
-    const [bytes, at] = [this.#bytes, this.#length];
+    const bytes = this.#bytes;
+    const at = this.#length;
     bytes[at] = QUOTE;
     copyAscii(text, bytes, at + 1);
     bytes[at + 1 + length] = QUOTE;
@@ -49,13 +56,16 @@ export class LineBuffer {
     if (!this.#addPlain(text)) this.add(text.replace(NOT_PLAIN, hex));
   }
 
-  /** Adds text in JSON, in its quotes; what is not ASCII, and DEL, as `\u` escapes. */
+  /** Adds text in JSON, in its quotes, as {@linkcode asciiJson} has it. */
   addJson(text: string): void {
-    const start = this.#length;
-    this.add('"');
-    if (this.#addPlain(text)) return this.add('"');
-    this.#length = start;
-    this.add(JSON.stringify(text).replace(NOT_ASCII, unicode));
+    this.#need(text.length + 2);
+    const bytes = this.#bytes;
+    bytes[this.#length++] = QUOTE;
+    if (this.#addPlain(text)) bytes[this.#length++] = QUOTE;
+    else {
+      this.#length--;
+      this.add(asciiJson(text));
+    }
   }
 
   /** Forgets what was added behind the first `length` bytes. */
@@ -65,9 +75,11 @@ export class LineBuffer {
 
   /** Returns all lines, and begins anew. */
   take(): string {
-    const text = decoder.decode(this.#bytes.subarray(0, this.#length));
+    const { length } = this;
+    const text = latin1(this.#bytes, 0, length);
+    const isLarge = this.#bytes.length > FIRST_BYTES && length < this.#bytes.length * KEPT_PART;
+    if (isLarge) this.#bytes = new Uint8Array(FIRST_BYTES);
     this.#length = 0;
-    if (this.#bytes.length > KEPT_BYTES) this.#bytes = new Uint8Array(FIRST_BYTES);
     return text;
   }
 
@@ -75,7 +87,8 @@ export class LineBuffer {
   #addPlain(text: string): boolean {
     const { length } = text;
     this.#need(length);
-    const [bytes, at] = [this.#bytes, this.#length];
+    const bytes = this.#bytes;
+    const at = this.#length;
     for (let i = 0; i < length; i++) {
       const code = text.charCodeAt(i);
       if (code < 0x20 || code > 0x7e || code === QUOTE || code === BACKSLASH) return false;
@@ -107,6 +120,11 @@ function hex(text: string): string {
     }
   }
   return shown;
+}
+
+/** A value as JSON; what is not ASCII, and DEL, as `\u` escapes. */
+export function asciiJson(value: unknown): string {
+  return JSON.stringify(value).replace(NOT_ASCII, unicode);
 }
 
 function unicode(character: string): string {
