@@ -191,12 +191,12 @@ class Requests implements ExchangeObserver {
   }
 
   begin(exchange: ExchangeReport): ExchangeObservation {
-    const method = methodOf(exchange);
-    const counted = { "http.request.method": method, "url.scheme": schemeOf(exchange) };
+    const counted = countedBy(exchange);
     this.#active.add(1, counted);
     const parent = parentOf(exchange);
+    const name = nameOf(exchange);
     const span = this.#tracer.startSpan(
-      nameOf(exchange),
+      name,
       {
         kind: SpanKind.SERVER,
         startTime: exchange.receivedAt,
@@ -211,10 +211,26 @@ class Requests implements ExchangeObserver {
       ended: (ended) => {
         this.#active.add(-1, counted);
         this.#duration.record(ended.durationMs / 1000, metricAttributes(ended), inside);
-        endSpan(span, ended);
+        if (span.isRecording()) tellEnd(span, name, ended);
+        span.end(ended.receivedAt + ended.durationMs);
       },
     };
   }
+}
+
+/** What requests under way are counted by, of each method and scheme; both are few. */
+const counted = new Map<string, Attributes>();
+
+function countedBy(exchange: ExchangeReport): Attributes {
+  const method = methodOf(exchange);
+  const scheme = schemeOf(exchange);
+  const key = `${scheme} ${method}`;
+  let attributes = counted.get(key);
+  if (attributes === undefined) {
+    attributes = Object.freeze({ "http.request.method": method, "url.scheme": scheme });
+    counted.set(key, attributes);
+  }
+  return attributes;
 }
 
 /** `{method} {route}`, and the method alone where there is no route. */
@@ -228,47 +244,56 @@ function requestAttributes(exchange: ExchangeReport): Attributes {
   const method = methodOf(exchange);
   const { session, version, path, query, host } = exchange;
   const { remoteAddress, remotePort, tls } = session;
-  return known({
+  const found: Attributes = {
     "http.request.method": method,
-    "http.request.method_original": method === OTHER ? exchange.method : undefined,
     "url.scheme": schemeOf(exchange),
-    "url.path": path,
-    "url.query": query === "" ? undefined : query,
-    ...serverOf(host),
-    "client.address": remoteAddress || undefined,
-    "network.peer.address": remoteAddress || undefined,
-    "network.peer.port": remotePort || undefined,
     "network.protocol.name": "http",
     "network.protocol.version": version,
-    "user_agent.original": exchange.get("user-agent"),
-    "tls.protocol.version": tls?.protocol.replace(/^TLSv/, ""),
-  });
+  };
+  // One by one: a list that is looked through takes several times as long.
+  if (method === OTHER && exchange.method !== undefined) {
+    found["http.request.method_original"] = exchange.method;
+  }
+  if (path !== undefined) found["url.path"] = path;
+  if (query !== "") found["url.query"] = query;
+  if (host !== undefined) addServer(host, found);
+  if (remoteAddress !== "") {
+    found["client.address"] = found["network.peer.address"] = remoteAddress;
+  }
+  if (remotePort !== 0) found["network.peer.port"] = remotePort;
+  const agent = exchange.get("user-agent");
+  if (agent !== undefined) found["user_agent.original"] = agent;
+  if (tls !== undefined) found["tls.protocol.version"] = tls.protocol.replace(/^TLSv/, "");
+  return found;
 }
 
-/** `server.address` and `server.port`, as the client has named them. */
-function serverOf(host: string | undefined): Attributes {
-  const found = /^(.*?)(?::(\d{1,5}))?$/.exec(host ?? "");
-  return {
-    "server.address": found?.[1] || undefined,
-    "server.port": found?.[2] === undefined ? undefined : Number(found[2]),
-  };
+/** Adds `server.address` and `server.port`, as the client has named them. */
+function addServer(host: string, to: Attributes): void {
+  const [, address, port] = /^(.*?)(?::(\d{1,5}))?$/.exec(host) ?? [];
+  if (address) to["server.address"] = address;
+  if (port !== undefined) to["server.port"] = Number(port);
 }
 
 function metricAttributes(exchange: ExchangeReport): Attributes {
-  return known({
+  const { status, route } = exchange;
+  const errorType = errorTypeOf(exchange);
+  const found: Attributes = {
     "http.request.method": methodOf(exchange),
-    "http.response.status_code": exchange.status,
-    "http.route": exchange.route,
     "network.protocol.version": exchange.version,
     "url.scheme": schemeOf(exchange),
-    "error.type": errorTypeOf(exchange),
-  });
+  };
+  if (status !== undefined) found["http.response.status_code"] = status;
+  if (route !== undefined) found["http.route"] = route;
+  if (errorType !== undefined) found["error.type"] = errorType;
+  return found;
 }
 
-function endSpan(span: Span, exchange: ExchangeReport): void {
-  const { route, status, requestBytes, responseBytes, receivedAt, durationMs, error } = exchange;
+/** Tells a span what is known of a request that is over. */
+function tellEnd(span: Span, name: string, exchange: ExchangeReport): void {
+  const { route, status, requestBytes, responseBytes, error } = exchange;
   const errorType = errorTypeOf(exchange);
-  span.updateName(nameOf(exchange));
+  const named = nameOf(exchange);
+  if (named !== name) span.updateName(named);
   span.setAttributes(known({
     "http.route": route,
     "http.response.status_code": status,
@@ -280,7 +305,6 @@ function endSpan(span: Span, exchange: ExchangeReport): void {
   if (errorType !== undefined && exchange.ended !== "client") {
     span.setStatus({ code: SpanStatusCode.ERROR, ...(error && { message: error.message }) });
   }
-  span.end(receivedAt + durationMs);
 }
 
 /** Makes the spans of TLS handshakes. */
