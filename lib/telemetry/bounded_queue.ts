@@ -11,7 +11,7 @@ import { inNextTurn } from "../runtime/turn.ts";
  * How long items are gathered before they are delivered, in ms. Not until the next turn of the event
  * loop: under load a turn has few items, and to ask for each turn costs more than the items.
  */
-export const GATHER_MS = 10;
+export const GATHER_MS = 50;
 
 /** With so much of what may wait, they are delivered in the next turn. */
 const HURRY_PART = 1 / 4;
