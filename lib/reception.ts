@@ -153,8 +153,11 @@ export class Reception implements ProtocolHost {
   speaksFor({ peer, connection }: ConnectionDriver, host: string | undefined): boolean {
     const { context, tls } = peer;
     if (context === undefined) return true; // in plain mode
+    const selector = this.#parts.selector();
+    if (selector === undefined) return false;
+    if (selector.speaksForAll) return true;
     const spoken = { context, sni: tls?.sni, localAddress: connection.localAddress };
-    return !!this.#parts.selector()?.speaksFor(spoken, host);
+    return selector.speaksFor(spoken, host);
   }
 
   handle(driver: ConnectionDriver, exchange: Exchange): void {
@@ -189,6 +192,7 @@ export class Reception implements ProtocolHost {
     const { sessions, reports, stats } = this.#parts;
     if (type === "data") stats.receivedBytes += bytes;
     else stats.sentBytes += bytes;
+    if (!reports.hearBytes) return;
     if (sessions.all.has(session)) reports.passed(type, session, bytes); // else not yet, or no more
   }
 

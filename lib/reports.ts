@@ -54,6 +54,11 @@ export class Reports implements SourceReports {
     return this.#target.listeners.listenToRequests ? this.#notify : undefined;
   }
 
+  /** Whether the program listens for the bytes of connections. */
+  get hearBytes(): boolean {
+    return this.#target.listeners.listenToBytes;
+  }
+
   readonly #notify: Notify = (type, session, bytes) => {
     if (session.connection.closed) return; // its handler goes on, but its events are over
     this.#data(type, session, bytes);

@@ -13,6 +13,7 @@ export class ServerListeners {
   readonly #safe: SafeListeners;
   readonly #listenedTo = new Set<string>();
   #listenToRequests = false;
+  #listenToBytes = false;
   readonly #added: (type: ServerEventType) => void;
 
   /**
@@ -37,6 +38,11 @@ export class ServerListeners {
     return this.#listenToRequests;
   }
 
+  /** Whether a listener for the bytes of connections was ever added. */
+  get listenToBytes(): boolean {
+    return this.#listenToBytes;
+  }
+
   /**
    * Notes that `listener` is added for `type`, and returns the wrapper to add in its place.
    *
@@ -48,6 +54,7 @@ export class ServerListeners {
   ): EventListener {
     assertListener(type, listener, Object.keys(EVENT_IDS));
     this.#listenedTo.add(type);
+    this.#listenToBytes ||= type === "data" || type === "sent";
     this.#listenToRequests ||= type.startsWith("http:") && type !== "http:exchange";
     this.#added(type);
     return this.#safe.wrap(listener as AnyListener);

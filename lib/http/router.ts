@@ -26,9 +26,14 @@ export interface Route {
   readonly handle: ExchangeHandler;
 }
 
+/** A route that was found; one object for all requests. */
+interface Found {
+  readonly route: Route;
+}
+
 /** What became of the search for a route. */
 export type Match =
-  | { readonly route: Route }
+  | Found
   /** No route has the path (empty), or those that have it take only these methods. */
   | { readonly route: undefined; readonly allow: readonly string[] };
 
@@ -37,9 +42,9 @@ export class Router {
   readonly #uriMatch: UriMatcher;
   readonly #max: number;
   readonly #read: ((template: string) => Pattern) | undefined;
-  #routes: readonly Route[] = [];
+  #routes: readonly Found[] = [];
   /** The routes by their paths; made when it is needed after a removal. */
-  #table: PathTable<Route> | undefined;
+  #table: PathTable<Found> | undefined;
 
   /**
    * Makes an empty table of at most `max` routes. `read` reads templates as `uriMatch` takes them;
@@ -52,15 +57,15 @@ export class Router {
   }
 
   /** The routes for a path, in the order of registration. */
-  #matching(path: string): Iterable<Route> {
+  #matching(path: string): Iterable<Found> {
     if (this.#read === undefined) return this.#asked(path);
     this.#table ??= tableOf(this.#routes, this.#read);
     return this.#table.find(path);
   }
 
   /** The same by asking the matcher about each route, as far as they are looked at. */
-  *#asked(path: string): Iterable<Route> {
-    for (const route of this.#routes) if (this.#matches(route.uri, path)) yield route;
+  *#asked(path: string): Iterable<Found> {
+    for (const found of this.#routes) if (this.#matches(found.route.uri, path)) yield found;
   }
 
   /**
@@ -82,7 +87,7 @@ export class Router {
    * chosen instead; `HANDLERS_FULL`
    */
   add(route: Route): void {
-    for (const known of this.#matching(route.uri)) {
+    for (const { route: known } of this.#matching(route.uri)) {
       if (known.method !== route.method && known.method !== ANY) continue;
       throw new StateError(
         "HANDLER_EXISTS",
@@ -96,8 +101,9 @@ export class Router {
         `There are ${this.#max} routes already: raise limits.maxRoutes`,
       );
     }
-    this.#routes = [...this.#routes, route]; // a matcher that adds routes goes on with the old ones
-    if (this.#read !== undefined) this.#table?.add(this.#read(route.uri), route);
+    const found = { route };
+    this.#routes = [...this.#routes, found]; // a matcher that adds routes goes on with the old ones
+    if (this.#read !== undefined) this.#table?.add(this.#read(route.uri), found);
   }
 
   /**
@@ -112,7 +118,7 @@ export class Router {
         `unroute() takes the uri of a route, not ${shown(uri)}: write unroute(uri, method)`,
       );
     }
-    const left = this.#routes.filter((route) =>
+    const left = this.#routes.filter(({ route }) =>
       route.uri !== uri || (method !== undefined && route.method !== method)
     );
     if (left.length === this.#routes.length) {
@@ -125,24 +131,25 @@ export class Router {
   /** The route for a request; HEAD goes to GET's where it has none of its own. */
   match(method: string, path: string): Match {
     let allow: Set<string> | undefined;
-    let get: Route | undefined;
-    for (const route of this.#matching(path)) {
-      if (route.method === method) return { route };
-      if (route.method === ANY && !mustBeNamed(method)) return { route: get ?? route };
-      if (route.method === "GET" && method === "HEAD") get ??= route;
+    let get: Found | undefined;
+    for (const found of this.#matching(path)) {
+      const { route } = found;
+      if (route.method === method) return found;
+      if (route.method === ANY && !mustBeNamed(method)) return get ?? found;
+      if (route.method === "GET" && method === "HEAD") get ??= found;
       (allow ??= new Set()).add(route.method);
     }
-    if (get !== undefined) return { route: get };
+    if (get !== undefined) return get;
     return allow === undefined ? NO_ROUTE : { route: undefined, allow: allowed(allow) };
   }
 }
 
 function tableOf(
-  routes: readonly Route[],
+  routes: readonly Found[],
   read: (template: string) => Pattern,
-): PathTable<Route> {
-  const table = new PathTable<Route>();
-  for (const route of routes) table.add(read(route.uri), route);
+): PathTable<Found> {
+  const table = new PathTable<Found>();
+  for (const found of routes) table.add(read(found.route.uri), found);
   return table;
 }
 

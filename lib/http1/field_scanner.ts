@@ -73,11 +73,13 @@ const LAST_LF = 5;
  * without the white space around it.
  */
 export class FieldScanner {
+  /** Which section was scanned last: its offsets are gone when the next one begins. */
+  section = 0;
   /** Whether the empty line was seen; {@linkcode FieldScanner.take} starts over. */
   complete = false;
   readonly #maxFields: number;
-  /** Used again for every section; `#length` of it are in use. */
-  readonly #offsets: number[] = [];
+  /** The offsets of the section, four per field; used again for every section. */
+  readonly offsets: number[] = [];
   #length = 0;
   #state = LINE_START;
 
@@ -94,13 +96,14 @@ export class FieldScanner {
    * 431 `HEADERS_TOO_LARGE` when one field more than allowed begins.
    */
   scan(bytes: Uint8Array, base: number, from: number, to: number): number {
-    const offsets = this.#offsets;
+    const { offsets } = this;
     let length = this.#length;
     let state = this.#state;
     let pos = from;
     while (pos < to && !this.complete) {
       switch (state) {
         case LINE_START:
+          if (length === 0) this.section++;
           if (bytes[pos] === Byte.CR) {
             state = LAST_LF;
           } else {
@@ -153,13 +156,13 @@ export class FieldScanner {
     return pos;
   }
 
-  /** Returns the offsets of the complete section, four per field, and starts over. */
-  take(): number[] {
-    const offsets = this.#offsets.slice(0, this.#length);
+  /** Returns how many offsets the complete section has, four per field, and starts over. */
+  take(): number {
+    const length = this.#length;
     this.#length = 0;
     this.#state = LINE_START;
     this.complete = false;
-    return offsets;
+    return length;
   }
 }
 

@@ -81,7 +81,7 @@ export class HeadScanner {
   take(bytes: Uint8Array, start: number, end: number): Http1RequestHead {
     const line = this.#line;
     this.#state = METHOD;
-    const head = new Http1RequestHead(bytes, start, end, line, this.#fields.take(), this.#hosts);
+    const head = new Http1RequestHead(bytes, start, end, line, this.#fields, this.#hosts);
     line.clear();
     return head;
   }

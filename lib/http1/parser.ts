@@ -251,17 +251,17 @@ export class RequestParser {
     const cap = this.#limits.maxTrailerBytes + CRLF_LENGTH;
     const scanner = this.#trailerScanner ??= new FieldScanner(this.#limits.maxHeaderFields);
     if (!this.#scanSection(scanner, cap)) return this.#need();
-    const offsets = scanner.take();
-    if (offsets.length > 0) this.trailers = this.#readTrailers(offsets);
+    const length = scanner.take();
+    if (length > 0) this.trailers = this.#readTrailers(scanner.offsets, length);
     this.#section = NO_BYTES;
     return this.#end();
   }
 
-  #readTrailers(offsets: number[]): [name: string, value: string][] {
+  #readTrailers(offsets: readonly number[], length: number): [name: string, value: string][] {
     const trailers: [name: string, value: string][] = [];
     const text = (i: number): string =>
       latin1(this.#section, this.#sectionStart + offsets[i]!, this.#sectionStart + offsets[i + 1]!);
-    for (let i = 0; i < offsets.length; i += 4) {
+    for (let i = 0; i < length; i += 4) {
       const name = text(i);
       if (allowedInTrailer(name)) trailers.push([name, text(i + 2)]);
     }

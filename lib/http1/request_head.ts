@@ -11,7 +11,7 @@ import type { HttpVersion, RequestHead } from "../http/request_head.ts";
 import { bodyTooLong, noHost, readLength, unknownExpectation } from "../http/request_rules.ts";
 import { isToken, listMembers } from "../http/token.ts";
 import { latin1 } from "../runtime/latin1.ts";
-import { equalsIgnoreCase } from "./field_scanner.ts";
+import { Byte, equalsIgnoreCase, FieldScanner } from "./field_scanner.ts";
 import type { RequestLine, TargetForm } from "./request_line.ts";
 
 /** The fields that the parser itself acts on: which field it is, or -1, and what it says. */
@@ -83,14 +83,17 @@ export class Http1RequestHead implements RequestHead {
   readonly #source: Uint8Array;
   readonly #start: number;
   readonly #end: number;
-  /** Four a field, counted from `#start`; see `FieldScanner`. */
-  readonly #offsets: number[];
+  /** Four a field, counted from `#start`; those of the scanner while it has them. */
+  #offsets: readonly number[];
+  /** What has scanned the fields, and which section they were; `undefined`: they are kept here. */
+  #scanner: FieldScanner | undefined;
+  readonly #section: number;
   /** Which field is the Host that a target in absolute form overrides, if any. */
   readonly #overridden: number | undefined;
 
   /**
-   * Makes the head that lies in `source` from `start` to `end`, of its request line and the
-   * offsets of its fields; see `HeadScanner.take()`.
+   * Makes the head that lies in `source` from `start` to `end`, of its request line and what has
+   * scanned its fields; see `HeadScanner.take()`.
    *
    * @throws {HttpError} 400 `BAD_REQUEST`, 400 `BAD_FRAMING`, 413 `BODY_TOO_LARGE`, 417
    * `EXPECTATION_FAILED` or 501 `UNKNOWN_CODING` when the fields cannot be honoured.
@@ -100,14 +103,16 @@ export class Http1RequestHead implements RequestHead {
     start: number,
     end: number,
     line: RequestLine,
-    offsets: number[],
+    fields: FieldScanner,
     hosts: HostReader,
   ) {
     this.#source = source;
     this.#start = start;
     this.#end = end;
-    this.#offsets = offsets;
-    this.fieldCount = offsets.length / 4;
+    this.#offsets = fields.offsets;
+    this.#scanner = fields;
+    this.#section = fields.section;
+    this.fieldCount = fields.take() / 4;
     this.method = line.method;
     this.target = line.target;
     this.minorVersion = line.minorVersion;
@@ -136,6 +141,11 @@ export class Http1RequestHead implements RequestHead {
 
   /** The head as received, from the request line up to and with the empty line. */
   get raw(): Uint8Array {
+    if (this.#scanner !== undefined) { // whoever gets the bytes might change them
+      if (this.#scanner.section !== this.#section) this.#scanAgain();
+      else this.#offsets = this.#offsets.slice(0, 4 * this.fieldCount);
+      this.#scanner = undefined;
+    }
     return this.#source.subarray(this.#start, this.#end);
   }
 
@@ -178,9 +188,20 @@ export class Http1RequestHead implements RequestHead {
   }
 
   #offset(index: number, part: 0 | 1 | 2 | 3): number {
-    const offset = this.#offsets[4 * index + part];
-    if (offset === undefined) throw new RangeError(`Field ${index} of ${this.fieldCount}`);
-    return this.#start + offset;
+    if (!(index >= 0 && index < this.fieldCount)) {
+      throw new RangeError(`Field ${index} of ${this.fieldCount}`);
+    }
+    if (this.#scanner !== undefined && this.#scanner.section !== this.#section) this.#scanAgain();
+    return this.#start + this.#offsets[4 * index + part]!;
+  }
+
+  /** The connection has gone on to the next request, and this one is looked at still. */
+  #scanAgain(): void {
+    const scanner = new FieldScanner(Infinity);
+    const fields = this.#source.indexOf(Byte.LF, this.#start) + 1;
+    scanner.scan(this.#source, this.#start, fields, this.#end);
+    this.#offsets = scanner.offsets;
+    this.#scanner = undefined;
   }
 
   #isNamed(index: number, lowerName: string): boolean {

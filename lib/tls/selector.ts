@@ -255,12 +255,17 @@ export class Selector {
       : this.#addresses.get(normalizeAddress(address) ?? "");
   }
 
+  /** Whether every connection may speak for every host. */
+  get speaksForAll(): boolean {
+    return !this.#severalPolicies;
+  }
+
   /**
    * Whether a connection may carry requests for `host` (RFC 9110 section 7.4): under the policy of
    * one name it must not reach what another name protects with a different policy.
    */
   speaksFor(connection: ServedConnection, host: string | undefined): boolean {
-    if (!this.#severalPolicies || host === undefined) return true;
+    if (this.speaksForAll || host === undefined) return true;
     const { context, sni } = connection;
     const asked = hostname(host);
     const address = normalizeAddress(asked);
