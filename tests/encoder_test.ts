@@ -13,6 +13,15 @@ assertRuntime();
 const NAMES = ["Content-Type", "content-type", "CONTENT-TYPE", "X-Type-Lines", "X-A"];
 const VALUES = ["text/html", "text/plain;charset=utf-8", "a/ü", "", "x"];
 
+const limits = {
+  maxUriBytes: 100,
+  maxHeaderBytes: 1_000,
+  maxHeaderFields: 10,
+  maxBodyBytes: 1_000,
+  maxChunkExtBytes: 0,
+  maxTrailerBytes: 0,
+};
+
 /** A head as it has to be, made without remembering anything. */
 function expected(status: string, fields: readonly (readonly [string, string])[]): string {
   return `HTTP/1.1 ${status}\r\n${fields.map(([n, v]) => `${n}: ${v}\r\n`).join("")}\r\n`;
@@ -79,14 +88,6 @@ describe("a connection's request line", () => {
   });
 
   test("and its fields are its own, on connections that take turns", () => {
-    const limits = {
-      maxUriBytes: 100,
-      maxHeaderBytes: 1_000,
-      maxHeaderFields: 10,
-      maxBodyBytes: 1_000,
-      maxChunkExtBytes: 0,
-      maxTrailerBytes: 0,
-    };
     const heads = [
       "GET /one?a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
       "POST /two HTTP/1.1\r\nHost: b\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n",
@@ -109,4 +110,55 @@ describe("a connection's request line", () => {
       ["POST", "/two", "", "b", true, true, 3],
     ]);
   });
+});
+
+describe("a head that is kept", () => {
+  test("has its own fields, whatever came behind it and however it was cut", () => {
+    const random = new Random(20261129);
+    const parser = new RequestParser(limits);
+    const kept: [head: RequestParser["head"], fields: [string, string][], raw: string][] = [];
+    for (let i = 0; i < 500; i++) {
+      const fields: [string, string][] = Array.from(
+        { length: random.below(6) },
+        (_, k) => [`X-${"n".repeat(random.below(4))}${k}`, "v".repeat(random.below(5)) + i],
+      );
+      fields.splice(random.below(fields.length + 1), 0, ["Host", `host${i % 3}`]);
+      const target = i % 5 === 0 ? `http://other${i}/` : `/${i}`;
+      const lines = fields.map(([name, value]) => `${name}: \t${value} \r\n`).join("");
+      const bytes = Buffer.from(
+        `${i % 7 === 0 ? "\r\n" : ""}GET ${target} HTTP/1.1\r\n${lines}\r\n`,
+      );
+      const cut = random.below(2) === 0 ? bytes.length : random.below(bytes.length);
+      const steps: Step[] = [];
+      for (const piece of [bytes.subarray(0, cut), bytes.subarray(cut)]) {
+        parser.push(piece);
+        for (let step; (step = parser.next()) !== Step.Need;) {
+          steps.push(step);
+          if (step === Step.Head) {
+            kept.push([parser.head, fields, `GET ${target} HTTP/1.1\r\n${lines}\r\n`]);
+          }
+        }
+      }
+      assert.deepEqual(steps, [Step.Head, Step.End]);
+      if (random.below(3) === 0) check(kept[i]!, i); // also before the next has come
+    }
+    for (const [i, each] of kept.entries()) check(each, i);
+  });
+
+  function check(
+    [head, fields, raw]: [RequestParser["head"], [string, string][], string],
+    i: number,
+  ): void {
+    const host = i % 5 === 0 ? `other${i}` : `host${i % 3}`;
+    const expected = fields.map(([name, value]) => [name, name === "Host" ? host : value]);
+    const got = Array.from(
+      { length: head.fieldCount },
+      (_, k) => [head.fieldName(k), head.fieldValue(k)],
+    );
+    assert.deepEqual(got, expected);
+    assert.deepEqual([head.host, head.get("host"), head.getAll("host")], [host, host, [host]]);
+    assert.throws(() => head.fieldName(fields.length), RangeError);
+    assert.throws(() => head.fieldValue(-1), RangeError);
+    if (i % 2 === 0) assert.equal(Buffer.from(head.raw).toString("latin1"), raw);
+  }
 });
