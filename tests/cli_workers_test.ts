@@ -6,6 +6,7 @@ import net from "node:net";
 import { join } from "node:path";
 import process from "node:process";
 import {
+  certs,
   cleanUpAfterAll,
   curl,
   execute,
@@ -105,6 +106,24 @@ describe("httpsd serve --workers", () => {
     },
     LONG_MS,
   );
+
+  test("says what is wrong in one line, once", async () => {
+    const port = await freePort();
+    const wrong: [args: string[], status: number, message: RegExp][] = [
+      [["--cert", "none.pem", "--key", "none.key"], 1, /none.pem .*does not exist/],
+      [["--client-ca", "none.pem"], 1, /none.pem .*does not exist/],
+      [["--email", "a@b.example"], 2, /--email is for --acme/],
+      [["--log", "short"], 2, /--log is common/],
+      [["--host", "203.0.113.9"], 1, /not an address of this machine/],
+    ];
+    for (const [args, expected, message] of wrong) {
+      const all = ["serve", site, "--port", port, "--workers", "2", ...args, "--certs", certs];
+      const { status, stdout, stderr } = run(all);
+      assert.deepEqual([status, stdout], [expected, ""], stderr);
+      assert.match(stderr, message);
+      assert.match(stderr, /^httpsd: [^\n]+\n$/);
+    }
+  }, LONG_MS);
 
   testWithPebble("with --acme: one order, and every worker has its certificate", async () => {
     await using pebble = await startPebble({ validationSeconds: 1 });

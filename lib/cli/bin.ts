@@ -47,7 +47,7 @@ function denoPath(): string {
   const { stdout } = spawnSync("deno", ["eval", "console.log(Deno.execPath())"], {
     encoding: "utf8",
   });
-  return stdout.trim();
+  return stdout.trim() || "deno";
 }
 
 /** Whether a program can be run. */

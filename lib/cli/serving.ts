@@ -46,6 +46,7 @@ export async function serving(served: Served, values: Values, output: Output): P
   if (values.workers === undefined) return await serveHere(served, values, output);
   const { serveInWorkers } = await import("./workers.ts");
   return await serveInWorkers(values, output, {
+    check: (port) => check(served, values, port),
     start: (port, inspectorPort) =>
       start(served, { ...values, port: String(port) }, output, inspectorPort),
     announce: (site) => announce(served, site, values, output),
@@ -61,13 +62,16 @@ async function serveHere(served: Served, values: Values, output: Output): Promis
   return 0;
 }
 
-/** `inspectorPort`: of the first worker's inspector. */
-async function start(
-  { handler }: Served,
-  values: Values,
-  output: Output,
-  inspectorPort?: number,
-): Promise<Site> {
+/** Finds what is wrong before each worker does: starts the server once, for a moment. */
+async function check({ handler }: Served, values: Values, port: number): Promise<void> {
+  const { all } = await optionsOf(values);
+  if (values.acme !== undefined) return; // it would order certificates
+  const server = await serve({ ...all, port }, dressed(handler, values));
+  await server.stop({ drainMs: 0 });
+}
+
+/** What a command line means for a server. */
+async function optionsOf(values: Values) {
   const { host = LOOPBACK, log } = values;
   const format = formatOf(log);
   const { options, certificate, caFile } = await certificates(values);
@@ -77,8 +81,18 @@ async function start(
     hostname: host,
     ...(clientCa !== undefined && { clientAuth: { ca: clientCa, mode: "required" } }),
   };
-  const answer = dressed(handler, values);
-  const server = await listening(all, answer, values);
+  return { all, format, certificate, caFile };
+}
+
+/** `inspectorPort`: of the first worker's inspector. */
+async function start(
+  { handler }: Served,
+  values: Values,
+  output: Output,
+  inspectorPort?: number,
+): Promise<Site> {
+  const { all, format, certificate, caFile } = await optionsOf(values);
+  const server = await listening(all, dressed(handler, values), values);
   reportCertificates(server, output);
   const plain = values.acme === undefined ? undefined : await plainServer(all, server, values);
   if (format !== undefined) {

@@ -23,6 +23,8 @@ import {
 
 /** What each worker does. */
 export interface Work {
+  /** Finds what is wrong with the server's options. */
+  check(port: number): Promise<void>;
   /** Starts the server, on this port, and the inspector on or behind that one. */
   start(port: number, inspectorPort: number | undefined): Promise<Site>;
   /** Writes where it is. */
@@ -42,7 +44,10 @@ export async function serveInWorkers(values: Values, output: Output, work: Work)
   const port = values.port === undefined ? DEFAULT_PORT : portOf(values.port);
   if (port === 0) throw new UsageError("--workers needs a --port that all of them can share");
   const isSupervisor = process.env[WORKER_VARIABLE] === undefined;
-  if (isSupervisor) await prepare(values, port, workers);
+  if (isSupervisor) {
+    await work.check(port);
+    await prepare(values, port, workers);
+  }
   const inspectorPort = Number(process.env[INSPECTOR_VARIABLE]);
   let site: Site | undefined;
   const runtimeArgs = isSupervisor ? denoArguments() : undefined;

@@ -248,7 +248,10 @@ export class ClusterSupervisor extends EventTarget {
     const seat = this.#seats[worker.index]!;
     const current = seat.current === worker;
     if (current) seat.current = undefined;
-    if (error !== undefined && this.#stopping === undefined) this.#say(error.message);
+    // While the cluster starts, its start rejects with it.
+    if (error !== undefined && this.#started && this.#stopping === undefined) {
+      this.#say(error.message);
+    }
     this.#dispatch("end", worker, error);
     // While the cluster starts, or another is to take the place anyway, none is started here.
     if (!current || !this.#started || this.#stopping !== undefined) return;
