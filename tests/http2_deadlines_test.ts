@@ -1,7 +1,10 @@
 /** How long a client of HTTP/2 may take for each thing, and the memory that it makes the server hold. */
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
-import type { HttpsServerOptions } from "../lib/config.ts";
+import { type HttpsServerOptions, resolveConfig } from "../lib/config.ts";
+import type { HttpsdError } from "../lib/errors.ts";
+import { Http1Connection, type Http1Host } from "../lib/http1/connection.ts";
+import { MemoryWire, openedOn, SEND_MS } from "./engine_support.ts";
 import {
   answer,
   assertUnharmed,
@@ -447,3 +450,29 @@ for (const mode of MODES) {
     }, TEST_MS);
   });
 }
+
+test("a client that waits for HTTP/2 to be loaded is cut when that takes too long", async () => {
+  const { engine, wire, clock, consumer } = await openedOn(new MemoryWire());
+  engine.detach(consumer);
+  const ends: unknown[] = [];
+  const found: Http1Connection[] = [];
+  const host = {
+    ...resolveConfig({ transportMode: "insecure" }),
+    foundPreface: (driver: Http1Connection) => {
+      found.push(driver);
+      driver.connection.deadline = driver.connection.after(100); // and nothing comes of it
+    },
+    passed() {},
+    ended: (_driver: unknown, error: HttpsdError | undefined) => void ends.push(error?.code),
+  } as unknown as Http1Host;
+  const driver = new Http1Connection(engine, host);
+  driver.begin();
+  wire.reader.onData(Uint8Array.from(PREFACE));
+  await Promise.resolve();
+  assert.deepEqual(found, [driver]);
+  await clock.advance(99);
+  assert.deepEqual(ends, []);
+  await clock.advance(SEND_MS);
+  assert.ok(wire.calls.includes("destroy"));
+  assert.deepEqual(ends, ["CONNECTION_TIMEOUT"]);
+});
