@@ -47,7 +47,7 @@ export interface TestCluster extends AsyncDisposable {
   /** Sends it a signal; `kill()` of Deno 2.9.6 closes its standard input, and reports that signal as its end. */
   signal(name: NodeJS.Signals): void;
   /** Writes a command to its standard input. */
-  command(line: "workers" | "reload" | "stop"): void;
+  command(line: "workers" | "reload" | "stop" | "block"): void;
   /** Its workers, as its supervisor knows them now. */
   workers(): Promise<readonly WorkerInfo[]>;
 }
@@ -121,10 +121,10 @@ export async function startCluster(
       const pids = lines().flatMap(({ worker, workers = [] }) => [worker, ...workers])
         .map((worker) => worker?.pid);
       child.process.kill("SIGKILL");
-      await child.done;
-      for (const pid of new Set(pids)) {
+      for (const pid of new Set(pids)) { // which may keep its output open
         if (pid !== undefined && isAlive(pid)) process.kill(pid, "SIGKILL");
       }
+      await child.done;
     },
   };
 }

@@ -7,6 +7,7 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import {
@@ -223,6 +224,22 @@ test("workers drain and end when their supervisor is killed", async () => {
   await assert.rejects(RawClient.connect(cluster.port));
   for (const { client } of held) client.destroy();
 }, LIMIT_MS);
+
+test(
+  "workers end, too, when their supervisor is killed that has not read what they sent",
+  async () => {
+    // Their end of the channel is reset then, and not closed.
+    await using cluster = await startCluster({ timeouts: { hangMs: 2_000, drainMs: 1_000 } });
+    const held = await oneToEach(cluster.port);
+    const pids = held.map(({ name }) => name);
+    cluster.command("block");
+    await delay(1_200); // two beats of each
+    cluster.signal("SIGKILL");
+    await until(() => !pids.some(isAlive), "no worker is left");
+    for (const { client } of held) client.destroy();
+  },
+  LIMIT_MS,
+);
 
 test("a worker that is told to end by itself drains, and is replaced", async () => {
   await using cluster = await startCluster();

@@ -22,6 +22,9 @@ const GRACE_MS = 1_000;
  */
 export const NEWCOMERS_MS = 3_000;
 
+/** How often a process looks whether its supervisor is still its parent, in ms. */
+const ORPHAN_CHECK_MS = 1_000;
+
 /** What a worker talks to its supervisor by. */
 interface Channel {
   /** Sends a message; resolves when it has left, or cannot. */
@@ -141,6 +144,11 @@ function processChannel(): Channel {
       process.on("message", message);
       process.on("disconnect", closed);
       if (!process.connected) closed();
+      // Deno does not report a channel that is reset, as it is where the supervisor has not read all.
+      const supervisor = process.ppid;
+      setInterval(() => {
+        if (process.ppid !== supervisor) closed();
+      }, ORPHAN_CHECK_MS).unref();
     },
   };
 }

@@ -71,6 +71,8 @@ if (started.role === "supervisor") {
   const commands = createInterface({ input: process.stdin });
   commands.on("line", async (line) => {
     if (line === "workers") write({ type: "workers", workers: started.workers });
+    if (line === "block") { for (;;); // reads nothing any more
+     }
     if (line === "reload") {
       await started.reload().catch(({ code }) => write({ type: "reload failed", code }));
     }
