@@ -1,9 +1,9 @@
 /**
- * Waits for what a callback of the program's returns, but not for ever.
+ * Waits for what a callback of the program's returns, but not for ever; by the platform's timers, as
+ * edge apps do so too.
  *
  * @module
  */
-import { clearTimeout, setTimeout } from "node:timers";
 
 /**
  * Calls `run` and waits for what it returns, but no longer than `ms`; what it does goes on after
@@ -12,7 +12,7 @@ import { clearTimeout, setTimeout } from "node:timers";
  * @throws what `run` throws or rejects with; `TimeoutError` when it takes longer
  */
 export async function within<T>(ms: number, run: () => T | PromiseLike<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
+  let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(
       () => reject(new DOMException(`It took longer than ${ms} ms`, "TimeoutError")),
