@@ -9,4 +9,4 @@ const server = createServer((request, response) => {
   );
 });
 server.listen(0, "127.0.0.1", () => console.log(server.address().port));
-process.stdin.resume().on("close", () => process.exit());
+process.stdin.resume().on("end", () => process.exit()); // Deno emits no "close" there
