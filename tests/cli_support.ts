@@ -22,25 +22,32 @@ export const execute = promisify(execFile);
 export const LONG_MS = 60_000;
 /** The source of the command. */
 export const COMMAND = fileURLToPath(new URL("../lib/cli/mod.ts", import.meta.url));
-/** A folder for everything. */
-export const folder = mkdtempSync(join(tmpdir(), "httpsd-cli-"));
-/** Where the authority is … */
-export const certs = join(folder, "certs");
-/** Files to serve. */
-export const site = join(folder, "site");
 /** What is to be ended. */
 export const running = new Set<ChildProcess>();
+
+/** A folder for everything. */
+export let folder: string;
+/** Where the authority is … */
+export let certs: string;
 /** … and its certificate. */
-export const { caFile } = await devCertificates(certs);
+export let caFile: string;
+/** Files to serve. */
+export let site: string;
 
-mkdirSync(join(site, "sub"), { recursive: true });
-writeFileSync(join(site, "index.html"), `<title>Home</title>${"hello ".repeat(1000)}`);
-writeFileSync(join(site, "sub", "a.txt"), "a");
-writeFileSync(join(site, ".env"), "secret");
-writeFileSync(join(site, "site.key"), "secret");
-
-/** Ends what was started, and removes the files. */
-export function cleanUpAfterAll(): void {
+/**
+ * Makes the files of a test file, and at its end removes them and ends what was started; to be called
+ * once, at its top: on Bun other files go on with this module.
+ */
+export async function makeFiles(): Promise<void> {
+  folder = mkdtempSync(join(tmpdir(), "httpsd-cli-"));
+  certs = join(folder, "certs");
+  ({ caFile } = await devCertificates(certs));
+  site = join(folder, "site");
+  mkdirSync(join(site, "sub"), { recursive: true });
+  writeFileSync(join(site, "index.html"), `<title>Home</title>${"hello ".repeat(1000)}`);
+  writeFileSync(join(site, "sub", "a.txt"), "a");
+  writeFileSync(join(site, ".env"), "secret");
+  writeFileSync(join(site, "site.key"), "secret");
   afterAll(() => {
     for (const child of running) child.kill("SIGKILL");
     rmSync(folder, { recursive: true });

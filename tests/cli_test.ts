@@ -13,13 +13,13 @@ import { VERSION } from "../lib/cli/version.ts";
 import {
   caFile,
   certs,
-  cleanUpAfterAll,
   COMMAND,
   command,
   curl,
   execute,
   folder,
   LONG_MS,
+  makeFiles,
   run,
   running,
   site,
@@ -32,7 +32,7 @@ import { until } from "./support.ts";
 import { alice, clientCa, file, localhost, serverCaFile } from "./tls_support.ts";
 
 assertRuntime();
-cleanUpAfterAll();
+await makeFiles();
 
 describe("httpsd --acme", () => {
   testWithPebble("gets a certificate, and redirects the rest of plain HTTP", async () => {

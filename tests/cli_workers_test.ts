@@ -7,11 +7,11 @@ import { join } from "node:path";
 import process from "node:process";
 import {
   certs,
-  cleanUpAfterAll,
   curl,
   execute,
   folder,
   LONG_MS,
+  makeFiles,
   run,
   site,
   start,
@@ -21,7 +21,7 @@ import { assertRuntime } from "./runtime.ts";
 import { until } from "./support.ts";
 
 assertRuntime();
-cleanUpAfterAll();
+await makeFiles();
 
 /** A port as the command line has to name it. */
 async function freePort(): Promise<string> {

@@ -60,6 +60,8 @@ testsWith("redis-server")(
 
     await broker.kill();
     await until(() => hosts.every(({ states }) => states.at(-1) === "down"), "the bus is away");
+    // A command that the client has taken already is sent again, and would count.
+    await until(() => !client.isReady, "the client is away");
     assert.equal((await take())?.status, 503);
     assert.equal(failures.length, 1);
     const waiting = storage.set("kept", "while it was away");
