@@ -25,14 +25,9 @@ import type { CertificateFailedEvent } from "../lib/events.ts";
 import { redirectServer } from "../lib/redirect.ts";
 import { HttpsServer } from "../lib/server.ts";
 import type { CertificateSource } from "../lib/tls/certificate_source.ts";
-import {
-  freePorts,
-  type Pebble,
-  type PebbleOptions,
-  startPebble,
-  testWithPebble,
-} from "./pebble.ts";
+import { type Pebble, type PebbleOptions, startPebble, testWithPebble } from "./pebble.ts";
 import { startBroker } from "./bus_support.ts";
+import { freePorts } from "./ports.ts";
 import { testsWith } from "./programs.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 import { type Child, end, received, start, until } from "./support.ts";

@@ -11,7 +11,7 @@ import { type CertificateStorage, fileStorage, redisStorage } from "../lib/acme/
 import { testsWith } from "./programs.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 import { type Child, end, start, until } from "./support.ts";
-import { freePorts } from "./pebble.ts";
+import { freePorts } from "./ports.ts";
 
 assertRuntime();
 

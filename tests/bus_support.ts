@@ -24,6 +24,7 @@ import type {
   ClusterBus,
 } from "../lib/websocket/cluster/bus.ts";
 import type { Started } from "./http_support.ts";
+import { freePorts } from "./ports.ts";
 import { type Child, start, until } from "./support.ts";
 import { withRoute } from "./websocket_support.ts";
 
@@ -174,7 +175,7 @@ export const PROGRAMS = { redis: "redis-server", nats: "nats-server" } as const;
 
 /** Starts a broker on a free port of 127.0.0.1. */
 export async function startBroker(kind: BrokerKind): Promise<Broker> {
-  const port = await freePort();
+  const [port] = await freePorts(1) as [number];
   const folder = mkdtempSync(join(tmpdir(), `httpsd-${kind}-`));
   const args = kind === "redis"
     ? ["--port", `${port}`, "--bind", "127.0.0.1", "--save", "", "--dir", folder]
@@ -254,16 +255,6 @@ export async function openRedis(port: number) {
   client.on("error", () => {}); // tests look at what arrives
   await client.connect();
   return client;
-}
-
-async function freePort(): Promise<number> {
-  const server = net.createServer();
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as net.AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 function listens(port: number): Promise<boolean> {

@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
-import net from "node:net";
 import { join } from "node:path";
 import process from "node:process";
 import {
@@ -16,7 +15,8 @@ import {
   site,
   start,
 } from "./cli_support.ts";
-import { freePorts, startPebble, testWithPebble } from "./pebble.ts";
+import { startPebble, testWithPebble } from "./pebble.ts";
+import { freePorts, hold } from "./ports.ts";
 import { assertRuntime } from "./runtime.ts";
 import { until } from "./support.ts";
 
@@ -87,14 +87,11 @@ describe("httpsd serve --workers", () => {
   test(
     "with --inspect: each worker has one, on other ports where the usual are taken",
     async () => {
-      const blocker = net.createServer().listen(9_440, "127.0.0.1");
-      const isHeld = await new Promise<boolean>((resolve) => {
-        blocker.once("listening", () => resolve(true)).once("error", () => resolve(false));
-      });
+      const blocker = await hold(9_440);
       const args = ["serve", site, "--port", await freePort(), "--workers", "2", "--inspect"];
       const { ready, end } = await start(args);
       const first = Number(new URL(ready.inspector!).port);
-      if (isHeld) assert.notEqual(first, 9_440);
+      if (blocker.isHeld) assert.notEqual(first, 9_440);
       for (const index of [0, 1]) {
         const { worker, state } = await summary(`http://127.0.0.1:${first + index}/?summary`);
         assert.deepEqual([worker, state], [{ index, of: 2 }, "running"]);
@@ -102,7 +99,7 @@ describe("httpsd serve --workers", () => {
       const state = await (await fetch(`${ready.inspector}?state`)).json();
       assert.equal(state.address, `127.0.0.1:${ready.port}`);
       assert.equal(await end(), 0);
-      blocker.close();
+      await blocker.release();
     },
     LONG_MS,
   );

@@ -3,35 +3,19 @@ import assert from "node:assert/strict";
 import { test } from "bun:test";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import net, { type AddressInfo } from "node:net";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { get } from "./inspector_support.ts";
 import { RawClient } from "./http_support.ts";
+import { freePorts } from "./ports.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 
 assertRuntime();
 
 const PROGRAM = fileURLToPath(new URL("./cluster/inspected.ts", import.meta.url));
 
-/** A port that is free, and the one behind it. */
-async function twoFreePorts(): Promise<number> {
-  for (;;) {
-    const first = net.createServer().listen(0, "127.0.0.1");
-    await once(first, "listening");
-    const { port } = first.address() as AddressInfo;
-    const second = net.createServer().listen(port + 1, "127.0.0.1");
-    const isFree = await new Promise<boolean>((resolve) => {
-      second.once("listening", () => resolve(true)).once("error", () => resolve(false));
-    });
-    first.close();
-    second.close();
-    if (isFree) return port;
-  }
-}
-
 test("each worker has an inspector on a port of its own, which shows all of them", async () => {
-  const port = await twoFreePorts();
+  const [port] = await freePorts(2) as [number, number];
   const deno = ["run", "-A", "--no-check", "--node-modules-dir=manual", PROGRAM];
   const args = [...runtime === "deno" ? deno : [PROGRAM], String(port)];
   const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });

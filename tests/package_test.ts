@@ -29,7 +29,7 @@ import {
 } from "./package_support.ts";
 import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
 import { node24 } from "./on_demand.ts";
-import { freePorts } from "./pebble.ts";
+import { freePorts } from "./ports.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 
 assertRuntime();

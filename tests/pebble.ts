@@ -4,14 +4,13 @@
  *
  * @module
  */
-import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
-import net, { type AddressInfo } from "node:net";
 import { homedir, tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import process from "node:process";
+import { freePorts } from "./ports.ts";
 import { type ProgramTest, testsWith } from "./programs.ts";
 import { certificates, type Child, end, start, until } from "./support.ts";
 
@@ -196,15 +195,6 @@ async function startDns(children: Child[]) {
     "pebble-challtestsrv answers",
   );
   return { port, tell };
-}
-
-/** Ports of 127.0.0.1 that are free now. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => net.createServer().listen(0, "127.0.0.1"));
-  await Promise.all(servers.map((server) => once(server, "listening")));
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map((server) => once(server.close(), "close")));
-  return ports;
 }
 
 /** The body of a GET, or of a POST with JSON; rejects when the status is not 200. */
