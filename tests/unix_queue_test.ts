@@ -155,3 +155,30 @@ kept = [s.accept() for line in sys.stdin]`,
     rmSync(folder, { recursive: true });
   }
 }, SETUP_MS);
+
+test("a queue is not looked at where Deno would ask on the terminal for permission", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "httpsd-queue-"));
+  const file = join(folder, "look.ts");
+  const module = new URL("../lib/net/unix_queue.ts", import.meta.url).href;
+  writeFileSync(
+    file,
+    `import { UnixQueue } from ${JSON.stringify(module)};
+for (const queue of [UnixQueue.boundTo("/nowhere"), UnixQueue.of(0)]) queue.isStuck(false);
+console.log("LOOKED");`,
+  );
+  // One text: where Deno sees its own path among the arguments, it grants all permissions.
+  const run = `exec '${process.execPath}' run ${runtime === "deno" ? "--no-check" : ""} '${file}'`;
+  const terminal = "import pty, sys; pty.spawn(['sh', '-c', sys.argv[1]])";
+  const child = start("python3", ["-c", terminal, run]);
+  try {
+    const isOver = () => /LOOKED|Allow\?/.test(child.output());
+    await until(isOver, "it has looked, or asks", SETUP_MS);
+    assert.doesNotMatch(child.output(), /requests/);
+    child.process.stdin!.end();
+    await child.done;
+  } finally {
+    child.process.kill("SIGKILL");
+    await child.done;
+    rmSync(folder, { recursive: true });
+  }
+}, SETUP_MS * 2);

@@ -6,14 +6,9 @@
  */
 import { devNull } from "node:os";
 import { ConfigError } from "../errors.ts";
-import { fileSystem } from "../files.ts";
+import { fileSystem, mayRead } from "../files.ts";
 
-const { Deno } = globalThis as {
-  Deno?: {
-    permissions: { querySync(it: object): { state: string } };
-    readTextFileSync(path: string): string;
-  };
-};
+const { Deno } = globalThis as { Deno?: { readTextFileSync(path: string): string } };
 
 const LINUX_LIMITS = "/proc/self/limits";
 /** At least so many files are left to the rest of the process, of a higher limit an eighth. */
@@ -95,10 +90,4 @@ export function fitSockets(
     maxConnections: given.maxConnections ?? Math.min(defaults.maxConnections, room - fitting),
     maxWaiting: fitting,
   };
-}
-
-/** Whether `path` can be read without asking the user for a permission. */
-function mayRead(path: string): boolean {
-  return Deno === undefined ||
-    Deno.permissions.querySync({ name: "read", path }).state === "granted";
 }

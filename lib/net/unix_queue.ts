@@ -5,7 +5,7 @@
  * @module
  */
 import { resolve } from "node:path";
-import { fileSystem } from "../files.ts";
+import { fileSystem, mayRead } from "../files.ts";
 
 const TABLE = "/proc/net/unix";
 
@@ -61,6 +61,7 @@ export class UnixQueue {
 }
 
 function linesOf(file: string): string[] {
+  if (!mayRead(file)) return [];
   try {
     return fileSystem().readFileSync(file, "utf8").split("\n");
   } catch {
@@ -69,6 +70,7 @@ function linesOf(file: string): string[] {
 }
 
 function readLink(path: string): string {
+  if (!mayRead(path)) return "";
   try {
     return fileSystem().readlinkSync(path);
   } catch {
