@@ -126,7 +126,7 @@ describe("what a handler's callback throws when the client leaves becomes an err
       errors: ["HANDLER_FAILED any", "HANDLER_FAILED clone", "HANDLER_FAILED copy"],
       heard: [],
     });
-  });
+  }, 30_000);
 
   test("a listener of request.signal, without a socket", async () => {
     const { server, errors } = await answering((request) => {

@@ -154,7 +154,7 @@ describe("connections that come and go", () => {
       console.log("over");
     `);
     assert.equal((await child.done).trim(), "over");
-  }, 10_000);
+  }, 30_000);
 });
 
 /** What connections take of the process. */

@@ -246,7 +246,7 @@ describe("A directory that was a link whenever it was looked at, and is none now
     seen.delete("200 harmless");
     seen.delete("404 Not found");
     assert.deepEqual([...seen], []);
-  }, 10_000);
+  }, 30_000);
 });
 
 describe("serveFiles() and private keys", () => {

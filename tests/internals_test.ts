@@ -133,7 +133,7 @@ describe("TLSSocket._parent", () => {
       process.stdin.resume(); // it ends with this test
     `);
     try {
-      await until(() => child.output().includes(";"), "The server listens");
+      await until(() => child.output().includes(";"), "The server listens", 20_000);
       const port = Number(/fallback (\d+);/.exec(child.output())?.[1]);
       for (let i = 0; i < 3; i++) assert.equal((await sClient(port)).status, 200);
       await sClient(port, { args: ["-alpn", "nonsense"] });
@@ -142,7 +142,7 @@ describe("TLSSocket._parent", () => {
     } finally {
       end(child);
     }
-  }, 10_000);
+  }, 30_000);
 });
 
 describe("What listeners throw within a dispatch", () => {

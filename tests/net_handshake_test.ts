@@ -272,7 +272,7 @@ describe("Deadlines", () => {
     `;
     const child = startScript(script); // it would never end
     assert.match(await child.done, /^done\s*$/);
-  });
+  }, 30_000);
 });
 
 function moduleUrl(name: string): string {
@@ -335,6 +335,6 @@ for (const tls of [false, true]) {
       const output = await start(process.execPath, args).done;
       await rm(file);
       assert.equal(output, "ListenError PERMISSION_DENIED\n".repeat(4));
-    });
+    }, 30_000);
   });
 }

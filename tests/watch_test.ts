@@ -243,7 +243,7 @@ describe("FileWatcher", () => {
     const child = spawn(process.execPath, [...runtime === "deno" ? ["run", "-A"] : [], script]);
     const [code] = await once(child, "close");
     assert.equal(code, 0);
-  });
+  }, 30_000);
 });
 
 describe("FileWatcher over an identity", () => {
