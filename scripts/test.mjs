@@ -11,7 +11,8 @@ import process from "node:process";
 import { stripVTControlCharacters } from "node:util";
 import { ensureInstalled, PINNED, root, runRuntime } from "./runtimes.mjs";
 
-/** A failed test of Bun's with what stands before it: its error. */
+/** A failed test of Bun's, and with what stands before it: its error. */
+const BUN_NAMES = /^\(fail\) .*$/gm;
 const BUN_FAILURES = /^(?:.*\n){0,25}\(fail\) .*$/gm;
 
 const BUN_CLOSING = /^ *(?<passed>\d+) pass\n(?:.*\n)*? *(?<failed>\d+) fail\n(?:.*\n)*?Ran .*$/gm;
@@ -20,11 +21,12 @@ const BUN_CLOSING = /^ *(?<passed>\d+) pass\n(?:.*\n)*? *(?<failed>\d+) fail\n(?
 const BOTH_WIRES = /\/(?:cap|gate|half_close|max_connections|selection|sessions|tls)_test\.ts$/;
 
 /**
- * How to start each runner, and how to read what failed and the lines that it closes with.
+ * How to start each runner, and how to read what failed, the names alone and with the errors, and the
+ * lines that it closes with.
  *
  * @type {{
  *   name: "deno" | "bun", title?: string, command: string[], closing: RegExp,
- *   failures: RegExp, only?: RegExp, env?: Record<string, string>
+ *   names: RegExp, failures: RegExp, only?: RegExp, env?: Record<string, string>
  * }[]}
  */
 const runners = [
@@ -32,12 +34,14 @@ const runners = [
     name: "deno",
     command: ["test", "-A", PINNED],
     closing: /^(?:ok|FAILED) \| (?<passed>\d+) passed.* \| (?<failed>\d+) failed.*$/gm,
+    names: /^ FAILURES $[^]*?(?=^FAILED )/gm,
     failures: /^ ERRORS $[^]*?(?=^ FAILURES $)/gm,
   },
   {
     name: "bun",
     command: ["test"],
     closing: BUN_CLOSING,
+    names: BUN_NAMES,
     failures: BUN_FAILURES,
   },
   {
@@ -45,6 +49,7 @@ const runners = [
     title: "bun, node:tls",
     command: ["test"],
     closing: BUN_CLOSING,
+    names: BUN_NAMES,
     failures: BUN_FAILURES,
     only: BOTH_WIRES,
     env: { HTTPSD_WIRE: "node" },
@@ -110,7 +115,8 @@ process.exitCode = failed > 0 ? 1 : 0;
  */
 async function runAll(some, output) {
   const results = [];
-  for (const { name, title = name, command, closing, failures, only = /^/, env } of some) {
+  for (const runner of some) {
+    const { name, title = name, command, closing, names, failures, only = /^/, env } = runner;
     const its = files.filter((file) => only.test(file));
     if (its.length === 0) continue;
     output.write(`\n--- ${title} ---\n`);
@@ -127,6 +133,7 @@ async function runAll(some, output) {
       title,
       code,
       last: [...plain.matchAll(closing)].at(-1),
+      names: plain.match(names)?.join("\n").split("\n") ?? [],
       // Without a failed test, what the runner said last tells why: a fault in the types, a crash.
       failures: plain.match(failures)?.join("\n").split("\n") ?? plain.split("\n").slice(-30),
     });
@@ -135,7 +142,7 @@ async function runAll(some, output) {
 }
 
 /** @param {Awaited<ReturnType<typeof runAll>>[number]} result */
-function count({ title, code, last, failures }) {
+function count({ title, code, last, names, failures }) {
   const counts = { passed: Number(last?.groups?.passed), failed: Number(last?.groups?.failed) };
   const ran = counts.passed + counts.failed > 0; // false also when no closing line was found
   passed += counts.passed || 0;
@@ -144,7 +151,8 @@ function count({ title, code, last, failures }) {
   summary.push(`${title}: ${last?.[0].trim() ?? "no closing line"}`);
   if (!ran) summary.push(`${title} ran no test`);
   if (code === 0) return;
-  const told = failures.filter((line) => !line.startsWith("(pass)")).slice(0, FAILURE_LINES);
+  const all = [...names, ...failures]; // the names first: one error may have many lines
+  const told = all.filter((line) => !line.startsWith("(pass)")).slice(0, FAILURE_LINES);
   summary.push(`${title} exited with code ${code}`, ...told);
 }
 
