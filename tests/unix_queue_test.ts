@@ -1,14 +1,15 @@
 /** UNIX sockets that the runtime no longer accepts on, as Deno does once it had no file left. */
 import assert from "node:assert/strict";
 import { test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { NodeAcceptor } from "../lib/net/node_acceptor.ts";
 import { UnixQueue } from "../lib/net/unix_queue.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
-import { start, until } from "./support.ts";
+import { start, turns, until } from "./support.ts";
 
 assertRuntime();
 
@@ -113,6 +114,26 @@ for (const { what, inherited, notices } of KINDS) {
   }, SETUP_MS * 2);
 }
 
+test("a UNIX socket that is closed while it is opened again leaves no file", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "httpsd-queue-"));
+  const failures: unknown[] = [];
+  const acceptor = await NodeAcceptor.open(
+    { hostname: undefined, port: 0, backlog: 16, tls: false, path: join(folder, "a.sock") },
+    undefined,
+    (raw) => raw.destroy(),
+    { acceptFailed: () => {}, failed: (error) => void failures.push(error) },
+  );
+  try {
+    acceptor.renew(true);
+    acceptor.close();
+    await turns();
+    assert.deepEqual(readdirSync(folder), []);
+    assert.deepEqual(failures, []);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
 test("a queue is stuck when connections wait in look after look, and none comes out", async () => {
   const folder = mkdtempSync(join(tmpdir(), "httpsd-queue-"));
   const path = join(folder, "a.sock");
@@ -162,7 +183,8 @@ test("a queue is not looked at where Deno would ask on the terminal for permissi
   const module = new URL("../lib/net/unix_queue.ts", import.meta.url).href;
   writeFileSync(
     file,
-    `import { UnixQueue } from ${JSON.stringify(module)};
+    `import { NodeAcceptor } from "../lib/net/node_acceptor.ts";
+import { UnixQueue } from ${JSON.stringify(module)};
 for (const queue of [UnixQueue.boundTo("/nowhere"), UnixQueue.of(0)]) queue.isStuck(false);
 console.log("LOOKED");`,
   );

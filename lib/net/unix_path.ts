@@ -33,6 +33,7 @@ export class UnixPath {
   boundTo = "";
   /** The socket's file, to recognize it by. */
   #own: Stats | undefined;
+  #isRemoved = false;
 
   /** `mode` is the path's permissions; `undefined`: what the process's umask makes of them. */
   constructor(path: string, mode: number | undefined) {
@@ -66,7 +67,7 @@ export class UnixPath {
     });
   }
 
-  /** Has `bind` make another socket in place of the one that is there. */
+  /** Has `bind` make another socket in place of the one that is there, unless that is removed. */
   async retake(bind: Bind): Promise<void> {
     await this.#bind(bind, (own) => renameSync(own, this.path));
   }
@@ -74,6 +75,7 @@ export class UnixPath {
   async #bind(bind: Bind, move: (own: string) => void): Promise<void> {
     const own = this.boundTo = this.#sibling();
     await bind(own);
+    if (this.#isRemoved) return unlinkSync(own); // the path may be another's by now
     if (this.#mode !== undefined) chmodSync(own, this.#mode);
     move(own);
     this.#own = lstatSync(this.path);
@@ -81,6 +83,7 @@ export class UnixPath {
 
   /** Removes the path, unless another process has taken it since. */
   remove(): void {
+    this.#isRemoved = true;
     const now = lstatSync(this.path, { throwIfNoEntry: false });
     if (now === undefined || now.ino !== this.#own?.ino || now.dev !== this.#own.dev) return;
     unlinkSync(this.path);
