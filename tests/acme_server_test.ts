@@ -316,7 +316,7 @@ describe("Several processes", () => {
   testWithPebble("make one order over files, and answer each other's challenges", async () => {
     const folder = newFolder();
     await shareOrders(
-      fileStorage(folder, { lockMs: 1_000 }),
+      fileStorage(folder),
       "many.example",
       `
       import { fileStorage } from ${module("../lib/acme/mod.ts")};
@@ -332,7 +332,7 @@ describe("Several processes", () => {
     await client.connect();
     try {
       await shareOrders(
-        redisStorage(client, { lockMs: 1_000 }),
+        redisStorage(client),
         "redis.example",
         `
         import { redisStorage } from ${module("../lib/acme/mod.ts")};

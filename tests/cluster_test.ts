@@ -220,7 +220,7 @@ test("workers drain and end when their supervisor is killed", async () => {
   await turns();
   cluster.signal("SIGKILL");
   assert.equal((await answer).name, slow.name);
-  await until(() => !pids.some(isAlive), "no worker is left");
+  await until(() => !pids.some(isAlive), "no worker is left", START_MS);
   await assert.rejects(RawClient.connect(cluster.port));
   for (const { client } of held) client.destroy();
 }, LIMIT_MS);
@@ -235,7 +235,7 @@ test(
     cluster.command("block");
     await delay(1_200); // two beats of each
     cluster.signal("SIGKILL");
-    await until(() => !pids.some(isAlive), "no worker is left");
+    await until(() => !pids.some(isAlive), "no worker is left", START_MS);
     for (const { client } of held) client.destroy();
   },
   LIMIT_MS,

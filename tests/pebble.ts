@@ -70,6 +70,9 @@ export interface Pebble extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
+/** How long a program may take to start on a busy machine, in ms. */
+const START_MS = 20_000;
+
 /** The profiles that there are unless a test asks for others. */
 const PROFILES = { default: 7_776_000, shortlived: 518_400, moment: 40 };
 
@@ -93,7 +96,11 @@ export async function startPebble(options: PebbleOptions = {}): Promise<Pebble> 
     const args = ["-config", join(home, "config.json"), "-dnsserver", `127.0.0.1:${dns.port}`];
     const pebble = run(children, "env", [...environment(options), "pebble", ...args]);
     const directory = `https://127.0.0.1:${port}/dir`;
-    await until(() => fetched(directory, ca).then(() => true, () => false), "Pebble answers");
+    await until(
+      () => fetched(directory, ca).then(() => true, () => false),
+      "Pebble answers",
+      START_MS,
+    );
     const managed = (path: string, body?: object) =>
       fetched(`https://127.0.0.1:${management}/${path}`, ca, body);
     return {
@@ -193,6 +200,7 @@ async function startDns(children: Child[]) {
   await until(
     () => tell("clear-txt", { host: "nobody.example." }).then(() => true, () => false),
     "pebble-challtestsrv answers",
+    START_MS,
   );
   return { port, tell };
 }
