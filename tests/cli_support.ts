@@ -63,7 +63,12 @@ export function command(args: readonly string[]): [string, string[]] {
 /** Runs a command line to its end. */
 export function run(args: readonly string[], env: Record<string, string> = {}) {
   const [program, all] = command(args);
-  const options = { cwd: folder, encoding: "utf8" as const, env: { ...process.env, ...env } };
+  const own = { XDG_DATA_HOME: join(folder, "data") }; // not the home of the user who runs the tests
+  const options = {
+    cwd: folder,
+    encoding: "utf8" as const,
+    env: { ...process.env, ...own, ...env },
+  };
   const { status, stdout, stderr } = spawnSync(program, all, options);
   return { status, stdout, stderr };
 }
