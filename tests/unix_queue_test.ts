@@ -183,8 +183,7 @@ test("a queue is not looked at where Deno would ask on the terminal for permissi
   const module = new URL("../lib/net/unix_queue.ts", import.meta.url).href;
   writeFileSync(
     file,
-    `import { NodeAcceptor } from "../lib/net/node_acceptor.ts";
-import { UnixQueue } from ${JSON.stringify(module)};
+    `import { UnixQueue } from ${JSON.stringify(module)};
 for (const queue of [UnixQueue.boundTo("/nowhere"), UnixQueue.of(0)]) queue.isStuck(false);
 console.log("LOOKED");`,
   );
