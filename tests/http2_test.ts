@@ -27,7 +27,7 @@ import {
   stopServersAfterAll,
 } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { blocks, digestOf, until } from "./support.ts";
+import { blocks, digestOf, engineOf, until } from "./support.ts";
 import { TestClock } from "./test_clock.ts";
 
 assertRuntime();
@@ -273,6 +273,19 @@ for (const mode of MODES) {
       client.end();
       await client.over();
       await until(() => server.sessions.size === 0, "The session is over");
+    });
+
+    test("answers all of a client that has ended its side before anything was read", async () => {
+      const { client } = await serving(mode, hello, {
+        openFn: async (session) => {
+          await until(() => engineOf(session.connection!).peerEnded, "The client has ended");
+          return true;
+        },
+      });
+      const ids = [client.request(), client.request()];
+      client.end();
+      await client.over();
+      assert.deepEqual(ids.map((id) => client.soFar(id).status), [200, 200]);
     });
 
     test("sends no body to HEAD, nor with 204", async () => {

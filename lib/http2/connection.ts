@@ -779,7 +779,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   #becomesIdle(): void {
     if (this.#state === "leaving") return this.#finish();
     if (this.#state !== "open") return;
-    if (this.connection.peerEnded) return this.#leave();
+    if (this.#isInputOver) return this.#leave();
     this.#idleBy = Math.min(this.connection.after(this.#host.timeouts.idleMs), this.oldAt);
     this.waits(this.#idleBy);
   }
@@ -822,7 +822,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     this.#isInputOver = true;
     const reason = clientEnded();
     for (const stream of this.#streams.values()) stream.clientEnded(reason);
-    if (this.#streams.size === 0 && !this.connection.closing) this.connection.close();
+    if (this.#streams.size === 0 && !this.connection.closing) this.#finish();
   }
 
   drained(): void {
