@@ -24,6 +24,23 @@ assertRuntime();
 
 const url = (path: string): string => new URL(path, import.meta.url).href;
 
+test("a trial that meets what the program has put in place of Request and Response harms nothing", async () => {
+  const child = startScript(`
+    import { serve } from ${JSON.stringify(url("../mod.ts"))};
+    const refuse = class { constructor() { throw new Error("not here"); } };
+    Object.assign(globalThis, { Request: refuse, Response: refuse });
+    const server = await serve({ transportMode: "insecure", hostname: "127.0.0.1", port: 0 }, () => {});
+    await new Promise((resolve) => setTimeout(resolve, 10)); // behind the trials, which are due at once
+    console.log(JSON.stringify(server.capabilities.internals));
+    await server.stop();
+  `);
+  const shown = JSON.parse(await child.done) as Record<string, string>;
+  const which = runtime === "deno"
+    ? ["denoRequest", "denoResponse"]
+    : ["bunRequest", "bunResponse"];
+  assert.deepEqual(which.map((name) => shown[name]), ["fallback", "fallback"]);
+});
+
 describe("latin1Slice", () => {
   const slice = (Buffer.prototype as unknown as { latin1Slice: Latin1Slice }).latin1Slice;
 
