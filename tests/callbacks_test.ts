@@ -14,7 +14,7 @@ import {
   stopServersAfterAll,
 } from "./http_support.ts";
 import { leaver } from "./response_support.ts";
-import { assertRuntime, runtime } from "./runtime.ts";
+import { assertRuntime, PINNED, runtime } from "./runtime.ts";
 import { start, turns, until } from "./support.ts";
 
 assertRuntime();
@@ -120,7 +120,7 @@ describe("what a handler's callback throws when the client leaves becomes an err
       const url = "http://127.0.0.1:" + server.address.port;
       await fetch(url, { signal: gone.signal });
       gone.abort();`;
-    const args = runtime === "deno" ? ["eval", program] : ["-e", program];
+    const args = runtime === "deno" ? ["eval", PINNED, program] : ["-e", program];
     const text = await start(process.execPath, args).done;
     assert.deepEqual(JSON.parse(text), {
       errors: ["HANDLER_FAILED any", "HANDLER_FAILED clone", "HANDLER_FAILED copy"],

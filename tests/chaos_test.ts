@@ -19,7 +19,7 @@ import { play, ROLES, World } from "./chaos/clients.ts";
 import { HTTP2_ROLES } from "./chaos/http2_clients.ts";
 import type { Command, Report } from "./chaos/protocol.ts";
 import { Random } from "./random.ts";
-import { assertRuntime, runtime } from "./runtime.ts";
+import { assertRuntime, PINNED, runtime } from "./runtime.ts";
 
 assertRuntime();
 
@@ -41,7 +41,9 @@ class ChildServer {
 
   constructor(mode: string) {
     const script = fileURLToPath(new URL("./chaos/server.ts", import.meta.url));
-    const args = runtime === "deno" ? ["run", "-A", "--quiet", script, mode] : [script, mode];
+    const args = runtime === "deno"
+      ? ["run", "-A", "--quiet", PINNED, script, mode]
+      : [script, mode];
     const limited = `ulimit -n ${DESCRIPTORS} && exec "$0" "$@"`;
     const child = this.#process = spawn("sh", ["-c", limited, process.execPath, ...args], {
       stdio: ["pipe", "pipe", "pipe"],

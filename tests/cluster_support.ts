@@ -14,7 +14,7 @@ import type { WorkerInfo } from "../lib/cluster/events.ts";
 import type { ClusterOptions } from "../lib/cluster/options.ts";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import { RawClient } from "./http_support.ts";
-import { runtime } from "./runtime.ts";
+import { PINNED, runtime } from "./runtime.ts";
 import { type Child, start, until } from "./support.ts";
 
 /** Both kinds of workers. */
@@ -60,7 +60,7 @@ export function program(name: string): string {
 /** What runs such a program on this runtime. */
 export function runArguments(name: string, flags?: readonly string[]): string[] {
   return runtime === "deno"
-    ? ["run", ...flags ?? ["-A", "--no-check"], program(name)]
+    ? ["run", PINNED, ...flags ?? ["-A", "--no-check"], program(name)]
     : ["run", program(name)];
 }
 

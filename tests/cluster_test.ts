@@ -23,7 +23,7 @@ import {
   startCluster,
 } from "./cluster_support.ts";
 import { RawClient } from "./http_support.ts";
-import { assertRuntime, runtime } from "./runtime.ts";
+import { assertRuntime, PINNED, runtime } from "./runtime.ts";
 import { end, gone, start, turns, until } from "./support.ts";
 
 assertRuntime();
@@ -288,7 +288,7 @@ test("examples/cluster.ts serves TLS with several workers, and ends at SIGTERM",
   const folder = mkdtempSync(join(tmpdir(), "httpsd-cluster-"));
   const example = fileURLToPath(new URL("../examples/cluster.ts", import.meta.url));
   const args = ["WORKERS=2", "PORT=0", `CERTS=${folder}`, process.execPath];
-  const flags = runtime === "deno" ? ["run", "-A", "--no-check"] : ["run"];
+  const flags = runtime === "deno" ? ["run", "-A", "--no-check", PINNED] : ["run"];
   const child = start("env", [...args, ...flags, example]);
   try {
     await until(() => /process \d+/.test(child.output()), "it runs", START_MS);

@@ -15,7 +15,7 @@ import {
   type IssueOptions,
   openCertificateAuthority,
 } from "../lib/tls/dev_certificates.ts";
-import { assertRuntime } from "./runtime.ts";
+import { assertRuntime, PINNED } from "./runtime.ts";
 
 assertRuntime();
 
@@ -331,7 +331,7 @@ describe("devCertificates()", () => {
 
 async function runScript(file: string): Promise<Record<"cert" | "key" | "ca", string>> {
   const config = new URL("../deno.json", import.meta.url).pathname;
-  const args = "Deno" in globalThis ? ["run", "-A", "--config", config, file] : [file];
+  const args = "Deno" in globalThis ? ["run", "-A", PINNED, "--config", config, file] : [file];
   const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
   let output = "";
   child.stdout.setEncoding("utf8").on("data", (chunk: string) => output += chunk);

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { onDemand } from "./on_demand.ts";
-import { assertRuntime, runtime } from "./runtime.ts";
+import { assertRuntime, PINNED, runtime } from "./runtime.ts";
 
 assertRuntime();
 
@@ -89,7 +89,7 @@ describe("the example", () => {
       export default Object.assign(app, { hostname: "127.0.0.1", port: 0 });`;
     if (runtime === "bun") writeFileSync(entry, onLoopback);
     const args = runtime === "deno"
-      ? ["serve", "-A", "--host", "127.0.0.1", "--port", "0", entry]
+      ? ["serve", "-A", PINNED, "--host", "127.0.0.1", "--port", "0", entry]
       : [entry];
     const { stdout, stderr } = child = spawn(process.execPath, args, { cwd: root });
     let output = "";

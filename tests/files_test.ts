@@ -29,7 +29,7 @@ import {
   TEN,
 } from "./files_support.ts";
 import { GET, RawClient, started, stopServersAfterAll } from "./http_support.ts";
-import { assertRuntime, runtime } from "./runtime.ts";
+import { assertRuntime, PINNED, runtime } from "./runtime.ts";
 import { blocks, digestOf, openRelay, start, until } from "./support.ts";
 
 assertRuntime();
@@ -483,7 +483,10 @@ test("examples/files.ts serves and lists a directory", async () => {
 test("examples/files.ts, run as its README says, serves its own folder and no key", async () => {
   const certs = join(base, "certs");
   const example = fileURLToPath(new URL("../examples/files.ts", import.meta.url));
-  const child = spawn(process.execPath, [...(runtime === "deno" ? ["run", "-A"] : []), example], {
+  const child = spawn(process.execPath, [
+    ...(runtime === "deno" ? ["run", "-A", PINNED] : []),
+    example,
+  ], {
     cwd: base,
     env: { ...process.env, PORT: "0", CERTS: certs },
     stdio: ["ignore", "pipe", "inherit"],

@@ -22,7 +22,7 @@ import {
   Type,
 } from "./http2_client.ts";
 import type { Field } from "./http2_hpack.ts";
-import { runtime } from "./runtime.ts";
+import { PINNED, runtime } from "./runtime.ts";
 import { certificates, type Mode, until } from "./support.ts";
 
 export const TEST_MS = 60_000;
@@ -47,7 +47,7 @@ class AttackedServer {
 
   static async start(mode: Mode, options: HttpsServerOptions = {}): Promise<AttackedServer> {
     const script = fileURLToPath(new URL("./attacks/server.ts", import.meta.url));
-    const args = runtime === "deno" ? ["run", "-A", "--quiet", script] : [script];
+    const args = runtime === "deno" ? ["run", "-A", "--quiet", PINNED, script] : [script];
     const child = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "inherit"] });
     const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
     const { cert, key } = await certificates();

@@ -10,7 +10,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { type Mode, MODES, started, stopServersAfterAll } from "./http_support.ts";
 import { testsWith } from "./programs.ts";
-import { assertRuntime, runtime } from "./runtime.ts";
+import { assertRuntime, PINNED, runtime } from "./runtime.ts";
 import { blocks, certificates, Digest, start, until } from "./support.ts";
 
 assertRuntime();
@@ -109,7 +109,7 @@ async function client(command: string[], file: string, ...args: string[]): Promi
 }
 
 /** The runtime that runs the server, as a client. */
-const OWN = runtime === "deno" ? [process.execPath, "run", "-A"] : [process.execPath];
+const OWN = runtime === "deno" ? [process.execPath, "run", "-A", PINNED] : [process.execPath];
 
 for (const mode of MODES) {
   const secure = mode === "tls";

@@ -13,7 +13,7 @@ import { resolveConfig } from "../lib/config.ts";
 import { inheritedSockets } from "../lib/inherited_sockets.ts";
 import { HttpsServer } from "../lib/server.ts";
 import { GET, MODES, RawClient, started, stopServersAfterAll } from "./http_support.ts";
-import { assertRuntime, runtime } from "./runtime.ts";
+import { assertRuntime, PINNED, runtime } from "./runtime.ts";
 import { certificates, received, start, startScript, until } from "./support.ts";
 
 assertRuntime();
@@ -62,7 +62,7 @@ const refused = (options: object, message: RegExp): void =>
 
 /** Runs a script on the same runtime; its first line of output comes first. */
 function runScript(script: string, env: Record<string, string> = {}) {
-  const args = runtime === "deno" ? ["eval"] : ["-e"];
+  const args = runtime === "deno" ? ["eval", PINNED] : ["-e"];
   return spawnSync(process.execPath, [...args, script], {
     encoding: "utf8",
     timeout: 20_000,
@@ -305,7 +305,7 @@ describe("fd", () => {
       const path = freshPath();
       const child = start("python3", [
         ...["-c", HAND_OVER, where === "tcp" ? "tcp" : path, process.execPath],
-        ...(runtime === "deno" ? ["eval", script] : ["-e", script]),
+        ...(runtime === "deno" ? ["eval", PINNED, script] : ["-e", script]),
       ]);
       try {
         await until(() => /READY|rror/.test(child.output()), "it listens", 20_000);
@@ -375,7 +375,7 @@ describe("unref()", () => {
         assert.equal(status, 0, stderr);
       }
       const kept = spawn(process.execPath, [
-        runtime === "deno" ? "eval" : "-e",
+        ...(runtime === "deno" ? ["eval", PINNED] : ["-e"]),
         `${begin} server.unref(); await server.start(); server.ref(); console.log("KEPT");`,
       ], { stdio: ["ignore", "pipe", "inherit"] });
       await once(kept.stdout, "data");

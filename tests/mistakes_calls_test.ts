@@ -19,7 +19,7 @@ import { ConfigError, HttpsdError } from "../lib/errors.ts";
 import { HttpsServer, serve } from "../lib/server.ts";
 import { GET, RawClient, readResponses, started, stopServersAfterAll } from "./http_support.ts";
 import { failureOf, idle, request, VALIBOT } from "./mistakes_support.ts";
-import { assertRuntime, runtime } from "./runtime.ts";
+import { assertRuntime, PINNED, runtime } from "./runtime.ts";
 import { certificates, start } from "./support.ts";
 
 assertRuntime();
@@ -421,7 +421,7 @@ describe("devCertificates() says why a directory cannot be used", () => {
        await devCertificates(${places}).catch(({ message }) => console.log(message));`,
     );
     const config = fileURLToPath(new URL("../deno.json", import.meta.url));
-    const args = ["run", "--no-prompt", "--allow-env", "--config", config, script];
+    const args = ["run", "--no-prompt", "--allow-env", PINNED, "--config", config, script];
     const output = await start(process.execPath, args).done;
     assert.match(
       output,

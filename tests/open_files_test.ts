@@ -4,7 +4,7 @@ import { describe, test } from "bun:test";
 import type net from "node:net";
 import process from "node:process";
 import { fitSockets, hasSpareFile, openFileLimit } from "../lib/net/open_files.ts";
-import { assertRuntime, runtime } from "./runtime.ts";
+import { assertRuntime, PINNED, runtime } from "./runtime.ts";
 import {
   certificates,
   type Child,
@@ -63,7 +63,9 @@ test("openFileLimit() and hasSpareFile() know this process", () => {
 
 /** Runs JavaScript on the same runtime with so many files at the most. */
 function startLimited(files: number, script: string): Child {
-  const args = runtime === "deno" ? ["run", "-A", "--no-check", "--ext=ts", "-"] : ["run", "-"];
+  const args = runtime === "deno"
+    ? ["run", "-A", "--no-check", PINNED, "--ext=ts", "-"]
+    : ["run", "-"];
   return start("bash", [
     "-c",
     `ulimit -n ${files}; exec "$0" "$@"`,

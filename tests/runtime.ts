@@ -7,6 +7,12 @@ import process from "node:process";
 export const runtime: "deno" | "bun" = "Deno" in globalThis ? "deno" : "bun";
 
 /**
+ * Has Deno run a program of a test on the packages that are installed. Otherwise it takes them from its
+ * cache, which on a fresh machine it fills from the registry first, and says so among the output.
+ */
+export const PINNED = "--node-modules-dir=manual";
+
+/**
  * When a test is ended that does not say otherwise, in ms: it hangs. How long its work takes is not
  * judged, since that depends on what else the machine does. It is shorter than what servers wait by
  * default for a handshake, a head, or a client that does not read.

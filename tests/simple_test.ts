@@ -12,7 +12,7 @@ import { fileURLToPath } from "node:url";
 import { CONTENT_SECURITY_POLICY, renderPage } from "../examples/simple_page.ts";
 import type { ClientHello, TlsInfo } from "../mod.ts";
 import { assertFitsScreens, Page, testWithChromium } from "./chromium.ts";
-import { assertRuntime, runtime } from "./runtime.ts";
+import { assertRuntime, PINNED, runtime } from "./runtime.ts";
 
 assertRuntime();
 
@@ -43,7 +43,7 @@ function startExample(
   { denoFlags = ["-A"], stderr = "pipe" }: { denoFlags?: string[]; stderr?: "pipe" | "inherit" } =
     {},
 ): ChildProcess {
-  const args = runtime === "deno" ? ["run", ...denoFlags, example] : [example];
+  const args = runtime === "deno" ? ["run", PINNED, ...denoFlags, example] : [example];
   return spawn(process.execPath, args, {
     env: { ...process.env, ...env },
     stdio: ["ignore", "pipe", stderr],

@@ -30,7 +30,7 @@ import { createCertificateAuthority } from "../lib/tls/dev_certificates.ts";
 import type { CertSelect } from "../lib/tls/cert_select.ts";
 import { NameTable, normalizePattern } from "../lib/tls/names.ts";
 import { Selector } from "../lib/tls/selector.ts";
-import { PATIENCE_MS, runtime } from "./runtime.ts";
+import { PATIENCE_MS, PINNED, runtime } from "./runtime.ts";
 
 /** PEM texts of a certificate for localhost and of the authority that issued it. */
 export interface TestCertificates {
@@ -383,7 +383,7 @@ export function end({ process: { pid, exitCode, signalCode } }: Child): void {
 
 /** Runs JavaScript in a process of its own, on the same runtime. */
 export function startScript(script: string): Child {
-  return start(process.execPath, [runtime === "deno" ? "eval" : "-e", script]);
+  return start(process.execPath, runtime === "deno" ? ["eval", PINNED, script] : ["-e", script]);
 }
 
 /** Runs `openssl s_client` against a port of 127.0.0.1; the end of the input ends it. */

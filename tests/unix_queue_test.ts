@@ -8,7 +8,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { NodeAcceptor } from "../lib/net/node_acceptor.ts";
 import { UnixQueue } from "../lib/net/unix_queue.ts";
-import { assertRuntime, runtime } from "./runtime.ts";
+import { assertRuntime, PINNED, runtime } from "./runtime.ts";
 import { start, turns, until } from "./support.ts";
 
 assertRuntime();
@@ -83,7 +83,7 @@ for (const { what, inherited, notices } of KINDS) {
     const went = join(folder, "went");
     const run = [
       process.execPath,
-      ...(runtime === "deno" ? ["run", "-A", "--no-check", "--ext=ts", "-"] : ["run", "-"]),
+      ...(runtime === "deno" ? ["run", "-A", "--no-check", PINNED, "--ext=ts", "-"] : ["run", "-"]),
     ];
     const limited = ["-c", 'ulimit -n 256; exec "$0" "$@"'];
     const where = inherited ? "fd: 3" : `path: ${JSON.stringify(path)}`;
