@@ -1,12 +1,14 @@
 /** UNIX sockets that the runtime no longer accepts on, as Deno does once it had no file left. */
 import assert from "node:assert/strict";
 import { test } from "bun:test";
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import { mkdtempSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { NodeAcceptor } from "../lib/net/node_acceptor.ts";
+import { UnixPath } from "../lib/net/unix_path.ts";
 import { UnixQueue } from "../lib/net/unix_queue.ts";
 import { assertRuntime, PINNED, runtime } from "./runtime.ts";
 import { start, turns, until } from "./support.ts";
@@ -130,6 +132,33 @@ test("a UNIX socket that is closed while it is opened again leaves no file", asy
     assert.deepEqual(readdirSync(folder), []);
     assert.deepEqual(failures, []);
   } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("a UNIX socket is not opened again where another process has taken its path", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "httpsd-queue-"));
+  const path = new UnixPath(join(folder, "a.sock"), undefined);
+  const servers: net.Server[] = [];
+  const bind = async (at: string) => {
+    const server = net.createServer().listen(at);
+    servers.push(server);
+    await once(server, "listening");
+  };
+  try {
+    await path.take(bind);
+    await path.retake(bind);
+    rmSync(path.path);
+    await path.retake(bind); // a path that is gone is nobody's
+    await bind(join(folder, "b.sock"));
+    renameSync(join(folder, "b.sock"), path.path);
+    const { ino } = statSync(path.path);
+    await assert.rejects(path.retake(bind), { code: "ADDRESS_IN_USE" });
+    path.remove();
+    assert.equal(statSync(path.path).ino, ino);
+    assert.deepEqual(readdirSync(folder), ["a.sock"]);
+  } finally {
+    for (const server of servers) server.close();
     rmSync(folder, { recursive: true });
   }
 });

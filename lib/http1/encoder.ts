@@ -21,6 +21,9 @@ const UNUSUAL = /[^\t\x20-\x7e]/;
 const MAX_KNOWN_BEGINNING = 512;
 const MAX_KNOWN_LINES = 8;
 
+/** What is one client's secret is not remembered. */
+const COOKIE = /^set-cookie$/i;
+
 /** The name of a line that needs no check: no program can give it for one of a field. */
 const LINE = Symbol("line");
 type Name = string | typeof LINE;
@@ -64,6 +67,7 @@ class Beginning {
   /** Learns that it is followed by a line to make `text`; returns that if it is known from now on. */
   learn(name: Name, value: string, text: string): Beginning | undefined {
     if (text.length > MAX_KNOWN_BEGINNING || this.#lines === MAX_KNOWN_LINES) return undefined;
+    if (name !== LINE && COOKIE.test(name)) return undefined;
     if (this.#newName !== name || this.#newValue !== value) {
       this.#newName = name;
       this.#newValue = value;

@@ -72,6 +72,7 @@ export class Listener {
    * just been accepted: Deno gives their descriptors back only after it has accepted all that wait.
    */
   checkSoon(): void {
+    if (this.#closed) return;
     this.#soon ??= setTimeout(() => this.#check(), SOON_MS);
   }
 

@@ -113,6 +113,8 @@ export class NodeAcceptor implements Acceptor {
       }
       await this.#path.retake((path) => listening(server, { path, backlog }));
     } catch (cause) {
+      server.close();
+      if (cause instanceof ListenError) this.#queue = undefined; // the path is another's: the same
       const message = "Cannot accept any more: start the server again";
       return this.#host.failed(new ListenError("LISTEN_FAILED", message, { cause }));
     }

@@ -67,9 +67,18 @@ export class UnixPath {
     });
   }
 
-  /** Has `bind` make another socket in place of the one that is there, unless that is removed. */
+  /**
+   * Has `bind` make another socket in place of the one that is there, unless that is removed.
+   *
+   * @throws {ListenError} `ADDRESS_IN_USE` where another process has taken the path since
+   * @throws what `bind` and the system throw
+   */
   async retake(bind: Bind): Promise<void> {
-    await this.#bind(bind, (own) => renameSync(own, this.path));
+    await this.#bind(bind, (own) => {
+      if (this.#has(this.#own) || this.#has(undefined)) return renameSync(own, this.path);
+      unlinkSync(own);
+      throw this.#inUse(undefined, "another process has taken it");
+    });
   }
 
   async #bind(bind: Bind, move: (own: string) => void): Promise<void> {
@@ -84,9 +93,15 @@ export class UnixPath {
   /** Removes the path, unless another process has taken it since. */
   remove(): void {
     this.#isRemoved = true;
+    if (this.#own !== undefined && this.#has(this.#own)) unlinkSync(this.path);
+  }
+
+  /** Whether this file is at the path; `undefined`: whether nothing is. */
+  #has(file: Stats | undefined): boolean {
     const now = lstatSync(this.path, { throwIfNoEntry: false });
-    if (now === undefined || now.ino !== this.#own?.ino || now.dev !== this.#own.dev) return;
-    unlinkSync(this.path);
+    // The number of a file that was removed is given to another one.
+    return now?.ino === file?.ino && now?.dev === file?.dev &&
+      now?.birthtimeMs === file?.birthtimeMs;
   }
 
   /**
