@@ -210,6 +210,12 @@ test(
   LIMIT_MS,
 );
 
+test("says why a worker has failed that has ended before its supervisor read so", async () => {
+  const child = launch({ workers: 1 }, {}, "unread");
+  await child.done;
+  assert.match(child.output(), /could not start: Nobody reads this yet/);
+}, LIMIT_MS);
+
 test("workers drain and end when their supervisor is killed", async () => {
   await using cluster = await startCluster({ timeouts: { drainMs: 5_000 } });
   const held = await oneToEach(cluster.port);

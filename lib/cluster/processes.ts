@@ -22,6 +22,9 @@ const { Deno } = globalThis as { Deno?: DenoPermissions };
 /** Each permission of Deno's. */
 const PERMISSIONS = ["net", "read", "write", "run", "env", "sys", "ffi", "import"];
 
+/** How long the channel of a worker that has ended may take to end too; others may have it open. */
+const LAST_MESSAGE_MS = 1_000;
+
 /** What would have workers wait for each other, or start anew by themselves. */
 const NOT_FOR_WORKERS = /^--(?:inspect|watch)/;
 
@@ -49,17 +52,28 @@ export function processLauncher(runtimeArgs: readonly string[] | undefined): Lau
       env: { ...process.env, [WORKER_VARIABLE]: JSON.stringify(start) },
     });
     let over = false;
+    let isRead = false;
     const end = (how: string, clean: boolean): void => {
       if (over) return;
       over = true;
       listener.ended(how, clean);
     };
     child.on("message", (message) => listener.message(message));
+    child.on("disconnect", () => isRead = true);
     child.on("error", (error) => {
       if (child.pid === undefined) end(`before it began: ${error.message}`, false);
     });
     child.on("exit", (code, signal) => {
-      end(signal === null ? `with exit code ${code}` : `by ${signal}`, code === 0);
+      const ended = () => {
+        end(signal === null ? `with exit code ${code}` : `by ${signal}`, code === 0);
+      };
+      // Its last message, which says why, may be read after this; it comes before the channel's end.
+      if (isRead) return ended();
+      const timer = setTimeout(ended, LAST_MESSAGE_MS);
+      child.once("disconnect", () => {
+        clearTimeout(timer);
+        ended();
+      });
     });
     return {
       pid: child.pid,

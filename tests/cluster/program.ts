@@ -3,10 +3,13 @@
  * and a server with those of the second. The supervisor writes what it knows as lines of JSON, and
  * takes commands on its standard input.
  */
+import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { serve } from "../../mod.ts";
+import { WORKER_VARIABLE } from "../../lib/cluster/messages.ts";
 import { cluster } from "../../lib/cluster/mod.ts";
 import { rateLimit } from "../../lib/rate_limit/mod.ts";
 
@@ -17,6 +20,10 @@ async function app(): Promise<void> {
   if (failing === "throw") throw new Error("The program is broken");
   if (failing === "hang") await new Promise(() => setInterval(() => {}, 1_000));
   if (failing === "die") process.exit(3);
+  if (failing === "unread") {
+    writeFileSync(`${tmpdir()}/httpsd-failing-${process.ppid}`, "");
+    throw new Error("Nobody reads this yet");
+  }
   if (failing === "permissions") {
     const { Deno } = globalThis as unknown as {
       Deno: { permissions: { querySync(it: object): { state: string } } };
@@ -59,6 +66,17 @@ function draining(then: (event: Event) => void): void {
   if (started.role === "worker") started.signal.addEventListener("abort", then);
 }
 
+/** Does nothing else until a worker has failed and, with all probability, ended. */
+function readNothing(): void {
+  const file = `${tmpdir()}/httpsd-failing-${process.pid}`;
+  const until = performance.now() + 20_000;
+  while (!existsSync(file) && performance.now() < until);
+  rmSync(file, { force: true });
+  const end = performance.now() + 500;
+  while (performance.now() < end);
+}
+
+if (failing === "unread" && process.env[WORKER_VARIABLE] === undefined) setTimeout(readNothing);
 const started = await cluster(JSON.parse(options), app);
 if (started.role === "supervisor") {
   const write = (value: unknown) => console.log(JSON.stringify(value));
