@@ -8,6 +8,8 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { ignore } from "../contain/callbacks.ts";
+import { within } from "../contain/within.ts";
 import { ConfigError } from "../errors.ts";
 import type { Launch } from "./launch.ts";
 import { WORKER_VARIABLE } from "./messages.ts";
@@ -52,28 +54,20 @@ export function processLauncher(runtimeArgs: readonly string[] | undefined): Lau
       env: { ...process.env, [WORKER_VARIABLE]: JSON.stringify(start) },
     });
     let over = false;
-    let isRead = false;
     const end = (how: string, clean: boolean): void => {
       if (over) return;
       over = true;
       listener.ended(how, clean);
     };
+    // Its last message says why it ends, and may be read after "exit"; the channel's end follows it.
+    const read = new Promise((resolve) => child.once("disconnect", resolve));
     child.on("message", (message) => listener.message(message));
-    child.on("disconnect", () => isRead = true);
     child.on("error", (error) => {
       if (child.pid === undefined) end(`before it began: ${error.message}`, false);
     });
-    child.on("exit", (code, signal) => {
-      const ended = () => {
-        end(signal === null ? `with exit code ${code}` : `by ${signal}`, code === 0);
-      };
-      // Its last message, which says why, may be read after this; it comes before the channel's end.
-      if (isRead) return ended();
-      const timer = setTimeout(ended, LAST_MESSAGE_MS);
-      child.once("disconnect", () => {
-        clearTimeout(timer);
-        ended();
-      });
+    child.on("exit", async (code, signal) => {
+      await within(LAST_MESSAGE_MS, () => read).catch(ignore);
+      end(signal === null ? `with exit code ${code}` : `by ${signal}`, code === 0);
     });
     return {
       pid: child.pid,

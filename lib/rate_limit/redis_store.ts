@@ -5,6 +5,7 @@
  * @module
  */
 import * as v from "valibot";
+import { within } from "../contain/within.ts";
 import { adviceFrom, checkOptions, duration, many, members, text } from "../options.ts";
 import { assertRedisClient, type RedisClient } from "../redis_client.ts";
 import type { RateLimitCount, RateLimitStore } from "./store.ts";
@@ -71,19 +72,8 @@ class RedisStore implements RateLimitStore {
       keys: [`${prefix}${key}`],
       arguments: [String(windowMs)],
     }).finally(() => this.#pending--);
-    return countOf(await within(timeoutMs, reply));
-  }
-}
-
-async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`Redis has not answered in ${ms} ms`)), ms);
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
+    const late = `Redis has not answered in ${timeoutMs} ms`;
+    return countOf(await within(timeoutMs, () => reply, late));
   }
 }
 
