@@ -197,8 +197,9 @@ export class Reception implements ProtocolHost {
   }
 
   ended(driver: ConnectionDriver, error: HttpsdError | undefined): void {
-    const { sessions, hooks, reports } = this.#parts;
+    const { opening, sessions, hooks, reports } = this.#parts;
     const { session } = driver;
+    opening.delete(driver); // a hook that never answers would keep it there
     if (!sessions.remove(driver)) return this.#notLetIn(session, error);
     hooks.closing(session, error);
     reports.disconnected("http:disconnected", session, error);

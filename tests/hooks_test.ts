@@ -138,6 +138,20 @@ for (const mode of MODES) {
       await server.server.stop();
     });
 
+    test("that never answer are not waited for once their session is over", async () => {
+      const clock = new TestClock();
+      const server = await startLogged(mode, { openFn: () => new Promise(() => {}) }, clock);
+      const socket = await open(server, mode);
+      socket.on("error", () => {}); // it is cut
+      await until(() => server.log.includes("openFn"), "The hook is called");
+      const { states } = server.server.stats().connections;
+      assert.equal(states.opening, 1);
+      await clock.until(() => server.errors.length > 0, "The deadline of the hooks has passed");
+      assert.equal(server.server.stats().connections.states.opening, 0);
+      socket.destroy();
+      await server.server.stop({ newcomersMs: 1, drainMs: 60_000 }); // which waits for sessions to come
+    });
+
     test("keep what the client sends while openFn takes its time", async () => {
       const server = await startLogged(mode, {
         openFn: () => turns().then(() => true), // the request has come then
