@@ -141,7 +141,6 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   #letsNewcomersIn = false;
   #certificates: CertificateRotation | undefined;
   #listener: Listener | undefined;
-  #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
   /** Settled when the server is at rest; `undefined` where nothing waits for that. */
   #finished: PromiseWithResolvers<void> | undefined;
@@ -608,7 +607,8 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     this.#state = "starting";
     signal?.addEventListener("abort", this.#stopOnAbort, { once: true });
     try {
-      await (this.#starting = this.#open());
+      await this.#open();
+      this.#assertNotStopped(); // by what ran in between
     } catch (error) {
       this.#shut();
       await this.#source?.stop();
@@ -619,9 +619,14 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     this.#unprepare = prepareSoon();
     this.dispatchEvent(new ServerEvent("http:start", this));
     this.dispatchEvent(new ServerEvent("start", this));
+    if (this.#state === "running") this.#begin(); // a listener may have stopped it
+  }
+
+  /** Begins what goes on while the server runs. */
+  #begin(): void {
     this.#certificates?.begin();
     this.#stats.begin();
-    if (this.#state === "running") this.#busLink?.open(); // a listener may have stopped it
+    this.#busLink?.open();
   }
 
   async #open(): Promise<void> {
@@ -741,10 +746,10 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
       : this.#stop(checked);
   }
 
-  /** The start sees the new state at its next step, and fails. */
-  async #stopStarting(): Promise<void> {
+  /** The start sees the new state at its next step, fails, and ends what it has begun. */
+  #stopStarting(): Promise<void> {
     this.#state = "stopping";
-    await Promise.allSettled([this.#starting]);
+    return this.finished;
   }
 
   async #stop(
@@ -797,7 +802,6 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
     this.#unlist();
     this.#listener = undefined;
     this.#certificates = undefined;
-    this.#starting = undefined;
     this.#stopping = undefined;
     this.#state = "idle";
     this.#isOver = true;

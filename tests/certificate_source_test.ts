@@ -18,7 +18,7 @@ import { loadIdentity } from "../lib/tls/identity.ts";
 import type { Identity } from "../lib/tls/loaded_identity.ts";
 import { RawClient, readResponses } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { until } from "./support.ts";
+import { turns, until } from "./support.ts";
 import { TestClock } from "./test_clock.ts";
 import {
   alice,
@@ -288,6 +288,28 @@ describe("A source's life", () => {
       assert.equal(stopped, 1);
       assert.equal(server.state, "idle");
     }
+  });
+
+  test("stop() of a server that starts ends when what began is ended", async () => {
+    const began = Promise.withResolvers<void>();
+    const ended = Promise.withResolvers<void>();
+    let isEnded = false;
+    const certificates = sourceOf([a], {
+      start: () => began.resolve(),
+      stop: () => ended.promise,
+    });
+    const server = new HttpsServer({ hostname: "127.0.0.1", port: 0, certificates });
+    const starting = assert.rejects(server.start(), { code: "NOT_STARTED" });
+    await began.promise;
+    const stopped = server.stop().then(() => assert.ok(isEnded, "It is over too early"));
+    await turns();
+    isEnded = true;
+    ended.resolve();
+    await stopped;
+    assert.equal(server.state, "idle");
+    await starting;
+    await server.start();
+    await server.stop();
   });
 
   test("a stop that fails is reported, and the server stops", async () => {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import { X509Certificate } from "node:crypto";
 import { renameSync, writeFileSync } from "node:fs";
+import { HttpsServer } from "../lib/server.ts";
 import type { Identity } from "../lib/tls/loaded_identity.ts";
 import { assertRuntime } from "./runtime.ts";
 import { received, turns, until } from "./support.ts";
@@ -241,6 +242,30 @@ describe("watch: true", () => {
     writeFileSync(files.key, alice.key);
     await new Promise((resolve) => setTimeout(resolve, 50)); // ten times the interval
     assert.deepEqual(server.errors, []);
+  });
+
+  test("does not begin in a server that a start listener has stopped", async () => {
+    const files = { cert: file(localhost.cert), key: file(localhost.key) };
+    const others = { cert: file(next.cert), key: file(next.key) };
+    const server = new HttpsServer({
+      ...files,
+      hostname: "127.0.0.1",
+      port: 0,
+      watch: true,
+      watchIntervalMs: 5,
+    });
+    let stopped: Promise<void> | undefined;
+    server.addEventListener("start", () => void (stopped = server.stop()), { once: true });
+    await server.start();
+    await stopped;
+    const { promise: failed, resolve } = Promise.withResolvers<unknown>();
+    server.addEventListener("error", ({ error }) => resolve(error.cause));
+    await server.start(); // at rest it would report nothing
+    await server.reload(others);
+    writeFileSync(files.cert, "no certificate");
+    writeFileSync(others.cert, "no certificate");
+    assert.match(String(await failed), new RegExp(`${others.cert}`));
+    await server.stop();
   });
 });
 

@@ -1,6 +1,7 @@
 /** Starting and stopping at every moment, and the httpd API's routes. */
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
+import { Server } from "node:net";
 import { HttpError, type HttpsdError } from "../lib/errors.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
 import { HttpsServer, serve } from "../lib/server.ts";
@@ -124,6 +125,35 @@ describe("stop()", () => {
     await server.start();
     await server.stop();
     assert.deepEqual(events, ["start", "stop"]);
+  });
+
+  test("in the moment between listening and running ends the start too", async () => {
+    const server = plain();
+    const { emit } = Server.prototype;
+    let stopped: Promise<void> | undefined;
+    const stopOnceListening = (tries: number): void => {
+      if (stopped !== undefined || tries === 0) return;
+      try {
+        if (server.address.port > 0) stopped = server.stop();
+      } catch {
+        queueMicrotask(() => stopOnceListening(tries - 1)); // it does not know its address yet
+      }
+    };
+    Server.prototype.emit = function (this: Server, ...given: Parameters<typeof emit>) {
+      const heard = emit.apply(this, given);
+      if ((given[0] as unknown) === "listening") stopOnceListening(100);
+      return heard;
+    };
+    try {
+      await assert.rejects(server.start(), { code: "NOT_STARTED" });
+    } finally {
+      Server.prototype.emit = emit;
+    }
+    await stopped;
+    assert.equal(server.state, "idle");
+    await server.start();
+    await server.stop();
+    assert.equal(server.state, "idle");
   });
 
   test("in a start listener stops", async () => {
