@@ -156,6 +156,31 @@ describe("handshake", () => {
     assert.deepEqual(errors.map(({ code }) => code), ["HANDLER_FAILED", "HANDLER_TIMEOUT"]);
   });
 
+  test("a request that was answered with 503 before its route is asked opens nothing", async () => {
+    let asked = 0;
+    const { server, port, errors, sockets } = await withRoute({ onUpgrade: () => void asked++ }, {
+      timeouts: { handlerMs: 50 },
+    });
+    server.route({ uri: "/plain", websocket: {} });
+    const passed: Promise<unknown>[] = [];
+    server.use(async ({ signal }, next) => {
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      await turns(); // as where what speaks WebSocket is still being loaded
+      const passing = next();
+      passed.push(passing);
+      return await passing;
+    });
+    for (const path of ["/ws", "/plain"]) {
+      const [late] = readResponses(await refusedHandshake(port, handshake(path)));
+      assert.equal(late?.status, 503);
+    }
+    await until(() => passed.length === 2, "The routes are asked");
+    await Promise.all(passed);
+    assert.equal(asked, 0);
+    assert.equal(sockets.length, 0);
+    assert.deepEqual(errors.map(({ code }) => code), ["HANDLER_TIMEOUT", "HANDLER_TIMEOUT"]);
+  });
+
   test("a client that leaves during onUpgrade opens nothing", async () => {
     const begun = Promise.withResolvers<void>();
     const left = Promise.withResolvers<void>();

@@ -44,6 +44,7 @@ export async function acceptWebSocket<S>(
   hub: WebSocketHub,
 ): Promise<Response | void> {
   const { exchange } = partsOf(request);
+  if (exchange.response.answered || exchange.response.gone) return; // it has waited for too long
   if (!exchange.upgradable) return refuseUpgrade(exchange);
   const upgrade = checkUpgrade(exchange.head);
   if (!upgrade.ok) return exchange.sendError(upgrade.status, upgrade.message, upgrade.headers);
