@@ -148,20 +148,30 @@ describe("bodies both ways", () => {
     client.destroy();
   });
 
-  test("a body that is read after the answer fails with REQUEST_ENDED", async () => {
-    const { promise: failed, resolve: fail } = Promise.withResolvers<HttpsdError>();
-    const { promise: answered, resolve: readOn } = Promise.withResolvers<void>();
-    const { port } = await started((request) => {
-      void answered.then(() => request.text()).catch(fail);
-      return new Response("x");
+  const reads: [when: string, connection: string, before: boolean][] = [
+    ["after the answer", "keep-alive", false],
+    ["when the answer is written", "keep-alive", true],
+    ["after the last answer", "close", false],
+    ["when the last answer is written", "close", true],
+  ];
+  for (const [when, connection, before] of reads) {
+    test(`a body that is read ${when} fails with REQUEST_ENDED`, async () => {
+      const { promise: failed, resolve: fail } = Promise.withResolvers<HttpsdError>();
+      const { promise: answered, resolve: readOn } = Promise.withResolvers<void>();
+      if (before) readOn();
+      const { port } = await started(async (request) => {
+        void answered.then(() => request.text()).catch(fail);
+        await turns(2);
+        return new Response("x");
+      });
+      const client = await RawClient.connect(port);
+      client.send(`${POST}Connection: ${connection}\r\nContent-Length: 5\r\n\r\nab`);
+      await client.expect("\r\n\r\nx");
+      readOn();
+      assert.equal((await failed).code, "REQUEST_ENDED");
+      client.destroy();
     });
-    const client = await RawClient.connect(port);
-    client.send(POST + "Content-Length: 5\r\n\r\nab");
-    await client.expect("\r\n\r\nx");
-    readOn();
-    assert.equal((await failed).code, "REQUEST_ENDED");
-    client.destroy();
-  });
+  }
 
   const TOTAL = 100 * 1000 * 1000;
 

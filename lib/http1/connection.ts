@@ -371,10 +371,9 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
     const exchange = this.#exchange;
     if (exchange === undefined || !exchange.response.ended) return;
     if (!exchange.response.keepAlive) this.#last = true;
-    if (!exchange.bodyEnded && !this.#last) {
-      exchange.body.discard();
-      this.#pump();
-      return;
+    if (!exchange.bodyEnded) {
+      exchange.body.discard(); // whoever reads it hears of the end
+      if (!this.#last) return this.#pump();
     }
     this.#endExchange("idle");
     this.#last = this.#host.answered(this, this.#last);
