@@ -68,6 +68,18 @@ describe("what a handler does wrong is its own error, and never a broken wire", 
       "HANDLER_FAILED",
     ],
     ["a stream whose first piece is no bytes", () => new Response(streamOf([42])), "BAD_RESPONSE"],
+    [
+      "a stream whose first piece is nothing, and the second no bytes",
+      () =>
+        new Response(
+          new ReadableStream({
+            start(controller) {
+              for (const piece of [undefined, 42]) controller.enqueue(piece as never);
+            },
+          }),
+        ),
+      "BAD_RESPONSE",
+    ],
   ];
   for (const [what, handler, code] of answered500) {
     test(`${what}: 500, and the connection goes on`, async () => {

@@ -86,7 +86,7 @@ function beginningOf(reader: BodyReader): Promise<Beginning> {
       if (bytes !== NO_BYTES) return settle(next);
       bytes = chunkBytes(value);
       next = reader.read();
-      next.then(take, reject);
+      next.then(take).catch(reject);
     };
     next.then(take).catch(reject);
     let turns = SETTLING_TURNS;
