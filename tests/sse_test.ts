@@ -89,8 +89,9 @@ describe("serverSentEvents() writes", () => {
     });
     const plain = held();
     assert.equal(plain.response.headers.get("cache-control"), "no-store, no-transform");
-    end();
-    plain.end();
+    const cookies = held(REQUEST, { headers: [["Set-Cookie", "a=b"], ["Set-Cookie", "c=d"]] });
+    assert.deepEqual(cookies.response.headers.getSetCookie(), ["a=b", "c=d"]);
+    for (const over of [end, plain.end, cookies.end]) over();
   });
 });
 

@@ -114,7 +114,9 @@ export function serverSentEvents(
     "x-accel-buffering": "no", // nginx would gather events
     "x-content-type-options": "nosniff",
   });
-  for (const [name, value] of new Headers(more)) headers.set(name, value);
+  const own = new Headers(more);
+  for (const name of own.keys()) headers.delete(name);
+  for (const [name, value] of own) headers.append(name, value); // there may be several cookies
   if (request.method === "HEAD") return new Response(null, { headers });
   const stream = new EventStream(request, keepAliveMs, maxBufferedBytes);
   void stream.run(source);
