@@ -253,6 +253,42 @@ describe("compress() streams", () => {
     }
   });
 
+  test("waits for a body that gives nothing no longer than its client", async () => {
+    const gone = Promise.withResolvers<unknown>();
+    const quiet = new ReadableStream<Uint8Array<ArrayBuffer>>({ cancel: gone.resolve });
+    const controller = new AbortController();
+    const answer = compress(
+      page({}, quiet),
+      new Request("http://host/", {
+        headers: { "accept-encoding": "gzip" },
+        signal: controller.signal,
+      }),
+    );
+    controller.abort();
+    const response = await answer;
+    assert.equal(response.headers.get("content-encoding"), null);
+    await response.body!.cancel("gone");
+    assert.equal(await gone.promise, "gone");
+  });
+
+  test("gives what comes after the client has ended its side", async () => {
+    let source!: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>;
+    const late = new ReadableStream<Uint8Array<ArrayBuffer>>({
+      start: (controller) => void (source = controller),
+    });
+    const controller = new AbortController();
+    const { signal } = controller;
+    const answer = compress(
+      page({}, late),
+      new Request("http://host/", { headers: { "accept-encoding": "gzip" }, signal }),
+    );
+    controller.abort();
+    const text = (await answer).text();
+    for (const piece of ["late", TEXT]) source.enqueue(new TextEncoder().encode(piece));
+    source.close();
+    assert.equal(await text, `late${TEXT}`);
+  });
+
   test("fails when the body fails, at once or later", async () => {
     const failing = (after: number) => {
       const chunks = Array.from({ length: after }, () => TEXT).values();
@@ -295,6 +331,21 @@ describe("compress() refuses", () => {
       await assert.rejects(compress(page(), asking("gzip"), { codings }), { code, message });
     }
   });
+});
+
+test("compress() of a stream that gives nothing ends with its client, on a socket", async () => {
+  const { promise: cancelled, resolve: cancel } = Promise.withResolvers<unknown>();
+  const { promise: handled, resolve: handle } = Promise.withResolvers<void>();
+  const { port, errors } = await started((request) => {
+    handle();
+    return compress(page({}, new ReadableStream({ cancel })), request);
+  }, { timeouts: { lingerMs: 100 } });
+  const client = await RawClient.connect(port);
+  client.send("GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n");
+  await handled;
+  client.destroy();
+  await cancelled;
+  assert.deepEqual(errors, []);
 });
 
 test("compress() on a socket", async () => {

@@ -329,6 +329,20 @@ describe("a stream that waits for its source", () => {
     });
   }
 
+  test("is cancelled soon, too, when FIN comes before it and it gives nothing", async () => {
+    const { promise: cancelled, resolve: cancel } = Promise.withResolvers<unknown>();
+    const { port, errors } = await started(async (request) => {
+      await new Promise((resolve) => request.signal.addEventListener("abort", resolve));
+      return new Response(new ReadableStream({ cancel }));
+    }, { timeouts: { lingerMs: 100 } });
+    const client = await RawClient.connect(port);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.end();
+    await cancelled;
+    assert.deepEqual(errors, []);
+    client.destroy();
+  });
+
   test("is not taken for whole by an HTTP/1.0 client that still reads", async () => {
     const { port, errors } = await started(() => new Response(quiet(() => {})), {
       timeouts: { lingerMs: 100 },

@@ -61,7 +61,7 @@ export interface ResponseProgress {
   done(): void;
   /** A write waits for the client to read. */
   blocked(): void;
-  /** More of the body was written. */
+  /** The head was written, or more of the body. */
   wrote(): void;
   /** The response is about to be cut. */
   cutShort(error: HttpsdError): void;
@@ -293,6 +293,7 @@ export class ResponseWriter {
     this.#opens();
     this.#remaining = end.length ?? Infinity;
     this.#sink.open(end);
+    this.#progress.wrote();
   }
 
   /** Gives the sink a head by the rules; all but its end, so that it can still be taken back. */

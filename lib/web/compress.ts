@@ -93,7 +93,7 @@ export async function compress(
   if (coding === undefined || declared !== undefined) {
     return encode(response, response.body, coding);
   }
-  const { firstLength, whole } = await peek(response.body);
+  const { firstLength, whole } = await peek(response.body, request.signal);
   return firstLength < least ? new Response(whole, response) : encode(response, whole, coding);
 }
 
@@ -170,21 +170,39 @@ function encode(
   return new Response(encoded, { status, statusText, headers });
 }
 
-/** Reads the first chunk, and gives a stream that has it still. */
+/**
+ * Reads the first chunk, and gives a stream that has it still. A client that leaves, or ends its side,
+ * is not kept waiting for it: who sends the stream decides what becomes of that, and cancels it.
+ */
 async function peek(
   body: ReadableStream<Uint8Array<ArrayBuffer>>,
+  signal: AbortSignal,
 ): Promise<{ firstLength: number; whole: ReadableStream<Uint8Array<ArrayBuffer>> }> {
   const reader = body.getReader();
-  const first = await reader.read();
+  const first = reader.read();
+  const begun = await untilAborted(first, signal);
   let unsent: typeof first | undefined = first;
   const whole = new ReadableStream<Uint8Array<ArrayBuffer>>({
     async pull(controller) {
-      const next = unsent ?? await reader.read();
+      const next = await (unsent ?? reader.read());
       unsent = undefined;
       if (next.done) controller.close();
       else controller.enqueue(next.value);
     },
     cancel: (reason) => reader.cancel(reason),
   }, { highWaterMark: 0 });
-  return { firstLength: first.value?.length ?? 0, whole };
+  return { firstLength: begun?.value?.length ?? 0, whole };
+}
+
+/** What a promise resolves with; `undefined` when the signal is aborted before. */
+async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  const { promise: aborted, resolve } = Promise.withResolvers<undefined>();
+  const stop = () => resolve(undefined);
+  if (signal.aborted) stop();
+  else signal.addEventListener("abort", stop);
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
 }
