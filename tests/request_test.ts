@@ -442,6 +442,15 @@ describe("sendChunk() and end()", () => {
     });
   }
 
+  test("takes trailers that can be read once", async () => {
+    const { port } = await answering(async (request) => {
+      await request.sendChunk("abc");
+      request.end(new Map([["X-Sum", "3"], ["X-End", "z"]]).entries());
+    });
+    const text = await textFor(port, CLOSING_GET);
+    assert.ok(text.endsWith("3\r\nabc\r\n0\r\nX-Sum: 3\r\nX-End: z\r\n\r\n"), text);
+  });
+
   test("a trailer that HTTP does not allow throws, and a good end may follow", async () => {
     const { port } = await answering(async (request) => {
       await request.sendChunk("abc");
@@ -469,10 +478,12 @@ describe("inform()", () => {
     const answers = await answersTo((request) => {
       request.inform(103, [["Link", "</a>; rel=preload"]]);
       request.inform(102, []);
+      request.inform(103, new Map([["Link", "</b>"]]).entries()); // can be read once
       request.send("x");
     }, CLOSING_GET);
-    assert.deepEqual(answers.map(({ status }) => status), [103, 102, 200]);
+    assert.deepEqual(answers.map(({ status }) => status), [103, 102, 103, 200]);
     assert.equal(answers[0]?.fields["link"], "</a>; rel=preload");
+    assert.equal(answers[2]?.fields["link"], "</b>");
   });
 
   test("sends none to HTTP/1.0", async () => {

@@ -10,7 +10,7 @@
 import { isThenable } from "../contain/callbacks.ts";
 import { HttpError, HttpsdError, StateError } from "../errors.ts";
 import type { Exchange } from "./exchange.ts";
-import { assertFields, assertStatus, type FieldList } from "./response_rules.ts";
+import { assertStatus, checkedFields, type FieldList } from "./response_rules.ts";
 import type { ExchangeHandler, Router } from "./router.ts";
 import { errorBody } from "./status.ts";
 
@@ -281,7 +281,7 @@ function sendStandard(exchange: Exchange, error: HttpError): void {
 function canAnswer({ status, fields }: HttpError): boolean {
   try {
     assertStatus(status);
-    assertFields(fields);
+    checkedFields(fields);
     return status >= 400 && status <= 599;
   } catch {
     return false; // a program can throw an error with anything in it

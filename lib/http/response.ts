@@ -27,8 +27,8 @@ import type { Chunk } from "../net/chunks.ts";
 import { nextTurn } from "../runtime/turn.ts";
 import type { HeadEnd, ResponseSink } from "./response_sink.ts";
 import {
-  assertFields,
   badResponse,
+  checkedFields,
   declaredLength,
   type FieldList,
   type Fields,
@@ -437,8 +437,7 @@ export class ResponseWriter {
    */
   end(trailers: Fields = []): void {
     if (this.#state !== "open") return;
-    const last = [...trailers];
-    assertFields(last);
+    const last = checkedFields(trailers);
     const isShort = this.#remaining > 0 && this.#remaining !== Infinity && !this.#bodiless;
     if (isShort) throw this.#broken(`shorter than its Content-Length by ${this.#remaining}`);
     this.#ends(this.#sink.end(last));

@@ -40,18 +40,21 @@ export function assertStatus(status: number): void {
 }
 
 /**
- * Throws unless every field is allowed in a response.
+ * Throws unless every field is allowed in a response; returns them as a list, since some can be read
+ * once only.
  *
  * @throws {HttpError} `BAD_RESPONSE`
  */
-export function assertFields(fields: Fields): void {
+export function checkedFields(fields: Fields): FieldList {
   if (typeof (fields as Partial<Fields> | null)?.[Symbol.iterator] !== "function") {
     throw badResponse(`Fields are ${shown(fields)}: give pairs, such as [["Link", "…"]]`);
   }
-  for (const [name, value] of fields) {
+  const list = [...fields];
+  for (const [name, value] of list) {
     assertFieldName(name);
     assertFieldValue(name, value);
   }
+  return list;
 }
 
 /**

@@ -20,9 +20,9 @@ import { fieldsOf } from "../fetch/request.ts";
 import { type ResponseHead, WRITTEN } from "../http/response.ts";
 import {
   assertFieldName,
-  assertFields,
   assertFieldValue,
   badResponse,
+  checkedFields,
   type FieldList,
   type Fields,
 } from "../http/response_rules.ts";
@@ -409,8 +409,8 @@ export class HttpdRequest<S = ServerHandle> {
         `Status ${shown(status)} is not an interim status: use 102 to 199`,
       );
     }
-    assertFields(fields);
-    this.#exchange.response.inform(status, fields);
+    const list = checkedFields(fields);
+    this.#exchange.response.inform(status, list);
   }
 
   /**
@@ -463,10 +463,10 @@ export class HttpdRequest<S = ServerHandle> {
 
   /** Ends a response sent in chunks (original: `httpd_resp_send_chunk` with length 0). */
   end(trailers?: Fields): void {
+    const last = trailers === undefined ? undefined : checkedFields(trailers);
     const { response } = this.#exchange;
-    if (trailers !== undefined) assertFields(trailers);
     if (!response.started) response.start(this.#head(), undefined);
-    response.end(trailers);
+    response.end(last);
   }
 
   /**
