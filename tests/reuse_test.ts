@@ -6,8 +6,16 @@ import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import type { RequestInfo } from "../lib/fetch/fetch_handler.ts";
 import { matchWildcard } from "../lib/httpd/matcher.ts";
-import type { HttpdRequest } from "../lib/httpd/request.ts";
-import { MODES, RawClient, readResponses, started, stopServersAfterAll } from "./http_support.ts";
+import { utf8 } from "../lib/bytes.ts";
+import { type HttpdRequest, partsOf } from "../lib/httpd/request.ts";
+import {
+  GET,
+  MODES,
+  RawClient,
+  readResponses,
+  started,
+  stopServersAfterAll,
+} from "./http_support.ts";
 import { Random } from "./random.ts";
 import { assertRuntime } from "./runtime.ts";
 import { turns } from "./support.ts";
@@ -192,6 +200,43 @@ for (const mode of MODES) {
         client.destroy();
       });
     }
+
+    test("is not what a handler writes with that has answered, and goes on", async () => {
+      const { server, port, errors } = await started(undefined, {}, mode);
+      const begun = Promise.withResolvers<void>();
+      const over = Promise.withResolvers<void>();
+      server.route({
+        uri: "/first",
+        method: "GET",
+        // What runs in a handler may have the writer in hand, so that is its own as long as it runs.
+        handler: async (request) => {
+          const { response } = partsOf(request).exchange;
+          request.send("first");
+          await begun.promise;
+          const writing = response.write(utf8("late"));
+          response.end();
+          over.resolve();
+          await assert.rejects(writing, { code: "ALREADY_SENT" });
+        },
+      });
+      server.route({
+        uri: "/second",
+        method: "GET",
+        handler: async (request) => {
+          await request.sendChunk("sec");
+          begun.resolve();
+          await over.promise;
+          await request.sendChunk("ond").catch(() => {});
+          request.end();
+        },
+      });
+      const client = await RawClient.connect(port, mode);
+      client.send(GET("/first") + GET("/second"));
+      await client.expect("0\r\n\r\n");
+      assert.deepEqual(readResponses(client.text).map(({ body }) => body), ["first", "second"]);
+      assert.deepEqual(errors, []);
+      client.destroy();
+    });
 
     test("is not reached by what an answered handler still sends without waiting", async () => {
       const { server, port, errors } = await started(undefined, {}, mode);
