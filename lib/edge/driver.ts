@@ -126,6 +126,7 @@ class FetchDriver implements SessionDriver, ExchangeKeeper, Transport {
 
   /** Has the request answered, or refuses it when its body is too long. */
   answer(): Promise<Response> {
+    this.#exchange.tell();
     const { signal } = this.request;
     const left = () => this.#left(signal.reason);
     if (signal.aborted) left();

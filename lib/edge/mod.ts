@@ -148,6 +148,7 @@ export class EdgeApp {
       dispatcher,
       watch: {
         begins: (exchange) => this.#watch?.begins(exchange),
+        tell: (record) => this.#watch!.tell(record),
         run: (record, handle) => this.#watch!.run(record, handle),
         ends: (record, ...how) => record && this.#watch!.ends(record, ...how),
       },

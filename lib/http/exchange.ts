@@ -138,6 +138,11 @@ export class Exchange implements ResponseProgress, BodySource, ExchangeFacts {
     this.#record = keeper.watch.begins(this);
   }
 
+  /** Tells those who observe it that it has begun: its driver knows it by now, and they may end that. */
+  tell(): void {
+    if (this.#record !== undefined) this.#keeper.watch.tell(this.#record);
+  }
+
   /** The clock that its times are of. */
   get clock(): Clock {
     return this.#keeper.clock;
@@ -386,9 +391,9 @@ export class Exchange implements ResponseProgress, BodySource, ExchangeFacts {
     this.#keeper.failed(error);
   }
 
-  /** Reports that an error status was answered. */
+  /** Reports that an error status was answered, unless the client had left. */
   errorAnswered(error: HttpError): void {
-    this.#keeper.errorAnswered(error);
+    if (!this.response.gone) this.#keeper.errorAnswered(error);
   }
 
   /** Reports what a callback of the handler threw, unless it only says that the client left. */
@@ -484,16 +489,17 @@ export class Exchange implements ResponseProgress, BodySource, ExchangeFacts {
 
   /**
    * Answers 101 with `fields`, which ends HTTP on the connection, and lets the protocol that
-   * `speak` makes read it. `speak` neither reads nor writes yet; returns what it made.
+   * `speak` makes read it. `speak` neither reads nor writes yet; returns what it made, or `undefined`
+   * where one who was told of the upgrade has cut the connection.
    *
    * @throws {StateError} `ALREADY_SENT`; `NOT_SUPPORTED` where the request has no connection
    */
-  upgrade<P extends Protocol>(fields: Fields, speak: (tunnel: Tunnel) => P): P {
+  upgrade<P extends Protocol>(fields: Fields, speak: (tunnel: Tunnel) => P): P | undefined {
     this.response.switchProtocols(fields); // throws where there is no tunnel
     this.upgraded = true;
     this.#record?.responds();
     this.#ends(undefined);
-    return this.#keeper.tunnel!(speak);
+    return this.#gone === undefined ? this.#keeper.tunnel!(speak) : undefined;
   }
 
   /** Sends the standard answer of an error status (original: `httpd_resp_send_err`). */

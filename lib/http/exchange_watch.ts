@@ -29,7 +29,7 @@ export interface WatchReports {
 }
 
 /** What exchanges need of what watches them. */
-export type Watching = Pick<ExchangeWatch, "begins" | "run" | "ends">;
+export type Watching = Pick<ExchangeWatch, "begins" | "tell" | "run" | "ends">;
 
 /** Watches the exchanges of one server. */
 export class ExchangeWatch {
@@ -91,16 +91,22 @@ export class ExchangeWatch {
       this.#timeOfDay = Date.now() - began;
       this.#foundAt = began;
     }
-    const record = new ExchangeRecord(facts, began, this.#timeOfDay + began);
+    return new ExchangeRecord(facts, began, this.#timeOfDay + began);
+  }
+
+  /** Tells those who observe that an exchange has begun; one of them may end its session. */
+  tell(record: ExchangeRecord): void {
     for (const observer of this.#observers) {
       try {
-        const observation = observer.begin(record);
-        if (observation !== undefined) record.follow(observation);
+        const observation = observer.begin(record) ?? undefined; // programs return null too
+        if (observation === undefined) continue;
+        watch(observation, (cause) => this.#reports.observerFailed(cause)); // async ones, too
+        record.follow(observation);
+        if (record.ended !== undefined) this.#end(observation, record);
       } catch (cause) {
         this.#reports.observerFailed(cause);
       }
     }
-    return record;
   }
 
   /** Has observers hand over what they still have; never rejects. */

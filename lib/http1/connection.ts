@@ -332,6 +332,7 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
     const { head } = this.#parser;
     const answer = answerTo(this.connection, head, this);
     const exchange = this.#exchange = new Exchange(this.session, head, answer, this);
+    exchange.tell();
     this.#host.notify?.("http:header", this.session, 0);
     exchange.answerWithin(timeouts.handlerMs);
     const last = this.#last || this.#requests >= limits.maxRequestsPerConnection ||
@@ -395,8 +396,9 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
     const exchange = this.#exchange;
     if (exchange === undefined) {
       const answer = answerTo(this.connection, UNREAD_REQUEST, this);
-      this.#refusal = new Exchange(this.session, unreadHead("1.1"), answer, this);
-      this.#host.refuse(this.#refusal, error);
+      const refusal = this.#refusal = new Exchange(this.session, unreadHead("1.1"), answer, this);
+      refusal.tell();
+      this.#host.refuse(refusal, error);
       return;
     }
     exchange.response.closeAfterwards();

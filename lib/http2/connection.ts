@@ -422,9 +422,10 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     const stream = new Http2Stream(this, streamId, head, endStream);
     stream.sink.priority = this.#priorities.opened(streamId, priorityField(head));
     this.#streams.set(streamId, stream);
+    stream.exchange.tell();
     this.#host.notify?.("http:header", this.session, 0);
     if (this.#begun >= this.#host.limits.maxRequestsPerConnection) this.shutdown();
-    if (stream.isOver) return; // a listener has destroyed the session
+    if (stream.isOver) return; // an observer or a listener has destroyed the session
     stream.begin();
     if (this.connection.peerEnded) stream.exchange.abort(clientEnded());
   }
@@ -437,6 +438,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     this.#turn.spend();
     const stream = new Http2Stream(this, streamId, undefined, endStream);
     this.#streams.set(streamId, stream);
+    stream.exchange.tell();
     if (error.status === 431) this.#floods.serverReset();
     stream.refuse(error);
   }

@@ -41,8 +41,7 @@ export function passWebSocket(request: Request, passed: PassedWebSocket): Respon
         exchange.sendError(503);
         return false;
       }
-      exchange.upgrade([...fields], passed.speak);
-      return true;
+      return exchange.upgrade([...fields], passed.speak) !== undefined;
     },
     refused: passed.refused,
   });

@@ -87,6 +87,7 @@ function openWebSocket(
     [...own, ...more],
     (tunnel) => new Engine(tunnel, config, agreement, hub),
   );
+  if (engine === undefined) return false;
   const agreed = { protocol: protocol ?? "", extensions: agreement?.response ?? "" };
   engine.open(new SocketHandle(engine, hub, exchange.session, agreed), opened);
   return true;

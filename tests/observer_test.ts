@@ -1,0 +1,193 @@
+/** Observers and listeners that end what they watch, or are not what they should be. */
+import assert from "node:assert/strict";
+import { describe, test } from "bun:test";
+import { createEdgeApp } from "../lib/edge/mod.ts";
+import type { ExchangeObservation, ExchangeReport } from "../lib/http/exchange_report.ts";
+import { upgradeWebSocket } from "../lib/websocket/mod.ts";
+import type { HttpsServer } from "../lib/server.ts";
+import { data, headers, Http2Client, reset } from "./http2_client.ts";
+import { GET, MODES, RawClient, started, stopServersAfterAll } from "./http_support.ts";
+import { assertRuntime } from "./runtime.ts";
+import { turns, until } from "./support.ts";
+import { handshake } from "./websocket_support.ts";
+
+assertRuntime();
+stopServersAfterAll();
+
+function line({ path, status, ended, error }: ExchangeReport): string {
+  return [path ?? "-", status ?? "-", ended, error?.code].filter((part) => part !== undefined).join(
+    " ",
+  );
+}
+
+/** What an observer and the listeners are told. */
+function told(server: HttpsServer): string[] {
+  const log: string[] = [];
+  server.observe({
+    begin: () => ({ ended: (exchange) => void log.push(`observed ${line(exchange)}`) }),
+  });
+  server.addEventListener("http:exchange", ({ exchange }) => void log.push(line(exchange)));
+  server.addEventListener("disconnected", () => void log.push("disconnected"));
+  return log;
+}
+
+/** Sends a request that is answered or cut, and gives what came of it. */
+async function asked(port: number, version: string, path: string, mode: "plain" | "tls") {
+  if (version === "1.1") {
+    const client = await RawClient.connect(port, mode);
+    client.send(path === "" ? "BAD\r\n\r\n" : GET(path));
+    const text = await client.rest().catch(() => "");
+    client.destroy();
+    return Number(/^HTTP\/1\.1 (\d+)/.exec(text)?.[1] ?? 0);
+  }
+  using client = await Http2Client.connect(port, mode);
+  await client.ready();
+  const id = client.request({ path: path === "" ? `/${"x".repeat(9_000)}` : path });
+  await client.until(() => client.ended || client.closed, "the end of the connection");
+  return client.soFar(id).status;
+}
+
+for (const mode of MODES) {
+  for (const version of ["1.1", "2"]) {
+    describe(`an observer, as a request begins over HTTP/${version}, ${mode},`, () => {
+      for (const path of ["/", "/never", ""]) {
+        test(`destroys the session: ${path || "of an unread head"}`, async () => {
+          const { server, port } = await started(
+            (request) =>
+              new URL(request.url).pathname === "/" ? new Response("x") : new Promise(() => {}),
+            {},
+            mode,
+          );
+          server.observe({
+            begin: ({ session }) => {
+              session.destroy();
+              return undefined;
+            },
+          });
+          const log = told(server);
+          assert.equal(await asked(port, version, path, mode), 0);
+          await until(() => server.sessions.size === 0, "the session is over");
+          const ended = `${path || "-"} - server CONNECTION_ABORTED`;
+          assert.deepEqual(log, [ended, "disconnected", `observed ${ended}`]);
+          const { total, active, cutByServer } = server.stats().requests;
+          assert.deepEqual([total, active, cutByServer], [1, 0, 1]);
+        });
+      }
+
+      test("closes the session, and the request is answered", async () => {
+        const { server, port } = await started(() => new Response("x"), {}, mode);
+        server.observe({
+          begin: ({ session }) => {
+            session.close();
+            return undefined;
+          },
+        });
+        assert.equal(await asked(port, version, "/", mode), 200);
+      });
+    });
+  }
+
+  describe(`a listener that destroys the session of an upgrade, ${mode},`, () => {
+    for (const version of ["1.1", "2"]) {
+      for (const kind of ["route", "handler"]) {
+        test(`leaves no WebSocket of a ${kind}, HTTP/${version}`, async () => {
+          const log: string[] = [];
+          const { server, port, errors } = await started(
+            (request) => {
+              const { socket, response } = upgradeWebSocket(request);
+              socket.onopen = () => void log.push("open");
+              return response;
+            },
+            {},
+            mode,
+          );
+          server.route({ uri: "/route", websocket: { onOpen: () => void log.push("open") } });
+          server.addEventListener("websocket:open", () => void log.push("websocket:open"));
+          server.addEventListener("http:exchange", ({ exchange, session }) => {
+            log.push(`${exchange.upgraded} ${exchange.ended}`);
+            session.destroy();
+          });
+          if (version === "1.1") {
+            const client = await RawClient.connect(port, mode);
+            client.send(handshake(`/${kind}`));
+            await client.rest().catch(() => "");
+            client.destroy();
+          } else {
+            using client = await Http2Client.connect(port, mode);
+            await client.ready();
+            client.send(headers(client.nextStreamId(), [
+              [":method", "CONNECT"],
+              [":protocol", "websocket"],
+              [":scheme", "http"],
+              [":path", `/${kind}`],
+              [":authority", "localhost"],
+              ["sec-websocket-version", "13"],
+            ], { endStream: false }));
+            await client.until(() => client.ended || client.closed, "the end of the connection");
+          }
+          await turns();
+          assert.deepEqual(log, ["true whole"]);
+          assert.deepEqual(server.stats().websockets, { opened: 0, open: 0 });
+          assert.deepEqual(errors, []);
+        });
+      }
+    }
+  });
+}
+
+test("nobody is told that an error was answered when the client has reset the stream", async () => {
+  const { server, port, errors } = await started(async (request) => {
+    await request.text();
+    return new Response("x");
+  });
+  const log = told(server);
+  server.addEventListener("http:error", ({ error }) => void log.push(error.code));
+  using client = await Http2Client.connect(port);
+  await client.ready();
+  const id = client.nextStreamId();
+  client.send(headers(id, [
+    [":method", "POST"],
+    [":scheme", "http"],
+    [":path", "/"],
+    [":authority", "a"],
+  ], { endStream: false }));
+  client.send(data(id, Uint8Array.of(1), { endStream: false }));
+  await until(() => server.stats().requests.active === 1, "it is there");
+  client.send(reset(id));
+  await until(() => errors.length === 1, "the handler has failed");
+  await turns();
+  const ended = "/ - client CONNECTION_RESET";
+  assert.deepEqual(log, [`observed ${ended}`, ended]);
+});
+
+describe("an observer that is written wrongly affects nothing:", () => {
+  const failing = () => Promise.reject(new Error("async"));
+  const WRONG: readonly (readonly [what: string, begin: () => unknown, failures: number])[] = [
+    ["begin() that gives null", () => null, 0],
+    ["begin() that rejects", failing, 1],
+    ["ended() that rejects", () => ({ ended: failing }), 1],
+    ["run() that rejects", () => ({ run: failing }), 1],
+  ];
+  for (const [what, begin, failures] of WRONG) {
+    test(what, async () => {
+      const { server, errors } = await started(() => new Response("x"));
+      server.observe({ begin: begin as () => ExchangeObservation | undefined });
+      assert.equal(await (await server.fetch(new Request("http://a/"))).text(), "x");
+      await until(() => errors.length === failures, "it is reported");
+      assert.ok(errors.every(({ code }) => code === "HOOK_FAILED"));
+    });
+  }
+
+  test("one of an edge app that ends the session as its request begins", async () => {
+    const app = createEdgeApp({}, () => new Response("x"));
+    const ended: string[] = [];
+    app.observe({
+      begin: ({ session }) => {
+        session.destroy();
+        return { ended: (exchange) => void ended.push(line(exchange)) };
+      },
+    });
+    await assert.rejects(app.fetch(new Request("http://a/")), { code: "CONNECTION_ABORTED" });
+    assert.deepEqual(ended, ["/ - server CONNECTION_ABORTED"]);
+  });
+});
