@@ -62,7 +62,7 @@ function report(random: Random, at: number): ExchangeReport {
     firstByteMs: maybe(0.1 + 0.2),
     durationMs: 1 / 3,
     ended: random.pick(["whole", "client", "server"]),
-    error: maybe({ code: "CONNECTION_RESET" }),
+    error: maybe({ code: random.pick(["CONNECTION_RESET", text()]) }),
     trace: maybe({ traceId: "0123456789abcdef".repeat(2) }),
     get: (name: string) => fields[name],
   } as unknown as ExchangeReport;
@@ -159,7 +159,7 @@ async function withHeldTimers(run: (held: Map<unknown, () => void>) => Promise<v
 describe("what has gathered is delivered", () => {
   const queueOf = (max: number) => {
     const state = { calls: 0 };
-    const queue = new BoundedQueue({ max, deliver: () => state.calls++, failed: () => {} });
+    const queue = new BoundedQueue({ max, take: () => [() => state.calls++], failed: () => {} });
     return { queue, state };
   };
 

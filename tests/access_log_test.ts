@@ -21,7 +21,7 @@ async function logging(options: Parameters<typeof accessLog>[1] = {}) {
   const host = await started(() => new Response("hello"));
   const written: string[] = [];
   const log = accessLog(host.server, {
-    sink: (lines) => void written.push(lines),
+    ...(options.record === undefined && { sink: (lines) => void written.push(lines) }),
     ...options,
   });
   return { ...host, log, text: () => written.join("") };
@@ -282,6 +282,50 @@ describe("the sink", () => {
       console.error = report;
     }
   });
+
+  test("that is a logger fails for one record, and takes the others", async () => {
+    const paths: unknown[] = [];
+    const failures: unknown[] = [];
+    const { port, log } = await logging({
+      record: ({ "url.path": path }) => {
+        if (path === "/2") throw new Error("this one");
+        paths.push(path);
+      },
+      onError: (error) => void failures.push(error),
+    });
+    const client = await RawClient.connect(port);
+    client.send(["/1", "/2", "/3", "/4"].map(GET).join(""));
+    await until(() => log.written + log.failed === 4, "all of them");
+    assert.deepEqual(paths, ["/1", "/3", "/4"]);
+    assert.deepEqual([log.written, log.failed, failures.length], [3, 1, 1]);
+    client.destroy();
+  });
+
+  for (const how of ["throw", "reject"] as const) {
+    test(`has the line of a filter that fails, where it and onError ${how}`, async () => {
+      const fail = (what: string): never => {
+        if (how === "reject") return Promise.reject(new Error(what)) as never;
+        throw new Error(what);
+      };
+      const { port, log, errors } = await logging({
+        filter: () => fail("filter"),
+        onError: () => fail("onError"),
+      });
+      const report = console.error;
+      const reported: unknown[] = [];
+      console.error = (error) => void reported.push(error);
+      try {
+        const client = await RawClient.connect(port);
+        client.send(GET("/"));
+        await until(() => log.written === 1 && reported.length === 1, "the line, and the report");
+        client.destroy();
+      } finally {
+        console.error = report;
+      }
+      assert.match(String(reported), /onError/);
+      assert.deepEqual(errors, []);
+    });
+  }
 
   test("is asked for nothing that the filter leaves out, nor after stop()", async () => {
     const failures: unknown[] = [];

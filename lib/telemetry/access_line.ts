@@ -160,7 +160,7 @@ function giveParts(exchange: ExchangeReport, to: Parts): void {
   to.text("user_agent.original", exchange.get("user-agent"));
   if (tls !== undefined) to.shared(ofConnection(tls));
   to.fixed("trace.id", exchange.trace?.traceId);
-  to.fixed("error.code", exchange.error?.code);
+  to.text("error.code", exchange.error?.code); // a program's own error may have any
   to.text("httpsd.route", exchange.route);
   to.plain("httpsd.session", session.id);
   to.fixed("httpsd.ended", ended);

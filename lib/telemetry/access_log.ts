@@ -15,6 +15,7 @@
  * @module
  */
 import * as v from "valibot";
+import { contain, watch } from "../contain/callbacks.ts";
 import type { ExchangeObservation, ExchangeReport } from "../http/exchange_report.ts";
 import { adviceFrom, checkOptions, hook, members, oneOf, optionError, size } from "../options.ts";
 import { writeToStdout } from "../runtime/stdout.ts";
@@ -51,8 +52,8 @@ export interface AccessLogOptions {
   /** Which requests are logged. What it throws is reported, and the request is logged. Default: all. */
   readonly filter?: (exchange: ExchangeReport) => boolean;
   /**
-   * Takes what the sink threw or rejected with, once until it succeeds again. Default:
-   * `console.error`.
+   * Takes what the sink threw or rejected with, once until it succeeds again, and what the filter
+   * threw. Default: `console.error`.
    */
   readonly onError?: (error: unknown) => void;
 }
@@ -107,7 +108,7 @@ export function accessLog(target: Observable, options: AccessLogOptions = {}): A
   if (sink !== undefined && record !== undefined) {
     throw optionError(CALLEE, "record", "goes without sink: give one of them");
   }
-  const failed = (error: unknown): void => onError(error);
+  const failed = (error: unknown): void => contain(() => onError(error), console.error);
   const log = record === undefined
     ? lineLog(format, max, sink ?? writeToStdout, failed)
     : recordLog(max, record, failed);
@@ -140,7 +141,9 @@ export function accessLog(target: Observable, options: AccessLogOptions = {}): A
 
   function passes(filter: (exchange: ExchangeReport) => boolean, exchange: ExchangeReport) {
     try {
-      return filter(exchange) !== false;
+      const passes: unknown = filter(exchange);
+      watch(passes, failed); // one that is async says nothing in time
+      return passes !== false;
     } catch (error) {
       failed(error);
       return true;
@@ -169,7 +172,14 @@ function lineLog(
   failed: (cause: unknown) => void,
 ): Log {
   const lines = new LineBuffer();
-  const queue = new BoundedQueue({ max, failed, deliver: () => sink(lines.take()) });
+  const queue = new BoundedQueue({
+    max,
+    failed,
+    take() {
+      const text = lines.take();
+      return [() => sink(text)];
+    },
+  });
   return {
     queue,
     take(exchange) {
@@ -185,15 +195,11 @@ function recordLog(
   record: (record: AccessRecord) => unknown,
   failed: (cause: unknown) => void,
 ): Log {
-  let records: AccessRecord[] = [];
+  const records: AccessRecord[] = [];
   const queue = new BoundedQueue({
     max,
     failed,
-    async deliver() {
-      const gathered = records;
-      records = [];
-      for (const one of gathered) await record(one);
-    },
+    take: () => records.splice(0).map((one) => () => record(one)),
   });
   return {
     queue,

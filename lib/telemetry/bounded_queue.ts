@@ -20,9 +20,12 @@ const HURRY_PART = 1 / 4;
 export interface BoundedQueueOptions {
   /** The most that may wait or be on its way, in the units of `takes()`. */
   readonly max: number;
-  /** Delivers all that has gathered, for a moment, or while the call before went on. */
-  deliver(): unknown;
-  /** Reports that `deliver` threw or rejected; once until it succeeds again. */
+  /**
+   * Takes all that has gathered, for a moment, or while the calls before went on. Each call that it
+   * gives delivers a part of that; what one throws or rejects with costs no other part.
+   */
+  take(): readonly (() => unknown)[];
+  /** Reports what a call threw or rejected with; once until one succeeds again. */
   failed(cause: unknown): void;
 }
 
@@ -32,7 +35,7 @@ export class BoundedQueue {
   delivered = 0;
   /** How many were dropped, since too much waited. */
   dropped = 0;
-  /** How many were lost, since `deliver` failed. */
+  /** How many were lost, since what delivers them failed. */
   failed = 0;
   readonly #options: BoundedQueueOptions;
   /** How many items wait, and are not on their way. */
@@ -96,16 +99,17 @@ export class BoundedQueue {
     while (this.#waiting > 0) {
       const [count, size] = [this.#waiting, this.#size];
       this.#waiting = 0;
-      await this.#deliver(count);
+      const calls = this.#options.take();
+      for (const call of calls) await this.#deliver(call, count / calls.length);
       this.#size -= size; // what came meanwhile waits still
     }
     this.#isDelivering = false;
     for (const resolve of this.#emptied.splice(0)) resolve();
   }
 
-  async #deliver(count: number): Promise<void> {
+  async #deliver(call: () => unknown, count: number): Promise<void> {
     try {
-      await this.#options.deliver();
+      await call();
       this.delivered += count;
       this.#isFailing = false;
     } catch (cause) {
