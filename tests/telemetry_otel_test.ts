@@ -11,6 +11,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { propagation } from "@opentelemetry/api";
 import { createEdgeApp } from "../lib/edge/mod.ts";
 import { instrument } from "../lib/telemetry/otel.ts";
 import { GET, RawClient, started, stopServersAfterAll } from "./http_support.ts";
@@ -231,6 +232,44 @@ describe("instrument()", () => {
     const app = createEdgeApp({}, () => new Response("hello"));
     instrument(app);
     assert.equal(await (await app.fetch(new Request("https://a.example/"))).text(), "hello");
+  });
+
+  test("gives a propagator all lines of a field, and one that throws counts nothing", async () => {
+    const { server, port, errors } = await started(() => new Response("hello"));
+    const seen: unknown[] = [];
+    let active = 0;
+    const meter = {
+      createHistogram: () => ({ record: () => {} }),
+      createUpDownCounter: () => ({ add: (value: number) => void (active += value) }),
+    };
+    const stop = instrument(server, { meterProvider: { getMeter: () => meter } } as never);
+    propagation.setGlobalPropagator({
+      inject: () => {},
+      fields: () => [],
+      extract: (context, carrier, getter) => {
+        const names = ["traceparent", "tracestate", "baggage", "other"];
+        seen.push(...names.map((name) => getter.get(carrier, name)));
+        if (seen.length > 4) throw new Error("extract");
+        return context;
+      },
+    });
+    try {
+      const client = await RawClient.connect(port);
+      client.send(
+        "GET / HTTP/1.1\r\nHost: a\r\ntraceparent: 1\r\ntracestate: a=1\r\nbaggage: x=1\r\n" +
+          "Traceparent: 2\r\nTracestate: b=2\r\nBaggage: y=2\r\n\r\n",
+      );
+      await client.expect("hello");
+      assert.deepEqual(seen, ["1,2", "a=1,b=2", "x=1,y=2", undefined]);
+      client.send(GET("/"));
+      await client.expect(/hello[^]*hello/);
+      client.destroy();
+    } finally {
+      propagation.disable();
+      stop();
+    }
+    assert.deepEqual(errors.map(({ code }) => code), ["HOOK_FAILED"]);
+    assert.equal(active, 0);
   });
 
   test("refuses wrong options", async () => {

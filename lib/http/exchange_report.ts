@@ -66,6 +66,8 @@ export interface ExchangeReport {
   readonly trace: TraceContext | undefined;
   /** Returns the value of the request's first field of this name, in any case. */
   get(name: string): string | undefined;
+  /** Returns the values of all the request's fields of this name, in any case, as they were sent. */
+  getAll(name: string): string[];
 }
 
 /** What an exchange tells of itself, at any time. */
@@ -216,6 +218,10 @@ export class ExchangeRecord implements ExchangeReport {
 
   get(name: string): string | undefined {
     return this.#facts.head.get(name.toLowerCase());
+  }
+
+  getAll(name: string): string[] {
+    return this.#facts.head.getAll(name.toLowerCase());
   }
 
   /** The head, if it could be read. */

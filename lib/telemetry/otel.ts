@@ -139,7 +139,7 @@ function listen<E>(target: unknown, type: string, listener: (event: E) => void):
 }
 
 const FIELDS: TextMapGetter<ExchangeReport> = {
-  get: (exchange, name) => exchange.get(name),
+  get: (exchange, name) => exchange.getAll(name).join(",") || undefined, // RFC 9110, 5.3: one list
   keys: () => [], // propagators ask for the fields that they know
 };
 
@@ -192,7 +192,6 @@ class Requests implements ExchangeObserver {
 
   begin(exchange: ExchangeReport): ExchangeObservation {
     const counted = countedBy(exchange);
-    this.#active.add(1, counted);
     const parent = parentOf(exchange);
     const name = nameOf(exchange);
     const span = this.#tracer.startSpan(
@@ -206,6 +205,7 @@ class Requests implements ExchangeObserver {
       parent,
     );
     const inside = trace.setSpan(parent, span);
+    this.#active.add(1, counted); // behind what a program's propagator and sampler may throw
     return {
       run: (handle) => context.with(inside, handle),
       ended: (ended) => {
