@@ -165,6 +165,30 @@ describe("inspect()", () => {
     await inspector.stop();
   });
 
+  test("keeps no connection of those who look when its server has stopped", async () => {
+    const { server } = await started(() => new Response("hello"));
+    const inspector = await inspect(server);
+    const { port } = new URL(inspector.url);
+    const looking = async () => {
+      const client = await RawClient.connect(Number(port));
+      client.send(`GET /?stream HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n\r\n`);
+      await client.expect("event: state");
+      return client;
+    };
+    const before = await looking();
+    await server.stop();
+    await before.rest();
+    assert.match(before.text, /\r\n0\r\n\r\n$/, "the stream has ended in good order");
+    const late = await looking(); // as browsers do by themselves
+    await late.rest();
+    assert.match(late.text, /"state":"idle"/);
+    await server.start();
+    const again = await looking();
+    await again.until(() => again.text.split("event: state").length > 2); // it goes on
+    await inspector.stop();
+    for (const client of [before, late, again]) client.destroy();
+  });
+
   test("names options that are not its", async () => {
     await using host = await startServer();
     await assert.rejects(

@@ -131,7 +131,7 @@ function inspectorOf(server: HttpsServer, { hosts, isEnding, portOf }: Kind): In
       let seen = -1;
       try {
         // Each turn waits until the client has taken the one before: it gets what is newest then.
-        while (!ends.aborted && !isEnding()) {
+        do {
           const seconds = recorder.seconds.filter(({ number }) => number > seen);
           seen = seconds.at(-1)?.number ?? seen;
           const history = JSON.stringify(seconds.map(secondOf));
@@ -142,7 +142,7 @@ function inspectorOf(server: HttpsServer, { hosts, isEnding, portOf }: Kind): In
           }
           if (!await send({ event: "state", data: stateText() })) return;
           await recorder.nextSecond(ends);
-        }
+        } while (!ends.aborted && !isEnding());
       } finally {
         leave();
       }
@@ -185,7 +185,7 @@ const SEND_MS = 10_000;
 
 /**
  * Opens an inspector on 127.0.0.1, by plain HTTP, for every user of this machine. It keeps no process
- * running.
+ * running whose server has stopped.
  *
  * @throws {ConfigError} `INVALID_CONFIG` naming the option
  * @throws {ListenError} when the port cannot be opened
@@ -212,9 +212,10 @@ export async function inspect(
     );
   }
   const portOf = (worker: number) => given + worker;
+  const isOver = (): boolean => server.state === "idle";
   const inside = inspectorOf(server, {
     hosts: LOOPBACK_HOSTS,
-    isEnding: () => own.state === "stopping",
+    isEnding: () => own.state === "stopping" || isOver(),
     portOf,
   });
   const own = new HttpsServer({
@@ -225,16 +226,24 @@ export async function inspect(
     timeouts: { sendMs: SEND_MS },
   }, inside);
   own.unref();
+  // A connection keeps the process running: where the server does not run, each is closed at once.
+  const leave = (): void => own.sessions.forEach((session) => session.close());
+  server.addEventListener("stop", leave);
+  own.addEventListener("http:header", ({ session }) => isOver() && session.close());
+  const end = (): void => {
+    server.removeEventListener("stop", leave);
+    inside.stop();
+  };
   try {
     await own.start();
   } catch (error) {
-    inside.stop();
+    end();
     throw error;
   }
   return {
     url: `http://127.0.0.1:${own.address.port}/`,
     async stop() {
-      inside.stop();
+      end();
       await own.stop({ drainMs: 0 });
     },
   };
