@@ -35,6 +35,8 @@ const BODIES: Record<string, () => unknown> = {
   "a part of a buffer": () => encoder.encode("a part").subarray(2),
   "a node Buffer": () => Buffer.from("node"),
   "100,000 bytes": () => new Uint8Array(100_000).fill(97),
+  "a number": () => 42,
+  "an object": () => ({ a: 1 }),
   "an ArrayBuffer": () => encoder.encode("buffer").buffer,
   "a DataView": () => new DataView(encoder.encode("a view").buffer, 2),
   "a Blob with a type": () => new Blob(["blob"], { type: "Text/CSS" }),
@@ -62,6 +64,7 @@ const BODIES: Record<string, () => unknown> = {
   "a stream of buffers": () => new ReadableStream({ start: enqueued([new ArrayBuffer(2)]) }),
   "a stream of wide views": () => new ReadableStream({ start: enqueued([new Uint16Array(2)]) }),
   "the body of another": () => new Response("another").body,
+  "the stream of a Blob": () => new Blob(["blob"], { type: "text/css" }).stream(),
   "the stream of another": () => new Response(streamOf(["an", "other"], true)).body,
   "a transformed stream": () => streamOf(["ab"], true).pipeThrough(new TransformStream()),
 };
@@ -137,7 +140,11 @@ const TOUCHES = [
   "print",
   "add a property",
   "read",
+  "read a part",
+  "read all by pieces",
+  "cancel",
   "lock",
+  "lock and release",
 ] as const;
 
 /** Whether something of this probability happens. */
@@ -274,8 +281,23 @@ export async function respond(spec: ResponseCase): Promise<Response> {
     case "read":
       await response.text().catch(() => {}); // of a stream that is no bytes
       break;
+    case "read a part": {
+      const reader = response.body?.getReader();
+      await reader?.read();
+      reader?.releaseLock();
+      break;
+    }
+    case "read all by pieces":
+      for await (const piece of response.body ?? []) assert.notEqual(piece, undefined);
+      break;
+    case "cancel":
+      await response.body?.cancel();
+      break;
     case "lock":
       response.body?.getReader();
+      break;
+    case "lock and release":
+      response.body?.getReader().releaseLock();
       break;
   }
   return response;

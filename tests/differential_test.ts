@@ -91,7 +91,7 @@ const DIFFERENCES: Difference[] = [
     reason: "HEAD is GET without the body (RFC 9110 section 9.3.2)",
     explains: ({ response, ours }) =>
       response?.method === "HEAD" && ours.status === 500 &&
-      (response.touch === "read" || response.touch === "lock"),
+      /^(?:read|cancel|lock)/.test(response.touch),
   },
   {
     on: ["deno"],
@@ -149,10 +149,13 @@ const DIFFERENCES: Difference[] = [
   },
   {
     on: ["bun"],
-    what: "The body of another Response has no type",
+    what: "The body of another Response, or the stream of a Blob, has no type",
     reason: "Nothing shows that the stream is not of the program's own making",
     explains: (seen) =>
-      isOf(seen.response, /^the body of another$/) && typesAre(seen, undefined, BYTES_TYPE),
+      isOf(seen.response, /^the body of another$|^the stream of a Blob$/) &&
+      [BYTES_TYPE, "text/css", "text/css;charset=utf-8"].some((type) =>
+        typesAre(seen, undefined, type)
+      ),
   },
   {
     on: ["bun"],
@@ -163,6 +166,21 @@ const DIFFERENCES: Difference[] = [
       [undefined, BYTES_TYPE, TEXT_TYPE, "text/css"].some((mine) =>
         ["text/css;charset=utf-8", "text/css", "text/csv"].some((it) => typesAre(seen, mine, it))
       ),
+  },
+  {
+    on: ["bun"],
+    what: "What is made a text of, such as a number, is application/octet-stream",
+    reason: "Bun shows its own server alone that it was one",
+    explains: (seen) =>
+      isOf(seen.response, /^(?:a number|an object)$/) && typesAre(seen, BYTES_TYPE, TEXT_TYPE),
+  },
+  {
+    on: ["bun"],
+    what: "A Response whose bodyUsed is true, since a reader has had its body, is refused with 500",
+    reason: "Bun sends what is left, as if that were all",
+    explains: ({ response, ours, native }) =>
+      /^(?:read |cancel|lock and release)/.test(response?.touch ?? "") && ours.status === 500 &&
+      native.status !== 0,
   },
   {
     on: ["bun"],
@@ -177,7 +195,8 @@ const DIFFERENCES: Difference[] = [
     what: "What is no text or bytes has no type of its own when the body is looked at before",
     reason: "Bun then shows no type either, but has it still",
     explains: (seen) =>
-      seen.response?.touch === "body" && isOf(seen.response, /^(?:a DataView|URL|Form)/) &&
+      seen.response?.touch === "body" &&
+      isOf(seen.response, /^(?:a DataView|URL|Form|a number|an object)/) &&
       [
         BYTES_TYPE,
         "application/x-www-form-urlencoded;charset=UTF-8",

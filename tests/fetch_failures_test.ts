@@ -30,6 +30,18 @@ describe("what a handler does wrong is its own error, and never a broken wire", 
       await response.text();
       return response;
     }, "HANDLER_FAILED"],
+    ["a Response some of which was read", async () => {
+      const response = new Response(streamOf(["mi", "ne"]));
+      const reader = response.body!.getReader();
+      await reader.read();
+      reader.releaseLock();
+      return response;
+    }, "HANDLER_FAILED"],
+    ["a Response whose pieces were read", async () => {
+      const response = new Response(streamOf(["mi", "ne"]));
+      for await (const piece of response.body!) assert.equal(piece.length, 2);
+      return response;
+    }, "HANDLER_FAILED"],
     ["a locked Response", () => {
       const response = new Response("x");
       response.body!.getReader();

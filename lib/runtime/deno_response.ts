@@ -61,6 +61,8 @@ function innerParts(): TakeApart | undefined {
     }
     const body = bodyOf(inner);
     if (body === undefined) return undefined;
+    // A stream shows itself only whether somebody is reading it, not that somebody has read of it.
+    if (body instanceof ReadableStream && response.bodyUsed) return undefined;
     // Once the fields were touched, the list has the type, and nothing waits.
     const waits = typeof type === "string" && headerList.length === 0;
     const fields = inner.bodyDecoded ? decodedFields(headerList) : headerList;
