@@ -172,6 +172,38 @@ for (const name of FACES) {
       });
     }
 
+    const readers: [what: string, read: (request: HttpdRequest<unknown>) => Promise<unknown>][] = [
+      ["all of a body", (request) => request.bytes()],
+      ["some of a body", (request) => request.recv(2)],
+      ["from the stream of a body", async (request) => {
+        const reader = request.body.getReader();
+        await reader.read();
+        reader.releaseLock();
+      }],
+    ];
+    for (const [what, read] of readers) {
+      test(`use() that reads ${what} leaves none to a fetch handler, which fails`, async () => {
+        for (const length of [9, 900]) {
+          const face = await opened(async (request) => new Response(await request.text()));
+          face.app.use(async (request, next) => {
+            await read(request);
+            return next();
+          });
+          const response = await face.ask("/", { method: "POST", body: "x".repeat(length) });
+          assert.equal(response.status, 500, await response.text());
+          assert.deepEqual(face.errors, [name === "a socket" ? "BODY_USED" : "HANDLER_FAILED"]);
+          const quiet = await opened(() => new Response("unread"));
+          quiet.app.use(async (request, next) => {
+            await read(request);
+            return next();
+          });
+          const unread = await quiet.ask("/", { method: "POST", body: "x".repeat(length) });
+          assert.equal(await unread.text(), "unread");
+          assert.deepEqual(quiet.errors, []);
+        }
+      });
+    }
+
     test("use() may catch what a handler throws, and answer", async () => {
       const face = await opened(() => Promise.reject(new Error("planted")));
       face.app.use(async (request, next) => {

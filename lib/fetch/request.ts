@@ -5,6 +5,7 @@
  */
 import { ContainedAbort } from "../contain/abort.ts";
 import { HttpError } from "../errors.ts";
+import { readBefore } from "../http/body.ts";
 import type { Exchange } from "../http/exchange.ts";
 import { BodyRequest } from "../runtime/bun_request.ts";
 
@@ -114,7 +115,19 @@ export function initOf(exchange: Exchange): StreamInit | undefined {
   if (!hasBody || !mayHaveBody(method)) return { method };
   const { body } = exchange;
   // What is all there needs no stream; the constructor copies it.
-  return { method, body: (body.show() ?? body.stream) as BodyInit, duplex: "half" };
+  const shown = body.used ? undefined : body.show();
+  return { method, body: (shown ?? streamOf(exchange)) as BodyInit, duplex: "half" };
+}
+
+/** The body as a `Request` has it, all of it: the stream fails where some was read before. */
+export function streamOf({ hasBody, body }: Exchange): ReadableStream<Uint8Array<ArrayBuffer>> {
+  if (!hasBody || !body.used) return body.stream;
+  return new ReadableStream({
+    type: "bytes",
+    pull() {
+      throw readBefore();
+    },
+  });
 }
 
 /** Whether a `Request` of this method may have a body: one of `GET` or `HEAD` cannot. */

@@ -8,8 +8,17 @@ import { type Aborter, ContainedAbort } from "../contain/abort.ts";
 import { transferable } from "../net/streams.ts";
 import { bunRequest, type LateParts, latePartsOf } from "../runtime/bun_request.ts";
 import { type BodyParts, denoRequest, type RequestParts } from "../runtime/deno_request.ts";
+import { readBefore } from "../http/body.ts";
 import type { Exchange } from "../http/exchange.ts";
-import { assertServable, fieldLines, initOf, mayHaveBody, toRequest, urlOf } from "./request.ts";
+import {
+  assertServable,
+  fieldLines,
+  initOf,
+  mayHaveBody,
+  streamOf,
+  toRequest,
+  urlOf,
+} from "./request.ts";
 
 /** Whatever a derived constructor is given as `this`: the object that its base returns. */
 const Given = function (request: object): object {
@@ -71,10 +80,12 @@ class ExchangeBody implements BodyParts {
   }
 
   get stream(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    return this.#exchange.body.stream;
+    return streamOf(this.#exchange);
   }
   async readAll(): Promise<Uint8Array<ArrayBuffer>> {
-    return transferable(await this.#exchange.body.readAll());
+    const { hasBody, body } = this.#exchange;
+    if (hasBody && body.used) throw readBefore();
+    return transferable(await body.readAll());
   }
 }
 

@@ -26,6 +26,14 @@ export interface BodySource {
   taken(bytes: number): void;
 }
 
+/** The error of who wants all of a body, some of which was read before. */
+export function readBefore(): StateError {
+  return new StateError(
+    "BODY_USED",
+    "Some of the body was read before, as by a middleware: read all of it once",
+  );
+}
+
 /** Holds a request body between the parser and the handler. */
 export class RequestBody {
   readonly #source: BodySource;

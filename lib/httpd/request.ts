@@ -10,7 +10,7 @@ import { ContainedAbort } from "../contain/abort.ts";
 import { isThenable } from "../contain/callbacks.ts";
 import { ConfigError, HttpError, StateError } from "../errors.ts";
 import type { ServerHandle } from "../http/server_handle.ts";
-import type { Trailers } from "../http/body.ts";
+import { readBefore, type Trailers } from "../http/body.ts";
 import { parseCookies } from "../http/cookies.ts";
 import { bodyTooLong } from "../http/request_rules.ts";
 import type { FailureHandler } from "../http/dispatcher.ts";
@@ -242,9 +242,7 @@ export class HttpdRequest<S = ServerHandle> {
   async bytes(maxBytes?: number): Promise<Uint8Array<ArrayBuffer>> {
     assertMost("bytes()", maxBytes);
     const { body, hasBody } = this.#exchange;
-    if (hasBody && body.used) {
-      throw new StateError("BODY_USED", "Some of the body was read before: read all of it once");
-    }
+    if (hasBody && body.used) throw readBefore();
     if (maxBytes !== undefined && (this.contentLength ?? 0) > maxBytes) throw bodyTooLong(maxBytes);
     return transferable(await body.readAll(maxBytes));
   }
