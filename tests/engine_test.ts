@@ -2,7 +2,12 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { describe, test } from "bun:test";
+import { resolveConfig } from "../lib/config.ts";
 import { ConnectionError } from "../lib/errors.ts";
+import type { Exchange } from "../lib/http/exchange.ts";
+import { ExchangeWatch } from "../lib/http/exchange_watch.ts";
+import { Http1Connection, type Http1Host } from "../lib/http1/connection.ts";
+import type { ConnectionEngine } from "../lib/net/engine.ts";
 import { LINGER_MS, MemoryWire, openedOn, SEND_MS } from "./engine_support.ts";
 import { Random } from "./random.ts";
 import { assertRuntime } from "./runtime.ts";
@@ -56,6 +61,57 @@ describe("A connection", () => {
     await clock.advance(500);
     assert.equal(engine.closed, true);
   });
+
+  test("keeps its consumer's deadlines, however the peer reads, and says until when it is spared", async () => {
+    const { wire, clock, engine, consumer } = await opened();
+    wire.full = true;
+    engine.deadline = engine.after(600);
+    engine.write("x".repeat(200_000));
+    assert.equal(engine.readUntil, -Infinity); // it has never made room
+    await clock.advance(400);
+    wire.reader.onDrain();
+    assert.equal(engine.readUntil, clock.now() + SEND_MS);
+    await clock.advance(500);
+    assert.deepEqual(consumer.calls, ["expired"]);
+    wire.full = false;
+    wire.reader.onDrain();
+    assert.equal(engine.readUntil, -Infinity); // there is nothing to read
+  });
+
+  /** What writes much to a connection, and waits for its peer to read. */
+  const WRITERS: Record<string, (engine: ConnectionEngine, wire: MemoryWire) => void> = {
+    "an answer of HTTP/1.1": (engine, wire) => {
+      new Http1Connection(engine, {
+        ...resolveConfig({ transportMode: "insecure", timeouts: { sendMs: SEND_MS } }),
+        watch: new ExchangeWatch({ ended() {}, observerFailed() {} }),
+        crowded: false,
+        handle: (_: unknown, { response }: Exchange) =>
+          response.send({ status: 200 }, "x".repeat(200_000)),
+        passed() {},
+        ended() {},
+      } as unknown as Http1Host).begin();
+      wire.reader.onData(Buffer.from("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    },
+    "its streams": (engine) => {
+      engine.writable.getWriter().write(new Uint8Array(200_000)).catch(() => {});
+    },
+  };
+  for (const [what, write] of Object.entries(WRITERS)) {
+    test(`whose peer reads slowly is not cut, but when it reads no more: ${what}`, async () => {
+      const { wire, clock, engine, consumer } = await opened();
+      engine.detach(consumer);
+      wire.full = true;
+      write(engine, wire);
+      await new Promise((resolve) => setImmediate(resolve));
+      assert.equal(engine.blocked, true);
+      await clock.advance(800);
+      wire.reader.onDrain(); // which takes the next slice, and no more
+      await clock.advance(800);
+      assert.equal(engine.closed, false);
+      await clock.advance(600);
+      assert.equal(engine.closed, true);
+    });
+  }
 
   test("closed with an error is cut as soon as all has left", async () => {
     const { wire, engine, consumer } = await opened();

@@ -3,7 +3,11 @@ import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import { type HttpsServerOptions, resolveConfig } from "../lib/config.ts";
 import type { HttpsdError } from "../lib/errors.ts";
+import type { Exchange } from "../lib/http/exchange.ts";
+import { ExchangeWatch } from "../lib/http/exchange_watch.ts";
 import { Http1Connection, type Http1Host } from "../lib/http1/connection.ts";
+import { Http2Connection, type Http2Host } from "../lib/http2/connection.ts";
+import type { Http2Config } from "../lib/http2/options.ts";
 import { MemoryWire, openedOn, SEND_MS } from "./engine_support.ts";
 import {
   answer,
@@ -33,12 +37,13 @@ import {
   reset,
   Setting,
   settings,
+  settingsAck,
   Type,
   windowUpdate,
 } from "./http2_client.ts";
 import { started, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { engineOf, type Mode, MODES, until } from "./support.ts";
+import { engineOf, type Mode, MODES, turns, until } from "./support.ts";
 import { TestClock } from "./test_clock.ts";
 
 assertRuntime();
@@ -77,6 +82,9 @@ async function expires(
   await clock.advance(4_000);
   await until(isOver, `what the deadline does; ${client.story()}`);
 }
+
+/** More than the system holds of a connection that is not read. */
+const LONG_BYTES = 24 * 1024 * 1024;
 
 const isGone = (client: Http2Client) => () => client.ended || client.closed;
 
@@ -226,6 +234,35 @@ for (const mode of MODES) {
       }
       await client.until(() => resets(client, "CANCEL") >= 7, "the resets");
     });
+
+    test("an answer that is read slowly gives the handler of another no more time", async () => {
+      const clock = new TestClock();
+      const handler = ({ url }: Request) =>
+        url.endsWith("/long")
+          ? new Response(new Uint8Array(LONG_BYTES))
+          : new Promise<Response>(() => {});
+      const options = { timeouts: { handlerMs: 1_000 } };
+      const { port, server } = await started(handler, options, mode, clock);
+      using client = await Http2Client.connect(port, mode, {
+        settings: [[Setting.INITIAL_WINDOW_SIZE, 2 ** 31 - 1]],
+      });
+      client.send(windowUpdate(0, 2 ** 30));
+      await client.ready();
+      client.socket.pause();
+      client.send(headers(1, GET("/long", scheme)), headers(3, GET("/never", scheme)));
+      await until(() => server.stats().requests.total === 2, "the requests");
+      const [session] = server.sessions;
+      await until(() => session!.connection.bufferedBytes > 0, "the client has to read");
+      const errors: string[] = [];
+      server.addEventListener("error", ({ error }) => errors.push(error.code));
+      await clock.advance(500);
+      assert.deepEqual(errors, []);
+      await clock.advance(1_000);
+      assert.deepEqual(errors, ["HANDLER_TIMEOUT"]);
+      client.socket.resume();
+      await client.until(() => client.soFar(3).status === 503, "the answer");
+      await client.until(() => client.soFar(1).body.length === LONG_BYTES, "the other");
+    }, TEST_MS);
 
     test("an idle connection ends with GOAWAY", async () => {
       const { clock, connect } = await onClock(mode);
@@ -450,6 +487,55 @@ for (const mode of MODES) {
     }, TEST_MS);
   });
 }
+
+test("a client that reads slowly is given time for what waits behind that, but not without end", async () => {
+  const { engine, wire, clock, consumer } = await openedOn(new MemoryWire());
+  engine.detach(consumer);
+  const failures: string[] = [];
+  const config = resolveConfig({
+    transportMode: "insecure",
+    timeouts: { sendMs: SEND_MS, receiveMs: 400, requestMs: 2_500 },
+  });
+  const host = {
+    ...config,
+    watch: new ExchangeWatch({ ended() {}, observerFailed() {} }),
+    handle(_: unknown, { head, body, response }: Exchange) {
+      if (head.path === "/long") response.send({ status: 200 }, "x".repeat(200_000));
+      else body.readAll().catch(() => {});
+    },
+    speaksFor: () => true,
+    answered: () => false,
+    failed: (_: unknown, { code }: HttpsdError) => void failures.push(code),
+    passed() {},
+    touch() {},
+    ended() {},
+  };
+  new Http2Connection(engine, host as unknown as Http2Host, config.http2 as Http2Config).begin();
+  await Promise.resolve();
+  wire.reader.onData(join(PREFACE, settings([Setting.INITIAL_WINDOW_SIZE, 2 ** 20])));
+  wire.reader.onData(join(settingsAck(), windowUpdate(0, 2 ** 20)));
+  await turns();
+  wire.full = true;
+  wire.reader.onData(join(
+    headers(1, GET("/long", "http")),
+    headers(3, POST("/body", "http"), OPEN),
+    data(3, "half", OPEN),
+  ));
+  await turns();
+  assert.equal(engine.blocked, true);
+  const readsFor = async (ms: number) => {
+    wire.reader.onDrain(); // which takes the next slice, and no more
+    await clock.advance(ms);
+  };
+  for (let i = 0; i < 3; i++) {
+    await readsFor(800);
+    assert.deepEqual(failures, []);
+  }
+  await readsFor(800); // the body is late by its last limit
+  assert.deepEqual(failures, ["REQUEST_TIMEOUT"]);
+  await clock.advance(SEND_MS);
+  assert.deepEqual(failures, ["REQUEST_TIMEOUT", "CONNECTION_TIMEOUT"]);
+});
 
 test("a client that waits for HTTP/2 to be loaded is cut when that takes too long", async () => {
   const { engine, wire, clock, consumer } = await openedOn(new MemoryWire());

@@ -2,7 +2,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import net from "node:net";
+import type { Tunnel } from "../lib/http/tunnel.ts";
 import { proxy } from "../lib/proxy/mod.ts";
+import { Splice } from "../lib/proxy/splice.ts";
 import { data, headers, Http2Client } from "./http2_client.ts";
 import { MODES, RawClient, started, stopServersAfterAll } from "./http_support.ts";
 import { ask, behind, listening, request, stopUpstreamsAfterAll, urlOf } from "./proxy_support.ts";
@@ -35,6 +37,24 @@ describe("WebSockets", () => {
       assert.deepEqual([...front.errors, ...upstream.errors], []);
     });
   }
+  test("are not cut where a client reads slowly, but when it reads no more", () => {
+    const now = 1_000;
+    let isCut = false;
+    const tunnel = {
+      clock: { now: () => now },
+      deadline: 0,
+      readUntil: now + 1,
+      after: (ms: number) => now + ms,
+      destroy: () => isCut = true,
+    };
+    const splice = new Splice(tunnel as unknown as Tunnel, new net.Socket(), new Uint8Array(), 100);
+    splice.expired();
+    assert.deepEqual([tunnel.deadline, isCut], [now + 1, false]);
+    tunnel.readUntil = now;
+    splice.expired();
+    assert.equal(isCut, true);
+  });
+
   test("on a stream of HTTP/2", async () => {
     const upstream = await withRoute(echo);
     const front = await started(proxy(`http://127.0.0.1:${upstream.port}`), {}, "tls");

@@ -29,6 +29,7 @@ const SEND_TIMEOUT_MS = 1_000;
 class MemoryTunnel implements Tunnel {
   readonly clock = new TestClock();
   readonly sendTimeoutMs = SEND_TIMEOUT_MS;
+  readUntil = -Infinity;
   oldAt = Infinity;
   deadline = Infinity;
   closed = false;
@@ -266,6 +267,27 @@ describe("the engine on a tunnel of memory", () => {
     assert.equal(tunnel.expire(), SEND_TIMEOUT_MS);
     assert.deepEqual(errors, ["WS_SLOW_CONSUMER", "CONNECTION_TIMEOUT"]);
     await assert.rejects(sending, { code: "WS_CLOSED" });
+  });
+
+  test("spares a client that reads slowly, and what waits behind that", () => {
+    const { tunnel, ws, errors } = opened({
+      pingPeriodMs: 50,
+      notAliveMs: 80,
+      timeouts: { messageMs: 40, closeMs: 40 },
+      onMessage: () => {},
+    });
+    const readsFor = (ms: number) => tunnel.readUntil = tunnel.clock.now() + ms;
+    tunnel.reading = false;
+    void ws.send("much");
+    tunnel.receive({ op: 1, fin: false, text: "a" });
+    readsFor(900);
+    assert.equal(tunnel.expire(), 40); // its message
+    assert.equal(tunnel.expire(), 50); // a Ping
+    ws.close();
+    assert.equal(tunnel.expire(), 40); // its Close frame
+    assert.deepEqual([errors, tunnel.closed], [[], false]);
+    assert.equal(tunnel.expire(), 770);
+    assert.deepEqual(errors, ["CONNECTION_TIMEOUT"]);
   });
 
   test("takes no more than it may hold, and goes on when some was handled", async () => {

@@ -92,6 +92,11 @@ export class Timeouts {
     return this.#deadline;
   }
 
+  /** Until when the request has to come, body and all, once that was waited for. */
+  get requestUntil(): number {
+    return (this.#body.requestAt ?? Infinity) + this.#timeouts.requestMs;
+  }
+
   /** When the connection is as old as it may become, on the clock. */
   get oldAt(): number {
     return this.#connectedAt + this.#limits.maxConnectionAgeMs;

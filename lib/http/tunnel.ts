@@ -18,6 +18,11 @@ export interface Tunnel {
   /** How long a write may wait for the peer to read, in ms. */
   readonly sendTimeoutMs: number;
   /**
+   * Until when a peer that must read counts as one that does, slow as it may be, on the clock;
+   * `-Infinity` while it need not read. A protocol that waits for it to read waits at least so long.
+   */
+  readonly readUntil: number;
+  /**
    * When what carries the tunnel is as old as it may become (`maxConnectionAgeMs`), on the clock;
    * the program is not waited for much longer then. `Infinity`: never.
    */

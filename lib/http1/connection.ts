@@ -606,9 +606,7 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
         break;
       case "reader":
       case "answer":
-        this.connection.destroy(
-          new ConnectionError("CONNECTION_TIMEOUT", "The client did not read in time"),
-        );
+        this.#notRead();
         break;
       case "stopped":
         this.#exchange?.abort(
@@ -624,6 +622,18 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
           ),
         );
     }
+  }
+
+  /** Cuts the client that has not read, unless it is only slow. */
+  #notRead(): void {
+    const { connection } = this;
+    if (connection.readUntil > connection.clock.now()) {
+      connection.deadline = connection.readUntil;
+      return;
+    }
+    connection.destroy(
+      new ConnectionError("CONNECTION_TIMEOUT", "The client did not read in time"),
+    );
   }
 
   /** Answers for a handler that takes too long; no error handler delays that further. */

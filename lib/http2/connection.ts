@@ -679,6 +679,10 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     return this.connection.sendTimeoutMs;
   }
 
+  get readUntil(): number {
+    return this.connection.readUntil;
+  }
+
   get initialWindow(): number {
     return this.#peer.initialWindowSize;
   }

@@ -69,6 +69,8 @@ export interface StreamOwner {
   readonly ending: boolean;
   /** How long a write may wait for the client to read, in ms. */
   readonly sendTimeoutMs: number;
+  /** Until when a client that must read counts as one that does, on the clock. */
+  readonly readUntil: number;
   /** When the connection is as old as it may become. */
   readonly oldAt: number;
   /** The send window of a new stream, in bytes. */
@@ -599,9 +601,25 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     if (this.exchange.overdue) this.#giveUp();
     else if (this.#timeouts !== undefined) {
       const { current, deadline } = this.#timeouts;
-      if (deadline <= now || (current === "reader" && this.#isShut)) this.#waitIsOver(current);
+      const isShut = current === "reader" && this.#isShut;
+      if (deadline <= now && !isShut && this.#spare(current, now)) return;
+      if (deadline <= now || isShut) this.#waitIsOver(current);
     }
     if (!this.#isOver) this.#arm();
+  }
+
+  /**
+   * Waits longer for a client that reads, slow as it may be: the rest of this answer, or the window
+   * for its body, is behind what it has to read. Returns whether it does.
+   */
+  #spare(wait: AnyWait | undefined, now: number): boolean {
+    if (wait !== "reader" && wait !== "body") return false;
+    const until = wait === "reader"
+      ? this.readUntil
+      : Math.min(this.readUntil, this.#timeouts!.requestUntil, this.exchange.answerBy);
+    if (until <= now) return false;
+    this.waits(until);
+    return true;
   }
 
   #waitIsOver(wait: AnyWait | undefined): void {
@@ -649,6 +667,10 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
 
   get sendTimeoutMs(): number {
     return this.#owner.sendTimeoutMs;
+  }
+
+  get readUntil(): number {
+    return this.#owner.readUntil;
   }
 
   get oldAt(): number {

@@ -16,6 +16,7 @@ import type { Http2ResponseSink } from "./response_sink.ts";
 export interface TunnelStream {
   readonly clock: Clock;
   readonly sendTimeoutMs: number;
+  readonly readUntil: number;
   readonly oldAt: number;
   readonly sink: Http2ResponseSink;
   readonly remoteEnded: boolean;
@@ -78,6 +79,10 @@ export class Http2Tunnel implements Tunnel {
 
   get sendTimeoutMs(): number {
     return this.#stream.sendTimeoutMs;
+  }
+
+  get readUntil(): number {
+    return this.#stream.readUntil;
   }
 
   get oldAt(): number {
@@ -191,9 +196,16 @@ export class Http2Tunnel implements Tunnel {
 
   /** The deadline has passed. */
   expired(): void {
-    if (this.#closing) return this.#stream.reset(ErrorCode.Cancel);
+    if (this.#closing) return this.#notRead();
     this.#deadline = Infinity;
     this.#protocol?.expired();
+  }
+
+  /** The client has not read what was sent last, unless it is only slow. */
+  #notRead(): void {
+    const { readUntil } = this;
+    if (readUntil > this.clock.now()) this.#stream.waits(readUntil);
+    else this.#stream.reset(ErrorCode.Cancel);
   }
 
   /** The stream is over. */

@@ -522,22 +522,29 @@ export class ConnectionEngine implements Connection, WireReader, Streamed, Unsen
 
   /** Acts on the deadline that has passed, depending on what it was for. */
   expire(): void {
-    const readUntil = this.#drainedAt + this.#parts.sendTimeoutMs;
-    if (this.#life !== "leaving" && this.#sending && readUntil > this.clock.now()) {
-      this.deadline = readUntil; // the peer is slow but reads
-      return;
-    }
     this.deadline = Infinity;
     switch (this.#closingState) {
       case undefined:
         this.#consumer?.expired();
         break;
       case "sending":
-        this.destroy(new ConnectionError("CONNECTION_TIMEOUT", "The peer did not read in time"));
+        if (this.#life === "closing" && this.readUntil > this.clock.now()) {
+          this.deadline = this.readUntil;
+        } else {
+          this.destroy(new ConnectionError("CONNECTION_TIMEOUT", "The peer did not read in time"));
+        }
         break;
       case "lingering":
         this.#cut();
     }
+  }
+
+  /**
+   * Until when a peer that must read counts as one that does, slow as it may be, since it has made
+   * room lately; `-Infinity` while it need not read. Waiting for it to read is not over before.
+   */
+  get readUntil(): number {
+    return this.#sending ? this.#drainedAt + this.#parts.sendTimeoutMs : -Infinity;
   }
 
   get #closingState(): ClosingState | undefined {

@@ -13,6 +13,8 @@ export interface Streamed {
   deadline: number;
   /** How long a write may wait for the peer to read, in ms. */
   readonly sendTimeoutMs: number;
+  /** Until when a peer that must read counts as one that does. */
+  readonly readUntil: number;
   /** How many received bytes wait to be taken. */
   readonly queuedBytes: number;
   /** Whether the peer has ended its side and every byte of it has been taken. */
@@ -94,8 +96,13 @@ export class ConnectionStreams implements Consumer {
     this.#blocked = undefined;
   }
 
-  /** The peer has not read for too long. */
+  /** The peer has not read for too long, unless it is only slow. */
   expired(): void {
+    const { readUntil } = this.#connection;
+    if (readUntil > this.#connection.after(0)) {
+      this.#connection.deadline = readUntil;
+      return;
+    }
     this.#connection.destroy(
       new ConnectionError("CONNECTION_TIMEOUT", "The peer did not read in time"),
     );

@@ -64,6 +64,11 @@ export class Splice implements Protocol {
   }
 
   expired(): void {
+    const { readUntil, clock } = this.#tunnel;
+    if (readUntil > clock.now()) {
+      this.#tunnel.deadline = readUntil; // the client is slow, but reads
+      return;
+    }
     const message = "No byte went either way on a WebSocket that is passed on";
     this.#tunnel.destroy(new ConnectionError("CONNECTION_TIMEOUT", message));
   }

@@ -160,6 +160,8 @@ export class SocketDeadlines {
    */
   overdue(hears: boolean): Overdue {
     const now = this.#now();
+    const reads = this.#tunnel.readUntil > now;
+    if (reads) this.#spare(now);
     if (this.#unreadUntil <= now) return "unread";
     if (this.#closingUntil <= now) return "closing";
     if (this.#messageUntil <= now) return "message";
@@ -170,8 +172,19 @@ export class SocketDeadlines {
       return "throttled";
     }
     if (!this.#keepsAlive) return undefined;
-    if (!hears) this.#keepAlive.seen(now);
+    if (!hears || reads) this.#keepAlive.seen(now);
     return this.#keepAlive.due(now);
+  }
+
+  /**
+   * Waits longer for a client that reads, slow as it may be: a Close frame, or over HTTP/2 the window
+   * for its message, is behind what it has to read.
+   */
+  #spare(now: number): void {
+    const { readUntil } = this.#tunnel;
+    if (this.#unreadUntil <= now) this.#unreadUntil = readUntil;
+    if (this.#messageUntil <= now) this.#messageUntil = readUntil;
+    if (this.#closingUntil <= now) this.#closingUntil = readUntil;
   }
 
   #now(): number {
