@@ -16,6 +16,8 @@ import { createEdgeApp } from "../lib/edge/mod.ts";
 import { instrument } from "../lib/telemetry/otel.ts";
 import { GET, RawClient, started, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
+import { until } from "./support.ts";
+import { FrameClient, handshake } from "./websocket_support.ts";
 
 assertRuntime();
 stopServersAfterAll();
@@ -270,6 +272,44 @@ describe("instrument()", () => {
     }
     assert.deepEqual(errors.map(({ code }) => code), ["HOOK_FAILED"]);
     assert.equal(active, 0);
+  });
+
+  test("shows no secrets of a query, and ends the spans of WebSockets when it ends", async () => {
+    const { server, port } = await started(() => new Response("hello"));
+    server.route({ uri: "/ws", websocket: { onMessage: () => {} } });
+    const open: string[] = [];
+    const queries: unknown[] = [];
+    const tracer = {
+      startSpan(name: string, { attributes }: { attributes: Record<string, unknown> }) {
+        open.push(name);
+        if ("url.query" in attributes) queries.push(attributes["url.query"]);
+        const end = () => void open.splice(open.indexOf(name), 1);
+        return { end, isRecording: () => false, spanContext: () => ({}) };
+      },
+    };
+    const stop = instrument(server, { tracerProvider: { getTracer: () => tracer } } as never);
+    const client = await RawClient.connect(port);
+    const query = "a=1&sig=a%26b&xsig=2&Signature=&AWSAccessKeyId=x&sig=y";
+    client.send(GET(`/?${query}`));
+    await client.expect("hello");
+    client.destroy();
+    assert.deepEqual(queries, [
+      "a=1&sig=REDACTED&xsig=2&Signature=REDACTED&AWSAccessKeyId=REDACTED&sig=REDACTED",
+    ]);
+    const sockets = await Promise.all([1, 2].map(() => FrameClient.open(port)));
+    assert.deepEqual(open, ["WebSocket", "WebSocket"]);
+    sockets[0]!.socket.destroy();
+    await until(() => open.length === 1, "one has ended");
+    stop();
+    assert.deepEqual(open, []);
+    sockets[1]!.socket.destroy();
+    server.addEventListener("websocket:open", ({ session }) => session.destroy());
+    instrument(server, { tracerProvider: { getTracer: () => tracer } } as never);
+    const late = await RawClient.connect(port);
+    late.send(handshake("/ws"));
+    await late.rest().catch(() => "");
+    late.destroy();
+    assert.deepEqual(open, []);
   });
 
   test("refuses wrong options", async () => {

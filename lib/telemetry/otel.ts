@@ -46,6 +46,7 @@ import { adviceFrom, checkOptions, flag, members } from "../options.ts";
 import type { ServerWebSocket } from "../websocket/socket.ts";
 import { DURATION_BOUNDS, errorTypeOf, methodOf, OTHER, schemeOf } from "./http_attributes.ts";
 import { assertObservable, type Observable } from "./observable.ts";
+import { metricAttributes, requestAttributes } from "./otel_attributes.ts";
 
 export type { Observable } from "./observable.ts";
 
@@ -240,54 +241,6 @@ function nameOf(exchange: ExchangeReport): string {
   return exchange.route === undefined ? shown : `${shown} ${exchange.route}`;
 }
 
-function requestAttributes(exchange: ExchangeReport): Attributes {
-  const method = methodOf(exchange);
-  const { session, version, path, query, host } = exchange;
-  const { remoteAddress, remotePort, tls } = session;
-  const found: Attributes = {
-    "http.request.method": method,
-    "url.scheme": schemeOf(exchange),
-    "network.protocol.name": "http",
-    "network.protocol.version": version,
-  };
-  // One by one: a list that is looked through takes several times as long.
-  if (method === OTHER && exchange.method !== undefined) {
-    found["http.request.method_original"] = exchange.method;
-  }
-  if (path !== undefined) found["url.path"] = path;
-  if (query !== "") found["url.query"] = query;
-  if (host !== undefined) addServer(host, found);
-  if (remoteAddress !== "") {
-    found["client.address"] = found["network.peer.address"] = remoteAddress;
-  }
-  if (remotePort !== 0) found["network.peer.port"] = remotePort;
-  const agent = exchange.get("user-agent");
-  if (agent !== undefined) found["user_agent.original"] = agent;
-  if (tls !== undefined) found["tls.protocol.version"] = tls.protocol.replace(/^TLSv/, "");
-  return found;
-}
-
-/** Adds `server.address` and `server.port`, as the client has named them. */
-function addServer(host: string, to: Attributes): void {
-  const [, address, port] = /^(.*?)(?::(\d{1,5}))?$/.exec(host) ?? [];
-  if (address) to["server.address"] = address;
-  if (port !== undefined) to["server.port"] = Number(port);
-}
-
-function metricAttributes(exchange: ExchangeReport): Attributes {
-  const { status, route } = exchange;
-  const errorType = errorTypeOf(exchange);
-  const found: Attributes = {
-    "http.request.method": methodOf(exchange),
-    "network.protocol.version": exchange.version,
-    "url.scheme": schemeOf(exchange),
-  };
-  if (status !== undefined) found["http.response.status_code"] = status;
-  if (route !== undefined) found["http.route"] = route;
-  if (errorType !== undefined) found["error.type"] = errorType;
-  return found;
-}
-
 /** Tells a span what is known of a request that is over. */
 function tellEnd(span: Span, name: string, exchange: ExchangeReport): void {
   const { route, status, requestBytes, responseBytes, error } = exchange;
@@ -367,7 +320,11 @@ class Handshakes {
 
 /** Makes the spans of WebSockets. */
 function webSockets(tracer: Tracer, target: EventTarget): (() => void)[] {
-  const spans = new WeakMap<ServerWebSocket, Span>();
+  const spans = new Map<ServerWebSocket, Span>();
+  const end = (ws: ServerWebSocket): void => {
+    spans.get(ws)?.end();
+    spans.delete(ws);
+  };
   return [
     listen<WebSocketEvent>(target, "websocket:open", ({ ws }) => {
       const request = trace.getActiveSpan(); // it opens while its request is answered
@@ -381,9 +338,11 @@ function webSockets(tracer: Tracer, target: EventTarget): (() => void)[] {
         }),
         links: request === undefined ? [] : [{ context: request.spanContext() }],
       });
-      spans.set(ws, span);
+      if (ws.readyState === 1) spans.set(ws, span);
+      else span.end(); // a listener before this one has closed it
     }),
-    listen<WebSocketEvent>(target, "websocket:close", ({ ws }) => spans.get(ws)?.end()),
+    listen<WebSocketEvent>(target, "websocket:close", ({ ws }) => end(ws)),
+    () => [...spans.keys()].forEach(end),
   ];
 }
 
