@@ -47,6 +47,27 @@ async function asked(port: number, version: string, path: string, mode: "plain" 
   return client.soFar(id).status;
 }
 
+/** Asks for a WebSocket, and waits for the end of the connection. */
+async function upgradeAt(port: number, version: string, path: string, mode: "plain" | "tls") {
+  if (version === "1.1") {
+    const client = await RawClient.connect(port, mode);
+    client.send(handshake(path));
+    await client.rest().catch(() => "");
+    return client.destroy();
+  }
+  using client = await Http2Client.connect(port, mode);
+  await client.ready();
+  client.send(headers(client.nextStreamId(), [
+    [":method", "CONNECT"],
+    [":protocol", "websocket"],
+    [":scheme", "http"],
+    [":path", path],
+    [":authority", "localhost"],
+    ["sec-websocket-version", "13"],
+  ], { endStream: false }));
+  await client.until(() => client.ended || client.closed, "the end of the connection");
+}
+
 for (const mode of MODES) {
   for (const version of ["1.1", "2"]) {
     describe(`an observer, as a request begins over HTTP/${version}, ${mode},`, () => {
@@ -88,48 +109,42 @@ for (const mode of MODES) {
   }
 
   describe(`a listener that destroys the session of an upgrade, ${mode},`, () => {
+    const told = { "http:exchange": [], "websocket:open": ["websocket:open", "websocket:close"] };
     for (const version of ["1.1", "2"]) {
       for (const kind of ["route", "handler"]) {
-        test(`leaves no WebSocket of a ${kind}, HTTP/${version}`, async () => {
-          const log: string[] = [];
-          const { server, port, errors } = await started(
-            (request) => {
-              const { socket, response } = upgradeWebSocket(request);
-              socket.onopen = () => void log.push("open");
-              return response;
-            },
-            {},
-            mode,
-          );
-          server.route({ uri: "/route", websocket: { onOpen: () => void log.push("open") } });
-          server.addEventListener("websocket:open", () => void log.push("websocket:open"));
-          server.addEventListener("http:exchange", ({ exchange, session }) => {
-            log.push(`${exchange.upgraded} ${exchange.ended}`);
-            session.destroy();
+        for (const [type, events] of Object.entries(told)) {
+          test(`at ${type} opens no WebSocket of a ${kind}, HTTP/${version}`, async () => {
+            const log: string[] = [];
+            const { server, port, errors } = await started(
+              (request) => {
+                const { socket, response } = upgradeWebSocket(request);
+                socket.onopen = () => void log.push("open");
+                socket.onclose = () => void log.push(`closed ${socket.readyState}`);
+                return response;
+              },
+              {},
+              mode,
+            );
+            const [onOpen, onClose] = ["open", "close"].map((name) => () => void log.push(name));
+            server.route({ uri: "/route", websocket: { onOpen: onOpen!, onClose: onClose! } });
+            for (const event of ["websocket:open", "websocket:close"] as const) {
+              server.addEventListener(event, () => void log.push(event));
+            }
+            server.addEventListener("http:exchange", ({ exchange: { upgraded, ended } }) => {
+              log.push(`${upgraded} ${ended}`);
+            });
+            server.addEventListener(
+              type as "http:exchange",
+              ({ session }) => session.destroy(),
+            );
+            await upgradeAt(port, version, `/${kind}`, mode);
+            await turns();
+            const closed = kind === "handler" ? ["closed 3"] : [];
+            assert.deepEqual(log, ["true whole", ...events, ...closed]);
+            assert.equal(server.stats().websockets.open, 0);
+            assert.deepEqual(errors, []);
           });
-          if (version === "1.1") {
-            const client = await RawClient.connect(port, mode);
-            client.send(handshake(`/${kind}`));
-            await client.rest().catch(() => "");
-            client.destroy();
-          } else {
-            using client = await Http2Client.connect(port, mode);
-            await client.ready();
-            client.send(headers(client.nextStreamId(), [
-              [":method", "CONNECT"],
-              [":protocol", "websocket"],
-              [":scheme", "http"],
-              [":path", `/${kind}`],
-              [":authority", "localhost"],
-              ["sec-websocket-version", "13"],
-            ], { endStream: false }));
-            await client.until(() => client.ended || client.closed, "the end of the connection");
-          }
-          await turns();
-          assert.deepEqual(log, ["true whole"]);
-          assert.deepEqual(server.stats().websockets, { opened: 0, open: 0 });
-          assert.deepEqual(errors, []);
-        });
+        }
       }
     }
   });

@@ -72,6 +72,8 @@ export class Engine implements Protocol, ReceiverHost, SendingHost, Member {
 
   #ws!: ServerWebSocket;
   #state: State = "open";
+  /** Whether callbacks are called. */
+  #hasOpened = false;
   #pumping = false;
   /** How many bytes had been inflated when that was last looked at. */
   #inflated = 0;
@@ -105,10 +107,15 @@ export class Engine implements Protocol, ReceiverHost, SendingHost, Member {
     this.#pings = new PingBudget(config.limits.maxPingsPerSecond);
   }
 
-  /** Opens the socket that programs hold as `ws`: calls `opened`, and then the other callbacks. */
-  open(ws: ServerWebSocket, opened: (ws: ServerWebSocket) => unknown): void {
+  /**
+   * Opens the socket that programs hold as `ws`: calls `opened`, and then the other callbacks. None is
+   * called, and `false` returned, where a listener that was told of it has cut it already.
+   */
+  open(ws: ServerWebSocket, opened: (ws: ServerWebSocket) => unknown): boolean {
     this.#ws = ws;
     this.#hub.add(this);
+    if (this.#state === "closed") return false;
+    this.#hasOpened = true;
     this.#deadlines.arm();
     const { onMessage, onFrame } = this.#config.callbacks;
     if (onFrame !== undefined) {
@@ -117,6 +124,7 @@ export class Engine implements Protocol, ReceiverHost, SendingHost, Member {
       this.reading.deliverMessages((message) => call(this, onMessage, this.#ws, message));
     }
     this.reading.openedBy(run(this, () => opened(ws)));
+    return true;
   }
 
   /** What programs hold. */
@@ -217,6 +225,7 @@ export class Engine implements Protocol, ReceiverHost, SendingHost, Member {
       error: this.#error ?? error,
     };
     this.#closed.resolve(info);
+    if (!this.#hasOpened) return;
     const { callbacks } = this.#config;
     const report = () => void run(this, () => callbacks.onClose?.(this.#ws, info));
     const receiver = this.reading.begun;

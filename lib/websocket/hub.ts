@@ -81,8 +81,8 @@ export class WebSocketHub {
   add(member: Member): void {
     this.#members.add(member);
     this.#sockets.add(member.ws);
-    this.#host.opened(member.ws);
     if (this.#members.size === 1) void this.#relay?.want(undefined);
+    this.#host.opened(member.ws);
   }
 
   /** Removes a socket that is no longer open, also from its topics. */

@@ -89,8 +89,7 @@ function openWebSocket(
   );
   if (engine === undefined) return false;
   const agreed = { protocol: protocol ?? "", extensions: agreement?.response ?? "" };
-  engine.open(new SocketHandle(engine, hub, exchange.session, agreed), opened);
-  return true;
+  return engine.open(new SocketHandle(engine, hub, exchange.session, agreed), opened);
 }
 
 /** What no handler may add to a 101: the fields of the handshake, and those of a body. */
