@@ -65,6 +65,7 @@ import { givenLimits, Places } from "./places.ts";
 import { Reception } from "./reception.ts";
 import { Reports } from "./reports.ts";
 import { assertRuntime, type Capabilities, capabilities } from "./runtime/capabilities.ts";
+import { mayLoadLater } from "./runtime/deno_parser.ts";
 import { listens, succeed } from "./runtime/hot.ts";
 import { ServerListeners } from "./server_listeners.ts";
 import { SessionTable } from "./sessions.ts";
@@ -683,7 +684,8 @@ export class HttpsServer extends EventTarget implements ServerHandle, AsyncDispo
   /** Loads what may be agreed on in a handshake, so that no client waits for it. */
   async #loadProtocols(): Promise<void> {
     const { transportMode, http1, http2 } = this.#config;
-    if (http2 !== false && (transportMode === "secure" || !http1)) await loadHttp2();
+    if (http2 === false) return;
+    if (transportMode === "secure" || !http1 || !mayLoadLater()) await loadHttp2();
   }
 
   async #openCertificates(): Promise<CertificateRotation | undefined> {

@@ -4,6 +4,8 @@ import { describe, test } from "bun:test";
 import type net from "node:net";
 import process from "node:process";
 import { fitSockets, hasSpareFile, openFileLimit } from "../lib/net/open_files.ts";
+import { mayLoadLater } from "../lib/runtime/deno_parser.ts";
+import { internals } from "../lib/runtime/internals.ts";
 import { assertRuntime, PINNED, runtime } from "./runtime.ts";
 import {
   certificates,
@@ -209,3 +211,59 @@ test("a cap that was asked for and does not fit stops the start", async () => {
   await using server = await limited(256, "{ limits: { maxConnections: 250 } }", "plain");
   assert.match(server.output(), /FAILED INVALID_CONFIG Options limits\.maxConnections \(250\)/);
 }, TIMEOUT_MS);
+
+test("where nothing can be parsed before, nothing is loaded when files may have run out", () => {
+  const isNeeded = runtime === "deno";
+  const fails = (): never => {
+    throw new Error("There is no such function");
+  };
+  assert.equal(mayLoadLater(fails), !isNeeded);
+  assert.equal(internals()["denoParser"], isNeeded ? "fallback" : "not needed");
+  assert.equal(mayLoadLater(), true);
+  assert.equal(internals()["denoParser"], isNeeded ? "in force" : "not needed");
+});
+
+/** Has a client begin with HTTP/2, the first of the process, and then another one. */
+const firstOfHttp2 = (taken: boolean) => `
+  const { connect } = await import("node:net");
+  const files = [];
+  const connected = await Promise.all([1, 2].map(() => new Promise((resolve) => {
+    const socket = connect(server.address.port, "127.0.0.1", () => resolve(socket));
+  })));
+  while (server.sessions.size < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+  await new Promise((resolve) => setTimeout(resolve, 1_000)); // see above
+  try {
+    while (${taken}) files.push(openSync("/dev/null", "r"));
+  } catch (error) {
+    console.log("TAKEN", error.code);
+  }
+  for (const socket of connected) {
+    await new Promise((resolve) => {
+      socket.on("error", () => {});
+      socket.on("close", () => resolve(console.log("CUT")));
+      socket.on("data", () => resolve(console.log("HEARD")));
+      socket.write("PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n\\0\\0\\0\\x04\\0\\0\\0\\0\\0");
+    });
+    for (const file of files) closeSync(file);
+    files.length = 0;
+  }
+  console.log("OVER");
+`;
+
+test(
+  "a client that begins with HTTP/2 when all files are taken ends nothing but itself",
+  async () => {
+    for (const taken of [false, true]) { // Deno has kept what it has made of the modules when it is
+      await using server = await limited(
+        256,
+        "{ limits: { maxConnections: 100 } }",
+        "plain",
+        firstOfHttp2(taken),
+      );
+      await until(() => /OVER|panicked/.test(server.output()), "it is over", 20_000);
+      assert.match(server.output(), taken ? /TAKEN EMFILE/ : /PORT/);
+      assert.match(server.output(), runtime === "bun" && taken ? /CUT\nHEARD/ : /HEARD\nHEARD/);
+    }
+  },
+  TIMEOUT_MS,
+);
