@@ -75,6 +75,29 @@ describe("WebSockets", () => {
     assert.equal(client.soFar(id).body.subarray(2).toString(), "over two");
     client.socket.destroy();
   });
+  test("on a stream of HTTP/2, however much goes to the upstream", async () => {
+    let received = 0;
+    const upstream = await withRoute({
+      onMessage: (_, message) => void (received += message.length),
+    });
+    const front = await started(proxy(`http://127.0.0.1:${upstream.port}`), {}, "tls");
+    using client = await Http2Client.connect(front.port, "tls");
+    const id = client.nextStreamId();
+    client.send(headers(id, [
+      [":method", "CONNECT"],
+      [":protocol", "websocket"],
+      [":scheme", "https"],
+      [":path", "/ws"],
+      [":authority", "localhost"],
+      ["sec-websocket-version", "13"],
+    ], { endStream: false }));
+    await client.until(() => client.soFar(id).status === 200, "the answer");
+    for (let i = 1; i <= 200; i++) { // three times what its connection's window takes
+      client.send(data(id, clientFrame({ op: 1, text: "x".repeat(16_000) }), { endStream: false }));
+      await until(() => received === i * 16_000, `message ${i}`);
+    }
+    assert.deepEqual(front.errors, []);
+  });
   test("with extensions that the two ends agree on", async () => {
     const upstream = await withRoute({ ...echo, deflate: true });
     const front = await started(proxy(`http://127.0.0.1:${upstream.port}`));

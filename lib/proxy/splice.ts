@@ -48,6 +48,8 @@ export class Splice implements Protocol {
       this.#isFull = !this.#socket.write(bytes);
       this.#moved();
     }
+    // Over HTTP/2 a client may send only as much again as waits no more.
+    this.#tunnel.hold(this.#isFull ? this.#socket.writableLength : 0);
     if (this.#tunnel.ended) this.#socket.end();
   }
 
