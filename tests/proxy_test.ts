@@ -77,8 +77,71 @@ describe("requests reach the upstream", () => {
       assert.equal(seen.fields["transfer-encoding"], "chunked");
     }
   });
+  test("with the bodies of GET and HEAD, which Request has not", async () => {
+    const urls: unknown[] = [];
+    const { port } = await behind((request, response) => {
+      let body = "";
+      request.on("data", (piece) => body += piece);
+      request.on("end", () => {
+        urls.push([request.method, request.url, body]);
+        response.end();
+      });
+    });
+    const chunked = { "Transfer-Encoding": "chunked" };
+    for (const method of ["GET", "HEAD"]) {
+      assert.equal(
+        (await ask(port, request(`${method} /length`, { "Content-Length": "5" }, "hello"))).status,
+        200,
+      );
+      const pieces = "3\r\nabc\r\n0\r\n\r\n";
+      assert.equal((await ask(port, request(`${method} /pieces`, chunked, pieces))).status, 200);
+    }
+    assert.deepEqual(urls, [
+      ["GET", "/length", "hello"],
+      ["GET", "/pieces", "abc"],
+      ["HEAD", "/length", "hello"],
+      ["HEAD", "/pieces", "abc"],
+    ]);
+  });
+  test("never with a length that is not their body's", async () => {
+    const seen: string[] = [];
+    const upstream = await listening(net.createServer((socket) => {
+      socket.on("data", (bytes: Buffer) => {
+        seen.push(bytes.toString("latin1"));
+        const isOver = /hello$|\r\n0\r\n\r\n$/.test(seen.join(""));
+        if (isOver) socket.write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+      });
+    }));
+    const pass = proxy(urlOf(upstream));
+    const { port, errors } = await started(async (request) => {
+      const { pathname } = new URL(request.url);
+      if (pathname === "/other") return await pass(new Request(request, { body: "longer" }));
+      if (pathname !== "/") {
+        const reader = request.body!.getReader();
+        if (pathname === "/read") {
+          while (!(await reader.read()).done);
+          reader.releaseLock();
+        }
+      }
+      return await pass(request);
+    });
+    const statuses: number[] = [];
+    for (const path of ["/", "/read", "/locked", "/other"]) {
+      const text = request(`POST ${path}`, { "Content-Length": "5" }, "hello");
+      statuses.push((await ask(port, text)).status);
+    }
+    assert.deepEqual(statuses, [200, 500, 500, 200]);
+    assert.deepEqual(errors.map(({ code }) => code), ["BODY_USED", "BODY_USED"]);
+    const heads = seen.join("");
+    assert.equal(heads.match(/content-length: 5\r\n/g)?.length, 1, heads);
+    assert.match(heads, /transfer-encoding: chunked\r\n[^]*6\r\nlonger\r\n0\r\n\r\n/);
+  });
   test("without a body where the client has none", async () => {
     const { port } = await behind(mirror);
+    for (const method of ["POST", "PROPFIND"]) {
+      const { fields } = JSON.parse((await ask(port, request(`${method} /`))).body);
+      assert.deepEqual([fields["content-length"], fields["transfer-encoding"]], ["0", undefined]);
+    }
     for (const method of ["GET", "DELETE", "OPTIONS"]) {
       const { fields } = JSON.parse((await ask(port, request(`${method} /`))).body);
       assert.deepEqual([fields["content-length"], fields["transfer-encoding"]], [
@@ -243,6 +306,19 @@ describe("answers reach the client", () => {
       const answer = await ask(port, request(`GET /${status}`));
       assert.deepEqual([answer.status, answer.body], [status, ""]);
     }
+  });
+  test("without the body of a 205, which may not end", async () => {
+    let closed = false;
+    const upstream = await listening(net.createServer((socket) => {
+      socket.on("close", () => closed = true);
+      socket.once("data", () => {
+        socket.write("HTTP/1.1 205 Reset\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+      });
+    }));
+    const { port, errors } = await started(proxy(urlOf(upstream)));
+    const { status, body } = await ask(port, request("GET /"));
+    assert.deepEqual([status, body, errors], [205, "", []]);
+    await until(() => closed, "the upstream's end");
   });
   test("with redirects that lead back", async () => {
     const { port, upstream } = await behind(

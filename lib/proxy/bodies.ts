@@ -5,10 +5,18 @@
  */
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { HttpError } from "../errors.ts";
+import { readBefore } from "../http/body.ts";
 import { Deadline } from "./deadline.ts";
 
 /** How much of an answer waits in this process for the client to read, in bytes. */
 const WAITING_BYTES = 65_536;
+
+/** A body for the upstream. */
+export interface SentBody {
+  /** How long it is; `undefined`: not known. */
+  readonly length: string | undefined;
+  readonly body: ReadableStream<Uint8Array> | null;
+}
 
 /**
  * Sends a body to the upstream and ends the request; `answering` runs while the upstream is waited
@@ -16,9 +24,11 @@ const WAITING_BYTES = 65_536;
  * takes no more of it: its answer says why.
  *
  * @throws what reading the body fails with
+ * @throws {StateError} `BODY_USED` when something reads it, or has read a part of it: the upstream,
+ * told of more, would take the next request on the connection for the rest
  */
 export async function sendBody(
-  body: ReadableStream<Uint8Array> | null,
+  { body, length }: SentBody,
   request: ClientRequest,
   answering: Deadline,
 ): Promise<void> {
@@ -26,15 +36,19 @@ export async function sendBody(
     request.end();
     return;
   }
+  if (body.locked) throw readBefore();
   const reader = body.getReader();
+  let left = length === undefined ? undefined : Number(length);
   while (!request.destroyed) {
     answering.pause();
     const { done, value } = await reader.read();
     if (!request.destroyed) answering.renew();
     if (done) {
+      if (left !== undefined && left > 0) throw readBefore();
       request.end();
       return;
     }
+    if (left !== undefined) left -= value.length;
     if (!request.write(value)) await drained(request);
   }
   await reader.cancel();

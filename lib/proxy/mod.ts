@@ -16,6 +16,7 @@
 import { randomUUID } from "node:crypto";
 import { HttpError } from "../errors.ts";
 import { connectionInfo } from "../fetch/connection_info.ts";
+import { streamOf } from "../fetch/request.ts";
 import { exchangeOf } from "../fetch/served_request.ts";
 import { offeredWebSocket } from "../websocket/passing.ts";
 import { answerBody } from "./bodies.ts";
@@ -28,7 +29,7 @@ import {
   upstreamPath,
 } from "./fields.ts";
 import { checkProxy, type ProxyConfig, type ProxyOptions } from "./options.ts";
-import { failed, Upstream, type UpstreamAnswer } from "./upstream.ts";
+import { failed, Upstream, type UpstreamAnswer, type UpstreamRequest } from "./upstream.ts";
 import { addHandshake, asksForWebSocket, joinWebSocket } from "./websocket.ts";
 
 export type { ProxyOptions, UpstreamLimits, UpstreamTimeouts, UpstreamTls } from "./options.ts";
@@ -51,7 +52,8 @@ const BODILESS = new Set([204, 205, 304]);
  * It answers 502 `UPSTREAM_FAILED` when there is no usable answer, 504 `UPSTREAM_TIMEOUT` when
  * there is none in time, 508 `PROXY_LOOP` to a request that has come through it before; each is an
  * `error` event with the `cause`. A client that leaves ends the request to the upstream, and an
- * upstream that ends its answer early cuts the client's.
+ * upstream that ends its answer early cuts the client's. Code that drops an answer must cancel its
+ * body, or the connection to the upstream stays open.
  *
  * @throws {ConfigError} `INVALID_CONFIG` naming the option
  */
@@ -88,17 +90,25 @@ export function proxy(
       method: request.method,
       path,
       fields,
-      length: request.headers.get("content-length") ?? undefined,
-      body: opensWebSocket || !hasBody(request) ? null : request.body,
+      ...bodyOf(request),
       signal: request.signal,
     });
     return toResponse(request, answer, { url, mount, key, config });
   };
 }
 
-/** Whether a body comes; the runtimes make streams of empty ones for some methods. */
-function hasBody(request: Request): boolean {
-  return exchangeOf(request)?.hasBody ?? request.body !== null;
+/**
+ * The body that comes, and its length where that is known. What a request says of its length is true
+ * of the client's own body alone: an upstream that is told of bytes which do not follow would take
+ * the next request on the connection for them.
+ */
+function bodyOf(request: Request): Pick<UpstreamRequest, "body" | "length"> {
+  const exchange = exchangeOf(request);
+  if (exchange === undefined) return { body: request.body, length: undefined };
+  // The runtimes make streams of empty bodies for some methods, and show none for GET and HEAD.
+  if (!exchange.hasBody) return { body: null, length: undefined };
+  const length = request.headers.get("content-length") ?? undefined;
+  return { body: request.body ?? streamOf(exchange), length };
 }
 
 /** What an answer is read with. */
@@ -126,7 +136,8 @@ function toResponse(request: Request, answer: UpstreamAnswer, asked: Asked): Res
     const status = message.statusCode!;
     const init = { status, statusText: message.statusMessage ?? "", headers };
     if (request.method === "HEAD" || BODILESS.has(status)) {
-      message.resume();
+      if (status === 205) answer.request.destroy(); // it may go on, and nothing would end that
+      else message.resume();
       return new Response(null, init);
     }
     return new Response(answerBody(message, answer.request, asked.config.timeouts.idleMs), init);

@@ -7,20 +7,17 @@
 import http, { type ClientRequest, type IncomingMessage } from "node:http";
 import https from "node:https";
 import type { Socket } from "node:net";
-import { HttpError } from "../errors.ts";
-import { sendBody } from "./bodies.ts";
+import { HttpError, HttpsdError } from "../errors.ts";
+import { sendBody, type SentBody } from "./bodies.ts";
 import { Deadline } from "./deadline.ts";
 import type { ProxyConfig } from "./options.ts";
 
 /** A request for the upstream. */
-export interface UpstreamRequest {
+export interface UpstreamRequest extends SentBody {
   readonly method: string;
   /** Path and query. */
   readonly path: string;
   readonly fields: Headers;
-  /** How long the body is; `undefined`: not known. */
-  readonly length: string | undefined;
-  readonly body: ReadableStream<Uint8Array> | null;
   /** Aborted when the client has left. */
   readonly signal: AbortSignal;
 }
@@ -35,6 +32,9 @@ export interface UpstreamAnswer {
 
 /** Methods that may be sent again when a connection was closed before an answer came (RFC 9110 section 9.2.2). */
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]);
+
+/** Methods whose requests need not say that they have no body (RFC 9110 section 8.6). */
+const BODY_UNUSUAL = new Set(["GET", "HEAD", "DELETE", "OPTIONS", "TRACE"]);
 
 /** How many unused connections are kept. */
 const MAX_FREE_CONNECTIONS = 64;
@@ -66,6 +66,7 @@ export class Upstream {
    * that the upstream closes just then, costs one more try.
    *
    * @throws {HttpError} 502 `UPSTREAM_FAILED`, 504 `UPSTREAM_TIMEOUT`
+   * @throws {StateError} `BODY_USED` when something else has read the body
    * @throws the signal's reason
    */
   async request(request: UpstreamRequest): Promise<UpstreamAnswer> {
@@ -101,7 +102,7 @@ class Attempt {
   }
 
   async run(send: typeof http.request, agent: http.Agent | false): Promise<UpstreamAnswer> {
-    const { signal, body } = this.#request;
+    const { signal } = this.#request;
     signal.throwIfAborted();
     const client = this.#client = this.#open(send, agent);
     const connecting = new Deadline(() => client.destroy(timedOut("accept the connection")));
@@ -110,13 +111,13 @@ class Attempt {
     signal.addEventListener("abort", abort, { once: true });
     this.#listen(client, connecting);
     answering.set(this.#config.timeouts.responseMs);
-    const sent = sendBody(body, client, answering);
+    const sent = sendBody(this.#request, client, answering);
     sent.catch((error) => client.destroy(error)); // the client of this server has left
     try {
       return await this.#answer.promise;
     } catch (error) {
       signal.throwIfAborted();
-      throw error instanceof HttpError ? error : failed(error);
+      throw error instanceof HttpsdError ? error : failed(error);
     } finally {
       connecting.clear();
       answering.clear();
@@ -129,6 +130,7 @@ class Attempt {
     const headers = [...fields].flat();
     if (length !== undefined) headers.push("content-length", length);
     else if (body !== null) headers.push("transfer-encoding", "chunked");
+    else if (!BODY_UNUSUAL.has(method)) headers.push("content-length", "0");
     const { protocol, hostname, port } = this.#target;
     const { tls } = this.#config;
     const host = hostname.startsWith("[") ? hostname.slice(1, -1) : hostname;
