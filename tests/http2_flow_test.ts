@@ -47,7 +47,39 @@ function dataOf(streamId: number, body: Uint8Array, endStream = false): Uint8Arr
   return frames;
 }
 
+/** A body of so many bytes in pieces. */
+function inPieces(bytes: number, piece: number): ReadableStream<Uint8Array> {
+  let left = bytes;
+  return new ReadableStream({
+    pull(controller) {
+      controller.enqueue(new Uint8Array(Math.min(piece, left)));
+      left -= piece;
+      if (left <= 0) controller.close();
+    },
+  });
+}
+
 for (const mode of MODES) {
+  describe(`a client that gives back each frame of an answer by itself, ${mode},`, () => {
+    const BYTES = 4_000_000;
+    const bodies: Record<string, () => Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>> = {
+      "whole": () => new Uint8Array(BYTES),
+      "in pieces as long as a window": () => inPieces(BYTES, 65_536),
+      "in long pieces": () => inPieces(BYTES, 1_000_000),
+    };
+    for (const [what, body] of Object.entries(bodies)) {
+      test(`floods nobody, and gets a body ${what}`, async () => {
+        const http2 = { controlFrames: { burst: 20, perSecond: 0 } };
+        const { port, errors } = await started(() => new Response(body()), { http2 }, mode);
+        using client = await Http2Client.connect(port, mode);
+        await client.ready();
+        const answer = await client.answer(client.request({ path: "/" }));
+        assert.deepEqual([answer.body.length, client.goaway], [BYTES, undefined]);
+        assert.deepEqual(errors, []);
+      });
+    }
+  });
+
   describe(`HTTP/2's windows, ${mode}`, () => {
     async function client(http2: Http2Options, acknowledge = true): Promise<Http2Client> {
       const { port } = await started(length, { http2 }, mode);

@@ -62,7 +62,7 @@ import {
 import { Http2Stream, type StreamLimits, type StreamOwner, type StreamTimeouts } from "./stream.ts";
 import { StreamIds } from "./stream_ids.ts";
 import { isAdequate } from "./suites.ts";
-import { ReceiveWindow } from "./windows.ts";
+import { ReceiveWindow, TINY_BYTES } from "./windows.ts";
 
 /** How much there may be of each thing. */
 export interface ConnectionLimits extends StreamLimits {
@@ -115,8 +115,6 @@ const REQUESTS_PER_TURN = 128;
 const SURE_REQUESTS = 16;
 /** How long closing a session to make room may take, in ms. */
 const GOODBYE_MS = 1_000;
-/** A WINDOW_UPDATE of less is not worth a frame. */
-const TINY_UPDATE = 256;
 
 /** The driver of one HTTP/2 connection. */
 export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner, SettingsListener {
@@ -542,7 +540,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   }
 
   #onWindowUpdate(streamId: number, increment: number): void {
-    if (increment < TINY_UPDATE && --this.output.credits < 0) {
+    if (increment < TINY_BYTES && --this.output.credits < 0) {
       this.output.credits = 0;
       this.#floods.control("small WINDOW_UPDATE");
     }

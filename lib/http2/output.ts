@@ -48,7 +48,8 @@ export class Output {
   readonly writer = new FrameWriter();
   /**
    * How many small WINDOW_UPDATE frames the client may send as answers to DATA: one for the stream
-   * and one for the connection. Frames that are short since its window is do not count.
+   * and one for the connection. Frames that are tiny since its window is do not count; those at the
+   * end of each whole window are, and a client may answer each by itself.
    */
   credits = 0;
   /** The changes of its table that the client's decoder has to be sent. */

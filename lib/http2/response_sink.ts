@@ -20,7 +20,7 @@ import {
   type PartialHead,
 } from "./response_head.ts";
 import type { UnsentAnswer } from "../net/unsent.ts";
-import type { SendWindow } from "./windows.ts";
+import { type SendWindow, TINY_BYTES } from "./windows.ts";
 
 /** The stream that a sink sends on. */
 export interface SinkStream {
@@ -269,7 +269,7 @@ export class Http2ResponseSink implements ResponseSink, Sender {
     else this.#waiting?.moved();
     const isLast = whole && queue.length === 0 && this.#tail === null;
     window.take(length);
-    if (whole) output.credits += 2;
+    if (whole || length >= TINY_BYTES) output.credits += 2;
     output.data(id, whole ? first : front(first, length), isLast, this.#changes);
     if (isLast) this.#ends();
     else if (queue.length === 0 && this.#tail) this.#sendTail();

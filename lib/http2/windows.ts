@@ -6,6 +6,9 @@
  */
 import { MAX_WINDOW } from "./bounds.ts";
 
+/** A WINDOW_UPDATE of less is not worth a frame, nor is DATA. */
+export const TINY_BYTES = 256;
+
 /** How much this side may send. */
 export class SendWindow {
   #size: number;
