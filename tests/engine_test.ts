@@ -113,12 +113,13 @@ describe("A connection", () => {
     });
   }
 
-  test("closed with an error is cut as soon as all has left", async () => {
+  test("closed with an error waits for the peer's end, too, and reports the error", async () => {
     const { wire, engine, consumer } = await opened();
     const error = new ConnectionError("CONNECTION_ABORTED", "A trial");
     engine.close({ error });
-    assert.equal(engine.closed, false);
     wire.reader.onFinish();
+    assert.equal(engine.closed, false);
+    wire.reader.onEnd();
     assert.equal(await consumer.closedWith, error);
   });
 

@@ -14,7 +14,7 @@ import {
   stopServersAfterAll,
 } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { until } from "./support.ts";
+import { turns, until } from "./support.ts";
 
 assertRuntime();
 stopServersAfterAll();
@@ -193,6 +193,36 @@ describe("what a handler does wrong is its own error, and never a broken wire", 
     await until(() => client.closed || client.ended, "the end of the connection");
     assert.equal(client.ended, false);
     assert.equal(client.error?.code, "ECONNRESET");
+  });
+
+  test("a cut answer destroys none of those before it for a client that still sends", async () => {
+    const whole = "w".repeat(150_000);
+    const { promise: cut, resolve: hasCut } = Promise.withResolvers<void>();
+    const { port } = await started((request) => {
+      if (request.url.endsWith("/whole")) return new Response(whole);
+      const pull = async (controller: ReadableStreamDefaultController) => {
+        controller.enqueue(Buffer.from("part"));
+        await turns(1);
+        hasCut();
+        throw new Error("The source broke");
+      };
+      return new Response(new ReadableStream({ pull }, { highWaterMark: 0 }));
+    }, { timeouts: { lingerMs: 60_000 } });
+    const client = await RawClient.connect(port);
+    client.socket.pause();
+    client.send(GET("/whole") + GET("/cut"));
+    client.send("POST /next HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n");
+    await cut;
+    for (let piece = 0; piece < 20; piece++) {
+      client.send("b".repeat(1_000));
+      await turns(1);
+    }
+    client.socket.resume();
+    await client.rest();
+    assert.deepEqual([client.ended, client.error], [true, undefined]);
+    client.destroy();
+    assert.ok(client.text.includes(`\r\n\r\n${whole}HTTP/1.1 200 OK`), "the first is whole");
+    assert.ok(client.text.endsWith("\r\n\r\n4\r\npart\r\n"), client.text.slice(-200));
   });
 
   test("info.completed resolves when the answer is written, rejects when the client has gone", async () => {

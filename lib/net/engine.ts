@@ -97,11 +97,11 @@ export interface ConnectionParts {
   readonly unsent: Unsent;
 }
 
-/** How a connection is closed; with neither, the peer is given time to end too. */
+/** How a connection is closed. */
 export interface Closing {
-  /** Why: the peer is cut as soon as all that was written has left. */
+  /** Why; it is what the end reports. */
   readonly error?: HttpsdError;
-  /** The same, and in this time (ms) in any case. */
+  /** The peer is given this time (ms) to read, and none to end. */
   readonly withinMs?: number;
 }
 
@@ -494,7 +494,7 @@ export class ConnectionEngine implements Connection, WireReader, Streamed, Unsen
     if (this.#life !== "open") return;
     this.#parts.place.leave();
     this.#life = withinMs === undefined ? "closing" : "leaving";
-    this.#lingerMs = error === undefined && withinMs === undefined ? this.#parts.lingerMs : 0;
+    this.#lingerMs = withinMs === undefined ? this.#parts.lingerMs : 0;
     this.#dropUnread();
     this.#start();
     if (this.#writing === "ended") {
