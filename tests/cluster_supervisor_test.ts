@@ -250,6 +250,58 @@ describe("ClusterSupervisor", () => {
     await stopped(supervisor, workers);
   });
 
+  test("starts another where one dies before the others are ready", async () => {
+    const timeouts = { restartMs: 1 };
+    const { supervisor, workers, lines } = supervise({ timeouts }, (worker, nth) => {
+      if (nth !== 2) worker.ready();
+    });
+    const starting = supervisor.start();
+    await until(() => workers.length === 2, "the second");
+    workers[0]!.end("by SIGSEGV");
+    await until(() => workers.length === 3, "another in the place of the first");
+    workers[1]!.ready();
+    await starting;
+    assert.deepEqual(supervisor.workers.map(({ id, index }) => [id, index]), [[2, 1], [3, 0]]);
+    assert.deepEqual(lines, ["httpsd: Worker 1 (pid 10001) ended by SIGSEGV"]);
+    await stopped(supervisor, workers);
+  });
+
+  test("starts none after it was stopped, in a place that was empty when it reloaded", async () => {
+    const timeouts = { restartMs: 20 };
+    const { supervisor, workers } = supervise({ workers: 1, timeouts }, (worker, nth) => {
+      if (nth === 1) worker.ready();
+    });
+    await supervisor.start();
+    workers[0]!.end("by SIGSEGV");
+    const reloading = supervisor.reload();
+    await until(() => workers.length === 2, "the one that is to take its place");
+    await supervisor.stop();
+    await assert.rejects(reloading, { code: "WORKER_FAILED" });
+    await new Promise((resolve) => setTimeout(resolve, 3 * timeouts.restartMs));
+    assert.equal(workers.length, 2);
+  });
+
+  test("waits no longer for a worker that drains when it is stopped with a shorter time", async () => {
+    const { supervisor, workers } = supervise({ workers: 1, timeouts: { drainMs: 60_000 } }, ready);
+    await supervisor.start();
+    const reloading = supervisor.reload();
+    await until(() => workers[0]!.told.length === 1, "the first one drains");
+    const stopping = supervisor.stop({ drainMs: 0 });
+    workers[1]!.end("with exit code 0", true);
+    await Promise.all([stopping, reloading]);
+    assert.deepEqual(workers.map(({ killed }) => killed), [1, 0]);
+  });
+
+  test("kills a worker that drains by itself, and does not end", async () => {
+    const timeouts = { drainMs: 0, restartMs: 1 };
+    const { supervisor, workers } = supervise({ workers: 1, timeouts }, ready);
+    await supervisor.start();
+    workers[0]!.say({ httpsd: "cluster", type: "draining" });
+    await until(() => workers.length === 2, "another in its place");
+    assert.equal(workers[0]!.killed, 1);
+    await stopped(supervisor, workers);
+  });
+
   test("contains listeners and log functions that throw, and refuses unknown events", async () => {
     const { supervisor, workers } = supervise({
       workers: 1,

@@ -48,12 +48,17 @@ export class Running {
   #settleEnded!: () => void;
   #state: WorkerState = "starting";
   #wanted = false;
+  #isKilled = false;
   #garbled = false;
   #failure: ClusterError | undefined;
   /** When the current step is over, at the latest. */
   #timer: ReturnType<typeof setTimeout>;
   /** How often a worker that is ready says that it is alive, in ms; 0: never. */
   readonly #beatMs: number;
+  /** How long it takes at the most when it drains by itself, in ms. */
+  readonly #drainMs: number;
+  /** When it is killed if it drains still, on the clock of `performance`. */
+  #drainsUntil = Infinity;
   #beats: ReturnType<typeof setInterval> | undefined;
   /** How many beats have passed since it has said something. */
   #silent = 0;
@@ -63,6 +68,7 @@ export class Running {
     this.id = start.id;
     this.index = start.index;
     this.#beatMs = start.beatMs;
+    this.#drainMs = start.drainMs;
     this.#host = host;
     this.readied = new Promise((resolve) => this.#settleReady = resolve);
     this.ended = new Promise((resolve) => this.#settleEnded = resolve);
@@ -96,15 +102,26 @@ export class Running {
     };
   }
 
-  /** Has it accept no more and end; it is killed when it has not in time. */
+  /**
+   * Has it accept no more and end; it is killed when it has not in time. Where it drains already, the
+   * shorter time holds.
+   */
   drain(drainMs: number): void {
-    if (this.#state === "ended" || this.#wanted) return;
+    if (this.#state === "ended" || this.#isKilled) return;
+    const isTold = this.#wanted;
     this.#wanted = true;
     if (this.#state === "starting") return this.kill(); // it has no clients yet
+    if (!isTold) this.#link.send(marking({ type: "drain", drainMs }));
+    this.#drains(drainMs);
+  }
+
+  /** Its event loop need not go round any more; if it does, it ends itself sooner. */
+  #drains(drainMs: number): void {
     this.#state = "draining";
     clearInterval(this.#beats);
-    this.#link.send(marking({ type: "drain", drainMs }));
-    // It ends itself sooner, if its event loop goes round.
+    const until = performance.now() + drainMs + GRACE_MS;
+    if (until >= this.#drainsUntil) return;
+    this.#drainsUntil = until;
     this.#by(drainMs + GRACE_MS, () => this.#killHanging());
   }
 
@@ -121,6 +138,7 @@ export class Running {
     if (this.#state === "ended") return;
     clearInterval(this.#beats);
     this.#wanted ||= this.#failure === undefined;
+    this.#isKilled = true;
     this.#link.kill();
     this.#by(KILLED_MS, () => this.#end("by SIGKILL", false));
   }
@@ -165,8 +183,7 @@ export class Running {
         `${this.name} could not start: ${read.message}${code}`,
       );
     } else if (read.type === "draining") {
-      if (this.#state === "ready") this.#state = "draining"; // by a signal to it alone
-      clearInterval(this.#beats);
+      if (this.#state === "ready") this.#drains(this.#drainMs); // by a signal to it alone
     } else if (read.type === "beat") {
       return;
     } else if (this.#state === "starting") {

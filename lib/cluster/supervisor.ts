@@ -35,6 +35,8 @@ interface Seat {
   /** How often in a row a worker has ended soon after its start. */
   failures: number;
   readyAt: number;
+  /** Whether one was ready here: from then on another takes the place of each that ends. */
+  isOpen: boolean;
   restart: ReturnType<typeof setTimeout> | undefined;
 }
 
@@ -79,6 +81,7 @@ export class ClusterSupervisor extends EventTarget {
       next: undefined,
       failures: 0,
       readyAt: 0,
+      isOpen: false,
       restart: undefined,
     }));
   }
@@ -140,7 +143,7 @@ export class ClusterSupervisor extends EventTarget {
         const error = await next.readied;
         seat.next = undefined;
         if (error !== undefined) {
-          if (seat.current === undefined) this.#restartLater(seat);
+          if (seat.current === undefined && this.#stopping === undefined) this.#restartLater(seat);
           throw error;
         }
         const old = seat.current;
@@ -232,6 +235,7 @@ export class ClusterSupervisor extends EventTarget {
       },
       ready: (worker) => {
         const seat = this.#seats[worker.index]!;
+        seat.isOpen = true;
         if (seat.current === worker) seat.readyAt = performance.now();
         this.#dispatch("ready", worker);
       },
@@ -248,13 +252,12 @@ export class ClusterSupervisor extends EventTarget {
     const seat = this.#seats[worker.index]!;
     const current = seat.current === worker;
     if (current) seat.current = undefined;
-    // While the cluster starts, its start rejects with it.
-    if (error !== undefined && this.#started && this.#stopping === undefined) {
-      this.#say(error.message);
-    }
+    // The cluster's start rejects with what ends the first one of a place before it is ready.
+    const isReplaced = seat.isOpen && this.#stopping === undefined;
+    if (error !== undefined && isReplaced) this.#say(error.message);
     this.#dispatch("end", worker, error);
-    // While the cluster starts, or another is to take the place anyway, none is started here.
-    if (!current || !this.#started || this.#stopping !== undefined) return;
+    if (!current || !isReplaced || this.#stopping !== undefined) return;
+    // Another may be about to take the place anyway.
     if (seat.next === undefined) this.#restartLater(seat, worker, error);
   }
 
