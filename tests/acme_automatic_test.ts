@@ -13,6 +13,7 @@ import {
   TestTime,
   watched,
 } from "./automatic_support.ts";
+import type { SourceReports } from "../lib/tls/certificate_source.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 import { turns, until } from "./support.ts";
 
@@ -391,6 +392,24 @@ describe("A storage that fails", () => {
     await using all = watched(time, ca, storage);
     await assert.rejects(all.start(), { code: "ACME_STORAGE_FAILED" });
     await all.stop();
+    storage.broken = false;
+    await all.start();
+    await until(() => all.issued.length === 1, "it has a certificate");
+  });
+
+  test("fails the starts of two servers at once, of which none is left without certificates", async () => {
+    const time = new TestTime();
+    const ca = new TestCa(time);
+    const storage = new MemoryStorage();
+    storage.broken = true;
+    await using all = watched(time, ca, storage);
+    const { source } = all;
+    const other: SourceReports = { issued() {}, failed() {}, expiring() {}, error() {} };
+    const failed = { code: "ACME_STORAGE_FAILED" };
+    await Promise.all([
+      assert.rejects(all.start(), failed),
+      assert.rejects(async () => await source.start!(other), failed),
+    ]);
     storage.broken = false;
     await all.start();
     await until(() => all.issued.length === 1, "it has a certificate");

@@ -111,7 +111,14 @@ class AutomaticCertificates implements CertificateSource {
   start(reports: SourceReports, port?: number): Promise<void> {
     return this.#inTurn(async () => {
       this.#hosts.set(reports, port);
-      if (this.#parts === undefined) await this.#begin();
+      if (this.#parts !== undefined) return;
+      try {
+        await this.#begin();
+      } catch (error) {
+        this.#hosts.delete(reports);
+        await this.#end(); // the next server begins anew
+        throw error;
+      }
     });
   }
 
