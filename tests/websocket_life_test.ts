@@ -49,6 +49,42 @@ for (const mode of MODES) {
       await until(() => server.sessions.size === 0, "The session is over");
     });
 
+    test("by a listener that is told that it opens: what comes is thrown away, too", async () => {
+      const heard: unknown[] = [];
+      const ended = Promise.withResolvers<void>();
+      const { server, port, closes } = await withRoute(
+        { onMessage: (_, text) => void heard.push(text) },
+        QUICK,
+        mode,
+      );
+      server.route({
+        uri: "/loop",
+        websocket: {
+          async onOpen(ws) {
+            for await (const message of ws) heard.push(message);
+            ended.resolve();
+          },
+          onClose: (_, info) => void closes.push(info),
+        },
+      });
+      server.addEventListener("websocket:open", ({ ws }) => ws.close(1008, "not you"));
+      for (const path of ["/ws", "/loop"]) {
+        const client = await FrameClient.open(port, {
+          mode,
+          path,
+          rest: [{ op: 1, text: "early" }],
+        });
+        assert.deepEqual(await client.close(), [1008, "not you"]);
+        client.send({ op: 1, text: "late" }, { op: 8, hex: closePayload(1008) });
+        await client.end();
+        client.socket.end();
+      }
+      await until(() => closes.length === 2, "onClose is called");
+      assert.ok(closes.every(({ wasClean }) => wasClean));
+      await ended.promise;
+      assert.deepEqual(heard, []);
+    });
+
     test("by the server: behind what was sent, and what comes then is thrown away", async () => {
       const { port, closes, sockets } = await withRoute(echo, {}, mode);
       const client = await FrameClient.open(port, { mode });

@@ -113,16 +113,16 @@ export class Engine implements Protocol, ReceiverHost, SendingHost, Member {
    */
   open(ws: ServerWebSocket, opened: (ws: ServerWebSocket) => unknown): boolean {
     this.#ws = ws;
-    this.#hub.add(this);
-    if (this.#state === "closed") return false;
-    this.#hasOpened = true;
-    this.#deadlines.arm();
     const { onMessage, onFrame } = this.#config.callbacks;
     if (onFrame !== undefined) {
       this.reading.deliverFrames((frame) => call(this, onFrame, this.#ws, frame));
     } else if (onMessage !== undefined) {
       this.reading.deliverMessages((message) => call(this, onMessage, this.#ws, message));
     }
+    this.#hub.add(this);
+    if (this.#state === "closed") return false;
+    this.#hasOpened = true;
+    this.#deadlines.arm();
     this.reading.openedBy(run(this, () => opened(ws)));
     return true;
   }
@@ -382,7 +382,7 @@ export class Engine implements Protocol, ReceiverHost, SendingHost, Member {
   #beginClose(payload: Uint8Array): void {
     this.#leaveOpen(this.#state === "answering" ? "ending" : "closing");
     this.#deadlines.awaitEnd();
-    this.reading.begun?.discard(this.#closedError());
+    this.reading.receiver.discard(this.#closedError());
     this.#sender.close(payload, () => this.#finishHandshake());
     this.#deadlines.arm();
     this.#pump(); // the client's Close may lie behind what the program had not taken
