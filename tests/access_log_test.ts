@@ -349,6 +349,20 @@ describe("the sink", () => {
     client.destroy();
   });
 
+  test("is asked for no request that was under way at stop()", async () => {
+    const { server } = await started(() => answer.promise);
+    const answer = Promise.withResolvers<Response>();
+    let lines = "";
+    const log = accessLog(server, { sink: (text) => void (lines += text) });
+    const asked = server.fetch(new Request("http://a/"));
+    await until(() => server.stats().requests.active === 1, "it is there");
+    await log.stop();
+    answer.resolve(new Response("late"));
+    assert.equal(await (await asked).text(), "late");
+    await log.flush();
+    assert.deepEqual([lines, log.written, server.stats().requests.byClass["2xx"]], ["", 0, 1]);
+  });
+
   test("may be a logger that takes records; and an edge app logs as a server does", async () => {
     const records: AccessRecord[] = [];
     const app = createEdgeApp({}, () => new Response("hello"));
