@@ -8,6 +8,7 @@ import {
   data,
   headers,
   Http2Client,
+  ping,
   requestFields,
   settingsAck,
   Type,
@@ -78,6 +79,24 @@ for (const mode of MODES) {
         assert.deepEqual(errors, []);
       });
     }
+  });
+
+  test(`a client that sends a PING for each answer, as gRPC does, floods nobody, ${mode}`, async () => {
+    const http2 = { controlFrames: { burst: 20, perSecond: 0 } };
+    const { port, errors } = await started(() => new Response("hello"), { http2 }, mode);
+    using client = await Http2Client.connect(port, mode);
+    await client.ready();
+    let pings = 0;
+    client.onFrame = ({ type, payload }) => {
+      if (type === Type.DATA && payload.length > 0) client.send(ping());
+      if (type === Type.PING) pings++;
+    };
+    for (let i = 0; i < 100; i++) await client.answer(client.request({ path: "/" }));
+    await client.until(() => pings === 100, "all are acknowledged");
+    assert.deepEqual(errors, []);
+    for (let i = 0; i < 1_000; i++) client.send(ping()); // more than answers could be
+    await client.until(() => client.goaway !== undefined, "the end");
+    assert.equal(client.goaway?.code, "ENHANCE_YOUR_CALM");
   });
 
   describe(`HTTP/2's windows, ${mode}`, () => {

@@ -343,7 +343,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
         this.#onSettingsAck();
         return true;
       case FrameStep.Ping:
-        this.#floods.control("PING");
+        if (!this.output.takeAnswer()) this.#floods.control("PING");
         this.output.writer.ping(reader.opaque, true);
         this.output.schedule();
         return true;
@@ -540,8 +540,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   }
 
   #onWindowUpdate(streamId: number, increment: number): void {
-    if (increment < TINY_BYTES && --this.output.credits < 0) {
-      this.output.credits = 0;
+    if (increment < TINY_BYTES && !this.output.takeAnswer()) {
       this.#floods.control("small WINDOW_UPDATE");
     }
     if (streamId === 0) {

@@ -49,7 +49,8 @@ export interface Http2Options {
   readonly serverResets?: BudgetSize;
   /**
    * How many frames may come that carry nothing of a request: PING, SETTINGS, PRIORITY, empty or
-   * unknown ones. More: the connection is closed. Default: 1,000 and 100 a second.
+   * unknown ones; but for a PING and two tiny WINDOW_UPDATEs for each DATA frame of an answer. More:
+   * the connection is closed. Default: 1,000 and 100 a second.
    */
   readonly controlFrames?: BudgetSize;
   /**

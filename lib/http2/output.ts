@@ -29,6 +29,9 @@ const SMALL_BYTES = 16 * 1024;
  */
 const SETTLING_TURNS = 4;
 
+/** How many frames may answer one of DATA. */
+const ANSWERS = 3;
+
 /** The answer of a stream that has something to send. */
 export interface Sender extends Scheduled {
   /** Whether there is more that may be sent, as far as the stream goes. */
@@ -46,12 +49,8 @@ export interface Sender extends Scheduled {
 export class Output {
   /** What gathers frames. */
   readonly writer = new FrameWriter();
-  /**
-   * How many small WINDOW_UPDATE frames the client may send as answers to DATA: one for the stream
-   * and one for the connection. Frames that are tiny since its window is do not count; those at the
-   * end of each whole window are, and a client may answer each by itself.
-   */
-  credits = 0;
+  /** How many frames that carry nothing the client may still send as answers to DATA. */
+  #answers = 0;
   /** The changes of its table that the client's decoder has to be sent. */
   readonly table = new PeerTable();
   /** How much DATA the client takes on the whole connection. */
@@ -79,6 +78,22 @@ export class Output {
   constructor(connection: ConnectionEngine, maxUnsentBytes: number) {
     this.#connection = connection;
     this.#maxUnsentBytes = maxUnsentBytes;
+  }
+
+  /**
+   * Notes that DATA is sent that a client may answer: by a WINDOW_UPDATE for the stream, and by one for
+   * the connection, however small, and by a PING, as gRPC measures the way. DATA that is tiny since the
+   * client's window is earns nothing; that at the end of each whole window is, too, and has answers.
+   */
+  mayBeAnswered(): void {
+    this.#answers += ANSWERS;
+  }
+
+  /** Whether a frame that carries nothing may be an answer to DATA; none is to more than one. */
+  takeAnswer(): boolean {
+    if (this.#answers === 0) return false;
+    this.#answers--;
+    return true;
   }
 
   /** What counts the chunks of one answer that wait for the client to read. */

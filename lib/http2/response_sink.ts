@@ -198,7 +198,7 @@ export class Http2ResponseSink implements ResponseSink, Sender {
     if (isLast) this.#tail = null;
     if (!this.#waits && length <= window.size && output.hasRoomFor(length)) {
       window.take(length);
-      output.credits += 2;
+      output.mayBeAnswered();
       output.data(id, lasting ?? copyOf(chunk), isLast);
       output.schedule();
       if (isLast) this.#ends();
@@ -269,7 +269,7 @@ export class Http2ResponseSink implements ResponseSink, Sender {
     else this.#waiting?.moved();
     const isLast = whole && queue.length === 0 && this.#tail === null;
     window.take(length);
-    if (whole || length >= TINY_BYTES) output.credits += 2;
+    if (whole || length >= TINY_BYTES) output.mayBeAnswered();
     output.data(id, whole ? first : front(first, length), isLast, this.#changes);
     if (isLast) this.#ends();
     else if (queue.length === 0 && this.#tail) this.#sendTail();
