@@ -55,6 +55,8 @@ export interface ReceptionParts {
 export class Reception implements ProtocolHost {
   readonly foundPreface: ((driver: Http1Connection) => void) | undefined;
   readonly #parts: ReceptionParts;
+  /** The driver of a session that `userCallback` is told of, and no event yet. */
+  #unannounced: ConnectionDriver | undefined;
 
   /** Makes a reception. */
   constructor(parts: ReceptionParts) {
@@ -88,7 +90,10 @@ export class Reception implements ProtocolHost {
     const { session, connection } = driver;
     sessions.add(driver);
     places.lookForRoom();
+    this.#unannounced = driver;
     hooks.created(session);
+    this.#unannounced = undefined;
+    if (connection.closed) return; // by the hook
     reports.connected("connected", session);
     if (connection.closed) return; // by a listener
     reports.connected("http:connected", session);
@@ -201,11 +206,12 @@ export class Reception implements ProtocolHost {
     const { session } = driver;
     opening.delete(driver); // a hook that never answers would keep it there
     if (!sessions.remove(driver)) return this.#notLetIn(session, error);
+    const isAnnounced = driver !== this.#unannounced;
     hooks.closing(session, error);
-    reports.disconnected("http:disconnected", session, error);
+    if (isAnnounced) reports.disconnected("http:disconnected", session, error);
     freeContext(session);
     hooks.closed(session, error);
-    reports.disconnected("disconnected", session, error);
+    if (isAnnounced) reports.disconnected("disconnected", session, error);
   }
 
   /** Reports the end of a session that the hooks had not admitted. */

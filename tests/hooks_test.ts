@@ -232,6 +232,16 @@ describe("userCallback", () => {
     });
   });
 
+  test("may cut the session that begins, of which no event tells then", async () => {
+    const server = await startLogged("tls", {
+      userCallback: ({ state, session }) => state === "create" && session!.destroy(),
+    });
+    assert.equal(await ask(server, "tls"), "");
+    await until(() => server.log.includes("userCallback close"), "The session is over");
+    await server.server.stop();
+    assert.deepEqual(server.log, LIFE.filter((entry) => !/connected/.test(entry)));
+  });
+
   test("sees the same session from its beginning to its end", async () => {
     const sessions: (Session | undefined)[] = [];
     const server = await startServer({
