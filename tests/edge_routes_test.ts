@@ -7,6 +7,7 @@ import type { HttpdRequest } from "../lib/httpd/request.ts";
 import type { RouteHandler } from "../lib/httpd/route.ts";
 import { type Face, type FaceName, open, streamOf } from "./edge_support.ts";
 import { assertRuntime } from "./runtime.ts";
+import { turns } from "./support.ts";
 
 assertRuntime();
 
@@ -399,6 +400,22 @@ for (const name of ["a socket", "server.fetch()", "an edge app"] as const) {
         timeouts: { handlerMs: 20 },
       });
       assert.deepEqual(await failed(face), [503, ["HANDLER_TIMEOUT"]]);
+    });
+
+    test("a Response that comes after handlerMs is let go of", async () => {
+      const { promise: cancelled, resolve: cancel } = Promise.withResolvers<void>();
+      const face = await answering(
+        async ({ signal }) => {
+          await new Promise<void>((resolve) => signal.onabort = () => resolve());
+          return new Response(new ReadableStream({ cancel: () => cancel() }));
+        },
+        "GET",
+        { timeouts: { handlerMs: 20 } },
+      );
+      assert.deepEqual(await failed(face), [503, ["HANDLER_TIMEOUT"]]);
+      await cancelled;
+      await turns();
+      assert.deepEqual(face.errors, ["HANDLER_TIMEOUT"]);
     });
 
     test("a WebSocket route answers 426 to a request for none", async () => {

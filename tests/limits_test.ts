@@ -122,6 +122,36 @@ describe("handlerMs", () => {
     });
   }
 
+  for (const hasMiddleware of [false, true]) {
+    const behind = hasMiddleware ? "behind a middleware" : "alone";
+    test(`lets go of a Response that comes after it, ${behind}`, async () => {
+      const clock = new TestClock();
+      const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
+      const { promise: cancelled, resolve: cancel } = Promise.withResolvers<void>();
+      const host = await started(
+        async (request) => {
+          if (request.url.endsWith("/quick")) return new Response("quick");
+          begin();
+          await new Promise<void>((resolve) => request.signal.onabort = () => resolve());
+          return new Response(new ReadableStream({ cancel: () => cancel() }));
+        },
+        { timeouts: { handlerMs: 10_000 } },
+        "plain",
+        clock,
+      );
+      if (hasMiddleware) host.server.use((_, next) => next());
+      const client = await RawClient.connect(host.port);
+      client.send(GET("/slow") + GET("/quick"));
+      await begun;
+      await clock.advance(11_000);
+      await cancelled;
+      await client.expect("quick");
+      assert.deepEqual(readResponses(client.text).map(({ status }) => status), [503, 200]);
+      assert.deepEqual(host.errors.map(({ code }) => code), ["HANDLER_TIMEOUT"]);
+      client.destroy();
+    });
+  }
+
   test("is for the head of the response: its body may take longer", async () => {
     const clock = new TestClock();
     const { promise: later, resolve: goOn } = Promise.withResolvers<void>();

@@ -212,6 +212,7 @@ class FetchDriver implements SessionDriver, ExchangeKeeper, Transport {
   sendResponse(_exchange: Exchange, result: unknown): void {
     const own = asResponse(result);
     if (own.bodyUsed || isPassedAgain(own)) throw usedAlready();
+    if (this.#exchange.gaveUp) return this.#letGo(own.body);
     const { defaultFields } = this.#exchange;
     const response = defaultFields ? withFields(own, defaultFields) : own;
     const { status, statusText, headers, body } = response;
@@ -219,7 +220,10 @@ class FetchDriver implements SessionDriver, ExchangeKeeper, Transport {
     const isHead = this.#exchange.head.method === "HEAD";
     const sent = isHead ? new Response(null, { status, statusText, headers }) : response;
     writer.pass(status, () => this.#sink.pass(sent), isHead);
-    if (!isHead && !writer.gone) return;
+    if (isHead || writer.gone) this.#letGo(body);
+  }
+
+  #letGo(body: ReadableStream | null): void {
     body?.cancel().catch((error) => this.#exchange.cancelFailed(error));
   }
 

@@ -4,6 +4,7 @@
  * @module
  */
 import { NO_BYTES } from "../bytes.ts";
+import { watch } from "../contain/callbacks.ts";
 import { HttpError } from "../errors.ts";
 import type { Exchange } from "../http/exchange.ts";
 import { chunkBytes } from "./body_chunk.ts";
@@ -11,7 +12,8 @@ import { partsOf, type ResponseParts } from "./response_parts.ts";
 import { type Beginning, type BodyReader, pump } from "../http/stream_pump.ts";
 
 /**
- * Writes a handler's response; at once when its body is all there.
+ * Writes a handler's response; at once when its body is all there. One that comes after the handler
+ * was given up is let go of: that it took too long was reported.
  *
  * @throws {HttpError} `HANDLER_FAILED` when it is not a usable response, `BAD_RESPONSE` when it
  * breaks HTTP; or whatever its body stream fails with
@@ -19,9 +21,15 @@ import { type Beginning, type BodyReader, pump } from "../http/stream_pump.ts";
 export function sendResponse(exchange: Exchange, result: unknown): void | Promise<void> {
   const parts = partsOf(result);
   const { body } = parts;
+  if (exchange.gaveUp) return letGo(exchange, body);
   if (body instanceof ReadableStream) return sendStream(exchange, parts, body);
   if (body instanceof Promise) return body.then((whole) => sendWhole(exchange, parts, whole));
   sendWhole(exchange, parts, body ?? "");
+}
+
+function letGo(exchange: Exchange, body: ResponseParts["body"]): void {
+  const ending = body instanceof ReadableStream ? body.cancel() : body;
+  watch(ending, (cause) => exchange.cancelFailed(cause));
 }
 
 function sendWhole({ response }: Exchange, head: ResponseParts, body: string | Uint8Array): void {

@@ -371,6 +371,11 @@ export class Exchange implements ResponseProgress, BodySource, ExchangeFacts {
     return error;
   }
 
+  /** Whether the handler took too long, so that what it returns comes too late. */
+  get gaveUp(): boolean {
+    return this.#gaveUp !== undefined;
+  }
+
   /** Whether a body is still held back by the client, which waits for `100 Continue`. */
   get awaitsContinue(): boolean {
     return this.head.expectContinue && this.hasBody && !this.#continued && !this.bodyEnded;
