@@ -31,11 +31,11 @@ export function createServer(
   const watchers = watchConnections(server);
 
   async function answer(request: Request, { session }: RequestInfo): Promise<Response> {
-    const { pathname } = new URL(request.url);
+    const { pathname, origin } = new URL(request.url);
     switch (`${request.method} ${pathname}`) {
       case "GET /":
       case "HEAD /":
-        return showConnection(server, session, authority !== undefined);
+        return showConnection(server, session, origin, authority !== undefined);
       case "GET /events":
         return serverSentEvents(request, (sender) => watchers.tell(session, sender));
       case "GET /ping":
@@ -59,9 +59,15 @@ if (import.meta.main) {
   });
 }
 
-function showConnection(server: HttpsServer, session: Session, issues: boolean): Response {
+function showConnection(
+  server: HttpsServer,
+  session: Session,
+  origin: string,
+  issues: boolean,
+): Response {
   const page = renderPage({
     runtime: `${runtime}`,
+    url: `${origin}/`,
     session: {
       id: session.id,
       requests: session.requests,

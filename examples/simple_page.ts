@@ -7,6 +7,8 @@ import { GROUPS, SIGNATURES, SUITES } from "./simple_tables.ts";
 /** What the page shows. */
 export interface View {
   readonly runtime: string;
+  /** Where the page is, as the visitor has asked for it. */
+  readonly url: string;
   readonly session: {
     readonly id: number;
     readonly requests: number;
@@ -286,7 +288,7 @@ function served({ certificate }: View): Html {
   );
 }
 
-function comeBack({ tls, password }: View): Html {
+function comeBack({ url, tls, password }: View): Html {
   if (tls?.authorized === true) {
     const { subject, issuer, validTo } = tls.peerCertificate!;
     return section(
@@ -328,7 +330,7 @@ function comeBack({ tls, password }: View): Html {
         <summary>Or with curl</summary>
         <pre tabindex="0">curl --cacert certs/ca.pem --cert-type P12 \\
   --cert httpsd-client.p12:${password} \\
-  https://localhost:8443/</pre>
+  ${url}</pre>
       </details>
     `,
   );

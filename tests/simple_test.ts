@@ -179,6 +179,7 @@ describe("simple.ts", () => {
     const curl = (...args: string[]) => run("curl", ["-sS", "--cacert", caFile, ...args]);
     const page = curl(url);
     const [, password] = /name="password" readonly value="([\w-]+)"/.exec(page)!;
+    assert.ok(page.includes(`:${password} \\\n  ${url}</pre>`), "the command for curl is for it");
     const file = join(directory, "client.p12");
     const form = ["-d", `name=Ada <b>`, "-d", `password=${password}`];
     const origin = ["-H", `Origin: https://localhost:${port}`];
@@ -297,7 +298,14 @@ describe("renderPage()", () => {
       validFrom: new Date(),
       validTo: new Date(),
     };
-    const page = renderPage({ runtime: nasty, session, tls, certificate, password: nasty });
+    const page = renderPage({
+      runtime: nasty,
+      url: nasty,
+      session,
+      tls,
+      certificate,
+      password: nasty,
+    });
     assert.equal(page.split("<script>").length, 2, "its own alone");
     assert.equal(page.split("</script>").length, 2);
     assert.ok(page.split("&lt;script&gt;&quot;&amp;&#39;&lt;/script&gt;").length > 12);
