@@ -486,6 +486,51 @@ describe("an upstream that fails", () => {
   });
 });
 
+describe("on a kept connection a request that may not be repeated comes once", () => {
+  /** What an upstream got that answers GET alone, and cuts the connection of a request with "cut". */
+  async function kept(options: ProxyOptions = {}) {
+    const heads: string[] = [];
+    let open = 0;
+    const upstream = await listening(net.createServer((socket) => {
+      open++;
+      socket.on("close", () => open--);
+      socket.on("data", (bytes: Buffer) => {
+        const [line = ""] = bytes.toString("latin1").split(" HTTP/1.1\r\n", 1);
+        heads.push(line);
+        if (line.startsWith("GET")) socket.write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        else if (line.endsWith("/cut")) socket.destroy();
+      });
+    }));
+    const front = await started(proxy(urlOf(upstream), options));
+    assert.equal((await ask(front.port, request("GET /"))).status, 200);
+    return { ...front, heads, isGone: () => open === 0 };
+  }
+  const BODY = [{ "Content-Length": "2" }, "ab"] as const;
+
+  test("when the upstream cuts it: 502", async () => {
+    const { port, heads } = await kept();
+    assert.equal((await ask(port, request("POST /cut", ...BODY))).status, 502);
+    assert.equal((await ask(port, request("GET /"))).status, 200);
+    assert.deepEqual(heads, ["GET /", "POST /cut", "GET /"]);
+  });
+  test("when the upstream takes too long: 504", async () => {
+    const { port, heads, isGone } = await kept({ timeouts: { responseMs: 1_000 } });
+    assert.equal((await ask(port, request("POST /", ...BODY))).status, 504);
+    await until(isGone, "the end of the connection");
+    assert.deepEqual(heads, ["GET /", "POST /"]);
+  });
+  test("when the client leaves", async () => {
+    const { port, heads, isGone } = await kept();
+    const client = await RawClient.connect(port);
+    client.send(request("POST /", ...BODY));
+    await until(() => heads.length === 2, "the request");
+    client.destroy();
+    await until(isGone, "the end of the connection");
+    assert.equal((await ask(port, request("GET /"))).status, 200);
+    assert.deepEqual(heads, ["GET /", "POST /", "GET /"]);
+  });
+});
+
 test("an unused connection is kept for a while, and then closed", async () => {
   let connections = 0;
   let open = 0;

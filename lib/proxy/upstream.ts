@@ -88,7 +88,7 @@ class Attempt {
   readonly #config: ProxyConfig;
   readonly #request: UpstreamRequest;
   readonly #answer = Promise.withResolvers<UpstreamAnswer>();
-  #client: ClientRequest | undefined;
+  #isReused = false;
 
   constructor(target: URL, config: ProxyConfig, request: UpstreamRequest) {
     this.#target = target;
@@ -98,13 +98,13 @@ class Attempt {
 
   /** Whether the connection had carried another request before. */
   get isReused(): boolean {
-    return this.#client?.reusedSocket === true;
+    return this.#isReused;
   }
 
   async run(send: typeof http.request, agent: http.Agent | false): Promise<UpstreamAnswer> {
     const { signal } = this.#request;
     signal.throwIfAborted();
-    const client = this.#client = this.#open(send, agent);
+    const client = this.#open(send, agent);
     const connecting = new Deadline(() => client.destroy(timedOut("accept the connection")));
     const answering = new Deadline(() => client.destroy(timedOut("answer")));
     const abort = () => client.destroy(signal.reason);
@@ -142,6 +142,10 @@ class Attempt {
   #listen(client: ClientRequest, connecting: Deadline): void {
     const { resolve, reject } = this.#answer;
     client.on("socket", (socket: Socket) => {
+      this.#isReused = client.reusedSocket;
+      // Deno would send it again when the connection ends, also a POST, and one that was destroyed
+      // here for its deadline or as the client has left (denoland/deno#36786).
+      client.reusedSocket = false;
       if (!socket.connecting) return;
       connecting.set(this.#config.timeouts.connectMs);
       const ready = this.#target.protocol === "https:" ? "secureConnect" : "connect";
