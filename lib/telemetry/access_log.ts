@@ -70,7 +70,10 @@ export interface AccessLog {
   readonly bufferedBytes: number;
   /** Resolves when the sink has taken all that waits. */
   flush(): Promise<void>;
-  /** Logs no further request, and resolves when the sink has taken all that waits. */
+  /**
+   * Logs no further request, also none that is under way, and resolves when the sink has taken all
+   * that waits.
+   */
   stop(): Promise<void>;
 }
 
@@ -112,8 +115,10 @@ export function accessLog(target: Observable, options: AccessLogOptions = {}): A
   const log = record === undefined
     ? lineLog(format, max, sink ?? writeToStdout, failed)
     : recordLog(max, record, failed);
+  let isOver = false;
   const observation: ExchangeObservation = {
     ended(exchange) {
+      if (isOver) return; // it had begun before, and the sink may be closed by now
       if (filter === undefined || passes(filter, exchange)) log.take(exchange);
     },
   };
@@ -134,6 +139,7 @@ export function accessLog(target: Observable, options: AccessLogOptions = {}): A
     },
     flush: () => queue.flushed(),
     stop() {
+      isOver = true;
       stop();
       return queue.flushed();
     },
