@@ -24,6 +24,7 @@ import type { Transport } from "../http/exchange.ts";
 import { addPlatformRequest } from "../fetch/platform_requests.ts";
 import { asResponse, usedAlready } from "../fetch/usable_response.ts";
 import { type Clock, systemClock } from "../net/clock.ts";
+import { changeable } from "../runtime/response_parts.ts";
 import { bodyIncomplete, bodyTooLong } from "../http/request_rules.ts";
 import { type FieldList, withDefaults } from "../http/response_rules.ts";
 import { FetchHead } from "./request_head.ts";
@@ -63,21 +64,18 @@ function isPassedAgain(response: Response): boolean {
  * without a body is copied, as the program may return it again, and so is what `fetch()` gave.
  */
 function withFields(response: Response, defaults: FieldList): Response {
-  const { body, status, statusText, headers } = response;
-  const all = withDefaults(headers, defaults);
-  if (body !== null) {
-    try {
-      for (const [name, value] of all.slice([...headers].length)) headers.append(name, value);
-      return response;
-    } catch {
-      // The fields cannot be changed.
-    }
+  const added = withDefaults(response.headers, defaults).slice([...response.headers].length);
+  if (response.body === null) return addTo(changeable(response), added);
+  try {
+    return addTo(response, added);
+  } catch {
+    return addTo(changeable(response), added); // its fields cannot be changed
   }
-  return new Response(body, {
-    status,
-    statusText,
-    headers: all.map(([name, value]) => [name, value]),
-  });
+}
+
+function addTo(response: Response, added: FieldList): Response {
+  for (const [name, value] of added) response.headers.append(name, value);
+  return response;
 }
 
 /**

@@ -23,6 +23,7 @@ import {
   oneOf,
   shown,
 } from "../options.ts";
+import { changeable } from "../runtime/response_parts.ts";
 import { rateOf } from "../share.ts";
 import { MemoryStore, memoryStore, type RateLimitStore } from "./store.ts";
 
@@ -330,7 +331,7 @@ function withFields(response: Response, fields: RateLimitDecision["fields"]): Re
     try {
       answer.headers.set(name, value);
     } catch {
-      answer = new Response(response.body, response);
+      answer = changeable(response);
       answer.headers.set(name, value);
     }
   }

@@ -19,7 +19,7 @@ import { freeMemory } from "../bytes.ts";
 import { runtime } from "./current.ts";
 import { onFirstUse } from "../first_use.ts";
 import { declareInternal } from "./internals.ts";
-import { decodedFields, publicParts, type ResponseParts } from "./response_parts.ts";
+import { publicParts, type ResponseParts } from "./response_parts.ts";
 
 /** What is used of Bun. */
 export interface BunTools {
@@ -48,9 +48,6 @@ const PIECE_BYTES = 64 * 1024;
 /** How a body in memory is shown, a `Blob` with its type; that of a `File` comes behind its name. */
 const IN_MEMORY = /\n {2}(?:File|Blob) \([^)\n]*\)(?: \{\n {4}type: "(?<type>.*)"\n)?/;
 
-/** The codings that Bun's `fetch()` decodes by itself. */
-const DECODED = /^(?:gzip|deflate|br|zstd)$/i;
-
 /** Takes responses apart with Bun's own tools. */
 class BunResponses {
   readonly #tools: BunTools;
@@ -64,7 +61,7 @@ class BunResponses {
   /** Takes a response apart; `undefined` when it was used. */
   parts(response: Response): ResponseParts | undefined {
     if (response.bodyUsed) return undefined;
-    if (response.url !== "") return fetchedParts(response);
+    if (response.url !== "") return publicParts(response); // it, or a clone of it, is of `fetch()`
     const { statusText } = response;
     const base = statusText === "" ? this.#base : this.#sizeOfEmpty(statusText);
     const size = this.#tools.sizeOf(response) - base;
@@ -146,14 +143,6 @@ class BunResponses {
       return NaN;
     }
   }
-}
-
-/** The parts of a response that `fetch()` gave, or a clone of it; it was not used. */
-function fetchedParts(response: Response): ResponseParts {
-  const parts = publicParts(response)!;
-  const coding = response.headers.get("content-encoding");
-  if (coding === null || !DECODED.test(coding.trim())) return parts;
-  return { ...parts, fields: decodedFields(parts.fields) };
 }
 
 /** The parts of a response with this body, which has this type unless it was given one. */
