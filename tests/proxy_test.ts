@@ -3,10 +3,14 @@ import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import { Buffer } from "node:buffer";
 import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
 import http from "node:http";
 import https from "node:https";
 import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { gzipSync } from "node:zlib";
+import { serve } from "../lib/server.ts";
 import { proxy, type ProxyOptions } from "../lib/proxy/mod.ts";
 import {
   GET,
@@ -168,6 +172,22 @@ describe("requests reach the upstream", () => {
       JSON.parse((await ask(client.port, request("GET /"))).body).fields.host,
       "shop.example",
     );
+  });
+  test("without an address where the client's socket has a path", async () => {
+    const upstream = await listening(http.createServer(mirror));
+    const directory = mkdtempSync(join(tmpdir(), "httpsd-proxy-"));
+    const path = join(directory, "socket");
+    const server = await serve({ transportMode: "insecure", path }, proxy(urlOf(upstream)));
+    const client = new RawClient(net.connect(path));
+    client.send(request("GET /"));
+    const { fields } = JSON.parse(readResponses(await client.rest(), ["GET"])[0]!.body);
+    client.destroy();
+    await server.stop({ drainMs: 0 });
+    rmSync(directory, { recursive: true });
+    assert.deepEqual([fields["forwarded"], fields["x-forwarded-for"]], [
+      'host="shop.example";proto=http',
+      undefined,
+    ]);
   });
   test("without a prefix, and no others", async () => {
     const { port } = await behind(mirror, { stripPrefix: "/api" }, { path: "/v1/" });
@@ -353,6 +373,22 @@ describe("answers reach the client", () => {
       "x": "x",
       "//h/p": "//h/p",
     });
+  });
+  test("with redirects whose URL is in UTF-8", async () => {
+    const utf8 = Buffer.from("/é?é").toString("latin1");
+    const upstream = await listening(net.createServer((socket) => {
+      socket.once("data", (bytes: Buffer) => {
+        const to = bytes.includes("/absolute") ? `${urlOf(upstream)}${utf8}` : utf8;
+        const head = `HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: ${to}\r\n\r\n`;
+        socket.end(head, "latin1");
+      });
+    }));
+    const { port } = await started(proxy(urlOf(upstream)));
+    const found: (string | undefined)[] = [];
+    for (const path of ["/", "/absolute"]) {
+      found.push((await ask(port, request(`GET ${path}`))).fields["location"]);
+    }
+    assert.deepEqual(found, ["/%C3%A9?%C3%A9", "http://shop.example/%C3%A9?%C3%A9"]);
   });
   test("piece by piece, as the upstream sends them", async () => {
     let go = () => {};

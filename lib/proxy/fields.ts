@@ -91,7 +91,7 @@ export function requestFields(
   fields.set("host", host ?? url.host);
   fields.set("via", [headers.get("via"), `1.1 ${pseudonym}`].filter(Boolean).join(", "));
   const proto = url.protocol.slice(0, -1);
-  const address = session?.remoteAddress;
+  const address = session?.remoteAddress || undefined; // a socket with a path has none
   if (address !== undefined) fields.set("x-forwarded-for", address);
   fields.set("x-forwarded-host", url.host);
   fields.set("x-forwarded-proto", proto);
@@ -155,14 +155,23 @@ export function upstreamPath(url: URL, { target, stripPrefix }: Mount): string |
 
 /** A `Location` of the upstream's as the client can follow it; others are left as they are. */
 export function clientLocation(location: string, url: URL, { target, stripPrefix }: Mount): string {
-  const absolute = URL.parse(location);
+  const written = withoutBytes(location);
+  const absolute = URL.parse(written);
   if (absolute === null && !location.startsWith("/")) return location; // relative to the path
-  const there = absolute ?? URL.parse(location, target);
+  const there = absolute ?? URL.parse(written, target);
   if (there === null || there.origin !== target.origin) return location;
   const rest = below(there.pathname, withoutSlash(target.pathname));
   if (rest === undefined) return location;
   const path = `${stripPrefix}${rest}${there.search}${there.hash}`;
   return absolute === null ? path : `${url.origin}${path}`;
+}
+
+/** Escapes the bytes that are not ASCII, which a URL parser would take for characters, each as two bytes. */
+function withoutBytes(location: string): string {
+  return location.replace(
+    /[\x80-\xff]/g,
+    (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`,
+  );
 }
 
 /** The part of a path that is below a prefix, from its `/` on. */
