@@ -11,7 +11,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { serve } from "../lib/server.ts";
-import { proxy, type ProxyOptions } from "../lib/proxy/mod.ts";
+import { proxy, type ProxyOptions, type UpstreamTls } from "../lib/proxy/mod.ts";
 import {
   GET,
   MODES,
@@ -736,6 +736,23 @@ describe("options", () => {
     ["https://a", { tls: { rejectUnauthorized: false } }, /always verified/],
     ["http://a", { connectMs: 5 }, /timeouts: \{ connectMs \}/],
   ];
+  const cut = serverCa.cert.slice(0, 200);
+  const broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+  const unusable: [string, UpstreamTls, RegExp][] = [
+    ["what is no PEM", { ca: "x" }, /tls\.ca of proxy\(\) has no BEGIN CERTIFICATE line/],
+    ["no authority", { ca: [] }, /tls\.ca of proxy\(\) is empty/],
+    ["one that is cut off", { ca: [serverCa.cert, cut] }, /tls\.ca of proxy\(\) is cut off/],
+    ["one that is damaged", { ca: broken }, /tls\.ca of proxy\(\) is not a certificate/],
+    ["a certificate alone", { cert: alice.cert }, /belong together/],
+    ["a key alone", { key: alice.key }, /belong together/],
+    ["another's key", { cert: alice.cert, key: mallory.key }, /is not the key of tls\.cert/],
+    ["a key that is none", { cert: alice.cert, key: "x" }, /tls\.key of proxy\(\) has no BEGIN/],
+  ];
+  for (const [what, tls, message] of unusable) {
+    test(`${what} for tls is refused at once`, () => {
+      assert.throws(() => proxy("https://a", { tls }), { code: "INVALID_CERTIFICATE", message });
+    });
+  }
   for (const [upstream, options, message] of wrong) {
     test(`${upstream} ${JSON.stringify(options)} is refused`, () => {
       assert.throws(() => proxy(upstream as string, options as ProxyOptions), {

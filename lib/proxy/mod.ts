@@ -32,7 +32,8 @@ import { checkProxy, type ProxyConfig, type ProxyOptions } from "./options.ts";
 import { failed, Upstream, type UpstreamAnswer, type UpstreamRequest } from "./upstream.ts";
 import { addHandshake, asksForWebSocket, joinWebSocket } from "./websocket.ts";
 
-export type { ProxyOptions, UpstreamLimits, UpstreamTimeouts, UpstreamTls } from "./options.ts";
+export type { ProxyOptions, UpstreamLimits, UpstreamTimeouts } from "./options.ts";
+export type { UpstreamTls } from "./tls.ts";
 
 /** Statuses whose answers have no body (RFC 9110 sections 15.3.5, 15.3.6, 15.4.5). */
 const BODILESS = new Set([204, 205, 304]);
@@ -55,7 +56,8 @@ const BODILESS = new Set([204, 205, 304]);
  * upstream that ends its answer early cuts the client's. Code that drops an answer must cancel its
  * body, or the connection to the upstream stays open.
  *
- * @throws {ConfigError} `INVALID_CONFIG` naming the option
+ * @throws {ConfigError} `INVALID_CONFIG` naming the option, `INVALID_CERTIFICATE` where one of `tls`
+ * cannot be used
  */
 export function proxy(
   upstream: string | URL,

@@ -16,18 +16,7 @@ import {
   optionError,
   text,
 } from "../options.ts";
-
-/** How the upstream is reached over TLS; each member as `node:tls` takes it. */
-export interface UpstreamTls {
-  /** PEM certificates of the authorities that may have signed the upstream's. Default: the system's. */
-  readonly ca?: string | Uint8Array | readonly (string | Uint8Array)[];
-  /** This server's own certificate for the upstream, as PEM. Default: none. */
-  readonly cert?: string | Uint8Array;
-  /** The private key of {@linkcode UpstreamTls.cert}, as PEM. */
-  readonly key?: string | Uint8Array;
-  /** The name that the upstream's certificate must have. Default: the URL's. */
-  readonly servername?: string;
-}
+import { assertUsable, type UpstreamTls } from "./tls.ts";
 
 /** How long the upstream may take, in ms. */
 export interface UpstreamTimeouts {
@@ -143,7 +132,7 @@ function isPrefix(prefix: string): boolean {
 /**
  * Checks what {@linkcode proxy} was given.
  *
- * @throws {ConfigError} `INVALID_CONFIG` naming the option
+ * @throws {ConfigError} `INVALID_CONFIG` or `INVALID_CERTIFICATE` naming the option
  */
 export function checkProxy(
   upstream: string | URL,
@@ -164,5 +153,6 @@ export function checkProxy(
   if (target.protocol === "http:" && Object.keys(config.tls).length > 0) {
     throw optionError(OF, "tls", "is for an upstream of https:");
   }
+  assertUsable(config.tls as UpstreamTls);
   return { target, config };
 }

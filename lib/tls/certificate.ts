@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { X509Certificate } from "node:crypto";
+import { type KeyObject, X509Certificate } from "node:crypto";
 import { normalizeAddress } from "../endpoints.ts";
 import {
   type CertificateFields,
@@ -130,6 +130,13 @@ export async function isIssuedBy(certificate: Certificate, issuer: Certificate):
   const publicKey = new Parsed(Uint8Array.from(issuer.x509.raw)).publicKey;
   return await new Parsed(Uint8Array.from(certificate.x509.raw))
     .verify({ publicKey, signatureOnly: true });
+}
+
+/** Whether a private key is a certificate's own. */
+export function isPair({ x509, key: { type } }: Certificate, key: KeyObject): boolean {
+  // The runtimes throw rather than return false when they do not know the kind of key.
+  const expected = type === "rsa" || type === "ed25519" ? type : "ec";
+  return type !== undefined && key.asymmetricKeyType === expected && x509.checkPrivateKey(key);
 }
 
 /** WebCrypto on Deno verifies no signature by a longer RSA key. */

@@ -8,7 +8,13 @@
 import type { KeyObject } from "node:crypto";
 import { runtime } from "../runtime/current.ts";
 import { ConfigError } from "../errors.ts";
-import { type Certificate, isIssuedBy, type KeyType, readCertificate } from "./certificate.ts";
+import {
+  type Certificate,
+  isIssuedBy,
+  isPair,
+  type KeyType,
+  readCertificate,
+} from "./certificate.ts";
 import { type Identity, makeIdentity } from "./loaded_identity.ts";
 import { assertIdentityOptions, type IdentityOptions } from "./options.ts";
 import { findKey, type LoadedKey, loadKey, parseKey } from "./private_key.ts";
@@ -160,12 +166,6 @@ function assertPair(leaf: Certificate, { key, name }: LoadedKey): void {
     `${leaf.name} does not match the private key, ${name}: give the pair that was made together, the ` +
       "server's own certificate first",
   );
-}
-
-function isPair({ x509, key: { type } }: Certificate, key: KeyObject): boolean {
-  // The runtimes throw rather than return false when they do not know the kind of key.
-  const expected = type === "rsa" || type === "ed25519" ? type : "ec";
-  return type !== undefined && key.asymmetricKeyType === expected && x509.checkPrivateKey(key);
 }
 
 function assertServerCertificate(leaf: Certificate): void {
