@@ -170,6 +170,46 @@ for (const mode of MODES) {
       assert.equal((await client.fetch({ scheme }, undefined, 3)).status, 200);
     });
 
+    test("a body that no window lets through has its time once others are taken", async () => {
+      const http2 = { connectionWindowBytes: 65_535, streamWindowBytes: 65_535 };
+      const { clock, connect } = await onClock(mode, { http2 });
+      using client = await connect();
+      await client.ready();
+      const full = [16_384, 16_384, 16_384, 16_383].map((bytes) =>
+        data(1, new Uint8Array(bytes), OPEN)
+      );
+      client.send(headers(1, POST("/hold", scheme), OPEN), ...full);
+      client.send(headers(3, POST("/read", scheme), OPEN));
+      await client.settled();
+      for (let i = 0; i < 4; i++) {
+        await clock.advance(15_000);
+        await client.settled();
+      }
+      assert.equal(client.soFar(3).status, 0, client.story());
+      client.send(reset(1));
+      for (const [last, endStream] of [[1, false], [2, false], [3, true]] as const) {
+        client.send(data(3, `piece ${last}`, { endStream }));
+        await client.settled();
+        if (!endStream) await clock.advance(2_000);
+      }
+      const { status, body } = await client.answer(3);
+      assert.deepEqual([status, `${body}`], [200, "21"]);
+    });
+
+    test("a body that no window lets through gets 408 behind timeouts.requestMs", async () => {
+      const http2 = { connectionWindowBytes: 65_535, streamWindowBytes: 65_535 };
+      const { clock, connect } = await onClock(mode, { http2, timeouts: { requestMs: 100_000 } });
+      using client = await connect();
+      await client.ready();
+      client.send(headers(1, POST("/hold", scheme), OPEN));
+      for (const bytes of [16_384, 16_384, 16_384, 16_383]) {
+        client.send(data(1, new Uint8Array(bytes), OPEN));
+      }
+      client.send(headers(3, POST("/read", scheme), OPEN));
+      await client.settled();
+      await expires(clock, 100_000, client, () => client.soFar(3).status === 408);
+    });
+
     test("a body in bytes that come again and again gets 408", async () => {
       const { clock, connect } = await onClock(mode);
       using client = await connect();

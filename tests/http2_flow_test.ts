@@ -4,12 +4,16 @@ import { Buffer } from "node:buffer";
 import { describe, test } from "bun:test";
 import type { FetchHandler } from "../lib/fetch/fetch_handler.ts";
 import type { Http2Options } from "../lib/http2/options.ts";
+import { Output } from "../lib/http2/output.ts";
+import type { ConnectionEngine } from "../lib/net/engine.ts";
 import {
+  Code,
   data,
   headers,
   Http2Client,
   ping,
   requestFields,
+  reset,
   settingsAck,
   Type,
   windowUpdate,
@@ -60,6 +64,15 @@ function inPieces(bytes: number, piece: number): ReadableStream<Uint8Array> {
   });
 }
 
+test("a long answer earns no flood of frames that carry nothing", () => {
+  const connection = { blocked: false } as unknown as ConnectionEngine;
+  const output = new Output(connection, 0);
+  for (let i = 0; i < 1_000_000; i++) output.mayBeAnswered();
+  let answers = 0;
+  while (output.takeAnswer()) answers++;
+  assert.equal(answers, 262_144);
+});
+
 for (const mode of MODES) {
   describe(`a client that gives back each frame of an answer by itself, ${mode},`, () => {
     const BYTES = 4_000_000;
@@ -97,6 +110,24 @@ for (const mode of MODES) {
     for (let i = 0; i < 1_000; i++) client.send(ping()); // more than answers could be
     await client.until(() => client.goaway !== undefined, "the end");
     assert.equal(client.goaway?.code, "ENHANCE_YOUR_CALM");
+  });
+
+  test(`a client that ends by a reset what it still sent behind its answer floods nobody, ${mode}`, async () => {
+    const http2 = { clientResets: { burst: 2, perSecond: 0 } };
+    const { port, errors } = await started(
+      () => new Response("no", { status: 401 }),
+      { http2 },
+      mode,
+    );
+    using client = await Http2Client.connect(port, mode);
+    await client.ready();
+    for (let i = 0; i < 20; i++) {
+      const id = client.request({ path: "/" }, "begun", { endStream: false });
+      assert.equal((await client.answer(id)).status, 401);
+      client.send(reset(id, Code.NO_ERROR));
+    }
+    await client.settled();
+    assert.deepEqual([client.goaway, errors], [undefined, []]);
   });
 
   describe(`HTTP/2's windows, ${mode}`, () => {

@@ -5,7 +5,7 @@ import { Buffer } from "node:buffer";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import { upgradeWebSocket } from "../lib/websocket/mod.ts";
 import type { CloseInfo, WebSocketOptions } from "../lib/websocket/mod.ts";
-import { data, headers, Http2Client, Type } from "./http2_client.ts";
+import { data, goaway, headers, Http2Client, Type } from "./http2_client.ts";
 import type { Field } from "./http2_hpack.ts";
 import { MODES, type Started, started, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
@@ -228,6 +228,34 @@ for (const mode of MODES) {
       assert.equal(client.goaway?.code, "NO_ERROR");
       await until(() => closes.length === 1, "onClose");
     });
+
+    for (
+      const [what, options, last] of [
+        ["limits.maxRequestsPerConnection", { limits: { maxRequestsPerConnection: 1 } }, false],
+        ["its client's GOAWAY", {}, true],
+      ] as const
+    ) {
+      test(`opens as the last request, by ${what}, and is said goodbye to by a stop`, async () => {
+        const proceed = Promise.withResolvers<void>();
+        const onUpgrade = () => proceed.promise;
+        const { client, server, closes } = await serving({ ...echo, onUpgrade }, options);
+        const id = client.nextStreamId();
+        client.send(headers(id, connecting(), { endStream: false }));
+        if (last) client.send(goaway());
+        await client.until(() => client.goaway !== undefined, "GOAWAY");
+        proceed.resolve();
+        await client.until(() => client.soFar(id).status > 0, "the answer");
+        assert.equal(client.soFar(id).status, 200);
+        send(client, id, { op: 1, text: "hello" });
+        await client.until(() => frames(client, id).length > 0, "the echo");
+        const stopped = server.stop({ drainMs: 60_000 });
+        await client.until(() => frames(client, id).length > 1, "the Close");
+        assert.deepEqual(frames(client, id), ["1 hello", "8 1001"]);
+        send(client, id, CLOSE, true);
+        await stopped;
+        assert.deepEqual(closes.map(({ wasClean }) => wasClean), [true]);
+      });
+    }
 
     test("is said goodbye to when the server stops", async () => {
       const { client, server, closes } = await serving(echo);

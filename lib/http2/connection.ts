@@ -142,6 +142,8 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   readonly #ids: StreamIds;
   /** The last stream whose request was taken. */
   #lastId = 0;
+  /** Whether its last request has begun, which may become a tunnel yet, and nothing else ends it. */
+  #isSpent = false;
   readonly #floods: FloodGuard;
   #heldBytes = 0;
   #pumping = false;
@@ -422,10 +424,17 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     this.#streams.set(streamId, stream);
     stream.exchange.tell();
     this.#host.notify?.("http:header", this.session, 0);
-    if (this.#begun >= this.#host.limits.maxRequestsPerConnection) this.shutdown();
+    if (this.#begun >= this.#host.limits.maxRequestsPerConnection) this.#spend();
     if (stream.isOver) return; // an observer or a listener has destroyed the session
     stream.begin();
     if (this.connection.peerEnded) stream.exchange.abort(clientEnded());
+  }
+
+  /** Takes no request behind the last that the connection may carry. */
+  #spend(): void {
+    if (this.#state !== "open") return;
+    this.shutdown();
+    this.#isSpent = true;
   }
 
   /** Answers a request with an error that has a status. */
@@ -528,8 +537,10 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
 
   #onReset(streamId: number, code: number): void {
     if (this.#ids.isIdle(streamId)) throw idle("RST_STREAM", streamId);
-    this.#floods.clientReset();
-    this.#streams.get(streamId)?.lost(
+    const stream = this.#streams.get(streamId);
+    // Nothing was done in vain that was answered: gRPC's clients and proxies so end what they still sent.
+    if (stream?.isAnswered !== true) this.#floods.clientReset();
+    stream?.lost(
       new ConnectionError(
         "CONNECTION_RESET",
         `The client reset the request's stream: ${errorCodeName(code)}`,
@@ -613,6 +624,7 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   #onGoAway(): void {
     this.#floods.control("GOAWAY");
     if (this.#state !== "open" && this.#state !== "greeting") return;
+    this.#isSpent = true;
     this.#goAway(ErrorCode.NoError); // it may have begun more meanwhile: those are not served
     this.#leave();
   }
@@ -672,6 +684,10 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
     return this.#state !== "open" || this.connection.peerEnded;
   }
 
+  get takesTunnels(): boolean {
+    return (this.#state === "open" || this.#isSpent) && !this.connection.peerEnded;
+  }
+
   get sendTimeoutMs(): number {
     return this.connection.sendTimeoutMs;
   }
@@ -711,8 +727,16 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   }
 
   giveBack(bytes: number): void {
+    const wasShut = this.isInputShut;
     const increment = this.#receiving.giveBack(bytes);
-    if (increment > 0) this.output.windowUpdate(0, increment);
+    if (increment === 0) return;
+    this.output.windowUpdate(0, increment);
+    if (!wasShut) return;
+    for (const stream of this.#streams.values()) stream.mayComeAgain();
+  }
+
+  get isInputShut(): boolean {
+    return this.#receiving.size < TINY_BYTES;
   }
 
   taken(bytes: number): void {
@@ -761,9 +785,13 @@ export class Http2Connection implements ConnectionDriver, Consumer, StreamOwner,
   // How it ends.
 
   shutdown(): void {
-    if (this.#state !== "open" && this.#state !== "greeting") return;
-    this.#goAway(ErrorCode.NoError);
-    this.#leave();
+    this.#isSpent = false;
+    if (this.#state === "open" || this.#state === "greeting") {
+      this.#goAway(ErrorCode.NoError);
+      this.#leave();
+    }
+    if (this.#state !== "leaving") return;
+    // Also where it was leaving before: the client's GOAWAY ends no tunnel.
     for (const stream of this.#streams.values()) stream.sayGoodbye();
   }
 

@@ -38,8 +38,8 @@ export interface Http2Options {
    */
   readonly maxContinuations?: number;
   /**
-   * How many requests a client may reset. More: the connection is closed. Default: 1,000 and 33 a
-   * second, as in Node (nghttp2).
+   * How many requests a client may reset that have no whole answer. More: the connection is closed.
+   * Default: 1,000 and 33 a second, as in Node (nghttp2).
    */
   readonly clientResets?: BudgetSize;
   /**

@@ -31,6 +31,11 @@ const SETTLING_TURNS = 4;
 
 /** How many frames may answer one of DATA. */
 const ANSWERS = 3;
+/**
+ * How many may be owed at a time: those to all DATA that can be under way to a client that has not
+ * read for a while, however short its frames. Without it a long connection would save up a flood.
+ */
+const MAX_ANSWERS = 262_144;
 
 /** The answer of a stream that has something to send. */
 export interface Sender extends Scheduled {
@@ -86,7 +91,7 @@ export class Output {
    * client's window is earns nothing; that at the end of each whole window is, too, and has answers.
    */
   mayBeAnswered(): void {
-    this.#answers += ANSWERS;
+    this.#answers = Math.min(this.#answers + ANSWERS, MAX_ANSWERS);
   }
 
   /** Whether a frame that carries nothing may be an answer to DATA; none is to more than one. */

@@ -67,6 +67,10 @@ export interface StreamOwner {
   readonly output: Output;
   /** Whether the connection takes no further request. */
   readonly ending: boolean;
+  /** Whether a stream may become a tunnel: also the last one that the connection may carry. */
+  readonly takesTunnels: boolean;
+  /** Whether the client can send no DATA, since what has come of others waits for their handlers. */
+  readonly isInputShut: boolean;
   /** How long a write may wait for the client to read, in ms. */
   readonly sendTimeoutMs: number;
   /** Until when a client that must read counts as one that does, on the clock. */
@@ -197,6 +201,11 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   /** Whether the client has ended its side. */
   get remoteEnded(): boolean {
     return this.#remoteEnded;
+  }
+
+  /** Whether all of its answer is on its way. */
+  get isAnswered(): boolean {
+    return this.#localEnded;
   }
 
   // Receiving.
@@ -384,7 +393,7 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   }
 
   get ending(): boolean {
-    return this.#owner.ending;
+    return !this.#owner.takesTunnels;
   }
 
   speaksFor(host: string | undefined): boolean {
@@ -404,6 +413,13 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   }
 
   blocked(): void {
+    this.#arm();
+  }
+
+  /** Waits for the body anew: meanwhile the client could send nothing of it. */
+  mayComeAgain(): void {
+    if (this.#timeouts?.current !== "body") return;
+    this.#timeouts.restart();
     this.#arm();
   }
 
@@ -610,13 +626,15 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
 
   /**
    * Waits longer for a client that reads, slow as it may be: the rest of this answer, or the window
-   * for its body, is behind what it has to read. Returns whether it does.
+   * for its body, is behind what it has to read; and for one that has no window for its body, since
+   * other handlers take nothing. Returns whether it does.
    */
   #spare(wait: AnyWait | undefined, now: number): boolean {
     if (wait !== "reader" && wait !== "body") return false;
+    const excused = wait === "body" && this.#owner.isInputShut ? Infinity : this.readUntil;
     const until = wait === "reader"
-      ? this.readUntil
-      : Math.min(this.readUntil, this.#timeouts!.requestUntil, this.exchange.answerBy);
+      ? excused
+      : Math.min(excused, this.#timeouts!.requestUntil, this.exchange.answerBy);
     if (until <= now) return false;
     this.waits(until);
     return true;
