@@ -110,6 +110,14 @@ describe("serveFiles()", () => {
     assert.equal((await body("/sub/deep/", {}, { index: "page.html" })).text, "deep");
   });
 
+  test("serves below a prefix that URLs escape", async () => {
+    for (const prefix of ["/a ü", "/a%20%C3%BC"]) {
+      const handler = serveFiles(root, { prefix });
+      const { status } = await handler(new Request("http://a/a%20%C3%BC/ten.txt"));
+      assert.equal(status, 200, prefix);
+    }
+  });
+
   test("serves below a prefix only", async () => {
     const options = { prefix: "/static" };
     assert.equal((await body("/static/ten.txt", {}, options)).text, TEN);

@@ -198,6 +198,23 @@ describe("requests reach the upstream", () => {
     }
     assert.deepEqual(urls, ["/v1/x?y", "/v1/", 404, 404]);
   });
+  test("without a prefix that URLs escape", async () => {
+    const { port } = await behind(mirror, { stripPrefix: "/a ü" });
+    assert.equal(JSON.parse((await ask(port, request("GET /a%20%C3%BC/x"))).body).url, "/x");
+  });
+  test("never with what is left of a body", async () => {
+    const upstream = await listening(http.createServer(mirror));
+    const pass = proxy(urlOf(upstream));
+    const { port, errors } = await started(async (request) => {
+      const reader = request.body!.getReader();
+      await reader.read();
+      reader.releaseLock();
+      return await pass(request);
+    });
+    const chunked = { "Transfer-Encoding": "chunked" };
+    const { status } = await ask(port, request("POST /", chunked, "3\r\nabc\r\n0\r\n\r\n"));
+    assert.deepEqual([status, errors.map(({ code }) => code)], [500, ["BODY_USED"]]);
+  });
   test("never outside the upstream's path", async () => {
     const { port } = await behind(mirror, {}, { path: "/base" });
     for (const path of ["/../secret", "/a/%2e%2e/%2e%2e/secret", "/..%2fsecret", "//evil/x"]) {

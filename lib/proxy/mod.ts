@@ -18,6 +18,8 @@ import { HttpError } from "../errors.ts";
 import { connectionInfo } from "../fetch/connection_info.ts";
 import { streamOf } from "../fetch/request.ts";
 import { exchangeOf } from "../fetch/served_request.ts";
+import { readBefore } from "../http/body.ts";
+import { urlPath } from "../url_path.ts";
 import { offeredWebSocket } from "../websocket/passing.ts";
 import { answerBody } from "./bodies.ts";
 import {
@@ -64,7 +66,7 @@ export function proxy(
   options: ProxyOptions = {},
 ): (request: Request) => Promise<Response> {
   const { target, config } = checkProxy(upstream, options);
-  const mount: Mount = { target, stripPrefix: config.stripPrefix };
+  const mount: Mount = { target, stripPrefix: urlPath(config.stripPrefix) };
   const pseudonym = `httpsd-${randomUUID().slice(0, 8)}`;
   const server = new Upstream(target, config);
 
@@ -100,11 +102,14 @@ export function proxy(
 }
 
 /**
- * The body that comes, and its length where that is known. What a request says of its length is true
+ * The body that comes, all of it, and its length where that is known. What a request says of its length is true
  * of the client's own body alone: an upstream that is told of bytes which do not follow would take
  * the next request on the connection for them.
+ *
+ * @throws {StateError} `BODY_USED`
  */
 function bodyOf(request: Request): Pick<UpstreamRequest, "body" | "length"> {
+  if (request.bodyUsed) throw readBefore();
   const exchange = exchangeOf(request);
   if (exchange === undefined) return { body: request.body, length: undefined };
   // The runtimes make streams of empty bodies for some methods, and show none for GET and HEAD.

@@ -34,6 +34,7 @@ import {
   shown,
   text,
 } from "../options.ts";
+import { urlPath } from "../url_path.ts";
 import { type ContentCoding, varyByEncoding } from "./content_coding.ts";
 import { contentTypeOf, extensionOf, isCompressible } from "./content_types.ts";
 import {
@@ -247,6 +248,7 @@ function resolveOptions(root: string | URL, options: ServeFilesOptions): Site {
   return {
     ...site,
     root: directory,
+    prefix: urlPath(site.prefix),
     keys: site.keyFiles ? undefined : new KeyFiles(),
     index: "index" in options ? site.index : "index.html",
     fallback: fallback === undefined ? undefined : fallbackTarget(fallback),
