@@ -453,6 +453,8 @@ describe("an upstream that fails", () => {
     "a switch that was not asked for":
       "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
     "an impossible status": "HTTP/1.1 700 What\r\nContent-Length: 0\r\n\r\n",
+    "a transfer coding":
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
     "two lengths": "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
   };
   for (const [what, answer] of Object.entries(broken)) {

@@ -120,7 +120,8 @@ function node(address: string): string {
 /**
  * Returns the fields for the client, from names and values in turn as they came.
  *
- * @throws {TypeError} when one is not a field
+ * @throws {TypeError} when one is not a field, or the body has another coding than chunks, which
+ * would be taken off here (RFC 9112 section 7)
  */
 export function responseFields(raw: readonly string[]): Headers {
   const pairs: [string, string][] = [];
@@ -128,7 +129,11 @@ export function responseFields(raw: readonly string[]): Headers {
   const connection = nominated(
     pairs.filter(([name]) => name === "connection").map(([, value]) => value).join(", "),
   );
-  const isChunked = pairs.some(([name]) => name === "transfer-encoding");
+  const codings = pairs.filter(([name]) => name === "transfer-encoding").map(([, value]) => value);
+  const isChunked = codings.length > 0;
+  if (isChunked && !/^(?:chunked|identity)$/i.test(codings.join(", "))) {
+    throw new TypeError("It has a transfer coding that was not asked for");
+  }
   const fields = new Headers();
   for (const [name, value] of pairs) {
     const dropped = HOP_BY_HOP.has(name) || HANDSHAKE.has(name) || connection.has(name) ||
