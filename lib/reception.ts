@@ -55,8 +55,8 @@ export interface ReceptionParts {
 export class Reception implements ProtocolHost {
   readonly foundPreface: ((driver: Http1Connection) => void) | undefined;
   readonly #parts: ReceptionParts;
-  /** The driver of a session that `userCallback` is told of, and no event yet. */
-  #unannounced: ConnectionDriver | undefined;
+  /** The sessions that are being announced, and what was told of them: their end is told as far. */
+  readonly #announcing = new Map<ConnectionDriver, "nothing" | "connected">();
 
   /** Makes a reception. */
   constructor(parts: ReceptionParts) {
@@ -90,12 +90,14 @@ export class Reception implements ProtocolHost {
     const { session, connection } = driver;
     sessions.add(driver);
     places.lookForRoom();
-    this.#unannounced = driver;
+    this.#announcing.set(driver, "nothing");
     hooks.created(session);
-    this.#unannounced = undefined;
-    if (connection.closed) return; // by the hook
-    reports.connected("connected", session);
-    if (connection.closed) return; // by a listener
+    if (!connection.closed) {
+      this.#announcing.set(driver, "connected");
+      reports.connected("connected", session);
+    }
+    this.#announcing.delete(driver);
+    if (connection.closed) return; // by the hook, or by a listener
     reports.connected("http:connected", session);
     driver.begin();
   }
@@ -190,7 +192,8 @@ export class Reception implements ProtocolHost {
   }
 
   errorAnswered(session: Session, error: HttpError): void {
-    if (!session.connection.closed) this.#parts.reports.errorAnswered(error, session);
+    const { sessions, reports } = this.#parts;
+    if (sessions.all.has(session)) reports.errorAnswered(error, session); // else it is disconnected
   }
 
   passed(type: "data" | "sent", session: Session, bytes: number): void {
@@ -206,12 +209,12 @@ export class Reception implements ProtocolHost {
     const { session } = driver;
     opening.delete(driver); // a hook that never answers would keep it there
     if (!sessions.remove(driver)) return this.#notLetIn(session, error);
-    const isAnnounced = driver !== this.#unannounced;
+    const told = this.#announcing.get(driver);
     hooks.closing(session, error);
-    if (isAnnounced) reports.disconnected("http:disconnected", session, error);
+    if (told === undefined) reports.disconnected("http:disconnected", session, error);
     freeContext(session);
     hooks.closed(session, error);
-    if (isAnnounced) reports.disconnected("disconnected", session, error);
+    if (told !== "nothing") reports.disconnected("disconnected", session, error);
   }
 
   /** Reports the end of a session that the hooks had not admitted. */

@@ -156,9 +156,14 @@ describe("events", () => {
   test("of a session that a connected listener cuts come once", async () => {
     const { server, port } = await started(() => new Response("x"));
     const types: string[] = [];
-    for (const type of ["connected", "http:connected", "disconnected", "data"] as const) {
-      server.addEventListener(type, () => void types.push(type));
-    }
+    const all = [
+      "connected",
+      "http:connected",
+      "http:disconnected",
+      "disconnected",
+      "data",
+    ] as const;
+    for (const type of all) server.addEventListener(type, () => void types.push(type));
     server.addEventListener("connected", ({ session }) => session.destroy());
     const client = await RawClient.connect(port);
     client.send(GET("/"));

@@ -1,6 +1,7 @@
 /** The httpd's events: their ids and data, when each comes, and that they cost nothing unheard. */
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
+import { once } from "node:events";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import { driverOf } from "../lib/http/session.ts";
 import type { Http1Connection } from "../lib/http1/connection.ts";
@@ -18,7 +19,7 @@ import type { HttpdRequest } from "../lib/httpd/request.ts";
 import type { HttpsServer } from "../lib/server.ts";
 import { answering, GET, MODES, RawClient, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { until } from "./support.ts";
+import { connectTcp, turns, until } from "./support.ts";
 
 assertRuntime();
 
@@ -202,6 +203,44 @@ describe("http:error", () => {
     assert.deepEqual(log, ["http:error 404", "http:error 400"]);
     client.destroy();
   });
+
+  for (const [how, answer] of [["sendError()", false], ["an error handler", true]] as const) {
+    test(`comes behind http:exchange when a client reads the answer of ${how} late`, async () => {
+      const long = "x".repeat(20_000_000);
+      const { server, port } = await answering((request) => {
+        if (answer) throw new HttpError(503, "HANDLER_FAILED", "mine");
+        request.sendError(503, long);
+      });
+      server.onError(503, () => new Response(long, { status: 503 }));
+      const log = record(server, ["http:headerssent", "http:exchange", "http:error"]);
+      const client = await connectTcp(port);
+      client.write(GET("/"));
+      await until(() => log.includes("http:headerssent"), "the answer begins");
+      await turns();
+      assert.deepEqual(log, ["http:headerssent"]);
+      client.resume();
+      await until(() => log.length === 3, "both are reported");
+      assert.deepEqual(log, ["http:headerssent", "http:exchange", "http:error 503"]);
+      client.destroy();
+    });
+
+    test(`comes too when a client leaves within the answer of ${how}`, async () => {
+      const long = "x".repeat(20_000_000);
+      const { server, port } = await answering((request) => {
+        if (answer) throw new HttpError(503, "HANDLER_FAILED", "mine");
+        request.sendError(503, long);
+      });
+      server.onError(503, () => new Response(long, { status: 503 }));
+      const log = record(server, ["http:exchange", "http:error", "http:disconnected"]);
+      const client = await connectTcp(port);
+      client.write(GET("/"));
+      await once(client, "readable");
+      await turns();
+      client.destroy();
+      await until(() => log.includes("http:disconnected"), "the session is over");
+      assert.deepEqual(log, ["http:exchange", "http:error 503", "http:disconnected"]);
+    });
+  }
 
   test("has the session and the address", async () => {
     const { server, port } = await answering(send);

@@ -5,12 +5,15 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { askSiblings } from "../lib/inspector/siblings.ts";
+import { setShare } from "../lib/share.ts";
 import { get } from "./inspector_support.ts";
-import { RawClient } from "./http_support.ts";
+import { RawClient, started, stopServersAfterAll } from "./http_support.ts";
 import { freePorts } from "./ports.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 
 assertRuntime();
+stopServersAfterAll();
 
 const PROGRAM = fileURLToPath(new URL("./cluster/inspected.ts", import.meta.url));
 
@@ -45,3 +48,19 @@ test("each worker has an inspector on a port of its own, which shows all of them
     await ended;
   }
 }, 60_000);
+
+test("an answer that is too long to be a worker's counts as none", async () => {
+  const worker = { index: 1, of: 2 };
+  const rest = { open: 0, active: 0, perSecond: 0, p95: null, failures: 0, lagMs: 0 };
+  const summary = JSON.stringify({ worker, state: "running", ...rest });
+  let answer = summary;
+  const { port } = await started(() => new Response(answer));
+  setShare({ index: 0, of: 2, threads: false, port: () => 0, listening() {}, stopped() {} });
+  try {
+    assert.deepEqual((await askSiblings(() => port))[0]!.summary, JSON.parse(summary));
+    answer = summary + " ".repeat(20_000);
+    assert.equal((await askSiblings(() => port))[0]!.summary, null);
+  } finally {
+    setShare(undefined as never);
+  }
+});

@@ -138,6 +138,20 @@ describe("metrics()", () => {
     assert.equal(promtool(["check", "metrics"], text), "");
   });
 
+  test("have one series for requests without a route and with an empty one", async () => {
+    const { server, port } = await started((request, info) => {
+      if (request.url.endsWith("/empty")) info.route = "";
+      return new Response("hello");
+    });
+    const it = metrics(server);
+    const client = await RawClient.connect(port);
+    client.send(GET("/") + GET("/empty") + GET("/empty"));
+    await until(() => counted(it) === 3, "all are counted");
+    client.destroy();
+    assert.equal(seriesOf(it.text()), 1);
+    assert.ok(!it.text().includes("http_route"));
+  });
+
   test("count what is beyond maxSeries in one more", async () => {
     const { server, port } = await started((request) => {
       return new Response(null, { status: Number(new URL(request.url).pathname.slice(1)) });

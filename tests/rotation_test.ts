@@ -235,6 +235,46 @@ describe("watch: true", () => {
     assert.equal(server.errors.length, 1);
   });
 
+  test("follows all files where several have the same certificate in turn", async () => {
+    const names = ["a.example", "b.example"] as const;
+    const [old, renewed, last] = [await pairFor(...names), await pairFor(...names), a];
+    const first = { cert: file(old.cert), key: file(old.key) };
+    const second = { cert: file(old.cert), key: file(old.key) };
+    await using server = await startServer({
+      ...localhost,
+      identities: [{ ...first, names: ["a.example"] }, { ...second, names: ["b.example"] }],
+      watch: true,
+      watchIntervalMs: 10,
+    });
+    const becomes = (pair: Pair, name: string) =>
+      until(
+        async () => await shown(server, name) === fingerprint(pair),
+        `The new certificate of ${name} is shown`,
+      );
+    replace(first, renewed);
+    await becomes(renewed, "a.example");
+    replace(second, renewed);
+    await becomes(renewed, "b.example");
+    replace(second, b);
+    await becomes(b, "b.example");
+    replace(first, last);
+    await becomes(last, "a.example");
+  });
+
+  test("follows the files of a reload that have the certificate in force", async () => {
+    const [before, after] = [localhost, localhost].map(({ cert, key }) => ({
+      cert: file(cert),
+      key: file(key),
+    })) as [Pair, Pair];
+    await using server = await startServer({ ...before, watch: true, watchIntervalMs: 10 });
+    await server.server.reload(after);
+    replace(after, next);
+    await until(
+      async () => await shown(server) === fingerprint(next),
+      "The new certificate is shown",
+    );
+  });
+
   test("stops with the server", async () => {
     const files = { cert: file(localhost.cert), key: file(localhost.key) };
     const server = await startServer({ ...files, watch: true, watchIntervalMs: 5 });

@@ -287,7 +287,7 @@ class FetchDriver implements SessionDriver, ExchangeKeeper, Transport {
     if (!this.#exchange.overdue) return this.deadlineMoved();
     const error = this.#exchange.giveUp();
     this.failed(error);
-    this.errorAnswered(error);
+    this.#exchange.errorAnswered(error);
   }
 
   // The body: read from the request while it is wanted.

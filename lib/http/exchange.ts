@@ -108,6 +108,8 @@ export class Exchange implements ResponseProgress, BodySource, ExchangeFacts {
   readonly #record: ExchangeRecord | undefined;
   /** The error that is answered. */
   #answeredError: HttpError | undefined;
+  /** The error whose answer is to be reported behind the exchange. */
+  #unreported: HttpError | undefined;
   #isCounted = false;
   #body: RequestBody | undefined;
   #abort: ContainedAbort | undefined;
@@ -181,6 +183,7 @@ export class Exchange implements ResponseProgress, BodySource, ExchangeFacts {
     const end: ExchangeEnd = cut === undefined ? "whole" : sideOf(this.#aborted ?? cut);
     const error = this.#answeredError ?? cut;
     this.#keeper.watch.ends(this.#record, this.response.status, end, error);
+    if (this.#unreported !== undefined) this.#keeper.errorAnswered(this.#unreported);
   }
 
   /** Adds fields to whatever answer there will be, in place of those with the same names before. */
@@ -396,9 +399,11 @@ export class Exchange implements ResponseProgress, BodySource, ExchangeFacts {
     this.#keeper.failed(error);
   }
 
-  /** Reports that an error status was answered, unless the client had left. */
+  /** Reports that an error status was answered, behind the exchange, unless the client had left. */
   errorAnswered(error: HttpError): void {
-    if (!this.response.gone) this.#keeper.errorAnswered(error);
+    if (this.response.gone) return;
+    if (this.#isCounted) this.#keeper.errorAnswered(error);
+    else this.#unreported = error;
   }
 
   /** Reports what a callback of the handler threw, unless it only says that the client left. */

@@ -33,7 +33,10 @@ export interface ExchangeReport {
   readonly query: string;
   /** The `host[:port]` that the request is for, if the client named one. */
   readonly host: string | undefined;
-  /** The template of the route that was chosen; `undefined` when none was, as for fetch handlers. */
+  /**
+   * The template of the route that was chosen; `undefined` when none was, as for fetch handlers, and
+   * for one that is empty.
+   */
   readonly route: string | undefined;
   /**
    * The status that was answered, 101 (200 on HTTP/2) for an upgrade; `undefined` before there is
@@ -132,7 +135,7 @@ export class ExchangeRecord implements ExchangeReport {
   /** Ends the record. */
   end(ended: ExchangeEnd, error: HttpsdError | undefined): void {
     const { response, requestBytes, route } = this.#facts;
-    this.#route = route;
+    this.#route = named(route);
     this.#error = error;
     this.#status = response.status;
     this.#requestBytes = requestBytes;
@@ -176,7 +179,7 @@ export class ExchangeRecord implements ExchangeReport {
   }
 
   get route(): string | undefined {
-    return this.#ended === undefined ? this.#facts.route : this.#route;
+    return this.#ended === undefined ? named(this.#facts.route) : this.#route;
   }
 
   get status(): number | undefined {
@@ -228,6 +231,11 @@ export class ExchangeRecord implements ExchangeReport {
   get #read(): RequestHead | undefined {
     return this.#facts.isUnread ? undefined : this.#facts.head;
   }
+}
+
+/** A template; none where it is empty, which Prometheus takes for a label that is not there. */
+function named(route: string | undefined): string | undefined {
+  return route === "" ? undefined : route;
 }
 
 /** Follows one exchange. */

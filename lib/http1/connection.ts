@@ -640,7 +640,7 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
   #giveUp(exchange: Exchange): void {
     const error = exchange.giveUp();
     this.failed(error);
-    this.errorAnswered(error);
+    exchange.errorAnswered(error);
   }
 }
 

@@ -677,7 +677,7 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   #giveUp(): void {
     const error = this.exchange.giveUp();
     this.failed(error);
-    this.errorAnswered(error);
+    this.exchange.errorAnswered(error);
     if (this.exchange.detached) this.#free();
   }
 

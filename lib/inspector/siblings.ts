@@ -11,6 +11,9 @@ import type { Summary } from "./state.ts";
 /** How long a worker may take to answer, in ms. */
 const ANSWER_MS = 500;
 
+/** How long an answer may be, in characters; a summary has some 200. */
+const LONGEST_ANSWER = 10_000;
+
 const finite = v.pipe(v.number(), v.finite());
 
 /** Another process answers, which may be none of ours. */
@@ -46,10 +49,19 @@ async function ask(url: string): Promise<Summary | null> {
   try {
     const signal = AbortSignal.timeout(ANSWER_MS);
     const response = await fetch(url, { signal, redirect: "error" });
-    if (response.ok) return v.parse(SUMMARY, await response.json());
+    if (response.ok) return v.parse(SUMMARY, JSON.parse(await textOf(response)));
     await response.body?.cancel();
   } catch {
     // it is starting, ending, or too busy: the page says that it does not answer
   }
   return null;
+}
+
+async function textOf({ body }: Response): Promise<string> {
+  let text = "";
+  for await (const piece of body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    text += piece;
+    if (text.length > LONGEST_ANSWER) throw new RangeError("This is no summary");
+  }
+  return text;
 }

@@ -120,7 +120,7 @@ export class Selector {
     const policy = options.clientAuth && await policies.get(options.clientAuth);
     const before: LoadedHosts = previous === undefined ? new Map() : previous.#loaded;
     const known = new Map(
-      [...before.values()].map((context) => [context.identity.fingerprint256, context]),
+      [...before.values()].map((context) => [originOf(context.identity), context]),
     );
     const loaded = new Map<HostOptions, SecurityContext>();
     for (const host of options.fallback ? [...options.hosts, options.fallback] : options.hosts) {
@@ -135,7 +135,7 @@ export class Selector {
           : await policies.get(host.clientAuth),
         settings: options.settings,
       });
-      const same = current ?? known.get(context.identity.fingerprint256);
+      const same = current ?? known.get(originOf(context.identity));
       loaded.set(host, same !== undefined && context.equals(same) ? same : context);
     }
     return new Selector(options, loaded, policy, policies.loaded);
@@ -306,6 +306,14 @@ export class Selector {
   #isSourced(name: string): boolean {
     return this.#options.source?.covers(name) ?? false;
   }
+}
+
+/**
+ * The same for identities of one certificate from the same files: of two files with the same in them
+ * one may be renewed before the other, so each is watched.
+ */
+function originOf({ fingerprint256, files }: Identity): string {
+  return [fingerprint256, ...files].join("\0");
 }
 
 /** The input of the choice for a connection, and its result. */
