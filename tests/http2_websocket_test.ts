@@ -229,6 +229,18 @@ for (const mode of MODES) {
       await until(() => closes.length === 1, "onClose");
     });
 
+    test("waits lingerMs for its client to end the stream, as on HTTP/1.1 to close", async () => {
+      const timeouts = { sendMs: 600_000, lingerMs: 100 };
+      const { client, closes } = await serving(echo, { timeouts });
+      const id = await open(client);
+      send(client, id, CLOSE);
+      await until(() => closes.length === 1, "onClose");
+      await client.until(() => client.soFar(id).reset !== undefined, "the reset");
+      assert.deepEqual(frames(client, id), ["8 1000"]);
+      assert.equal(client.soFar(id).reset, "NO_ERROR");
+      assert.deepEqual(closes, [{ code: 1000, reason: "", wasClean: true, error: undefined }]);
+    });
+
     for (
       const [what, options, last] of [
         ["limits.maxRequestsPerConnection", { limits: { maxRequestsPerConnection: 1 } }, false],

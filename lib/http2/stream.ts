@@ -687,6 +687,10 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     return this.#owner.sendTimeoutMs;
   }
 
+  get lingerMs(): number {
+    return this.#owner.timeouts.lingerMs;
+  }
+
   get readUntil(): number {
     return this.#owner.readUntil;
   }

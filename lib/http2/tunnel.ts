@@ -21,6 +21,10 @@ export interface TunnelStream {
   readonly sink: Http2ResponseSink;
   readonly remoteEnded: boolean;
   readonly isOver: boolean;
+  /** Whether all that was written is on its way, and the end of this side behind it. */
+  readonly isAnswered: boolean;
+  /** How long the client may take to end its side then, in ms. */
+  readonly lingerMs: number;
   /** How many bytes a client may send that nothing has dealt with. */
   readonly windowBytes: number;
   /** Has a deadline watched. */
@@ -44,6 +48,10 @@ export class Http2Tunnel implements Tunnel {
   /** Bytes that were taken and not released. */
   #takenBytes = 0;
   #closing = false;
+  /** Whether nothing is waited for but that the client ends its side. */
+  #lingers = false;
+  /** Whether it did not, so that this side has ended the stream. */
+  #lingered = false;
   #closed = false;
   #stopped = false;
   #error: HttpsdError | undefined;
@@ -149,6 +157,7 @@ export class Http2Tunnel implements Tunnel {
     this.#dropInput();
     this.#stream.waits(this.after(this.sendTimeoutMs));
     this.#stream.finish();
+    this.#linger();
   }
 
   destroy(error?: HttpsdError): void {
@@ -191,21 +200,30 @@ export class Http2Tunnel implements Tunnel {
   /** Something that waited was sent. */
   wrote(): void {
     this.#stream.finished();
+    this.#linger();
     if (!this.#closing && !this.#closed && !this.#stream.sink.blocked) this.#protocol?.drained();
   }
 
   /** The deadline has passed. */
   expired(): void {
-    if (this.#closing) return this.#notRead();
+    if (this.#closing) return this.#giveUp();
     this.#deadline = Infinity;
     this.#protocol?.expired();
   }
 
-  /** The client has not read what was sent last, unless it is only slow. */
-  #notRead(): void {
+  /** Waits for the client to end its side, as for one of HTTP/1.1 to close, once all was sent. */
+  #linger(): void {
+    if (!this.#closing || this.#closed || this.#lingers || !this.#stream.isAnswered) return;
+    this.#lingers = true;
+    this.#stream.waits(this.after(this.#stream.lingerMs));
+  }
+
+  /** The client has not read what was sent last, unless it is only slow; or it does not end its side. */
+  #giveUp(): void {
     const { readUntil } = this;
-    if (readUntil > this.clock.now()) this.#stream.waits(readUntil);
-    else this.#stream.reset(ErrorCode.Cancel);
+    if (readUntil > this.clock.now()) return this.#stream.waits(readUntil);
+    this.#lingered = this.#lingers;
+    this.#stream.reset(this.#lingers ? ErrorCode.NoError : ErrorCode.Cancel);
   }
 
   /** The stream is over. */
@@ -213,7 +231,7 @@ export class Http2Tunnel implements Tunnel {
     if (this.#closed) return;
     this.#closed = true;
     this.#dropInput();
-    this.#protocol?.closed(this.#error ?? error);
+    this.#protocol?.closed(this.#lingered ? undefined : this.#error ?? error);
   }
 
   #dropInput(): void {
