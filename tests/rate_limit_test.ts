@@ -244,6 +244,18 @@ describe("rateLimit()", () => {
     assert.equal((await thrower.take(REQUEST, from("::1"))).refusal?.status, 503);
   });
 
+  test("takes an answer without numbers for a failure of the store", async () => {
+    for (const answer of [undefined, null, 1, {}, { count: NaN, resetMs: 1 }, { count: 1 }]) {
+      const store = { hit: () => Promise.resolve(answer as never) };
+      const failures: unknown[] = [];
+      const options = { ...TWO, store, reportError: (error: unknown) => void failures.push(error) };
+      const { refusal } = await rateLimit(options).take(REQUEST, from("::1"));
+      assert.deepEqual([refusal?.status, failures.length], [503, 1]);
+      const allowing = rateLimit({ ...options, whenStoreFails: "allow" });
+      assert.equal((await allowing.take(REQUEST, from("::1"))).refusal, undefined);
+    }
+  });
+
   test("refuses what it does not understand, and says what to write", () => {
     for (
       const [options, message] of [

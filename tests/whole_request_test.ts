@@ -152,6 +152,8 @@ describe("The Set-Cookie field", () => {
       assert.equal(cookieLine("a", "v", options), `a=v; ${attributes}`);
     }
     cookieLine("__Host-a", "", {});
+    cookieLine("__Host-Http-a", "x".repeat(4_096 - "__Host-Http-a".length), {});
+    cookieLine("a", "v", { expires: new Date("9999-12-31T23:59:59Z") });
   });
 
   test("refuses what would end it, and what browsers drop", () => {
@@ -162,6 +164,10 @@ describe("The Set-Cookie field", () => {
     for (const name of ["", "a b", "a=b", "a;b", "ü", 1]) {
       assert.throws(() => cookieLine(name as string, "v", {}), { code: "BAD_RESPONSE" });
     }
+    assert.throws(() => cookieLine("name", "x".repeat(4_093), {}), {
+      code: "BAD_RESPONSE",
+      message: /^Cookie name has 4097 characters with its name, and browsers drop/,
+    });
     const refused: [name: string, options: object, message: RegExp][] = [
       ["a", { path: "a" }, /^Option path of setCookie\(\) is a string: it must begin with a slash/],
       ["a", { path: "/a; Domain=b" }, /must be a path/],
@@ -174,9 +180,13 @@ describe("The Set-Cookie field", () => {
       ],
       ["a", { maxAgeSeconds: -1 }, /must be a time in seconds/],
       ["a", { expires: new Date(NaN) }, /must be a valid Date/],
+      ["a", { expires: new Date(8.64e15) }, /of the years 1601 to 9999/],
       ["a", { sameSite: "lax" }, /must be "Strict", "Lax" or "None"/],
       ["a", { sameSite: "None", secure: false }, /^Option secure .* browsers drop cookie a/],
       ["__Secure-a", { secure: false }, /browsers drop cookie __Secure-a/],
+      ["__Http-a", { secure: false }, /browsers drop cookie __Http-a/],
+      ["__Http-a", { httpOnly: false }, /^Option httpOnly .* browsers drop cookie __Http-a/],
+      ["__Host-http-a", { httpOnly: false }, /^Option httpOnly .* browsers drop/],
       ["__Host-a", { domain: "a.b" }, /^Option domain .* is not for a cookie of __Host-/],
       ["__host-a", { path: "/a" }, /^Option path .* must be "\/" for a cookie of __Host-/],
     ];

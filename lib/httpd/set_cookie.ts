@@ -53,8 +53,8 @@ const SCHEMA = members({
   maxAgeSeconds: v.optional(number("a time in seconds", 0, Number.MAX_SAFE_INTEGER)),
   expires: v.optional(
     v.custom<Date>(
-      (value) => value instanceof Date && !Number.isNaN(value.getTime()),
-      "must be a valid Date",
+      (value) => value instanceof Date && isCookieYear(value.getUTCFullYear()),
+      "must be a valid Date, of the years 1601 to 9999",
     ),
   ),
   domain: v.optional(v.pipe(
@@ -78,6 +78,14 @@ const SCHEMA = members({
   shape: "an object of CookieOptions",
 });
 
+/** Whether browsers read a date of this year (RFC 6265 section 5.1.1). */
+function isCookieYear(year: number): boolean {
+  return year >= 1601 && year <= 9999;
+}
+
+/** The most characters of a name and its value together (RFC 6265bis section 5.6). */
+const MAX_COOKIE = 4_096;
+
 /** Visible ASCII without quotes, comma, semicolon and backslash. */
 const VALUE = /^[!#-+\--:<-[\]-~]*$/;
 
@@ -94,6 +102,15 @@ export function cookieLine(name: string, value: string, options: CookieOptions):
   if (typeof value !== "string" || !VALUE.test(value)) {
     throw badResponse(
       `The value of cookie ${name} has a character that none may have: use encodeURIComponent()`,
+    );
+  }
+  const length = name.length + value.length;
+  if (length > MAX_COOKIE) {
+    throw badResponse(
+      `Cookie ${
+        name.slice(0, 32)
+      } has ${length} characters with its name, and browsers drop one of more ` +
+        `than ${MAX_COOKIE}: keep the value on the server`,
     );
   }
   const checked = checkOptions(CALLEE, SCHEMA, options);
@@ -114,10 +131,19 @@ export function cookieLine(name: string, value: string, options: CookieOptions):
 
 /** Throws for what a browser would drop without a word. */
 function assertKept(name: string, options: v.InferOutput<typeof SCHEMA>): void {
-  const { secure, domain, path, sameSite, partitioned } = options;
+  const { secure, httpOnly, domain, path, sameSite, partitioned } = options;
   const isHost = /^__Host-/i.test(name);
-  if (!secure && (isHost || /^__Secure-/i.test(name) || sameSite === "None" || partitioned)) {
+  const isHttp = /^__(Host-)?Http-/i.test(name);
+  const isSecure = isHost || isHttp || /^__Secure-/i.test(name);
+  if (!secure && (isSecure || sameSite === "None" || partitioned)) {
     throw optionError(CALLEE, "secure", `is false, and browsers drop cookie ${name}: leave it out`);
+  }
+  if (!httpOnly && isHttp) {
+    throw optionError(
+      CALLEE,
+      "httpOnly",
+      `is false, and browsers drop cookie ${name}: leave it out`,
+    );
   }
   if (!isHost) return;
   if (domain !== undefined) throw optionError(CALLEE, "domain", "is not for a cookie of __Host-");

@@ -25,7 +25,7 @@ import {
 } from "../options.ts";
 import { changeable } from "../runtime/response_parts.ts";
 import { rateOf } from "../share.ts";
-import { MemoryStore, memoryStore, type RateLimitStore } from "./store.ts";
+import { MemoryStore, memoryStore, type RateLimitCount, type RateLimitStore } from "./store.ts";
 
 /** What is looked at of a request: both `Request` and the requests of routes have it. */
 export interface LimitedRequest {
@@ -234,10 +234,10 @@ class Limiter implements RateLimit {
     const limit = this.#limit;
     const client = await this.#clientOf(request, session);
     if (client === undefined) return { refusal: undefined, fields: [] };
-    let counted: { count: number; resetMs: number };
+    let counted: RateLimitCount;
     try {
       const answer = this.#store.hit(`${name}:${client}`, windowMs);
-      counted = isThenable(answer) ? await answer : answer;
+      counted = usable(isThenable(answer) ? await answer : answer);
       this.#hasFailed = false;
     } catch (cause) {
       return this.#failed(cause);
@@ -280,6 +280,13 @@ class Limiter implements RateLimit {
     const refusal = new Response("Service unavailable\n", { status: 503, headers });
     return { refusal, fields: [] };
   }
+}
+
+/** What a store has answered, which may be any program's. */
+function usable(answer: unknown): RateLimitCount {
+  const { count, resetMs } = Object(answer) as Partial<RateLimitCount>;
+  if (Number.isFinite(count) && Number.isFinite(resetMs)) return answer as RateLimitCount;
+  throw new TypeError("The store's hit() gave no numbers: return { count, resetMs }");
 }
 
 const LONGEST_KEY = 128;
