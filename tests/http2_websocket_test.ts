@@ -5,7 +5,8 @@ import { Buffer } from "node:buffer";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import { upgradeWebSocket } from "../lib/websocket/mod.ts";
 import type { CloseInfo, WebSocketOptions } from "../lib/websocket/mod.ts";
-import { data, goaway, headers, Http2Client, Type } from "./http2_client.ts";
+import { data, goaway, headers, Http2Client, requestFields, reset, Type } from "./http2_client.ts";
+import { TestClock } from "./test_clock.ts";
 import type { Field } from "./http2_hpack.ts";
 import { MODES, type Started, started, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
@@ -239,6 +240,35 @@ for (const mode of MODES) {
       assert.deepEqual(frames(client, id), ["8 1000"]);
       assert.equal(client.soFar(id).reset, "NO_ERROR");
       assert.deepEqual(closes, [{ code: 1000, reason: "", wasClean: true, error: undefined }]);
+    });
+
+    test("has time where other handlers hold back the window of its connection", async () => {
+      const clock = new TestClock();
+      const http2 = { connectionWindowBytes: 65_535, streamWindowBytes: 65_535 };
+      const { port, server, closes } = await withRoute(echo, { http2 }, mode, clock);
+      const proceed = Promise.withResolvers<void>();
+      server.route({ uri: "/hold", method: "POST", handler: () => proceed.promise });
+      using client = await Http2Client.connect(port, mode);
+      await client.ready();
+      const id = await open(client);
+      const message = clientFrame({ op: 1, text: "hello" });
+      client.send(data(id, message.subarray(0, 6), { endStream: false }));
+      const holder = client.nextStreamId();
+      const fields = requestFields({ method: "POST", path: "/hold" });
+      client.send(headers(holder, fields, { endStream: false }));
+      for (const bytes of [16_384, 16_384, 16_384, 16_377]) {
+        client.send(data(holder, new Uint8Array(bytes), { endStream: false }));
+      }
+      await client.settled();
+      for (let i = 0; i < 30; i++) {
+        await clock.advance(10_000);
+        await client.settled();
+      }
+      assert.equal(closes.length, 0, client.story());
+      client.send(reset(holder));
+      client.send(data(id, message.subarray(6), { endStream: false }));
+      await client.until(() => frames(client, id).some((frame) => frame === "1 hello"), "the echo");
+      proceed.resolve();
     });
 
     for (

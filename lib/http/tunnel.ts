@@ -22,6 +22,8 @@ export interface Tunnel {
    * `-Infinity` while it need not read. A protocol that waits for it to read waits at least so long.
    */
   readonly readUntil: number;
+  /** Whether the client can send nothing now, since others hold back what it sent to them. */
+  readonly muted?: boolean;
   /**
    * When what carries the tunnel is as old as it may become (`maxConnectionAgeMs`), on the clock;
    * the program is not waited for much longer then. `Infinity`: never.

@@ -687,6 +687,10 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     return this.#owner.sendTimeoutMs;
   }
 
+  get muted(): boolean {
+    return this.#owner.isInputShut;
+  }
+
   get lingerMs(): number {
     return this.#owner.timeouts.lingerMs;
   }

@@ -17,6 +17,7 @@ export interface TunnelStream {
   readonly clock: Clock;
   readonly sendTimeoutMs: number;
   readonly readUntil: number;
+  readonly muted: boolean;
   readonly oldAt: number;
   readonly sink: Http2ResponseSink;
   readonly remoteEnded: boolean;
@@ -91,6 +92,10 @@ export class Http2Tunnel implements Tunnel {
 
   get readUntil(): number {
     return this.#stream.readUntil;
+  }
+
+  get muted(): boolean {
+    return this.#stream.muted;
   }
 
   get oldAt(): number {

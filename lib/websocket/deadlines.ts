@@ -160,6 +160,8 @@ export class SocketDeadlines {
    */
   overdue(hears: boolean): Overdue {
     const now = this.#now();
+    const muted = this.#tunnel.muted === true;
+    if (muted && this.#messageUntil <= now) this.#messageUntil = this.#message.excuse(now);
     const reads = this.#tunnel.readUntil > now;
     if (reads) this.#spare(now);
     if (this.#unreadUntil <= now) return "unread";
@@ -172,7 +174,7 @@ export class SocketDeadlines {
       return "throttled";
     }
     if (!this.#keepsAlive) return undefined;
-    if (!hears || reads) this.#keepAlive.seen(now);
+    if (!hears || reads || muted) this.#keepAlive.seen(now);
     return this.#keepAlive.due(now);
   }
 

@@ -45,6 +45,9 @@ export interface MessageLimits {
 /** A message may be slower than `limits.minMessageBytesPerSecond` for so long. */
 const RATE_GRACE_MS = 5_000;
 
+/** A client that can send nothing is looked at again after so long. */
+const MUTED_MS = 1_000;
+
 /** Measures how long the client takes for its message: the time in which this side would read it. */
 export class MessageWait {
   readonly #limits: MessageLimits;
@@ -84,6 +87,12 @@ export class MessageWait {
       ? Infinity
       : RATE_GRACE_MS + bytes * 1000 / minMessageBytesPerSecond;
     return now + Math.min(messageMs, earned) - this.#waitedMs;
+  }
+
+  /** Counts no time in which the client could send nothing; returns until when to wait. */
+  excuse(now: number): number {
+    this.#since = now;
+    return now + MUTED_MS;
   }
 }
 
