@@ -246,12 +246,32 @@ export function isPlain(value: unknown): value is object {
   return tag === "[object Object]" || tag === "[object Module]";
 }
 
-/** A copy without the members that are `undefined`, which count as left out. */
+/**
+ * A copy without the members that are `undefined`, which count as left out. What an object inherits
+ * it has: an option of a class, or of defaults below, that is not copied would be ignored.
+ */
 export function withoutUndefined<T>(options: T): T {
   if (!isPlain(options)) return options;
   return Object.fromEntries(
-    Object.entries(options).filter(([, value]) => value !== undefined),
+    [...namesIn(options)]
+      .map((name) => [name, (options as Record<string, unknown>)[name]] as const)
+      .filter(([, value]) => value !== undefined),
   ) as T;
+}
+
+/** The names of an object's members: its own, those that it inherits, and its class's accessors. */
+function namesIn(options: object): Set<string> {
+  const names = new Set<string>();
+  for (const name in options) names.add(name);
+  let above: object | null = Object.getPrototypeOf(options);
+  // What has nothing above it is Object.prototype, of this realm or another.
+  for (; above !== null; above = Object.getPrototypeOf(above)) {
+    if (Object.getPrototypeOf(above) === null) break;
+    for (const [name, { get }] of Object.entries(Object.getOwnPropertyDescriptors(above))) {
+      if (get !== undefined) names.add(name);
+    }
+  }
+  return names;
 }
 
 /** A value as messages may show it: short, and without secrets that may be in a string. */

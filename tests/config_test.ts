@@ -42,6 +42,29 @@ describe("resolveConfig()", () => {
     assert.equal(resolveConfig(loose({ port: undefined, hostname: undefined })).port, 443);
   });
 
+  test("takes options that an object inherits, or computes", () => {
+    class Settings {
+      hostname = "127.0.0.1";
+      get port() {
+        return 1;
+      }
+      describe() {
+        return "a method is no option";
+      }
+    }
+    const below = Object.create({ port: 1, hostname: "127.0.0.1", limits: { maxRoutes: 2 } });
+    for (const options of [below, new Settings()]) {
+      const { port, hostname } = resolveConfig(loose(options));
+      assert.deepEqual([port, hostname], [1, "127.0.0.1"]);
+    }
+    assert.equal(resolveConfig(below).limits.maxRoutes, 2);
+    const esp = Object.create({ profile: "esp-idf", maxUriHandlers: 3 });
+    assert.equal(resolveConfig(esp).limits.maxRoutes, 3);
+    assert.match(refusal(Object.create({ prot: 1 })).message, /did you mean port/);
+    below.port = undefined;
+    assert.equal(resolveConfig(below).port, 443);
+  });
+
   test("takes the ends of each range, and Infinity where there is no end", () => {
     const config = resolveConfig({
       port: 65_535,
