@@ -528,19 +528,20 @@ for (const mode of MODES) {
   });
 }
 
-test("a client that reads slowly is given time for what waits behind that, but not without end", async () => {
+/** A client that reads slowly, and whose body of another request waits behind that. */
+async function slowReader(timeouts: HttpsServerOptions["timeouts"]) {
   const { engine, wire, clock, consumer } = await openedOn(new MemoryWire());
   engine.detach(consumer);
   const failures: string[] = [];
   const config = resolveConfig({
     transportMode: "insecure",
-    timeouts: { sendMs: SEND_MS, receiveMs: 400, requestMs: 2_500 },
+    timeouts: { sendMs: SEND_MS, ...timeouts },
   });
   const host = {
     ...config,
     watch: new ExchangeWatch({ ended() {}, observerFailed() {} }),
     handle(_: unknown, { head, body, response }: Exchange) {
-      if (head.path === "/long") response.send({ status: 200 }, "x".repeat(200_000));
+      if (head.path === "/long") response.send({ status: 200 }, "x".repeat(1_000_000));
       else body.readAll().catch(() => {});
     },
     speaksFor: () => true,
@@ -567,6 +568,11 @@ test("a client that reads slowly is given time for what waits behind that, but n
     wire.reader.onDrain(); // which takes the next slice, and no more
     await clock.advance(ms);
   };
+  return { clock, wire, failures, readsFor };
+}
+
+test("a client that reads slowly is given time for what waits behind that, but not without end", async () => {
+  const { clock, failures, readsFor } = await slowReader({ receiveMs: 400, requestMs: 2_500 });
   for (let i = 0; i < 3; i++) {
     await readsFor(800);
     assert.deepEqual(failures, []);
@@ -575,6 +581,20 @@ test("a client that reads slowly is given time for what waits behind that, but n
   assert.deepEqual(failures, ["REQUEST_TIMEOUT"]);
   await clock.advance(SEND_MS);
   assert.deepEqual(failures, ["REQUEST_TIMEOUT", "CONNECTION_TIMEOUT"]);
+});
+
+test("the time in which a client read what its body waits behind makes that no slower", async () => {
+  const { clock, wire, failures, readsFor } = await slowReader({});
+  for (let i = 0; i < 10; i++) await readsFor(800);
+  wire.full = false;
+  for (let i = 0; i < 100; i++) wire.reader.onDrain();
+  await turns();
+  for (let i = 0; i < 3; i++) {
+    wire.reader.onData(data(3, "more", OPEN));
+    await turns();
+    await clock.advance(500);
+  }
+  assert.deepEqual(failures, []);
 });
 
 test("a client that waits for HTTP/2 to be loaded is cut when that takes too long", async () => {

@@ -416,7 +416,7 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     this.#arm();
   }
 
-  /** Waits for the body anew: meanwhile the client could send nothing of it. */
+  /** Waits for the body anew, since the client could send nothing of it: that time does not count. */
   mayComeAgain(): void {
     if (this.#timeouts?.current !== "body") return;
     this.#timeouts.restart();
@@ -636,7 +636,8 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
       ? excused
       : Math.min(excused, this.#timeouts!.requestUntil, this.exchange.answerBy);
     if (until <= now) return false;
-    this.waits(until);
+    if (wait === "body") this.mayComeAgain(); // so that its pace is not that of what it waits behind
+    else this.waits(until);
     return true;
   }
 
