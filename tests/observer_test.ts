@@ -206,3 +206,42 @@ describe("an observer that is written wrongly affects nothing:", () => {
     assert.deepEqual(ended, ["/ - server CONNECTION_ABORTED"]);
   });
 });
+
+describe("an observer of ends alone", () => {
+  test("is told of each one while it observes, and of none that it only saw begin", async () => {
+    const waits = Promise.withResolvers<Response>();
+    const { server } = await started((request) =>
+      request.url.endsWith("/late") ? waits.promise : new Response("x")
+    );
+    const ended: string[] = [];
+    const stop = server.observe({ ended: (exchange) => void ended.push(line(exchange)) });
+    await server.fetch(new Request("http://a/1"));
+    const late = server.fetch(new Request("http://a/late"));
+    await server.fetch(new Request("http://a/2"));
+    stop();
+    waits.resolve(new Response("late"));
+    await late;
+    await server.fetch(new Request("http://a/3"));
+    assert.deepEqual(ended, ["/1 200 whole", "/2 200 whole"]);
+  });
+
+  test("harms no request, and is reported, when it throws or rejects", async () => {
+    const { server, errors } = await started(() => new Response("x"));
+    server.observe({
+      ended() {
+        throw new Error("thrown");
+      },
+    });
+    server.observe({ ended: () => Promise.reject(new Error("async")) as never });
+    assert.equal(await (await server.fetch(new Request("http://a/"))).text(), "x");
+    await until(() => errors.length === 2, "both are reported");
+    assert.ok(errors.every(({ code }) => code === "HOOK_FAILED"));
+  });
+
+  test("is refused when ended is no function", async () => {
+    const { server } = await started(() => new Response("x"));
+    for (const wrong of [{ ended: 5 }, { begin: () => undefined, ended: 5 }, { begin: 5 }]) {
+      assert.throws(() => server.observe(wrong as never), { code: "INVALID_CONFIG" });
+    }
+  });
+});

@@ -254,8 +254,16 @@ export interface ExchangeObservation {
  * `HOOK_FAILED`, and affects no request.
  */
 export interface ExchangeObserver {
-  /** Takes note of a request, before it is routed; returns what follows it, if anything. */
-  begin(exchange: ExchangeReport): ExchangeObservation | undefined;
+  /**
+   * Takes note of a request, before it is routed; returns what follows it, if anything. Default: only
+   * `ended` is called.
+   */
+  begin?(exchange: ExchangeReport): ExchangeObservation | undefined;
+  /**
+   * Takes note that an exchange has ended; only of an observer without `begin`, to which it is all
+   * that counts: an observation of each exchange costs more. Default: nothing is done.
+   */
+  ended?(exchange: ExchangeReport): void;
   /**
    * Hands over what it still has, as a log does; called when the server stops and all exchanges have
    * ended, and waited for, for half a second at most. Default: there is nothing.

@@ -42,6 +42,9 @@ export class ExchangeWatch {
   readonly #reports: WatchReports;
   #hears = false;
   #observers: readonly ExchangeObserver[] = [];
+  /** Those of them who are told of each beginning, and those who are told of each end only. */
+  #beginners: readonly ExchangeObserver[] = [];
+  #enders: readonly ExchangeObserver[] = [];
   /** Whether anything listens: then each exchange has a record. */
   #isOn = false;
   /** What the clock of the exchanges has to be added for the time of day, and when that was found. */
@@ -71,12 +74,15 @@ export class ExchangeWatch {
    */
   observe(observer: ExchangeObserver): () => void {
     assertObserver(observer);
-    this.#observers = [...this.#observers, observer];
-    this.#isOn = true;
-    return () => {
-      this.#observers = this.#observers.filter((other) => other !== observer);
-      this.#isOn = this.#hears || this.#observers.length > 0;
-    };
+    this.#setObservers([...this.#observers, observer]);
+    return () => this.#setObservers(this.#observers.filter((other) => other !== observer));
+  }
+
+  #setObservers(observers: readonly ExchangeObserver[]): void {
+    this.#observers = observers;
+    this.#beginners = observers.filter(({ begin }) => begin !== undefined);
+    this.#enders = observers.filter(({ begin }) => begin === undefined);
+    this.#isOn = this.#hears || observers.length > 0;
   }
 
   /** Counts an exchange that begins, and returns its record if there is to be one. */
@@ -96,9 +102,9 @@ export class ExchangeWatch {
 
   /** Tells those who observe that an exchange has begun; one of them may end its session. */
   tell(record: ExchangeRecord): void {
-    for (const observer of this.#observers) {
+    for (const observer of this.#beginners) {
       try {
-        const observation = observer.begin(record) ?? undefined; // programs return null too
+        const observation = observer.begin!(record) ?? undefined; // programs return null too
         if (observation === undefined) continue;
         watch(observation, (cause) => this.#reports.observerFailed(cause)); // async ones, too
         record.follow(observation);
@@ -150,10 +156,11 @@ export class ExchangeWatch {
     if (moreObservations !== undefined) {
       for (const other of moreObservations) this.#end(other, record);
     }
+    for (const observer of this.#enders) this.#end(observer, record);
     if (this.#hears) this.#reports.ended(record);
   }
 
-  #end(observation: ExchangeObservation, record: ExchangeRecord): void {
+  #end(observation: Pick<ExchangeObservation, "ended">, record: ExchangeRecord): void {
     try {
       const result: unknown = observation.ended?.(record);
       if (result !== undefined) watch(result, (cause) => this.#reports.observerFailed(cause));

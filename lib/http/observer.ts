@@ -12,9 +12,10 @@ import { shown } from "../options.ts";
  * @throws {ConfigError} `INVALID_CONFIG`
  */
 export function assertObserver(observer: unknown): void {
-  if (typeof (Object(observer) as { begin?: unknown }).begin === "function") return;
+  const { begin, ended } = Object(observer) as { begin?: unknown; ended?: unknown };
+  if (typeof (begin ?? ended) === "function" && typeof (ended ?? begin) === "function") return;
   throw new ConfigError(
     "INVALID_CONFIG",
-    `observe() takes an object with begin(exchange), not ${shown(observer)}`,
+    `observe() takes an object with begin(exchange) or ended(exchange), not ${shown(observer)}`,
   );
 }

@@ -16,7 +16,7 @@
  */
 import * as v from "valibot";
 import { contain, watch } from "../contain/callbacks.ts";
-import type { ExchangeObservation, ExchangeReport } from "../http/exchange_report.ts";
+import type { ExchangeReport } from "../http/exchange_report.ts";
 import { adviceFrom, checkOptions, hook, members, oneOf, optionError, size } from "../options.ts";
 import { writeToStdout } from "../runtime/stdout.ts";
 import { type AccessLogFormat, type AccessRecord, accessRecord, writeLine } from "./access_line.ts";
@@ -115,15 +115,13 @@ export function accessLog(target: Observable, options: AccessLogOptions = {}): A
   const log = record === undefined
     ? lineLog(format, max, sink ?? writeToStdout, failed)
     : recordLog(max, record, failed);
-  let isOver = false;
-  const observation: ExchangeObservation = {
+  const { queue } = log;
+  const stop = target.observe({
     ended(exchange) {
-      if (isOver) return; // it had begun before, and the sink may be closed by now
       if (filter === undefined || passes(filter, exchange)) log.take(exchange);
     },
-  };
-  const { queue } = log;
-  const stop = target.observe({ begin: () => observation, settle: () => queue.flushed() });
+    settle: () => queue.flushed(),
+  });
   return {
     get written() {
       return queue.delivered;
@@ -139,7 +137,6 @@ export function accessLog(target: Observable, options: AccessLogOptions = {}): A
     },
     flush: () => queue.flushed(),
     stop() {
-      isOver = true;
       stop();
       return queue.flushed();
     },

@@ -15,7 +15,7 @@
  * @module
  */
 import * as v from "valibot";
-import type { ExchangeObservation, ExchangeReport } from "../http/exchange_report.ts";
+import type { ExchangeObserver, ExchangeReport } from "../http/exchange_report.ts";
 import type { HttpVersion } from "../http/request_head.ts";
 import type { CountsByCode, ServerStats } from "../http/server_stats.ts";
 import { adviceFrom, checkOptions, count, members } from "../options.ts";
@@ -86,7 +86,7 @@ export function metrics(target: MetricsTarget, options: MetricsOptions = {}): Me
   assertObservable(CALLEE, target);
   const { maxSeries } = checkOptions(CALLEE, SCHEMA, options);
   const durations = new Durations(maxSeries);
-  const stop = target.observe({ begin: () => durations });
+  const stop = target.observe(durations);
   const text = (format: ExpositionFormat = "prometheus"): string => {
     const exposition = new Exposition(format);
     durations.show(exposition);
@@ -120,7 +120,7 @@ interface Series {
 }
 
 /** The histogram of durations. */
-class Durations implements ExchangeObservation {
+class Durations implements ExchangeObserver {
   readonly #series = new Map<string, Series>();
   /** The series of requests that ended in good order, by route and {@linkcode packed}. */
   readonly #usual = new Map<string | undefined, Map<number, Series>>();
