@@ -25,7 +25,7 @@ const LIMITS = {
   "./multipart": 25,
   "./rate-limit": 30,
   "./hono": 440,
-  "./proxy": 35,
+  "./proxy": 45,
   "./cli": 310,
   "./acme": 110,
   "./cluster": 40,
