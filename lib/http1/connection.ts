@@ -49,6 +49,7 @@ import { type ParserLimits, RequestParser, Step } from "./parser.ts";
 import { answerTo, giveBack } from "./answers.ts";
 import type { AnsweredRequest, WriteObserver } from "./response_sink.ts";
 import { type AnyWait, Timeouts, type Wait } from "../http/timeouts.ts";
+import { sparesReader } from "../net/slow_reader.ts";
 
 /** How much there may be of each thing. */
 export interface Http1Limits extends ParserLimits, PaceLimits {
@@ -626,12 +627,8 @@ export class Http1Connection implements ConnectionDriver, Consumer, ExchangeKeep
 
   /** Cuts the client that has not read, unless it is only slow. */
   #notRead(): void {
-    const { connection } = this;
-    if (connection.readUntil > connection.clock.now()) {
-      connection.deadline = connection.readUntil;
-      return;
-    }
-    connection.destroy(
+    if (sparesReader(this.connection)) return;
+    this.connection.destroy(
       new ConnectionError("CONNECTION_TIMEOUT", "The client did not read in time"),
     );
   }

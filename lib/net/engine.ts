@@ -47,6 +47,7 @@ import { ConnectionStreams, type Streamed } from "./streams.ts";
 import type { Unread } from "./unread.ts";
 import { type Unsent, UnsentAnswer, type UnsentHolder } from "./unsent.ts";
 import type { ByteStreams, Wire, WireReader } from "./wire.ts";
+import { sparesReader } from "./slow_reader.ts";
 
 /** The socket stops when what waits unread takes this many bytes of memory … */
 const HIGH_MARK = 256 * 1024;
@@ -528,11 +529,8 @@ export class ConnectionEngine implements Connection, WireReader, Streamed, Unsen
         this.#consumer?.expired();
         break;
       case "sending":
-        if (this.#life === "closing" && this.readUntil > this.clock.now()) {
-          this.deadline = this.readUntil;
-        } else {
-          this.destroy(new ConnectionError("CONNECTION_TIMEOUT", "The peer did not read in time"));
-        }
+        if (this.#life === "closing" && sparesReader(this)) break;
+        this.destroy(new ConnectionError("CONNECTION_TIMEOUT", "The peer did not read in time"));
         break;
       case "lingering":
         this.#cut();

@@ -6,6 +6,7 @@
  */
 import { ConnectionError, type HttpsdError } from "../errors.ts";
 import type { Consumer } from "./consumer.ts";
+import { sparesReader } from "./slow_reader.ts";
 
 /** What the streams ask of their connection. */
 export interface Streamed {
@@ -98,11 +99,7 @@ export class ConnectionStreams implements Consumer {
 
   /** The peer has not read for too long, unless it is only slow. */
   expired(): void {
-    const { readUntil } = this.#connection;
-    if (readUntil > this.#connection.after(0)) {
-      this.#connection.deadline = readUntil;
-      return;
-    }
+    if (sparesReader(this.#connection)) return;
     this.#connection.destroy(
       new ConnectionError("CONNECTION_TIMEOUT", "The peer did not read in time"),
     );

@@ -7,6 +7,7 @@
 import type { Socket } from "node:net";
 import { ConnectionError, type HttpsdError } from "../errors.ts";
 import type { Protocol, Tunnel } from "../http/tunnel.ts";
+import { sparesReader } from "../net/slow_reader.ts";
 
 /** Passes bytes on between a tunnel and a socket; none is read from the one that the other does not take. */
 export class Splice implements Protocol {
@@ -66,11 +67,7 @@ export class Splice implements Protocol {
   }
 
   expired(): void {
-    const { readUntil, clock } = this.#tunnel;
-    if (readUntil > clock.now()) {
-      this.#tunnel.deadline = readUntil; // the client is slow, but reads
-      return;
-    }
+    if (sparesReader(this.#tunnel)) return;
     const message = "No byte went either way on a WebSocket that is passed on";
     this.#tunnel.destroy(new ConnectionError("CONNECTION_TIMEOUT", message));
   }
