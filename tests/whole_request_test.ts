@@ -96,6 +96,14 @@ for (const name of FACES) {
       }
     });
 
+    test("where there is no body, none is read as often as one likes", async () => {
+      const [status, , errors] = await post(null, async (request) => {
+        assert.deepEqual([await request.text(), await request.text()], ["", ""]);
+        return "read";
+      });
+      assert.deepEqual([status, errors], [200, []]);
+    });
+
     test("a body that was read is not read again: BODY_USED", async () => {
       const twice: ((request: HttpdRequest) => Promise<unknown>)[] = [
         async (request) => [await request.text(), await request.text()],

@@ -113,15 +113,14 @@ export function initOf(exchange: Exchange): StreamInit | undefined {
   const { head: { method }, hasBody } = exchange;
   if (method === "GET") return undefined;
   if (!hasBody || !mayHaveBody(method)) return { method };
-  const { body } = exchange;
   // What is all there needs no stream; the constructor copies it.
-  const shown = body.used ? undefined : body.show();
+  const shown = exchange.bodyUsed ? undefined : exchange.body.show();
   return { method, body: (shown ?? streamOf(exchange)) as BodyInit, duplex: "half" };
 }
 
 /** The body as a `Request` has it, all of it: the stream fails where some was read before. */
-export function streamOf({ hasBody, body }: Exchange): ReadableStream<Uint8Array<ArrayBuffer>> {
-  if (!hasBody || !body.used) return body.stream;
+export function streamOf(exchange: Exchange): ReadableStream<Uint8Array<ArrayBuffer>> {
+  if (!exchange.bodyUsed) return exchange.body.stream;
   return new ReadableStream({
     type: "bytes",
     pull() {

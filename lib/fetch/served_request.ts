@@ -83,9 +83,8 @@ class ExchangeBody implements BodyParts {
     return streamOf(this.#exchange);
   }
   async readAll(): Promise<Uint8Array<ArrayBuffer>> {
-    const { hasBody, body } = this.#exchange;
-    if (hasBody && body.used) throw readBefore();
-    return transferable(await body.readAll());
+    if (this.#exchange.bodyUsed) throw readBefore();
+    return transferable(await this.#exchange.body.readAll());
   }
 }
 

@@ -228,6 +228,11 @@ export class Exchange implements ResponseProgress, BodySource, ExchangeFacts {
     return this.#body;
   }
 
+  /** Whether some of the body was read, or is being read; never where there is none. */
+  get bodyUsed(): boolean {
+    return this.hasBody && this.body.used;
+  }
+
   /** Whether all of the body has come. */
   get bodyEnded(): boolean {
     return !this.hasBody || this.body.ended;

@@ -241,8 +241,8 @@ export class HttpdRequest<S = ServerHandle> {
    */
   async bytes(maxBytes?: number): Promise<Uint8Array<ArrayBuffer>> {
     assertMost("bytes()", maxBytes);
-    const { body, hasBody } = this.#exchange;
-    if (hasBody && body.used) throw readBefore();
+    const { body, bodyUsed } = this.#exchange;
+    if (bodyUsed) throw readBefore();
     if (maxBytes !== undefined && (this.contentLength ?? 0) > maxBytes) throw bodyTooLong(maxBytes);
     return transferable(await body.readAll(maxBytes));
   }

@@ -102,9 +102,9 @@ export function proxy(
 }
 
 /**
- * The body that comes, all of it, and its length where that is known. What a request says of its length is true
- * of the client's own body alone: an upstream that is told of bytes which do not follow would take
- * the next request on the connection for them.
+ * The body that comes, all of it, and its length where that is known. What a request says of its
+ * length is true of the client's own body alone: an upstream that is told of bytes which do not
+ * follow would take the next request on the connection for them.
  *
  * @throws {StateError} `BODY_USED`
  */
