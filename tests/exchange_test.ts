@@ -7,7 +7,7 @@ import type { ExchangeReport } from "../lib/http/exchange_report.ts";
 import { matchWildcard } from "../lib/httpd/matcher.ts";
 import type { RouteHandler } from "../lib/httpd/route.ts";
 import { type HttpsServer, HttpsServer as Server } from "../lib/server.ts";
-import { data, headers, Http2Client, reset } from "./http2_client.ts";
+import { data, headers, Http2Client, reset, webSocketFields } from "./http2_client.ts";
 import { GET, MODES, RawClient, started, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
 import { turns, until } from "./support.ts";
@@ -280,14 +280,7 @@ for (const mode of MODES) {
       using client = await Http2Client.connect(port, mode);
       await client.ready();
       const id = client.nextStreamId();
-      client.send(headers(id, [
-        [":method", "CONNECT"],
-        [":protocol", "websocket"],
-        [":scheme", "http"],
-        [":path", "/ws"],
-        [":authority", "localhost"],
-        ["sec-websocket-version", "13"],
-      ], { endStream: false }));
+      client.send(headers(id, webSocketFields(), { endStream: false }));
       await client.until(() => client.soFar(id).status > 0, "the answer");
       assert.deepEqual(exchanges.map(line), ["GET /ws /ws 200 0/0 whole"]);
       assert.equal(exchanges[0]!.upgraded, true);

@@ -43,6 +43,7 @@ import {
   settings,
   settingsAck,
   Type,
+  webSocketFields,
   windowUpdate,
 } from "./http2_client.ts";
 import { encode, type Field, indexed, literal } from "./http2_hpack.ts";
@@ -460,14 +461,7 @@ for (const mode of MODES) {
       const server = await serverFor(mode);
       await assertUnharmed(server, async () => {
         using client = await server.connect({ settings: [[Setting.INITIAL_WINDOW_SIZE, 0]] });
-        client.send(headers(1, [
-          [":method", "CONNECT"],
-          [":protocol", "websocket"],
-          [":scheme", scheme],
-          [":path", "/echo"],
-          [":authority", "localhost"],
-          ["sec-websocket-version", "13"],
-        ], OPEN));
+        client.send(headers(1, webSocketFields("/echo", { scheme }), OPEN));
         await client.until(() => client.soFar(1).status === 200, "the WebSocket", WAIT_MS);
         const message = clientFrame({ op: 2, repeat: ["aa", 7_500] });
         let window = 262_144;

@@ -249,6 +249,24 @@ export function requestFields(
   ];
 }
 
+/** The fields of a WebSocket's opening handshake (RFC 8441 section 5). */
+export function webSocketFields(
+  path = "/ws",
+  { scheme = "http", fields = [["sec-websocket-version", "13"]] }: {
+    scheme?: string;
+    fields?: readonly Field[];
+  } = {},
+): Field[] {
+  return [
+    [":method", "CONNECT"],
+    [":protocol", "websocket"],
+    [":scheme", scheme],
+    [":path", path],
+    [":authority", "localhost"],
+    ...fields,
+  ];
+}
+
 /** A frame that the server sent. */
 export interface Frame {
   readonly type: number;

@@ -16,6 +16,7 @@ import {
   reset,
   settingsAck,
   Type,
+  webSocketFields,
   windowUpdate,
 } from "./http2_client.ts";
 import { MODES, started, stopServersAfterAll } from "./http_support.ts";
@@ -246,13 +247,7 @@ const many = { burst: 1_000, perSecond: 0 };
 
 describe("what a client sends that nothing reads", () => {
   const LONG = `/${"a".repeat(9_000)}`;
-  const CONNECT: [string, string][] = [
-    [":method", "CONNECT"],
-    [":protocol", "websocket"],
-    [":scheme", "http"],
-    [":path", "/"],
-    [":authority", "localhost"],
-  ];
+  const CONNECT = webSocketFields("/", { fields: [] });
   const UNREAD: Record<string, Uint8Array> = {
     "a request that is refused": post(1, LONG),
     "a CONNECT that is answered as any other": headers(1, CONNECT, { endStream: false }),

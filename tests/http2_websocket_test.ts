@@ -5,7 +5,16 @@ import { Buffer } from "node:buffer";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import { upgradeWebSocket } from "../lib/websocket/mod.ts";
 import type { CloseInfo, WebSocketOptions } from "../lib/websocket/mod.ts";
-import { data, goaway, headers, Http2Client, requestFields, reset, Type } from "./http2_client.ts";
+import {
+  data,
+  goaway,
+  headers,
+  Http2Client,
+  requestFields,
+  reset,
+  Type,
+  webSocketFields,
+} from "./http2_client.ts";
 import { TestClock } from "./test_clock.ts";
 import type { Field } from "./http2_hpack.ts";
 import { MODES, type Started, started, stopServersAfterAll } from "./http_support.ts";
@@ -19,20 +28,8 @@ stopServersAfterAll();
 
 const VERSION: Field = ["sec-websocket-version", "13"];
 
-/** The fields of an opening handshake (RFC 8441 section 5). */
-function connecting(path = "/ws", fields: readonly Field[] = [VERSION]): Field[] {
-  return [
-    [":method", "CONNECT"],
-    [":protocol", "websocket"],
-    [":scheme", "http"],
-    [":path", path],
-    [":authority", "localhost"],
-    ...fields,
-  ];
-}
-
 /** Opens a stream for a WebSocket, and waits for its answer's head. */
-async function open(client: Http2Client, fields = connecting()): Promise<number> {
+async function open(client: Http2Client, fields = webSocketFields()): Promise<number> {
   const id = client.nextStreamId();
   client.send(headers(id, fields, { endStream: false }));
   await client.until(() => client.soFar(id).status > 0, "the answer");
@@ -155,11 +152,13 @@ for (const mode of MODES) {
       const { client } = await serving({ ...echo, protocols: ["b"], deflate: true });
       const id = await open(
         client,
-        connecting("/ws", [
-          VERSION,
-          ["sec-websocket-protocol", "a, b"],
-          ["sec-websocket-extensions", "permessage-deflate"],
-        ]),
+        webSocketFields("/ws", {
+          fields: [
+            VERSION,
+            ["sec-websocket-protocol", "a, b"],
+            ["sec-websocket-extensions", "permessage-deflate"],
+          ],
+        }),
       );
       const { fields } = client.soFar(id);
       assert.equal(fields["sec-websocket-protocol"], "b");
@@ -168,10 +167,16 @@ for (const mode of MODES) {
 
     test("is refused with a status where it is no handshake", async () => {
       const { client } = await serving(echo);
-      assert.equal(client.soFar(await open(client, connecting("/ws", []))).status, 400);
+      assert.equal(
+        client.soFar(await open(client, webSocketFields("/ws", { fields: [] }))).status,
+        400,
+      );
       const old: Field[] = [["sec-websocket-version", "12"]];
-      assert.equal(client.soFar(await open(client, connecting("/ws", old))).status, 426);
-      assert.equal(client.soFar(await open(client, connecting("/none"))).status, 404);
+      assert.equal(
+        client.soFar(await open(client, webSocketFields("/ws", { fields: old }))).status,
+        426,
+      );
+      assert.equal(client.soFar(await open(client, webSocketFields("/none"))).status, 404);
       assert.equal((await client.fetch({ path: "/ws" })).status, 426);
     });
 
@@ -282,7 +287,7 @@ for (const mode of MODES) {
         const onUpgrade = () => proceed.promise;
         const { client, server, closes } = await serving({ ...echo, onUpgrade }, options);
         const id = client.nextStreamId();
-        client.send(headers(id, connecting(), { endStream: false }));
+        client.send(headers(id, webSocketFields(), { endStream: false }));
         if (last) client.send(goaway());
         await client.until(() => client.goaway !== undefined, "GOAWAY");
         proceed.resolve();

@@ -204,14 +204,19 @@ describe("http:error", () => {
     client.destroy();
   });
 
-  for (const [how, answer] of [["sendError()", false], ["an error handler", true]] as const) {
+  /** A server whose error answer takes its time to be read: an error handler's, or `sendError()`'s. */
+  const answeringAtLength = async (byHandler: boolean) => {
+    const long = "x".repeat(20_000_000);
+    const served = await answering((request) => {
+      if (byHandler) throw new HttpError(503, "HANDLER_FAILED", "mine");
+      request.sendError(503, long);
+    });
+    served.server.onError(503, () => new Response(long, { status: 503 }));
+    return served;
+  };
+  for (const [how, byHandler] of [["sendError()", false], ["an error handler", true]] as const) {
     test(`comes behind http:exchange when a client reads the answer of ${how} late`, async () => {
-      const long = "x".repeat(20_000_000);
-      const { server, port } = await answering((request) => {
-        if (answer) throw new HttpError(503, "HANDLER_FAILED", "mine");
-        request.sendError(503, long);
-      });
-      server.onError(503, () => new Response(long, { status: 503 }));
+      const { server, port } = await answeringAtLength(byHandler);
       const log = record(server, ["http:headerssent", "http:exchange", "http:error"]);
       const client = await connectTcp(port);
       client.write(GET("/"));
@@ -225,12 +230,7 @@ describe("http:error", () => {
     });
 
     test(`comes too when a client leaves within the answer of ${how}`, async () => {
-      const long = "x".repeat(20_000_000);
-      const { server, port } = await answering((request) => {
-        if (answer) throw new HttpError(503, "HANDLER_FAILED", "mine");
-        request.sendError(503, long);
-      });
-      server.onError(503, () => new Response(long, { status: 503 }));
+      const { server, port } = await answeringAtLength(byHandler);
       const log = record(server, ["http:exchange", "http:error", "http:disconnected"]);
       const client = await connectTcp(port);
       client.write(GET("/"));

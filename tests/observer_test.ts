@@ -5,7 +5,7 @@ import { createEdgeApp } from "../lib/edge/mod.ts";
 import type { ExchangeObservation, ExchangeReport } from "../lib/http/exchange_report.ts";
 import { upgradeWebSocket } from "../lib/websocket/mod.ts";
 import type { HttpsServer } from "../lib/server.ts";
-import { data, headers, Http2Client, reset } from "./http2_client.ts";
+import { data, headers, Http2Client, reset, webSocketFields } from "./http2_client.ts";
 import { GET, MODES, RawClient, started, stopServersAfterAll } from "./http_support.ts";
 import { assertRuntime } from "./runtime.ts";
 import { turns, until } from "./support.ts";
@@ -57,14 +57,7 @@ async function upgradeAt(port: number, version: string, path: string, mode: "pla
   }
   using client = await Http2Client.connect(port, mode);
   await client.ready();
-  client.send(headers(client.nextStreamId(), [
-    [":method", "CONNECT"],
-    [":protocol", "websocket"],
-    [":scheme", "http"],
-    [":path", path],
-    [":authority", "localhost"],
-    ["sec-websocket-version", "13"],
-  ], { endStream: false }));
+  client.send(headers(client.nextStreamId(), webSocketFields(path), { endStream: false }));
   await client.until(() => client.ended || client.closed, "the end of the connection");
 }
 

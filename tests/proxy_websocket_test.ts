@@ -5,7 +5,7 @@ import net from "node:net";
 import type { Tunnel } from "../lib/http/tunnel.ts";
 import { proxy } from "../lib/proxy/mod.ts";
 import { Splice } from "../lib/proxy/splice.ts";
-import { data, headers, Http2Client } from "./http2_client.ts";
+import { data, headers, Http2Client, webSocketFields } from "./http2_client.ts";
 import { MODES, RawClient, started, stopServersAfterAll } from "./http_support.ts";
 import { ask, behind, listening, request, stopUpstreamsAfterAll, urlOf } from "./proxy_support.ts";
 import { assertRuntime } from "./runtime.ts";
@@ -60,14 +60,7 @@ describe("WebSockets", () => {
     const front = await started(proxy(`http://127.0.0.1:${upstream.port}`), {}, "tls");
     const client = await Http2Client.connect(front.port, "tls");
     const id = client.nextStreamId();
-    client.send(headers(id, [
-      [":method", "CONNECT"],
-      [":protocol", "websocket"],
-      [":scheme", "https"],
-      [":path", "/ws"],
-      [":authority", "localhost"],
-      ["sec-websocket-version", "13"],
-    ], { endStream: false }));
+    client.send(headers(id, webSocketFields("/ws", { scheme: "https" }), { endStream: false }));
     await client.until(() => client.soFar(id).status > 0, "the answer");
     assert.equal(client.soFar(id).status, 200);
     client.send(data(id, clientFrame({ op: 1, text: "over two" }), { endStream: false }));
@@ -83,14 +76,7 @@ describe("WebSockets", () => {
     const front = await started(proxy(`http://127.0.0.1:${upstream.port}`), {}, "tls");
     using client = await Http2Client.connect(front.port, "tls");
     const id = client.nextStreamId();
-    client.send(headers(id, [
-      [":method", "CONNECT"],
-      [":protocol", "websocket"],
-      [":scheme", "https"],
-      [":path", "/ws"],
-      [":authority", "localhost"],
-      ["sec-websocket-version", "13"],
-    ], { endStream: false }));
+    client.send(headers(id, webSocketFields("/ws", { scheme: "https" }), { endStream: false }));
     await client.until(() => client.soFar(id).status === 200, "the answer");
     for (let i = 1; i <= 200; i++) { // three times what its connection's window takes
       client.send(data(id, clientFrame({ op: 1, text: "x".repeat(16_000) }), { endStream: false }));

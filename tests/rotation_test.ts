@@ -44,6 +44,14 @@ async function shown({ port }: TestServer, name = "localhost"): Promise<string> 
   return fingerprint256;
 }
 
+/** Waits until the server shows a pair's certificate under a name. */
+function becomes(server: TestServer, pair: Pair, name: string): Promise<void> {
+  return until(
+    async () => await shown(server, name) === fingerprint(pair),
+    `The new certificate of ${name} is shown`,
+  );
+}
+
 const next = await pairFor("localhost");
 const a = await pairFor("a.example");
 const b = await pairFor("b.example");
@@ -211,18 +219,13 @@ describe("watch: true", () => {
       watch: true,
       watchIntervalMs: 10,
     });
-    const becomes = (pair: Pair, name: string) =>
-      until(
-        async () => await shown(server, name) === fingerprint(pair),
-        `The new certificate of ${name} is shown`,
-      );
     replace(files, next);
-    await becomes(next, "localhost");
+    await becomes(server, next, "localhost");
     assert.equal(await shown(server, "a.example"), fingerprint(a));
 
     const renewed = await pairFor("a.example");
     replace(named, renewed);
-    await becomes(renewed, "a.example");
+    await becomes(server, renewed, "a.example");
     assert.equal(server.errors.length, 0);
 
     writeFileSync(files.key, alice.key);
@@ -231,7 +234,7 @@ describe("watch: true", () => {
     assert.equal(await shown(server), fingerprint(next));
 
     replace(files, localhost);
-    await becomes(localhost, "localhost");
+    await becomes(server, localhost, "localhost");
     assert.equal(server.errors.length, 1);
   });
 
@@ -246,19 +249,14 @@ describe("watch: true", () => {
       watch: true,
       watchIntervalMs: 10,
     });
-    const becomes = (pair: Pair, name: string) =>
-      until(
-        async () => await shown(server, name) === fingerprint(pair),
-        `The new certificate of ${name} is shown`,
-      );
     replace(first, renewed);
-    await becomes(renewed, "a.example");
+    await becomes(server, renewed, "a.example");
     replace(second, renewed);
-    await becomes(renewed, "b.example");
+    await becomes(server, renewed, "b.example");
     replace(second, b);
-    await becomes(b, "b.example");
+    await becomes(server, b, "b.example");
     replace(first, last);
-    await becomes(last, "a.example");
+    await becomes(server, last, "a.example");
   });
 
   test("follows the files of a reload that have the certificate in force", async () => {

@@ -22,6 +22,7 @@ import {
   Setting,
   settings,
   Type,
+  webSocketFields,
   windowUpdate,
 } from "../http2_client.ts";
 import type { Random } from "../random.ts";
@@ -218,14 +219,7 @@ const upgrader: Role = async (world, random) => {
   const ids = Array.from({ length: 1 + random.below(3) }, () => client.nextStreamId());
   const scheme = world.mode === "tls" ? "https" : "http";
   for (const id of ids) {
-    client.send(headers(id, [
-      [":method", "CONNECT"],
-      [":protocol", "websocket"],
-      [":scheme", scheme],
-      [":path", "/ws"],
-      [":authority", "localhost"],
-      ["sec-websocket-version", "13"],
-    ], OPEN));
+    client.send(headers(id, webSocketFields("/ws", { scheme }), OPEN));
   }
   const opened = (id: number) => client.soFar(id).status > 0 || isAnswered(client, id);
   await wait(client, () => ids.every(opened), "the WebSockets");
