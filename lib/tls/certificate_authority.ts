@@ -25,6 +25,7 @@ import {
   type IssueOptions,
 } from "./authority_options.ts";
 import { exportPrivateKey, importKeyPair, isRsa, keyPairFor, parsePrivateKey } from "./key_pair.ts";
+import { serialNumberOf } from "./spelling.ts";
 import { loadX509, x509Library } from "./x509.ts";
 
 const HOUR_MS = 3_600_000;
@@ -44,6 +45,11 @@ export interface IssuedCertificate {
   readonly key: string;
   /** DER of the certificate alone. */
   readonly certDer: Uint8Array;
+  /**
+   * The serial number, for lists of those that are revoked: spelled as a client's certificate has it
+   * (`peerCertificate.serialNumber`), which `node:crypto` does not do on all runtimes.
+   */
+  readonly serialNumber: string;
 }
 
 /** A root or an intermediate that issues certificates. Its `cert` is what clients have to trust. */
@@ -80,11 +86,12 @@ export async function createCertificateAuthority(
   return authority(await certifyAuthority(options, keys, undefined), keys, "");
 }
 
-/** What an authority is read from; a certificate that was issued has its DER besides. */
+/** What an authority is read from; a certificate that was issued has more besides. */
 const PAIR = members({
   cert: v.string("must be PEM text"),
   key: v.string("must be PEM text"),
   certDer: v.optional(v.unknown()),
+  serialNumber: v.optional(v.unknown()),
   issue: v.optional(v.unknown()),
   issueAuthority: v.optional(v.unknown()),
 });
@@ -133,18 +140,12 @@ async function authority(
 ): Promise<CertificateAuthority> {
   const issuer: Issuer = { certificate, keys };
   return {
-    cert: chain || pemOf(certificate),
-    key: await exportPrivateKey(keys),
-    certDer: new Uint8Array(certificate.rawData),
+    ...await issued(certificate, keys, chain || pemOf(certificate)),
     async issue(options: IssueOptions = {}): Promise<IssuedCertificate> {
       checkOptions("issue()", ISSUE_OPTIONS, options);
       const leafKeys = await keyPairFor(options);
       const leaf = await certifyLeaf(options, leafKeys, issuer);
-      return {
-        cert: pemOf(leaf) + chain,
-        key: await exportPrivateKey(leafKeys),
-        certDer: new Uint8Array(leaf.rawData),
-      };
+      return await issued(leaf, leafKeys, pemOf(leaf) + chain);
     },
     async issueAuthority(options: CertificateAuthorityOptions = {}): Promise<CertificateAuthority> {
       checkOptions("issueAuthority()", AUTHORITY_OPTIONS, options);
@@ -152,6 +153,20 @@ async function authority(
       const sub = await certifyAuthority(options, subKeys, issuer);
       return authority(sub, subKeys, pemOf(sub) + chain);
     },
+  };
+}
+
+/** A certificate with its key; `cert` is its PEM with that of its chain. */
+async function issued(
+  certificate: X509Certificate,
+  keys: CryptoKeyPair,
+  cert: string,
+): Promise<IssuedCertificate> {
+  return {
+    cert,
+    key: await exportPrivateKey(keys),
+    certDer: new Uint8Array(certificate.rawData),
+    serialNumber: serialNumberOf(certificate.serialNumber),
   };
 }
 

@@ -25,6 +25,7 @@ export interface Pkcs12Options {
 
 const OPTIONS = members({
   certDer: v.optional(v.unknown()), // what issue() returned may be spread into the options
+  serialNumber: v.optional(v.unknown()), // likewise
   cert: v.string("must be PEM text"),
   key: v.string("must be PEM text"),
   passphrase: v.pipe(v.string("must be text"), v.minLength(1, "must be text that is not empty")),
