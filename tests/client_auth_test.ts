@@ -8,6 +8,8 @@ import { isDeepStrictEqual } from "node:util";
 import type { HttpsServerOptions } from "../lib/config.ts";
 import type { SessionEvent } from "../lib/events.ts";
 import { ClientAuth, loadClientAuth } from "../lib/tls/client_auth.ts";
+import { loadPolicy } from "../lib/tls/client_policy.ts";
+import type { Handshaken } from "../lib/tls/handshaken.ts";
 import { peerCertificate } from "../lib/tls/peer_certificate.ts";
 import { assertRuntime, runtime } from "./runtime.ts";
 import { until } from "./support.ts";
@@ -568,6 +570,48 @@ describe("The client CA in files", () => {
     },
     SHUT_OUT_MS,
   );
+});
+
+describe("A certificate that was verified before", () => {
+  const certificate = new X509Certificate(alice.cert);
+  const from = Date.parse(certificate.validFrom);
+  const to = Date.parse(certificate.validTo);
+  const socketOf = (isResumed: boolean): Handshaken => ({
+    alpnProtocol: false,
+    authorized: !isResumed,
+    authorizationError: undefined,
+    getProtocol: () => "TLSv1.3",
+    getCipher: () => undefined,
+    isSessionReused: () => isResumed,
+    getPeerCertificate: () => ({ raw: certificate.raw }),
+    getPeerX509Certificate: () => certificate,
+  });
+
+  test("counts only while it is valid, by the clock of each handshake", async () => {
+    const { policy } = await loadPolicy({ ca: clientCa.cert, mode: "required" });
+    const judge = (isResumed: boolean, now: number) => {
+      const { authorized, error } = policy.judge(socketOf(isResumed), now);
+      assert.equal(authorized, error === undefined);
+      return error;
+    };
+    assert.equal(judge(true, to), "SESSION_NOT_VERIFIED");
+    assert.equal(judge(false, to), undefined);
+    for (const isResumed of [true, false]) {
+      assert.equal(judge(isResumed, to), undefined);
+      assert.equal(judge(isResumed, to + 1), "CERT_HAS_EXPIRED");
+      assert.equal(judge(isResumed, from), undefined);
+      assert.equal(judge(isResumed, from - 1), "CERT_NOT_YET_VALID");
+      assert.equal(judge(isResumed, NaN), "CERT_HAS_EXPIRED");
+    }
+  });
+
+  test("counts for the policy that follows with the same authority, as long as it is valid", async () => {
+    const first = await loadPolicy({ ca: clientCa.cert, mode: "required" });
+    assert.equal(first.policy.judge(socketOf(false), to).error, undefined);
+    const { policy } = await loadPolicy({ ca: clientCa.cert, mode: "required" }, [first.policy]);
+    assert.equal(policy.judge(socketOf(true), to).error, undefined);
+    assert.equal(policy.judge(socketOf(true), to + 1).error, "CERT_HAS_EXPIRED");
+  });
 });
 
 describe("ClientAuth", () => {

@@ -46,6 +46,12 @@ export const NOT_ASKED: ClientVerdict = {
 /** The certificates that one policy remembers; the one unseen for longest makes room. */
 const MAX_REMEMBERED = 50_000;
 
+/** When a certificate is valid, in ms since 1970; `NaN` for what cannot be read. */
+interface Validity {
+  readonly from: number;
+  readonly to: number;
+}
+
 /** Deno's TLS takes no longer message; Bun's would. */
 const MAX_CERTIFICATE_BYTES = 2 ** 16 - 1;
 
@@ -70,8 +76,8 @@ export class ClientPolicy {
   readonly #authorities: readonly string[];
   /** Digests of the others, each of which lets in only itself. */
   readonly #pinned: ReadonlySet<string>;
-  /** Digests of the certificates that were verified in a full handshake. */
-  readonly #verified = new Set<string>();
+  /** The certificates that were verified in a full handshake, by their digests. */
+  readonly #verified = new Map<string, Validity>();
 
   /**
    * Makes a policy. What was verified by one of `previous` counts as verified by this one too if it
@@ -90,7 +96,7 @@ export class ClientPolicy {
     assertAnchors(issuing);
     for (const narrower of previous) {
       if (!narrower.ca.every((authority) => this.ca.includes(authority))) continue;
-      for (const verified of narrower.#verified) this.#verified.add(verified);
+      for (const [shown, validity] of narrower.#verified) this.#verified.set(shown, validity);
     }
   }
 
@@ -117,17 +123,21 @@ export class ClientPolicy {
    * Judges a client after its handshake; never throws. The runtime's own verdict counts only in a full
    * handshake: Deno verifies no certificate when a session is resumed, and lets a session of any
    * server of the process be resumed at any other. So a resumed session is accepted only with a
-   * certificate that was verified here before. Bun is held to the same rule.
+   * certificate that was verified here before. Bun is held to the same rule. A certificate that was
+   * verified before is not parsed again, which takes longer than all else here; only its dates count.
    */
-  judge(socket: Handshaken): ClientVerdict {
+  judge(socket: Handshaken, now: number = Date.now()): ClientVerdict {
     let certificate: PeerCertificate | undefined;
     let error: string | undefined;
     try {
       certificate = shownOn(socket);
       if (certificate === undefined) return NOT_ASKED;
       const shown = digest(certificate.der);
-      error = objectionTo(certificate) ?? this.#objection(socket, shown);
-      if (error === undefined) this.#remember(shown);
+      const verified = this.#verified.get(shown);
+      const validity = verified ?? validityOf(certificate);
+      error = (verified === undefined ? objectionTo(certificate.der) : undefined) ??
+        untimely(validity, now) ?? this.#objection(socket, shown);
+      if (error === undefined) this.#remember(shown, validity);
     } catch {
       error = "CERT_UNREADABLE"; // the runtimes parse more leniently in the handshake than here
     }
@@ -143,9 +153,9 @@ export class ClientPolicy {
     return socket.authorized ? undefined : String(socket.authorizationError ?? "NOT_VERIFIED");
   }
 
-  #remember(digest: string): void {
+  #remember(digest: string, validity: Validity): void {
     this.#verified.delete(digest);
-    this.#verified.add(digest);
+    this.#verified.set(digest, validity);
     if (this.#verified.size > MAX_REMEMBERED) {
       this.#verified.delete(this.#verified.keys().next().value!);
     }
@@ -163,13 +173,20 @@ function shownOn(socket: Handshaken): PeerCertificate | undefined {
 }
 
 /** Why every policy rejects a certificate, whatever the runtime has found; `undefined`: it does not. */
-function objectionTo({ der, validFrom, validTo }: PeerCertificate): string | undefined {
-  const now = new Date();
+function objectionTo(der: Uint8Array): string | undefined {
   if (der.length > MAX_CERTIFICATE_BYTES) return "CERT_TOO_LARGE";
   if (!hasExtensions(der)) return "CERT_WITHOUT_EXTENSIONS";
-  // Written so that a date that cannot be read fails.
-  if (!(validTo >= now)) return "CERT_HAS_EXPIRED";
-  if (!(validFrom <= now)) return "CERT_NOT_YET_VALID";
+  return undefined;
+}
+
+function validityOf({ validFrom, validTo }: PeerCertificate): Validity {
+  return { from: validFrom.getTime(), to: validTo.getTime() };
+}
+
+/** The same for its dates, written so that one that cannot be read fails. */
+function untimely({ from, to }: Validity, now: number): string | undefined {
+  if (!(to >= now)) return "CERT_HAS_EXPIRED";
+  if (!(from <= now)) return "CERT_NOT_YET_VALID";
   return undefined;
 }
 
