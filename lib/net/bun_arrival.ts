@@ -235,8 +235,9 @@ class BunHandshake implements Handshaken {
     return this.#socket.isSessionReused();
   }
 
-  getPeerCertificate(): { readonly raw?: Uint8Array } | undefined {
-    return this.#socket.getPeerCertificate();
+  /** Not the socket's own, which takes five times as long: nothing but the bytes is asked for. */
+  getPeerCertificate(): { readonly raw: Uint8Array } | undefined {
+    return this.getPeerX509Certificate();
   }
 
   getPeerX509Certificate(): X509Certificate | undefined {

@@ -46,7 +46,6 @@ export interface BunSocket {
   getTLSVersion(): string;
   getCipher(): { readonly name: string } | undefined;
   isSessionReused(): boolean;
-  getPeerCertificate(): { readonly raw?: Uint8Array } | undefined;
   getPeerX509Certificate(): X509Certificate | undefined;
   /**
    * Lays TLS over the socket; returns the socket below, whose handlers go on to be called, and the
@@ -234,7 +233,7 @@ function trialServer(seen: string[], closed: () => void): BunHandlers {
         ok
           ? `handshake true ${socket.alpnProtocol} ${socket.getTLSVersion()} ` +
             `${(socket.getCipher()?.name.length ?? 0) > 0} ${socket.isSessionReused()} ` +
-            `${socket.getPeerCertificate()?.raw === undefined ? "no" : "a"} certificate`
+            `${socket.getPeerX509Certificate()?.raw === undefined ? "no" : "a"} certificate`
           : `handshake false ${(tlsFault(error!) as NodeJS.ErrnoException).code}`,
       );
     },
