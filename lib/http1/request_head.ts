@@ -172,27 +172,40 @@ export class Http1RequestHead implements RequestHead {
 
   /** The value of the first field of this name, given in lower case. */
   get(lowerName: string): string | undefined {
-    for (let i = 0; i < this.fieldCount; i++) {
-      if (this.#isNamed(i, lowerName)) return this.fieldValue(i);
-    }
-    return undefined;
+    const index = this.#find(lowerName, 0);
+    return index < 0 ? undefined : this.fieldValue(index);
   }
 
   /** The values of all fields of this name, given in lower case, in the order they were sent. */
   getAll(lowerName: string): string[] {
     const values: string[] = [];
-    for (let i = 0; i < this.fieldCount; i++) {
-      if (this.#isNamed(i, lowerName)) values.push(this.fieldValue(i));
+    for (let i = this.#find(lowerName, 0); i >= 0; i = this.#find(lowerName, i + 1)) {
+      values.push(this.fieldValue(i));
     }
     return values;
+  }
+
+  /** The first field of this name from `from` on; -1: there is none. */
+  #find(lowerName: string, from: number): number {
+    const offsets = this.#currentOffsets;
+    const { length } = lowerName;
+    for (let i = from; i < this.fieldCount; i++) {
+      // The length of the name rules out nearly every field before a byte is compared.
+      if (offsets[4 * i + 1]! - offsets[4 * i]! === length && this.#isNamed(i, lowerName)) return i;
+    }
+    return -1;
   }
 
   #offset(index: number, part: 0 | 1 | 2 | 3): number {
     if (!(index >= 0 && index < this.fieldCount)) {
       throw new RangeError(`Field ${index} of ${this.fieldCount}`);
     }
+    return this.#start + this.#currentOffsets[4 * index + part]!;
+  }
+
+  get #currentOffsets(): readonly number[] {
     if (this.#scanner !== undefined && this.#scanner.section !== this.#section) this.#scanAgain();
-    return this.#start + this.#offsets[4 * index + part]!;
+    return this.#offsets;
   }
 
   /** The connection has gone on to the next request, and this one is looked at still. */
@@ -211,9 +224,10 @@ export class Http1RequestHead implements RequestHead {
 
   #recognize(): RecognizedFields {
     const known = RECOGNIZED.reset();
+    const offsets = this.#currentOffsets;
     for (let i = 0; i < this.fieldCount; i++) {
       // The length of the name rules out nearly every field before a byte is compared.
-      switch (this.#offset(i, 1) - this.#offset(i, 0)) {
+      switch (offsets[4 * i + 1]! - offsets[4 * i]!) {
         case "host".length:
           if (this.#isNamed(i, "host")) known.host = onlyOne(known.host, i, "Host");
           break;

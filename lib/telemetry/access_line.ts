@@ -242,9 +242,7 @@ export function writeLine(
       return to.add("\n");
     case "combined":
       writeCommon(exchange, to);
-      writeField(exchange.get("referer"), to);
-      writeField(exchange.get("user-agent"), to);
-      return to.add("\n");
+      return writeClient(exchange.get("referer"), exchange.get("user-agent"), to);
   }
 }
 
@@ -277,12 +275,20 @@ function writeCommon(exchange: ExchangeReport, to: LineBuffer): void {
   to.add(responseBytes ? String(responseBytes) : "-");
 }
 
-/** ` "value"`. */
-function writeField(value: string | undefined, to: LineBuffer): void {
-  if (value === undefined) return to.add(' "-"');
-  to.add(' "');
-  to.addEscaped(value);
-  to.add('"');
+/** ` "referer" "user agent"`, and the line's end. */
+function writeClient(
+  referer: string | undefined,
+  agent: string | undefined,
+  to: LineBuffer,
+): void {
+  if (referer === undefined) to.add(' "-" "');
+  else {
+    to.add(' "');
+    to.addEscaped(referer);
+    to.add('" "');
+  }
+  to.addEscaped(agent ?? "-");
+  to.add('"\n');
 }
 
 /** Writes text into a field that a space would end. */
