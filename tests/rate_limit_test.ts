@@ -197,6 +197,19 @@ describe("rateLimit()", () => {
     assert.equal(host.errors[0]?.code, "HANDLER_FAILED");
   });
 
+  test("leaves it to the server to say what is wrong with what a handler returns", async () => {
+    for (const result of [undefined, null, "text", { status: 200 }]) {
+      const handler = (() => result) as unknown as () => Response;
+      const host = await serving(rateLimit(TWO).fetch(handler));
+      const client = await RawClient.connect(host.port);
+      client.send(GET("/"));
+      await client.expect(/^HTTP\/1\.1 500 /);
+      client.destroy();
+      const [error] = host.errors;
+      assert.match(`${error?.cause ?? error}`, /The handler returned .*, which is not a Response/);
+    }
+  });
+
   test("begins a window with a client's first request, and another after it", () => {
     let now = 0;
     const store = new MemoryStore(10, () => now);

@@ -214,8 +214,7 @@ class Limiter implements RateLimit {
       const { refusal, fields } = await this.take(request, request.session);
       if (refusal !== undefined) return refusal;
       for (const [name, value] of fields) request.header(name, value); // for what it sends itself
-      const response = await handler(request);
-      return response && withFields(response, fields);
+      return withFields(await handler(request), fields);
     };
   }
 
@@ -332,8 +331,9 @@ function sessionOf(info: unknown): Session {
 }
 
 /** Adds fields to a response, or to a copy of one whose fields cannot be changed. */
-function withFields(response: Response, fields: RateLimitDecision["fields"]): Response {
-  let answer = response;
+function withFields<R>(response: R, fields: RateLimitDecision["fields"]): R | Response {
+  if (!(response instanceof Response)) return response; // there is none, or the server says why not
+  let answer: Response = response;
   for (const [name, value] of fields) {
     try {
       answer.headers.set(name, value);
