@@ -25,16 +25,33 @@ import { inspector } from "../lib/inspector/mod.ts";
 import { rateLimit } from "../lib/rate_limit/mod.ts";
 import { health } from "../lib/telemetry/health.ts";
 import { metrics } from "../lib/telemetry/metrics.ts";
-import { HttpsServer, type HttpsServerOptions, matchWildcard, type Session } from "../mod.ts";
+import {
+  type HttpdRequest,
+  HttpsServer,
+  type HttpsServerOptions,
+  matchWildcard,
+  type Session,
+} from "../mod.ts";
 import { devAuthority, DIRECTORY } from "./dev_authority.ts";
 import { run } from "./run.ts";
 
-/** The name of a device: the common name of its certificate. */
-const NAME = /(?:^|, ?|\n)CN=([\w-]{1,64})(?:$|, ?|\n)/;
+/** The name of a device: all that the subject of its certificate says, since a part may look like it. */
+const NAME = /^CN=([\w-]{1,64})$/;
 
 /** The device behind a session, which no session is without. */
 function nameOf({ tls }: Session): string {
   return NAME.exec(tls!.peerCertificate!.subject)![1]!;
+}
+
+/**
+ * Whether a request is an operator's. Their browsers also send what pages of other sites ask for, and
+ * the names of such sites may lead here.
+ */
+function isOperators(request: HttpdRequest): boolean {
+  const site = request.get("Sec-Fetch-Site") ?? "none";
+  const name = request.host?.replace(/:\d+$/, "");
+  return (site === "none" || site === "same-origin") &&
+    (name === "127.0.0.1" || name === "localhost");
 }
 
 /** What a device has reported last, and when. */
@@ -98,6 +115,9 @@ export function createGateway(
     },
     (request) =>
       new URL(request.url).pathname === "/inspector" ? page.fetch(request) : state.fetch(request),
+  );
+  admin.use((request, next) =>
+    isOperators(request) ? next() : new Response("For operators\n", { status: 403 })
   );
   admin.route({
     uri: "/metrics",

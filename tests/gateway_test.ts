@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import { once } from "node:events";
+import { type OutgoingHttpHeaders, request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
 import { text } from "node:stream/consumers";
 import WsClient from "ws";
@@ -87,8 +88,10 @@ describe("The gateway", () => {
       subject: "CN=pump-1",
     });
     const nameless = await fleet.issue({ usage: "client", subject: "O=nobody" });
+    const posing = await fleet.issue({ usage: "client", subject: "O=a\\, CN=pump-1" });
+    const another = await fleet.issue({ usage: "client", subject: "CN=pump-9,O=a\\, CN=pump-1" });
 
-    for (const pair of [{}, stranger, nameless]) {
+    for (const pair of [{}, stranger, nameless, posing, another]) {
       const { cert, key } = pair as Partial<Pair>;
       await assert.rejects(report(site, cert === undefined ? {} : { cert, key: key! }, "{}"));
     }
@@ -119,6 +122,33 @@ describe("The gateway", () => {
     assert.equal((await fetch(`${operators}/readyz`)).status, 200);
     one.terminate();
     other.terminate();
+  }, 20_000);
+
+  test("takes no command from a page of another site that an operator visits", async () => {
+    await using site = await gateway();
+    const port = portOf(site.admin);
+    const statusFor = async (method: string, path: string, headers: OutgoingHttpHeaders) => {
+      const request = httpRequest({ host: "127.0.0.1", port, path, method, headers, agent: false });
+      request.end(method === "POST" ? "open" : undefined);
+      const [response] = await once(request, "response");
+      await text(response);
+      return response.statusCode;
+    };
+    for (const host of [`127.0.0.1:${port}`, `localhost:${port}`]) {
+      assert.equal(await statusFor("GET", "/devices", { host }), 200);
+      assert.equal(await statusFor("POST", "/devices/all", { host }), 404);
+      const own = { host, "sec-fetch-site": "same-origin" };
+      assert.equal(await statusFor("GET", "/inspector", own), 200);
+      for (const other of ["cross-site", "same-site"]) {
+        const headers = { host, "sec-fetch-site": other };
+        assert.equal(await statusFor("POST", "/devices/all", headers), 403);
+        assert.equal(await statusFor("GET", "/devices", headers), 403);
+      }
+    }
+    const rebound = { host: `evil.example:${port}`, "sec-fetch-site": "same-origin" };
+    for (const path of ["/devices", "/metrics", "/inspector", "/readyz"]) {
+      assert.equal(await statusFor("GET", path, rebound), 403);
+    }
   }, 20_000);
 
   test("closes the device that was used least recently to let another in", async () => {
