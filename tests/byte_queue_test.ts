@@ -22,6 +22,7 @@ describe("ByteQueue", () => {
       for (let i = 0; i < 60; i++) {
         const piece = Buffer.alloc(random.below(random.oneIn(3) ? 3_000 : 9) + 1, random.next());
         if (random.oneIn(3)) queue.push(piece);
+        else if (random.oneIn(2)) queue.add(piece);
         else {
           const lent = Buffer.from(piece);
           queue.pushCopy(lent);
@@ -35,6 +36,10 @@ describe("ByteQueue", () => {
         put.reduce((sum, { length }) => sum + length, 0) -
           taken.reduce((sum, { bytes }) => sum + bytes.length, 0),
       );
+      if (random.oneIn(4)) {
+        const bytes = queue.takeAll();
+        taken.push({ bytes, was: Buffer.from(bytes).toString("latin1") });
+      }
       while (queue.pieces > 0) take(random.oneIn(2) ? undefined : 100);
       assert.equal(queue.bytes, 0);
       for (const { bytes, was } of taken) {
@@ -51,11 +56,44 @@ describe("ByteQueue", () => {
     assert.ok(queue.pieces < 30, `${queue.pieces} pieces`);
   });
 
-  test("puts together what it gives to a stream, and copies nothing that is alone in its memory", () => {
+  test("copies what is short, and what would keep much more memory alive than it has", () => {
+    const read = new Uint8Array(64 * 1024);
+    for (
+      const [piece, isCopied] of [
+        [read.subarray(0, 2_048), true],
+        [read.subarray(0, 16 * 1024 - 1), true],
+        [read.subarray(0, 16 * 1024), false],
+        [new Uint8Array(2_048), true],
+        [new Uint8Array(2_049), false],
+      ] as const
+    ) {
+      const queue = new ByteQueue();
+      queue.add(piece);
+      const taken = queue.take()!;
+      assert.equal(taken !== piece, isCopied, `${piece.length} of ${piece.buffer.byteLength}`);
+      assert.equal(taken.length, piece.length);
+      if (isCopied) assert.ok(taken.buffer.byteLength <= 16 * 1024);
+    }
+  });
+
+  test("takes all as one piece, nothing too", () => {
+    const queue = new ByteQueue();
+    assert.deepEqual([...queue.takeAll()], []);
+    const long = new Uint8Array(5_000).fill(7);
+    queue.add(long);
+    assert.equal(queue.takeAll(), long);
+    for (const byte of [1, 2, 3]) queue.add(Uint8Array.of(byte));
+    queue.add(long);
+    assert.deepEqual([...queue.takeAll()], [1, 2, 3, ...long]);
+    assert.deepEqual([queue.bytes, queue.pieces], [0, 0]);
+  });
+
+  test("puts together what it gives to a stream, and copies nothing long that is alone in its memory", () => {
     const queue = new ByteQueue();
     const read = Uint8Array.from({ length: 100 }, (_, i) => i);
-    const whole = Uint8Array.of(200);
-    for (const piece of [read.subarray(0, 10), read.subarray(20, 30), whole]) queue.push(piece);
+    const short = Uint8Array.of(200);
+    const whole = new Uint8Array(2_049).fill(200);
+    for (const piece of [read.subarray(0, 10), read.subarray(20, 30), short]) queue.push(piece);
     for (const piece of [read.subarray(40, 80), read.subarray(90)]) queue.push(piece);
     const expected = [...read.subarray(0, 10), ...read.subarray(20, 30), 200];
     assert.deepEqual([...queue.takeJoined(21)!], expected);
@@ -66,9 +104,12 @@ describe("ByteQueue", () => {
     );
     assert.equal(queue.bytes, 10);
     queue.take();
+    queue.push(short);
+    queue.push(read.subarray(0, 2));
+    assert.deepEqual([...queue.takeJoined(100)!], [200, 0, 1]);
     queue.push(whole);
     queue.push(read.subarray(0, 10));
-    assert.equal(queue.takeJoined(100), whole);
+    assert.equal(queue.takeJoined(10_000), whole);
     queue.take();
     assert.equal(queue.takeJoined(100), undefined);
   });

@@ -2,10 +2,13 @@
 import assert from "node:assert/strict";
 import { describe, test } from "bun:test";
 import { readFileSync } from "node:fs";
+import { GrowingBytes } from "../lib/bytes.ts";
 import { type HttpsServerOptions, resolveConfig } from "../lib/config.ts";
 import type { HttpdRequest } from "../lib/httpd/request.ts";
 import { type ConnectionDriver, driverOf } from "../lib/http/session.ts";
+import { multipart } from "../lib/multipart/mod.ts";
 import {
+  answering,
   GET,
   type Mode,
   MODES,
@@ -17,7 +20,7 @@ import {
 } from "./http_support.ts";
 import { type Cap, capped, Visitor } from "./limits_support.ts";
 import { assertRuntime } from "./runtime.ts";
-import { connectTcp, turns, until } from "./support.ts";
+import { connectTcp, heapMiB, turns, until } from "./support.ts";
 import { TestClock } from "./test_clock.ts";
 
 assertRuntime();
@@ -300,6 +303,66 @@ describe("requestMs", () => {
     await visitor.client.expect("408");
     visitor.client.destroy();
   });
+});
+
+describe("a body in chunks of one byte", () => {
+  const COUNT = 300_000;
+  const part = '--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n';
+  const faces: Record<string, { length(request: Request): Promise<number>; before: string }> = {
+    "request.text()": {
+      length: async (request) => (await request.text()).length,
+      before: "",
+    },
+    "a stream": {
+      length: async (request) => {
+        const all = new GrowingBytes();
+        for await (const piece of request.body!) all.add(piece);
+        return all.length;
+      },
+      before: "",
+    },
+    "multipart()": {
+      length: async (request) => {
+        let length = 0;
+        for await (const part of multipart(request)) length += (await part.bytes()).length;
+        return length;
+      },
+      before: part,
+    },
+  };
+  const chunk = (text: string) => text && `${text.length.toString(16)}\r\n${text}\r\n`;
+
+  async function assertSmall(host: Started, path: string, before: string): Promise<void> {
+    const client = await RawClient.connect(host.port);
+    const type = before === "" ? "" : "Content-Type: multipart/form-data; boundary=b\r\n";
+    const received = host.server.stats().bytes.received;
+    const memory = heapMiB();
+    const head = `POST ${path} HTTP/1.1\r\nHost: a\r\n${type}Transfer-Encoding: chunked\r\n\r\n`;
+    const sent = head + chunk(before) + chunk("x").repeat(COUNT);
+    client.send(sent);
+    await until(
+      () => host.server.stats().bytes.received - received === sent.length,
+      "all of it has come",
+    );
+    assert.ok(heapMiB() - memory < 8, `${memory} MiB became ${heapMiB()}`);
+    client.send(`${chunk(before && "\r\n--b--\r\n")}0\r\n\r\n`);
+    await client.expect(RegExp(`\\r\\n\\r\\n${COUNT}$`));
+    client.destroy();
+  }
+
+  for (const [name, { length, before }] of Object.entries(faces)) {
+    test(`takes little more memory than it has, read by ${name}`, async () => {
+      const host = await started(async (request) => new Response(`${await length(request)}`));
+      await assertSmall(host, "/", before);
+    }, 20_000);
+  }
+
+  test("takes little more memory than it has, read by a route", async () => {
+    const host = await answering(async (request) => {
+      request.send(`${(await request.text()).length}`);
+    });
+    await assertSmall(host, "/", "");
+  }, 20_000);
 });
 
 describe("minBodyBytesPerSecond", () => {

@@ -96,24 +96,13 @@ export class RequestBody {
 
   /** Takes the next bytes, which must not change any more. */
   push(bytes: Uint8Array): void {
-    if (this.#isThrownAway(bytes)) return;
-    this.#queue.push(bytes);
-    this.#wake();
-  }
-
-  /** Takes a copy of the next bytes, which are few. */
-  pushCopy(bytes: Uint8Array): void {
-    if (this.#isThrownAway(bytes)) return;
-    this.#queue.pushCopy(bytes);
-    this.#wake();
-  }
-
-  #isThrownAway(bytes: Uint8Array): boolean {
     this.#received += bytes.length;
-    if (this.#discarded === undefined) return false;
-    this.#discarded += bytes.length;
-    this.#source.taken(bytes.length);
-    return true;
+    if (this.#discarded !== undefined) {
+      this.#discarded += bytes.length;
+      return this.#source.taken(bytes.length);
+    }
+    this.#queue.add(bytes);
+    this.#wake();
   }
 
   /** Ends the body. */
@@ -162,26 +151,16 @@ export class RequestBody {
    */
   async readAll(max = Infinity): Promise<Uint8Array> {
     this.#used = true;
-    const pieces: Uint8Array[] = [];
-    let length = 0;
+    const all = new ByteQueue(); // of a client that sends single bytes, not so many objects
     while (this.#queue.pieces > 0 || !this.#isOver()) {
       if (this.#queue.pieces === 0) {
         await this.#more();
         continue;
       }
-      const piece = this.#next(Infinity);
-      pieces.push(piece);
-      length += piece.length;
-      if (length > max) throw bodyTooLong(max);
+      all.add(this.#next(Infinity));
+      if (all.bytes > max) throw bodyTooLong(max);
     }
-    if (pieces.length === 1) return pieces[0]!;
-    const all = new Uint8Array(length);
-    let at = 0;
-    for (const piece of pieces) {
-      all.set(piece, at);
-      at += piece.length;
-    }
-    return all;
+    return all.takeAll();
   }
 
   /**

@@ -6,6 +6,10 @@
 
 /** Short pieces are put together in memory of so many bytes. */
 const GATHERED_BYTES = 4_096;
+/** Up to so many bytes are short. */
+const SHORT_BYTES = 2_048;
+/** A piece keeps no more memory alive than so many times its own bytes. */
+const MAX_KEPT_TIMES = 4;
 
 /** Pieces of bytes, first in, first out. */
 export class ByteQueue {
@@ -29,7 +33,16 @@ export class ByteQueue {
     return this.#pieces[0];
   }
 
-  /** Adds a piece, which must not change any more. */
+  /**
+   * Adds a piece, which must not change any more: a copy of one that is short, or a small part of what
+   * was read at a time, since a view keeps all of that alive.
+   */
+  add(piece: Uint8Array): void {
+    if (isCopied(piece)) this.pushCopy(piece);
+    else this.push(piece);
+  }
+
+  /** Adds a piece as it is, which must not change any more. */
   push(piece: Uint8Array): void {
     this.#own = undefined;
     this.#pieces.push(piece);
@@ -72,22 +85,33 @@ export class ByteQueue {
   /**
    * Takes as many whole pieces as `most` bytes have room for, and the first one in any case, put
    * together in memory of their own: one copy, and one step of a stream, for all the DATA frames of a
-   * read. A piece that is the whole of its memory comes alone, as it is.
+   * read. A longer piece that is the whole of its memory comes alone, as it is.
    */
   takeJoined(most: number): Uint8Array | undefined {
     const pieces = this.#pieces;
     const first = pieces[0];
-    if (first === undefined || first.length === first.buffer.byteLength) return this.take();
+    if (first === undefined) return undefined;
+    if (first.length > SHORT_BYTES && first.length === first.buffer.byteLength) return this.take();
     let count = 1;
     let length = first.length;
     while (count < pieces.length && length + pieces[count]!.length <= most) {
       length += pieces[count++]!.length;
     }
-    if (count === 1) return this.take();
-    if (count === pieces.length) this.#own = undefined;
+    return this.#takeFirst(count, length);
+  }
+
+  /** Takes all that waits, as one piece. */
+  takeAll(): Uint8Array {
+    return this.#takeFirst(this.#pieces.length, this.#bytes);
+  }
+
+  /** Takes so many pieces, which have so many bytes; more than one are put together. */
+  #takeFirst(count: number, length: number): Uint8Array {
+    if (count === 1) return this.take()!;
+    if (count === this.#pieces.length) this.#own = undefined;
     const joined = new Uint8Array(length);
     let at = 0;
-    for (const piece of pieces.splice(0, count)) {
+    for (const piece of this.#pieces.splice(0, count)) {
       joined.set(piece, at);
       at += piece.length;
     }
@@ -103,4 +127,8 @@ export class ByteQueue {
     this.#own = undefined;
     return bytes;
   }
+}
+
+function isCopied(piece: Uint8Array): boolean {
+  return piece.length <= SHORT_BYTES || MAX_KEPT_TIMES * piece.length < piece.buffer.byteLength;
 }

@@ -110,14 +110,6 @@ export interface StreamOwner {
   errorAnswered(error: HttpError): void;
 }
 
-/**
- * Pieces of up to so many bytes are copied, and those that are a small part of what was read at a time:
- * a view keeps all of that alive, between them whatever a client sent to other streams.
- */
-const COPIED_BYTES = 2_048;
-/** A view keeps no more alive than so many times its own bytes. */
-const MAX_KEPT_TIMES = 4;
-
 /** One stream of a connection. */
 export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   readonly id: number;
@@ -271,7 +263,7 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     const owner = this.#owner;
     if (this.#tunnel !== undefined) {
       owner.held(length);
-      return this.#tunnel.push(bytes, isCopied(bytes));
+      return this.#tunnel.push(bytes);
     }
     const { exchange } = this;
     if (!exchange.hasBody) return this.#throwAway(length); // of a request that was refused
@@ -282,8 +274,7 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
     this.#timeouts?.bodyCame(length);
     this.#unread += length;
     owner.held(length);
-    if (isCopied(bytes)) exchange.body.pushCopy(bytes);
-    else exchange.body.push(bytes);
+    exchange.body.push(bytes);
     if (this.#drains) this.#drain();
     else if (this.#timeouts !== undefined) this.#arm();
   }
@@ -730,11 +721,6 @@ export class Http2Stream implements ExchangeKeeper, SinkStream, TunnelStream {
   finished(): void {
     if (this.#localEnded && this.#remoteEnded) this.#close();
   }
-}
-
-/** Whether a piece is copied, and not kept as a view of what was read. */
-function isCopied({ length, buffer }: Uint8Array): boolean {
-  return length <= COPIED_BYTES || MAX_KEPT_TIMES * length < buffer.byteLength;
 }
 
 function tooLong(maxBodyBytes: number): HttpError {

@@ -173,11 +173,10 @@ export class Http2Tunnel implements Tunnel {
 
   // What the stream reports.
 
-  /** Takes bytes that have come, or a copy of them. */
-  push(bytes: Uint8Array, copied: boolean): void {
+  /** Takes bytes that have come. */
+  push(bytes: Uint8Array): void {
     if (this.#closing) return this.#stream.release(bytes.length);
-    if (copied) this.#queue.pushCopy(bytes);
-    else this.#queue.push(bytes);
+    this.#queue.add(bytes);
     this.#protocol?.bytesReady();
     const waiting = this.#queue.bytes + this.#takenBytes;
     if (this.#closed || this.#stopped || 2 * waiting < this.#stream.windowBytes) return;

@@ -17,6 +17,7 @@
  *
  * @module
  */
+import { GrowingBytes } from "../bytes.ts";
 import { ConfigError, HttpError, StateError } from "../errors.ts";
 import { adviceFrom, checkOptions, many, members, shown, size } from "../options.ts";
 import { MultipartParser, type PartEvent, type PartHead } from "./parser.ts";
@@ -254,21 +255,19 @@ class FormPart implements Part {
   }
 
   async bytes(): Promise<Uint8Array<ArrayBuffer>> {
-    const pieces: Uint8Array<ArrayBuffer>[] = [];
-    let length = 0;
+    const max = this.#maxFieldBytes;
+    const content = new GrowingBytes(); // a client may send single bytes
     for await (const piece of this.body) {
-      pieces.push(piece);
-      length += piece.length;
-      if (length > this.#maxFieldBytes) {
+      if (content.length + piece.length > max) {
         throw new HttpError(
           413,
           "BODY_TOO_LARGE",
-          `Field ${this.name} is longer than ${this.#maxFieldBytes} bytes: raise maxFieldBytes, or ` +
-            "read its body",
+          `Field ${this.name} is longer than ${max} bytes: raise maxFieldBytes, or read its body`,
         );
       }
+      content.add(piece, max);
     }
-    return new Uint8Array(await new Blob(pieces).arrayBuffer());
+    return content.bytes.slice();
   }
 
   async text(): Promise<string> {
