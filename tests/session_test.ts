@@ -675,7 +675,8 @@ describe("refused requests", () => {
     const clients = await Promise.all(Array.from({ length: 20 }, () => RawClient.connect(port)));
     for (const client of clients) {
       client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
-      for (let i = 0; i < 7; i++) client.send(chunk);
+      // More than a body holds, and what Bun takes of it when it makes the request.
+      for (let i = 0; i < 14; i++) client.send(chunk);
     }
     await until(() => {
       const sessions = [...server.sessions];
@@ -685,6 +686,6 @@ describe("refused requests", () => {
     await turns(50);
     const grown = residentMiB() - before;
     for (const client of clients) client.destroy();
-    assert.ok(grown < 60, `grew by ${grown} MiB`);
+    assert.ok(grown < 80, `grew by ${grown} MiB`); // an object for each chunk: 280 and more
   });
 });
