@@ -686,6 +686,6 @@ describe("refused requests", () => {
     await turns(50);
     const grown = residentMiB() - before;
     for (const client of clients) client.destroy();
-    assert.ok(grown < 80, `grew by ${grown} MiB`); // an object for each chunk: 280 and more
+    assert.ok(grown < 80, `grew by ${grown} MiB`); // with an object for each chunk 122 on Bun, 548 on Deno
   });
 });
