@@ -76,6 +76,12 @@ const VALIDITY_NAMES = {
   keySize: 'write algorithm: "RSA 2048"',
 };
 
+/** What a certificate that was issued has besides `cert` and `key`: ignored where all of it is given. */
+export const ISSUED_BESIDES = {
+  certDer: v.optional(v.unknown()),
+  serialNumber: v.optional(v.unknown()),
+};
+
 /** The members of {@linkcode CertificateAuthorityOptions}. */
 export const AUTHORITY_OPTIONS = members({ ...CERTIFICATE_ENTRIES, name: v.optional(text) }, {
   advice: adviceFrom(VALIDITY_NAMES, {

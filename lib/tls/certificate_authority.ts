@@ -22,6 +22,7 @@ import {
   type CertificateAuthorityOptions,
   type CertificateOptions,
   ISSUE_OPTIONS,
+  ISSUED_BESIDES,
   type IssueOptions,
 } from "./authority_options.ts";
 import { exportPrivateKey, importKeyPair, isRsa, keyPairFor, parsePrivateKey } from "./key_pair.ts";
@@ -90,8 +91,7 @@ export async function createCertificateAuthority(
 const PAIR = members({
   cert: v.string("must be PEM text"),
   key: v.string("must be PEM text"),
-  certDer: v.optional(v.unknown()),
-  serialNumber: v.optional(v.unknown()),
+  ...ISSUED_BESIDES,
   issue: v.optional(v.unknown()),
   issueAuthority: v.optional(v.unknown()),
 });

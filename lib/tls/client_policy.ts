@@ -133,10 +133,9 @@ export class ClientPolicy {
       certificate = shownOn(socket);
       if (certificate === undefined) return NOT_ASKED;
       const shown = digest(certificate.der);
-      const verified = this.#verified.get(shown);
-      const validity = verified ?? validityOf(certificate);
-      error = (verified === undefined ? objectionTo(certificate.der) : undefined) ??
-        untimely(validity, now) ?? this.#objection(socket, shown);
+      const validity = this.#verified.get(shown) ?? validityOf(certificate);
+      error = objectionTo(certificate.der) ?? untimely(validity, now) ??
+        this.#objection(socket, shown);
       if (error === undefined) this.#remember(shown, validity);
     } catch {
       error = "CERT_UNREADABLE"; // the runtimes parse more leniently in the handshake than here
@@ -172,15 +171,15 @@ function shownOn(socket: Handshaken): PeerCertificate | undefined {
   return der && peerCertificate(der);
 }
 
+function validityOf({ validFrom, validTo }: PeerCertificate): Validity {
+  return { from: validFrom.getTime(), to: validTo.getTime() };
+}
+
 /** Why every policy rejects a certificate, whatever the runtime has found; `undefined`: it does not. */
 function objectionTo(der: Uint8Array): string | undefined {
   if (der.length > MAX_CERTIFICATE_BYTES) return "CERT_TOO_LARGE";
   if (!hasExtensions(der)) return "CERT_WITHOUT_EXTENSIONS";
   return undefined;
-}
-
-function validityOf({ validFrom, validTo }: PeerCertificate): Validity {
-  return { from: validFrom.getTime(), to: validTo.getTime() };
 }
 
 /** The same for its dates, written so that one that cannot be read fails. */

@@ -9,6 +9,7 @@ import { Buffer } from "node:buffer";
 import { createHash, createHmac, createPrivateKey, X509Certificate } from "node:crypto";
 import * as v from "valibot";
 import { checkOptions, members } from "../options.ts";
+import { ISSUED_BESIDES } from "./authority_options.ts";
 import { invalid } from "./source.ts";
 
 /** What a PKCS#12 file is made of. */
@@ -24,8 +25,7 @@ export interface Pkcs12Options {
 }
 
 const OPTIONS = members({
-  certDer: v.optional(v.unknown()), // what issue() returned may be spread into the options
-  serialNumber: v.optional(v.unknown()), // likewise
+  ...ISSUED_BESIDES, // what issue() returned may be spread into the options
   cert: v.string("must be PEM text"),
   key: v.string("must be PEM text"),
   passphrase: v.pipe(v.string("must be text"), v.minLength(1, "must be text that is not empty")),
