@@ -671,17 +671,13 @@ describe("refused requests", () => {
   test("a body in one-byte chunks is held in no more memory than another", async () => {
     const { port, server } = await started(() => new Promise(() => {}));
     const before = residentMiB();
-    const head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     const chunk = Buffer.from("1\r\nA\r\n".repeat(10_000));
     const clients = await Promise.all(Array.from({ length: 20 }, () => RawClient.connect(port)));
     for (const client of clients) {
-      client.send(head);
+      client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
       for (let i = 0; i < 7; i++) client.send(chunk);
     }
-    const sent = clients.length * (head.length + 7 * chunk.length);
     await until(() => {
-      // On Bun the body holds all of it, with what is taken when the request is made.
-      if (server.stats().bytes.received === sent) return true;
       const sessions = [...server.sessions];
       return sessions.length === 20 &&
         sessions.every(({ connection }) => engineOf(connection).queuedBytes > 0);

@@ -12,7 +12,7 @@ import { ByteQueue } from "./byte_queue.ts";
 /** Nothing more is parsed while so many bytes wait to be read. */
 const HIGH_MARK = 64 * 1024;
 
-/** What one piece costs besides its bytes: a client may send the body in chunks of one byte. */
+/** What one piece counts besides its bytes: a client may send the body in chunks of one byte. */
 const PIECE_COST = 256;
 
 /** Trailer fields in the order received. */
@@ -38,6 +38,8 @@ export function readBefore(): StateError {
 export class RequestBody {
   readonly #source: BodySource;
   readonly #queue = new ByteQueue();
+  /** In how many pieces has come what waits, or waited with it. */
+  #pieces = 0;
   #ended = false;
   #error: HttpsdError | undefined;
   #waiting: PromiseWithResolvers<void> | undefined;
@@ -66,7 +68,7 @@ export class RequestBody {
 
   /** Whether the parser should wait for the reader. */
   get full(): boolean {
-    return this.#queue.bytes + PIECE_COST * this.#queue.pieces >= HIGH_MARK;
+    return this.#queue.bytes + PIECE_COST * this.#pieces >= HIGH_MARK;
   }
 
   /** Whether a reader waits for bytes that the client has not sent. */
@@ -102,6 +104,7 @@ export class RequestBody {
       return this.#source.taken(bytes.length);
     }
     this.#queue.add(bytes);
+    this.#pieces++;
     this.#wake();
   }
 
@@ -201,6 +204,7 @@ export class RequestBody {
 
   /** Reports what was taken out of the queue, and that more is wanted. */
   #took(bytes: Uint8Array): Uint8Array {
+    if (this.#queue.pieces === 0) this.#pieces = 0;
     if (!this.#shown) this.#source.taken(bytes.length);
     if (!this.#ended) this.#source.wanted();
     return bytes;

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { NO_BYTES } from "../bytes.ts";
+
 /** Short pieces are put together in memory of so many bytes. */
 const GATHERED_BYTES = 4_096;
 /** Up to so many bytes are short. */
@@ -15,8 +17,9 @@ const MAX_KEPT_TIMES = 4;
 export class ByteQueue {
   #pieces: Uint8Array[] = [];
   #bytes = 0;
-  /** The memory of the last piece, where that is the queue's own and more may be put into it. */
-  #own: Uint8Array<ArrayBuffer> | undefined;
+  /** Where short pieces are put together, which come behind all others, and how much of it they take. */
+  #gathered: Uint8Array<ArrayBuffer> = NO_BYTES;
+  #used = 0;
 
   /** How many bytes wait. */
   get bytes(): number {
@@ -25,11 +28,12 @@ export class ByteQueue {
 
   /** In how many pieces they wait. */
   get pieces(): number {
-    return this.#pieces.length;
+    return this.#pieces.length + (this.#used > 0 ? 1 : 0);
   }
 
   /** The first piece, left where it is. */
   get first(): Uint8Array | undefined {
+    if (this.#pieces.length === 0) this.#seal();
     return this.#pieces[0];
   }
 
@@ -44,7 +48,7 @@ export class ByteQueue {
 
   /** Adds a piece as it is, which must not change any more. */
   push(piece: Uint8Array): void {
-    this.#own = undefined;
+    this.#seal();
     this.#pieces.push(piece);
     this.#bytes += piece.length;
   }
@@ -54,27 +58,29 @@ export class ByteQueue {
    * byte at a time makes this side hold bytes, not objects.
    */
   pushCopy(piece: Uint8Array): void {
-    const last = this.#pieces.length - 1;
-    if (last < 0) return this.push(new Uint8Array(piece));
-    const own = this.#own;
-    const used = this.#pieces[last]!.length;
-    if (own !== undefined && used + piece.length <= own.length) {
-      own.set(piece, used);
-      this.#pieces[last] = own.subarray(0, used + piece.length);
-      this.#bytes += piece.length;
-      return;
+    const { length } = piece;
+    if (this.pieces === 0) return this.push(new Uint8Array(piece));
+    if (this.#used + length > this.#gathered.length) {
+      this.#seal();
+      this.#gathered = new Uint8Array(Math.max(GATHERED_BYTES, length));
     }
-    const next = new Uint8Array(Math.max(GATHERED_BYTES, piece.length));
-    next.set(piece);
-    this.push(next.subarray(0, piece.length));
-    this.#own = next;
+    this.#gathered.set(piece, this.#used);
+    this.#used += length;
+    this.#bytes += length;
+  }
+
+  /** Makes one piece of what was put together; nothing more is written to its memory. */
+  #seal(): void {
+    if (this.#used === 0) return;
+    this.#pieces.push(this.#gathered.subarray(0, this.#used));
+    this.#gathered = NO_BYTES;
+    this.#used = 0;
   }
 
   /** Takes the first piece, or the first `max` bytes of it; `undefined` when nothing waits. */
   take(max = Infinity): Uint8Array | undefined {
-    const first = this.#pieces[0];
+    const { first } = this;
     if (first === undefined) return undefined;
-    if (this.#pieces.length === 1) this.#own = undefined; // what was given away is not written to
     const bytes = first.length <= max ? first : first.subarray(0, max);
     if (bytes === first) this.#pieces.shift();
     else this.#pieces[0] = first.subarray(max);
@@ -88,6 +94,7 @@ export class ByteQueue {
    * read. A longer piece that is the whole of its memory comes alone, as it is.
    */
   takeJoined(most: number): Uint8Array | undefined {
+    this.#seal();
     const pieces = this.#pieces;
     const first = pieces[0];
     if (first === undefined) return undefined;
@@ -102,13 +109,13 @@ export class ByteQueue {
 
   /** Takes all that waits, as one piece. */
   takeAll(): Uint8Array {
+    this.#seal();
     return this.#takeFirst(this.#pieces.length, this.#bytes);
   }
 
   /** Takes so many pieces, which have so many bytes; more than one are put together. */
   #takeFirst(count: number, length: number): Uint8Array {
     if (count === 1) return this.take()!;
-    if (count === this.#pieces.length) this.#own = undefined;
     const joined = new Uint8Array(length);
     let at = 0;
     for (const piece of this.#pieces.splice(0, count)) {
@@ -123,8 +130,8 @@ export class ByteQueue {
   clear(): number {
     const bytes = this.#bytes;
     this.#pieces = [];
-    this.#bytes = 0;
-    this.#own = undefined;
+    this.#bytes = this.#used = 0;
+    this.#gathered = NO_BYTES;
     return bytes;
   }
 }
